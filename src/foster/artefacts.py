@@ -1,0 +1,152 @@
+"""Folders that FOSTER writes: ``config.json``, ``*.safetensors``, Parquet and a ``README.md`` card. No pickle."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from foster.errors import InputError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+CONFIG_NAME = "config.json"
+
+
+@contextmanager
+def new_folder(out: str | Path, overwrite: bool = False) -> Iterator[Path]:
+    """Yield a temporary folder that becomes ``out`` when the block ends without an error, and vanishes otherwise.
+
+    Args:
+        out: the folder to make; its parents are made too.
+        overwrite: replace an existing folder; it stays as it is until the block has ended well.
+
+    Raises:
+        InputError: ``out`` exists and is not empty (unless ``overwrite``), or its place cannot be written to.
+    """
+    out = Path(out)
+    check_free(out, overwrite)
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        work = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
+    except OSError as error:
+        raise InputError(f"{out}: cannot write there ({error.strerror}); give another --out") from error
+    try:
+        yield work
+        # mkdtemp is private (0700); an artefact is meant to be handed on.
+        work.chmod(0o777 & ~_umask())
+        if out.exists():
+            shutil.rmtree(out)
+        os.replace(work, out)
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+
+
+def check_free(out: str | Path, overwrite: bool = False) -> None:
+    """Raise InputError early where ``new_folder`` would: ask before the work, not after it."""
+    out = Path(out)
+    if out.is_file():
+        raise InputError(f"{out}: is a file; give a folder to --out")
+    if out.is_dir() and any(out.iterdir()) and not overwrite:
+        raise InputError(f"{out}: exists already; give another --out or add --overwrite")
+
+
+def write_json(path: Path, content: dict[str, Any]) -> None:
+    """Write ``content`` as indented JSON with a final newline."""
+    path.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read one JSON object.
+
+    Raises:
+        InputError: the file is missing, or is not a JSON object.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise InputError(f"{path}: no such file; is {path.parent} a folder that foster wrote?") from error
+    except (json.JSONDecodeError, UnicodeDecodeError, OSError) as error:
+        raise InputError(f"{path}: not readable as JSON ({error}); the folder is damaged, make it again") from error
+    if not isinstance(content, dict):
+        raise InputError(f"{path}: holds no JSON object; the folder is damaged, make it again")
+    return content
+
+
+def read_config(folder: str | Path, kind: str | tuple[str, ...]) -> dict[str, Any]:
+    """Read ``config.json`` of an artefact and check that it is of the wanted kind.
+
+    Raises:
+        InputError: not a folder, no config, or an artefact of another kind.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise InputError(f"{folder}: no such folder")
+    config = read_json(folder / CONFIG_NAME)
+    kinds = (kind,) if isinstance(kind, str) else kind
+    found = config.get("kind")
+    if found not in kinds:
+        raise InputError(f"{folder}: holds a {found or 'folder of unknown kind'}, but a {' or '.join(kinds)} is needed")
+    return config
+
+
+def artefact_kind(folder: str | Path) -> str:
+    """Return the ``kind`` of an artefact folder: dataset, teacher, distilled, coreset or model.
+
+    Raises:
+        InputError: not a folder that foster wrote.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise InputError(f"{folder}: no such folder")
+    if (folder / "dataset.json").is_file():
+        return "dataset"
+    return str(read_json(folder / CONFIG_NAME).get("kind", "unknown"))
+
+
+def save_tensors(path: Path, tensors: dict[str, Tensor]) -> None:
+    """Write tensors as safetensors, contiguous and on the CPU, in the order of their names."""
+    from safetensors.torch import save_file
+
+    save_file({name: tensors[name].detach().cpu().contiguous() for name in sorted(tensors)}, path)
+
+
+def load_tensors(path: Path) -> dict[str, Tensor]:
+    """Read a safetensors file onto the CPU.
+
+    Raises:
+        InputError: the file is missing or truncated.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    if not path.is_file():
+        raise InputError(f"{path}: no such file; the folder is incomplete, make or copy it again")
+    try:
+        return load_file(path)
+    except (SafetensorError, OSError) as error:
+        raise InputError(f"{path}: truncated or damaged ({error}); make or copy it again") from error
+
+
+def folder_bytes(folder: str | Path, exclude: tuple[str, ...] = ()) -> int:
+    """Return the size of the files under ``folder`` in bytes, without the files named in ``exclude``."""
+    return sum(p.stat().st_size for p in Path(folder).rglob("*") if p.is_file() and p.name not in exclude)
+
+
+def file_sha256(path: str | Path) -> str:
+    """Return the SHA-256 of a file as 64 hex digits."""
+    with Path(path).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

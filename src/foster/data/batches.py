@@ -1,0 +1,51 @@
+"""Padded batches of histories, grouped by length so that little is computed on padding."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+POOL_BATCHES = 16  # batches that share a pool within which users are sorted by length
+
+PADDING = -1
+
+
+def pad(histories: Sequence[np.ndarray], max_length: int) -> Tensor:
+    """Return the last ``max_length`` items of each history, padded on the right.
+
+    Args:
+        histories: item indices, oldest first.
+        max_length: the most items kept of each, the newest.
+
+    Returns:
+        int64 ``[batch, longest]``, with -1 where there is no item.
+    """
+    kept = [history[-max_length:] for history in histories]
+    longest = max((len(history) for history in kept), default=0)
+    out = np.full((len(kept), longest), PADDING, dtype=np.int64)
+    for row, history in zip(out, kept, strict=True):
+        row[: len(history)] = history
+    return torch.from_numpy(out)
+
+
+def endless_batches(lengths: np.ndarray, batch_size: int, rng: np.random.Generator) -> Iterator[np.ndarray]:
+    """Yield index arrays, pass after pass: each index once a pass, similar lengths together, batches in random order.
+
+    Args:
+        lengths: the length of each sequence.
+        batch_size: sequences a batch; the last one of a pool may be smaller.
+        rng: source of the order.
+    """
+    pool_size = batch_size * POOL_BATCHES
+    while True:
+        order = rng.permutation(len(lengths))
+        batches: list[np.ndarray] = []
+        for start in range(0, len(order), pool_size):
+            pool = order[start : start + pool_size]
+            pool = pool[np.argsort(lengths[pool], kind="stable")]
+            batches += [pool[at : at + batch_size] for at in range(0, len(pool), batch_size)]
+        for which in rng.permutation(len(batches)):
+            yield batches[which]

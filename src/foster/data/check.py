@@ -1,0 +1,173 @@
+"""A look at a data set before work begins: counts, lengths, texts, times, and what may go wrong with it."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from foster.data.dataset import Dataset
+from foster.data.sources import INPUT_ORDER
+
+QUANTILES = (0.0, 0.1, 0.5, 0.9, 1.0)
+# Words and signs come near the number of tokens of English text, without a tokenizer.
+TOKENISH = r"\w+|[^\w\s]"
+SAMPLE_ITEMS = 10
+
+
+@dataclass(frozen=True)
+class Sample:
+    """The end of one sequence in words.
+
+    Attributes:
+        user_id: whose it is.
+        length: the length of the whole sequence.
+        texts: the texts of its last items, oldest first.
+    """
+
+    user_id: str
+    length: int
+    texts: list[str]
+
+
+@dataclass(frozen=True)
+class CheckReport:
+    """What ``check`` found.
+
+    Attributes:
+        name: the name of the data set.
+        users: the number of users.
+        items: the number of items.
+        interactions: the number of interactions.
+        density: interactions by users times items.
+        sequence_lengths: quantiles of the lengths of sequences; keys "0%" to "100%".
+        text_lengths: quantiles of the lengths of item texts in words and signs, which is nearly tokens.
+        text_coverage: for each text column the share of items that have it.
+        shared_texts: items whose text another item has too.
+        cold_items: items that no training part holds; they occur as targets only.
+        cold_test_targets: users whose test item is cold.
+        time_ties: share of neighbours in a sequence with the same time, so that only the input orders them.
+        repeats: share of interactions with an item that the user had before.
+        samples: three sequences: short, middling and long.
+        problems: what makes results meaningless.
+        warnings: what to know or to mend.
+    """
+
+    name: str
+    users: int
+    items: int
+    interactions: int
+    density: float
+    sequence_lengths: dict[str, int]
+    text_lengths: dict[str, int]
+    text_coverage: dict[str, float]
+    shared_texts: int
+    cold_items: int
+    cold_test_targets: int
+    time_ties: float
+    repeats: float
+    samples: list[Sample]
+    problems: list[str]
+    warnings: list[str]
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the report as plain data for JSON."""
+        return asdict(self)
+
+
+def check(dataset: Dataset) -> CheckReport:
+    """Look a data set over; nothing is changed."""
+    lengths = np.diff(dataset.offsets)
+    texts = pl.Series(dataset.texts, dtype=pl.String)
+    words = texts.str.count_matches(TOKENISH).to_numpy()
+    cold = dataset.item_counts() == 0
+    users = np.repeat(np.arange(dataset.n_users), lengths)
+    same_user = users[1:] == users[:-1]
+    pairs = int(same_user.sum())
+    ties = int((same_user & (dataset.timestamps[1:] == dataset.timestamps[:-1])).sum())
+    distinct = len(np.unique(users * dataset.n_items + dataset.sequence_items))
+    found = CheckReport(
+        name=dataset.info.name,
+        users=dataset.n_users,
+        items=dataset.n_items,
+        interactions=dataset.n_interactions,
+        density=dataset.n_interactions / (dataset.n_users * dataset.n_items),
+        sequence_lengths=_quantiles(lengths),
+        text_lengths=_quantiles(words),
+        text_coverage={
+            field: 1 - dataset.items[field].null_count() / dataset.n_items
+            for field in dataset.info.text_fields
+        },
+        shared_texts=int(texts.is_duplicated().sum()),
+        cold_items=int(cold.sum()),
+        cold_test_targets=int(cold[dataset.targets("test")].sum()),
+        time_ties=ties / pairs,
+        repeats=1 - distinct / dataset.n_interactions,
+        samples=_samples(dataset, lengths),
+        problems=[],
+        warnings=[],
+    )
+    found.problems.extend(_problems(found))
+    found.warnings.extend(_warnings(found, dataset))
+    return found
+
+
+def _problems(found: CheckReport) -> list[str]:
+    problems = []
+    if found.items <= 20:
+        problems.append(f"{found.items} items: Recall@20 is 1 for any ranking; more items are needed")
+    if found.sequence_lengths["90%"] < 5:
+        problems.append(
+            "nine of ten sequences are shorter than 5, which leaves little to train on; raise --k-core"
+        )
+    if found.shared_texts > found.items / 2:
+        problems.append(
+            f"{found.shared_texts:,} of {found.items:,} items share their text with another one, so a "
+            "text-based model cannot tell them apart; add columns by --text"
+        )
+    return problems
+
+
+def _warnings(found: CheckReport, dataset: Dataset) -> list[str]:
+    warnings = []
+    if found.users < 100:
+        warnings.append(f"{found.users} users: metrics will vary much between seeds")
+    if dataset.info.k_core == 0:
+        warnings.append("no k-core: users and items with few interactions are in")
+    if dataset.info.time == INPUT_ORDER:
+        warnings.append("no time column: the order of the input counts as time")
+    if found.time_ties > 0.5:
+        warnings.append(f"{found.time_ties:.0%} of neighbours share a time; their order is that of the input")
+    if found.items / 20 < found.shared_texts <= found.items / 2:
+        warnings.append(f"{found.shared_texts:,} of {found.items:,} items share their text with another one")
+    for field, share in found.text_coverage.items():
+        if share < 0.5:
+            warnings.append(f"text column '{field}' is filled for {share:.0%} of the items")
+    if found.text_lengths["90%"] > 64:
+        warnings.append(
+            f"one text in ten is longer than {found.text_lengths['90%']} words and signs, "
+            "which encoders cut; choose fewer columns by --text"
+        )
+    if found.cold_test_targets > found.users / 10:
+        warnings.append(f"{found.cold_test_targets:,} users have a test item that no training part holds")
+    return warnings
+
+
+def _quantiles(values: np.ndarray) -> dict[str, int]:
+    found = np.quantile(values, QUANTILES, method="nearest")
+    return {f"{share:.0%}": int(value) for share, value in zip(QUANTILES, found, strict=True)}
+
+
+def _samples(dataset: Dataset, lengths: np.ndarray) -> list[Sample]:
+    by_length = np.argsort(lengths, kind="stable")
+    chosen = (int(by_length[int(share * (dataset.n_users - 1))]) for share in (0.1, 0.5, 0.9))
+    return [
+        Sample(
+            dataset.user_ids[user],
+            int(lengths[user]),
+            [dataset.texts[item] for item in dataset.sequence(user)[-SAMPLE_ITEMS:]],
+        )
+        for user in dict.fromkeys(chosen)
+    ]

@@ -1,0 +1,32 @@
+"""The k-core of an interaction log."""
+
+from __future__ import annotations
+
+import numpy as np
+
+
+def k_core_mask(users: np.ndarray, items: np.ndarray, k: int) -> np.ndarray:
+    """Find the largest part of a log in which every user and every item has at least ``k`` interactions.
+
+    Dropping a user can push an item below ``k`` and the reverse, so this goes on until nothing changes. The
+    result does not depend on the order of the rows. Repeated interactions count each time.
+
+    Args:
+        users: [n] user numbers, integers from 0.
+        items: [n] item numbers, integers from 0.
+        k: the least number of interactions; 0 and 1 keep everything.
+
+    Returns:
+        [n] bool, True for the interactions that stay.
+    """
+    kept = np.arange(len(users))
+    while len(kept):
+        user_counts = np.bincount(users[kept])
+        item_counts = np.bincount(items[kept])
+        enough = (user_counts[users[kept]] >= k) & (item_counts[items[kept]] >= k)
+        if enough.all():
+            break
+        kept = kept[enough]
+    mask = np.zeros(len(users), dtype=bool)
+    mask[kept] = True
+    return mask

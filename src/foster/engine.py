@@ -1,0 +1,92 @@
+"""Device and processes: the only file that knows accelerate.
+
+A run in one process needs none of it. Under ``accelerate launch`` each process works on its share, gradients of plain
+training are averaged, and ranks are gathered before metrics are computed. Models stay bare (no DDP wrapper): the loops
+average what has to be averaged, and nothing else.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+
+import numpy as np
+import torch
+from torch import nn
+
+from foster.errors import InputError
+
+
+class Engine:
+    """Where a run happens.
+
+    Args:
+        device: ``auto`` (the accelerator if there is one), ``cpu``, ``cuda``, ``cuda:1``, ``mps``, ...
+
+    Attributes:
+        device: the torch device of this process.
+        rank: number of this process.
+        world: number of processes.
+
+    Raises:
+        InputError: no such device here.
+    """
+
+    def __init__(self, device: str = "auto") -> None:
+        self.rank, self.world = 0, 1
+        self._accelerator = None
+        if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+            from accelerate import Accelerator
+
+            self._accelerator = Accelerator(cpu=device == "cpu")
+            self.device = self._accelerator.device
+            self.rank, self.world = self._accelerator.process_index, self._accelerator.num_processes
+        else:
+            self.device = _device(device)
+
+    @property
+    def is_main(self) -> bool:
+        """Whether this process writes and prints."""
+        return self.rank == 0
+
+    def average_gradients(self, parameters: Iterable[nn.Parameter]) -> None:
+        """Replace each gradient by its mean over the processes."""
+        if self._accelerator is not None:
+            for parameter in parameters:
+                if parameter.grad is not None:
+                    parameter.grad = self._accelerator.reduce(parameter.grad, "mean")
+
+    def gather_strided(self, values: np.ndarray, total: int) -> np.ndarray:
+        """Put together values of which process r holds elements ``r, r + world, ...``.
+
+        Args:
+            values: this process's share, float64.
+            total: length of the whole.
+
+        Returns:
+            float64 ``[total]`` in every process.
+        """
+        if self._accelerator is None:
+            return values
+        share = -(-total // self.world)
+        padded = torch.zeros(share, dtype=torch.float64, device=self.device)
+        padded[: len(values)] = torch.from_numpy(values).to(self.device)
+        gathered = self._accelerator.gather(padded).view(self.world, share)
+        return gathered.T.reshape(-1)[:total].cpu().numpy()
+
+    def wait(self) -> None:
+        """Wait until every process has come here."""
+        if self._accelerator is not None:
+            self._accelerator.wait_for_everyone()
+
+
+def _device(name: str) -> torch.device:
+    if name == "auto":
+        accelerator = torch.accelerator.current_accelerator()
+        return torch.device("cpu") if accelerator is None else accelerator
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise InputError(f"--device {name}: not available here ({str(error).splitlines()[0]}); try cpu") from error
+    return device

@@ -1,0 +1,156 @@
+"""Evaluation of a recommender, or of popularity, by full ranking on the validation or test items."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import torch
+from torch import Tensor
+
+from foster.data.dataset import Dataset, TargetSplit
+from foster.engine import Engine
+from foster.errors import InputError
+from foster.evaluation.metrics import metrics_of
+from foster.evaluation.ranks import rank_targets
+from foster.models import TextRecommender
+
+STATES = 1024  # histories whose states are computed at once
+
+
+@dataclass(frozen=True, eq=False)
+class Evaluation:
+    """Ranks of one model on one split, and the metrics that follow from them.
+
+    Attributes:
+        users: ``[n]`` user indices of the data set.
+        ranks: ``[n]`` rank of each user's target, counted from 1; ties are split.
+        cold: ``[n]`` whether the target occurs in no training history.
+        split: validation or test.
+        n_items: size of the ranked catalogue.
+        history_masked: whether the items of the history were left out of the ranking.
+        user_ids: ``[n]`` raw ids.
+    """
+
+    users: np.ndarray
+    ranks: np.ndarray
+    cold: np.ndarray
+    split: TargetSplit
+    n_items: int
+    history_masked: bool
+    user_ids: list[str]
+
+    @property
+    def metrics(self) -> dict[str, float]:
+        """Recall, NDCG and MRR at 5, 10, 20 and 50."""
+        return metrics_of(self.ranks)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return what ``foster evaluate --json`` prints."""
+        return {
+            "metrics": self.metrics,
+            "users": len(self.ranks),
+            "items": self.n_items,
+            "split": self.split,
+            "history_masked": self.history_masked,
+            "warm": {"users": int((~self.cold).sum()), "metrics": metrics_of(self.ranks[~self.cold])},
+            "cold": {"users": int(self.cold.sum()), "metrics": metrics_of(self.ranks[self.cold])},
+        }
+
+    def save_ranks(self, path: Path) -> None:
+        """Write one row a user (user_id, rank, cold), from which any rank metric can be computed again."""
+        pl.DataFrame({"user_id": self.user_ids, "rank": self.ranks, "cold": self.cold}).write_parquet(path)
+
+
+def evaluate(
+    model: TextRecommender,
+    data: Dataset,
+    split: TargetSplit = "test",
+    *,
+    users: np.ndarray | None = None,
+    mask_history: bool = True,
+    engine: Engine | None = None,
+) -> Evaluation:
+    """Rank every user's held-out item among the whole catalogue.
+
+    With several processes each ranks its share of the users; the ranks are gathered, then the metrics computed once.
+
+    Args:
+        model: the recommender; its catalogue must hold every item of the data set.
+        data: the data set; histories are all items before the target (at test the validation item included).
+        split: validation or test.
+        users: user indices; by default all users.
+        mask_history: leave the items of the history out of the ranking.
+        engine: device and processes; by default those of the model.
+
+    Raises:
+        InputError: the data set has an item that the model does not know.
+    """
+    engine = engine or Engine(device=str(model.device))
+    users = np.arange(data.n_users) if users is None else np.asarray(users)
+    to_model = item_mapping(model, data)
+    model.eval()
+    table = model.item_table()
+    own = users[engine.rank :: engine.world]
+    histories = [to_model[history] for history in data.histories(split, own)]
+    targets = to_model[data.targets(split, own)]
+    states = _states(model, histories, table)
+
+    def score(rows: slice, items: slice) -> Tensor:
+        return model.scores(states[rows], table[items])
+
+    ranks = rank_targets(score, targets, histories, model.n_items, mask_history=mask_history)
+    return _evaluation(data, split, users, engine.gather_strided(ranks, len(users)), model.n_items, mask_history)
+
+
+def evaluate_popularity(
+    data: Dataset, split: TargetSplit = "test", *, users: np.ndarray | None = None, mask_history: bool = True
+) -> Evaluation:
+    """Rank items by their number of training interactions; arguments as for ``evaluate``."""
+    users = np.arange(data.n_users) if users is None else np.asarray(users)
+    counts = torch.from_numpy(data.item_counts()).float()
+
+    def score(rows: slice, items: slice) -> Tensor:
+        return counts[items].repeat(rows.stop - rows.start, 1)
+
+    ranks = rank_targets(
+        score, data.targets(split, users), data.histories(split, users), data.n_items, mask_history=mask_history
+    )
+    return _evaluation(data, split, users, ranks, data.n_items, mask_history)
+
+
+def item_mapping(model: TextRecommender, data: Dataset) -> np.ndarray:
+    """Return the model's item index of each item of the data set, ``[V]``.
+
+    Raises:
+        InputError: an item that the model does not know.
+    """
+    index = model.catalogue.index
+    unknown = [item_id for item_id in data.item_ids if item_id not in index]
+    if unknown:
+        raise InputError(
+            f"{data.info.name}: {len(unknown)} items are unknown to the model, item_id '{unknown[0]}' first; "
+            "add them with add_items, or evaluate on the data that the model's catalogue came from"
+        )
+    return np.array([index[item_id] for item_id in data.item_ids], dtype=np.int64)
+
+
+@torch.no_grad()
+def _states(model: TextRecommender, histories: list[np.ndarray], table: Tensor) -> Tensor:
+    """Return the last state of each history, computed in batches of similar length."""
+    out = torch.empty(len(histories), model.options.dim, device=table.device)
+    order = np.argsort([len(history) for history in histories], kind="stable")
+    for start in range(0, len(order), STATES):
+        rows = order[start : start + STATES]
+        out[torch.from_numpy(rows)] = model.last_states([histories[row] for row in rows], table)
+    return out
+
+
+def _evaluation(
+    data: Dataset, split: TargetSplit, users: np.ndarray, ranks: np.ndarray, n_items: int, masked: bool
+) -> Evaluation:
+    cold = data.item_counts()[data.targets(split, users)] == 0
+    return Evaluation(users, ranks, cold, split, n_items, masked, [data.user_ids[user] for user in users])

@@ -1,0 +1,29 @@
+"""Metrics of leave-one-out evaluation: functions of one rank a user."""
+
+from __future__ import annotations
+
+import numpy as np
+
+CUTOFFS = (5, 10, 20, 50)
+
+
+def metrics_of(ranks: np.ndarray, cutoffs: tuple[int, ...] = CUTOFFS) -> dict[str, float]:
+    """Return Recall@K, NDCG@K and MRR@K, averaged over users.
+
+    With one target a user, Recall@K is the hit rate, the ideal DCG is 1, so that NDCG@K is ``1 / log2(rank + 1)`` for a rank
+    within K and 0 otherwise, and MRR@K is ``1 / rank`` in the same way.
+
+    Args:
+        ranks: ``[users]``, the target's rank counted from 1; a half where ties are split.
+        cutoffs: the values of K.
+
+    Returns:
+        ``{"recall@5": .., "ndcg@5": .., "mrr@5": .., ...}``; zeros for no users.
+    """
+    ranks = np.asarray(ranks, dtype=np.float64)
+    out = {}
+    for k in cutoffs:
+        hit = ranks <= k
+        gains = {"recall": hit * 1.0, "ndcg": hit / np.log2(ranks + 1), "mrr": hit / ranks}
+        out |= {f"{name}@{k}": float(gain.mean()) if len(ranks) else 0.0 for name, gain in gains.items()}
+    return out

@@ -1,0 +1,173 @@
+"""The item tower: text features, whitening, a linear adapter."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Callable, Iterator, Sequence
+from functools import cached_property
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+
+from foster.text.tuning import TunableEncoder
+
+RIDGE = 1e-3  # share of the largest eigenvalue added before whitening, so that noise is not blown up
+CHUNK = 4096  # items that are encoded at once where no gradient is kept
+
+
+class FeatureSource(Protocol):
+    """What gives the whitened text features of items by their index."""
+
+    width: int
+
+    def __len__(self) -> int: ...
+
+    def __call__(self, index: Tensor) -> Tensor:
+        """Return features ``[n, width]`` for item indices ``[n]``."""
+        ...
+
+    def extended(self, texts: Sequence[str], features: Tensor) -> FeatureSource:
+        """Return a source with new items behind the old ones; ``features`` ``[n, width]`` belong to ``texts``."""
+        ...
+
+
+class FrozenFeatures:
+    """Whitened text vectors of a frozen encoder, computed when they are first needed. Copies of a model share them.
+
+    Args:
+        load: gives the vectors ``[V, width]``.
+        width: their width.
+    """
+
+    def __init__(self, load: Callable[[], Tensor], width: int) -> None:
+        self._load = load
+        self.width = width
+
+    @classmethod
+    def of(cls, vectors: Tensor) -> FrozenFeatures:
+        """Wrap vectors ``[V, width]`` that are there already."""
+        return cls(lambda: vectors, vectors.shape[1])
+
+    @cached_property
+    def vectors(self) -> Tensor:
+        """All vectors, ``[V, width]``."""
+        return self._load()
+
+    def __len__(self) -> int:
+        return len(self.vectors)
+
+    def __call__(self, index: Tensor) -> Tensor:
+        """Return the vectors ``[n, width]`` of items ``[n]``."""
+        return self.vectors[index]
+
+    def extended(self, texts: Sequence[str], features: Tensor) -> FrozenFeatures:
+        """Return these and the new features; see ``FeatureSource``."""
+        return FrozenFeatures(lambda: torch.cat([self.vectors, features]), self.width)
+
+    def __deepcopy__(self, memo: dict[int, object]) -> FrozenFeatures:
+        return self
+
+
+class TunedFeatures(nn.Module):
+    """Whitened vectors of a language model whose top layers, or all of it, are trained.
+
+    The whitening stays what it was for the public model, so that training moves the language model and not the map.
+
+    Args:
+        encoder: the language model with the catalogue's tokens.
+        whitening: the map, fixed.
+    """
+
+    def __init__(self, encoder: TunableEncoder, whitening: Whitening) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.whitening = whitening
+        self.width = whitening.mean.shape[0]
+
+    def __len__(self) -> int:
+        return len(self.encoder)
+
+    def forward(self, index: Tensor) -> Tensor:
+        """Return features ``[n, width]`` with gradients for item indices ``[n]``."""
+        out: Tensor = self.whitening(self.encoder(index))
+        return out
+
+    def encode(self, texts: Sequence[str]) -> Tensor:
+        """Return features ``[n, width]`` of texts outside the catalogue, without gradients."""
+        encoder = copy.deepcopy(self.encoder)
+        encoder.set_catalogue(texts, progress=False)
+        with torch.no_grad():
+            index = torch.arange(len(texts), device=self.whitening.mean.device)
+            out: Tensor = self.whitening(torch.cat([encoder(part) for part in index.split(CHUNK)]))
+        return out
+
+    def extended(self, texts: Sequence[str], features: Tensor) -> TunedFeatures:
+        """Append the texts to the language model's catalogue; see ``FeatureSource``."""
+        self.encoder.extend(texts)
+        return self
+
+
+class Whitening(nn.Module):
+    """A fixed affine map after which text features have about unit variance in every direction.
+
+    Sentence vectors share a mean and a few strong directions; without whitening the adapter learns the rest slowly. The map is
+    computed from item texts alone. Rows are scaled to a mean norm of sqrt(width).
+    """
+
+    mean: Tensor
+    matrix: Tensor
+
+    def __init__(self, mean: Tensor, matrix: Tensor) -> None:
+        super().__init__()
+        self.register_buffer("mean", mean)
+        self.register_buffer("matrix", matrix)
+
+    @classmethod
+    def fit(cls, vectors: Tensor) -> Whitening:
+        """Compute the map from text vectors ``[V, width]`` of the catalogue."""
+        centred = (vectors - vectors.mean(0)).double()
+        # Fewer items than directions leave directions without data; the ridge keeps them finite.
+        values, directions = torch.linalg.eigh(centred.T @ centred / len(centred))
+        matrix = directions @ torch.diag((values.clamp(min=0) + RIDGE * values.max()).rsqrt()) @ directions.T
+        scale = math.sqrt(vectors.shape[1]) / (centred @ matrix).norm(dim=1).mean().clamp(min=1e-12)
+        return cls(vectors.mean(0), (matrix * scale).to(vectors.dtype))
+
+    def forward(self, vectors: Tensor) -> Tensor:
+        """Map ``[n, width]`` to the same shape."""
+        return (vectors - self.mean) @ self.matrix
+
+
+class ItemTower(nn.Module):
+    """Item index to item vector: ``adapter(features(index))``.
+
+    The adapter is linear: a non-linear one is no better here, and a mixture of items then has the mixture of their vectors
+    as its vector, which the soft steps of synthetic sequences rely on.
+
+    Args:
+        features: whitened text features of the items.
+        dim: width d of item vectors.
+    """
+
+    def __init__(self, features: FeatureSource, dim: int) -> None:
+        super().__init__()
+        self.features = features
+        self.adapter = nn.Linear(features.width, dim)
+        nn.init.normal_(self.adapter.weight, std=1 / math.sqrt(features.width))
+        nn.init.zeros_(self.adapter.bias)
+
+    def forward(self, index: Tensor) -> Tensor:
+        """Return item vectors ``[n, d]`` for item indices ``[n]``, with gradients."""
+        out: Tensor = self.adapter(self.features(index))
+        return out
+
+    @torch.no_grad()
+    def table(self) -> Tensor:
+        """Return the vectors of all items ``[V, d]``, without gradients, encoded in chunks."""
+        return torch.cat([self(index) for index in self._chunks()])
+
+    def _chunks(self) -> Iterator[Tensor]:
+        device = self.adapter.weight.device
+        for start in range(0, len(self.features), CHUNK):
+            yield torch.arange(start, min(start + CHUNK, len(self.features)), device=device)

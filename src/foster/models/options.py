@@ -1,0 +1,26 @@
+"""Options of the recommender."""
+
+from __future__ import annotations
+
+from typing import Self
+
+from pydantic import Field, model_validator
+
+from foster.options import Options
+
+
+class ModelOptions(Options):
+    """Shape of the item tower and the sequence model."""
+
+    dim: int = Field(64, ge=4, description="width of item vectors and states")
+    layers: int = Field(2, ge=1, description="SASRec blocks")
+    heads: int = Field(2, ge=1, description="attention heads")
+    max_length: int = Field(50, ge=2, description="the most recent items of a history that the model reads")
+    dropout: float = Field(0.2, ge=0, lt=1, description="dropout of the sequence model")
+    finetune: str = Field("frozen", description="language model: frozen, top:K (the last K layers) or all")
+
+    @model_validator(mode="after")
+    def _heads_divide(self) -> Self:
+        if self.dim % self.heads:
+            raise ValueError(f"dim {self.dim} is no multiple of heads {self.heads}")
+        return self

@@ -1,0 +1,351 @@
+"""The recommender: item tower, sequence model, tied scores; what users train, save, load and ask."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Self
+
+import torch
+from torch import Tensor, nn
+
+import foster
+from foster.artefacts import CONFIG_NAME, load_tensors, new_folder, read_config, save_tensors, write_json
+from foster.data.batches import pad
+from foster.data.catalogue import Catalogue
+from foster.errors import InputError
+from foster.models.item_tower import FeatureSource, FrozenFeatures, ItemTower, TunedFeatures, Whitening
+from foster.models.options import ModelOptions
+from foster.models.sasrec import SASRec
+from foster.text import EncoderOptions, TextEncoder, embed_texts
+from foster.text.tuning import TunableEncoder
+
+WEIGHTS_NAME = "model.safetensors"
+ITEM_TABLE_NAME = "items.safetensors"
+
+
+class TextRecommender(nn.Module):
+    """A text-based sequential recommender with tied scores.
+
+    ``e_v = adapter(whiten(pool(LM(text_v))))``, ``h_t = SASRec(e_1 .. e_t)``, ``score(v | t) = <h_t, e_v> / sqrt(d)``.
+
+    There is no user table and no item table that is learned: a new user is a history, a new item is a text.
+
+    Args:
+        catalogue: the V items.
+        encoder: which language model, and how it is pooled.
+        options: widths and depths, and what of the language model is trained.
+        features: whitened text features of the items, or None for a model that only recommends from a stored item table.
+        whitening: the map that made ``features``.
+    """
+
+    def __init__(
+        self,
+        catalogue: Catalogue,
+        encoder: EncoderOptions,
+        options: ModelOptions,
+        features: FeatureSource,
+        whitening: Whitening,
+    ) -> None:
+        super().__init__()
+        self.catalogue = catalogue
+        self.encoder = encoder
+        self.options = options
+        self.whitening = whitening
+        self.tower = ItemTower(features, options.dim)
+        self.backbone = SASRec(options.dim, options.layers, options.heads, options.max_length, options.dropout)
+        self._stored_table: Tensor | None = None
+
+    @classmethod
+    def build(
+        cls,
+        catalogue: Catalogue,
+        encoder: EncoderOptions | None = None,
+        options: ModelOptions | None = None,
+        *,
+        seed: int = 0,
+        device: str | torch.device = "cpu",
+    ) -> Self:
+        """Encode the catalogue's texts (from the cache where they are known) and make a model with random weights.
+
+        Args:
+            catalogue: the items.
+            encoder: the text encoder.
+            options: shape of the model.
+            seed: of the weights.
+            device: where the model lives.
+
+        Raises:
+            InputError: unknown encoder, or a ``finetune`` that the encoder cannot do.
+        """
+        encoder, options = encoder or EncoderOptions(), options or ModelOptions()
+        vectors = embed_texts(catalogue.texts, encoder, device=device).to(device)
+        whitening = Whitening.fit(vectors)
+        features = _features(catalogue, encoder, options, vectors, whitening, device)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            model = cls(catalogue, encoder, options, features, whitening)
+        return model.to(device)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return self.tower.adapter.weight.device
+
+    @property
+    def n_items(self) -> int:
+        """V, the number of items that are ranked."""
+        return len(self.catalogue)
+
+    def trained_parameters(self) -> list[nn.Parameter]:
+        """Return the parameters that training changes."""
+        return [p for p in self.parameters() if p.requires_grad]
+
+    def trained_state(self) -> dict[str, Tensor]:
+        """Return a copy of the parameters that training changes, by name."""
+        return {name: p.detach().clone() for name, p in self.named_parameters() if p.requires_grad}
+
+    @torch.no_grad()
+    def load_trained_state(self, state: dict[str, Tensor]) -> None:
+        """Set the parameters that training changes, in place.
+
+        Args:
+            state: as ``trained_state`` returned it; half precision is widened.
+
+        Raises:
+            InputError: names or shapes differ from this model's.
+        """
+        own = {name: p for name, p in self.named_parameters() if p.requires_grad}
+        wrong = sorted(own.keys() ^ state.keys()) or sorted(n for n in own if own[n].shape != state[n].shape)
+        if wrong:
+            raise InputError(f"weights do not fit the model ({wrong[0]} differs); were they made with other options?")
+        for name, parameter in own.items():
+            parameter.copy_(state[name])
+        self._stored_table = None
+
+    def train(self, mode: bool = True) -> Self:
+        """Set training mode; a stored item table is dropped, since it would go stale."""
+        if mode:
+            self._stored_table = None
+        return super().train(mode)
+
+    def scores(self, states: Tensor, vectors: Tensor) -> Tensor:
+        """Return tied scores ``[..., n]`` of states ``[..., d]`` against item vectors ``[n, d]``."""
+        return states @ vectors.T / math.sqrt(self.options.dim)
+
+    @torch.no_grad()
+    def item_table(self) -> Tensor:
+        """Return the vectors of all items, ``[V, d]``, without gradients."""
+        return self.tower.table() if self._stored_table is None else self._stored_table
+
+    @torch.no_grad()
+    def last_states(self, histories: Sequence[Any], table: Tensor) -> Tensor:
+        """Return the state after each history.
+
+        Args:
+            histories: arrays of item indices, each with at least one item; the last ``max_length`` of each are read.
+            table: item vectors ``[V, d]``.
+
+        Returns:
+            ``[len(histories), d]``.
+        """
+        items = pad(histories, self.options.max_length).to(self.device)
+        states = self.backbone(table[items.clamp(min=0)])
+        return states[torch.arange(len(items), device=self.device), (items >= 0).sum(1) - 1]
+
+    @torch.no_grad()
+    def recommend(
+        self, histories: Sequence[Sequence[str]], k: int = 10, *, exclude_history: bool = True
+    ) -> list[list[tuple[str, float]]]:
+        """Rank the catalogue for users that the model may never have seen.
+
+        Args:
+            histories: one sequence a user, oldest first, of raw item ids; an entry that is no id is taken as the text of
+                an item that the catalogue lacks, and encoded.
+            k: list length.
+            exclude_history: leave out the catalogue items of the history.
+
+        Returns:
+            For each user ``k`` pairs of raw item id and score, best first.
+
+        Raises:
+            InputError: an empty history, or ``k`` beyond the catalogue.
+        """
+        if not 1 <= k <= self.n_items:
+            raise InputError(f"recommend: k={k}; give 1 to {self.n_items}, the size of the catalogue")
+        if isinstance(histories, str) or any(isinstance(history, str) for history in histories):
+            raise InputError("recommend: histories is one list of items a user, as in [['id1', 'id2']]")
+        for row, history in enumerate(histories):
+            if not len(history):
+                raise InputError(f"recommend: history {row} is empty; give at least one item id or text")
+        self.eval()
+        table = self.item_table()
+        index = self.catalogue.index
+        new = list(dict.fromkeys(e for history in histories for e in map(str, history) if e not in index))
+        places = index | {text: self.n_items + row for row, text in enumerate(new)}
+        extended = torch.cat([table, self.encode_texts(new)]) if new else table
+        out = []
+        for start in range(0, len(histories), 256):
+            rows = [[places[str(entry)] for entry in history] for history in histories[start : start + 256]]
+            scores = self.scores(self.last_states(rows, extended), table)
+            if exclude_history:
+                for score, row in zip(scores, rows, strict=True):
+                    score[[item for item in row if item < self.n_items]] = -math.inf
+            best = scores.topk(k, dim=1)
+            out += [
+                [(self.catalogue.ids[i], s) for i, s in zip(ids, values, strict=True) if s > -math.inf]
+                for ids, values in zip(best.indices.tolist(), best.values.tolist(), strict=True)
+            ]
+        return out
+
+    @torch.no_grad()
+    def encode_texts(self, texts: Sequence[str]) -> Tensor:
+        """Return item vectors ``[n, d]`` of raw texts.
+
+        Raises:
+            InputError: the encoder is not to be found, or a text is blank.
+        """
+        for row, text in enumerate(texts):
+            if not text.strip():
+                raise InputError(f"item text {row} is blank; give an item id of the catalogue or a text")
+        out: Tensor = self.tower.adapter(self._text_features(texts))
+        return out
+
+    def _text_features(self, texts: Sequence[str]) -> Tensor:
+        if isinstance(self.tower.features, TunedFeatures):
+            return self.tower.features.encode(texts)
+        out: Tensor = self.whitening(embed_texts(texts, self.encoder, progress=False).to(self.device))
+        return out
+
+    @torch.no_grad()
+    def add_items(self, texts: Sequence[str], ids: Sequence[str] | None = None) -> list[str]:
+        """Append items that the model has never seen; they are ranked from now on.
+
+        Args:
+            texts: one text an item.
+            ids: raw ids; by default the texts themselves.
+
+        Returns:
+            The ids of the new items.
+
+        Raises:
+            InputError: a known id, a blank text, or lists of different lengths.
+        """
+        ids = list(texts if ids is None else ids)
+        catalogue = self.catalogue.extended(ids, texts)
+        self.eval()
+        features = self._text_features(texts)
+        table = torch.cat([self.item_table(), self.tower.adapter(features)])
+        self.tower.features = self.tower.features.extended(texts, features)
+        self.catalogue = catalogue
+        self._stored_table = table
+        return ids
+
+    def save_pretrained(
+        self, out: str | Path, *, overwrite: bool = False, extra: dict[str, Any] | None = None
+    ) -> Path:
+        """Write the model folder: weights, item table, catalogue, encoder reference, card.
+
+        Args:
+            out: the folder to make.
+            overwrite: replace a folder that exists.
+            extra: what else belongs into ``config.json``, such as how the model was trained.
+
+        Raises:
+            InputError: ``out`` exists or cannot be written to.
+        """
+        with new_folder(out, overwrite) as folder:
+            self.write_to(folder, extra)
+        return Path(out)
+
+    def write_to(self, folder: Path, extra: dict[str, Any] | None = None) -> None:
+        """Write the model's files into an existing folder."""
+        save_tensors(folder / WEIGHTS_NAME, {**self.trained_state(), **self._fixed_state()})
+        save_tensors(folder / ITEM_TABLE_NAME, {"vectors": self.item_table()})
+        self.catalogue.save(folder)
+        config = {
+            "kind": "model",
+            "foster": foster.__version__,
+            "model": self.options.model_dump(),
+            "encoder": self.encoder.model_dump(),
+            "feature_width": self.tower.features.width,
+            "items": self.n_items,
+            **(extra or {}),
+        }
+        write_json(folder / CONFIG_NAME, config)
+
+    def _fixed_state(self) -> dict[str, Tensor]:
+        return {f"whitening.{name}": tensor for name, tensor in self.whitening.state_dict().items()}
+
+    @classmethod
+    def from_pretrained(
+        cls, folder: str | Path, *, encoder: str | None = None, device: str | torch.device = "cpu"
+    ) -> Self:
+        """Load a model folder (or a teacher's).
+
+        The text encoder itself is loaded only when a raw text comes, or when training goes on.
+
+        Args:
+            folder: what ``save_pretrained`` wrote.
+            encoder: another place of the same encoder, where the stored name does not exist on this machine.
+            device: where the model goes.
+
+        Raises:
+            InputError: no model folder, or a damaged one.
+        """
+        folder = Path(folder)
+        config = read_config(folder, ("model", "teacher"))
+        options = ModelOptions.parse(config["model"], str(folder / CONFIG_NAME))
+        encoder_options = EncoderOptions(**config["encoder"])
+        if encoder is not None:
+            encoder_options = encoder_options.model_copy(update={"encoder": encoder})
+        catalogue = Catalogue.read(folder)
+        state = load_tensors(folder / WEIGHTS_NAME)
+        table = load_tensors(folder / ITEM_TABLE_NAME)["vectors"]
+        if len(catalogue) != len(table):
+            raise InputError(
+                f"{folder}: {len(catalogue)} items but {len(table)} vectors; the folder is damaged, make or copy it again"
+            )
+        whitening = Whitening(
+            *(_take(state, f"whitening.{name}", folder / WEIGHTS_NAME) for name in ("mean", "matrix"))
+        )
+        features = _features(catalogue, encoder_options, options, None, whitening, device)
+        model = cls(catalogue, encoder_options, options, features, whitening)
+        try:
+            model.load_trained_state(state)
+        except InputError as error:
+            raise InputError(f"{folder / WEIGHTS_NAME}: {error}") from error
+        model._stored_table = table
+        model.eval().to(device)
+        model._stored_table = table.to(device)
+        return model
+
+
+def _take(state: dict[str, Tensor], name: str, path: Path) -> Tensor:
+    if name not in state:
+        raise InputError(f"{path}: tensor {name} is missing; the folder is damaged, make or copy it again")
+    return state.pop(name)
+
+
+def _features(
+    catalogue: Catalogue,
+    encoder: EncoderOptions,
+    options: ModelOptions,
+    vectors: Tensor | None,
+    whitening: Whitening,
+    device: str | torch.device,
+) -> FeatureSource:
+    """Return frozen features where the language model stays fixed, else the trained language model."""
+    if options.finetune != "frozen":
+        language_model = TunableEncoder(TextEncoder.load(encoder, device), options.finetune)
+        language_model.set_catalogue(catalogue.texts)
+        return TunedFeatures(language_model, whitening)
+    if vectors is not None:
+        return FrozenFeatures.of(whitening(vectors))
+
+    def load() -> Tensor:
+        out: Tensor = whitening(embed_texts(catalogue.texts, encoder, device=device).to(whitening.mean.device))
+        return out
+
+    return FrozenFeatures(load, whitening.mean.shape[0])

@@ -1,0 +1,39 @@
+"""Options: pydantic models whose fields are the command line's flags and the keys of a ``--config`` file."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Self
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from foster.errors import InputError, did_you_mean
+
+
+class Options(BaseModel):
+    """Base of every group of options: immutable, and an unknown key is an error."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    @classmethod
+    def parse(cls, values: Mapping[str, Any], source: str = "options") -> Self:
+        """Build the options from ``values``.
+
+        Args:
+            values: option names and values; absent ones keep their defaults.
+            source: where the values come from (a file name, the command line), named in errors.
+
+        Raises:
+            InputError: an unknown key (with a suggestion), or a value of the wrong type or out of range.
+        """
+        try:
+            return cls(**values)
+        except ValidationError as error:
+            first = error.errors()[0]
+            field = ".".join(str(part) for part in first["loc"]) or "value"
+            if first["type"] == "extra_forbidden":
+                hint = did_you_mean(field, cls.model_fields)
+                known = "" if hint else f"; known are {', '.join(sorted(cls.model_fields))}"
+                raise InputError(f"{source}: unknown option '{field}'{hint}{known}") from error
+            message = first["msg"].removeprefix("Value error, ")
+            raise InputError(f"{source}: option '{field}': {message} (got {first['input']!r})") from error

@@ -1,0 +1,190 @@
+"""Embeddings that are computed once: a cache on disk, addressed by the content of encoder and text.
+
+A folder per encoder holds shards, ``<name>.safetensors`` with ``keys`` (uint8 [n, 16], hashes of the texts)
+and ``vectors`` (float32 [n, width]). The name is the hash of the keys, so that two runs that write at once
+write the same file or different ones. Nothing is changed in place, and a killed run loses at most one shard.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from foster.text.encoder import EncoderOptions, TextEncoder, pooling_of
+from foster.text.hub import folder_fingerprint, locate
+from foster.text.storage import cache_root, whole_file
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+_log = logging.getLogger(__name__)
+
+SHARD_TEXTS = 1_024
+_KEY_BYTES = 16
+
+Progress = bool | Literal["always"]
+
+
+def embed_texts(
+    texts: Sequence[str],
+    options: EncoderOptions | None = None,
+    device: str | torch.device = "cpu",
+    cache: bool = True,
+    progress: Progress = True,
+    encoder: TextEncoder | None = None,
+) -> Tensor:
+    """Encode texts, each distinct one once, and remember the vectors on disk.
+
+    Where every text is known already, the encoder's weights are not even loaded.
+
+    Args:
+        texts: n texts.
+        options: the encoder, its pooling and length.
+        device: where a loaded encoder runs.
+        cache: look up and store vectors under ``cache_root()``.
+        progress: a bar with the time left on stderr, if that is a terminal; "always" for other streams too.
+        encoder: a loaded encoder, used instead of ``options`` and ``device``. Its weights must be those that
+            it was loaded with, since the cache knows them by the hash of their files.
+
+    Returns:
+        Vectors, float32 [n, width], on the CPU.
+
+    Raises:
+        InputError: the encoder cannot be loaded.
+    """
+    import torch
+
+    options = options or EncoderOptions()
+    rows = {text: row for row, text in enumerate(dict.fromkeys(texts))}
+    store = _Store(_folder_of(options, encoder)) if cache else None
+    vectors, missing = store.read(rows) if store else (None, list(rows))
+    if missing or vectors is None:
+        encoder = encoder or TextEncoder.load(options, device)
+        vectors = torch.empty(len(rows), encoder.width) if vectors is None else vectors
+        with progress_bar(len(missing), "encoding texts", progress) as bar:
+            for start in range(0, len(missing), SHARD_TEXTS):
+                part = missing[start : start + SHARD_TEXTS]
+                new = encoder.encode(part, progress=bar.update)
+                vectors[[rows[text] for text in part]] = new
+                if store:
+                    store.write(part, new)
+    return vectors[torch.tensor([rows[text] for text in texts], dtype=torch.int64)]
+
+
+def text_key(text: str) -> bytes:
+    """Return the 16 bytes that stand for a text in the caches."""
+    return hashlib.blake2b(text.encode(), digest_size=_KEY_BYTES).digest()
+
+
+def content_name(*parts: object) -> str:
+    """Return 16 hex digits that name a cache folder for the given parts (strings and numbers)."""
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
+
+
+def progress_bar(total: int, what: str, progress: Progress) -> Any:
+    """Return a tqdm bar over texts on stderr; with ``progress=True`` it shows on a terminal only."""
+    from tqdm import tqdm
+
+    # tqdm's own rule for None is what we want by default: silent unless the stream is a terminal.
+    disable = {True: None, "always": False}.get(progress, True)
+    return tqdm(total=total, desc=what, unit="text", file=sys.stderr, disable=disable)
+
+
+def _folder_of(options: EncoderOptions, encoder: TextEncoder | None) -> Path:
+    if encoder is not None:
+        name = content_name(encoder.fingerprint, encoder.pooling, encoder.max_tokens)
+    else:
+        folder = locate(options.encoder)
+        name = content_name(folder_fingerprint(folder), pooling_of(options, folder), options.max_tokens)
+    return cache_root() / "embeddings" / name
+
+
+class _Store:
+    """The shards of one encoder."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def read(self, rows: dict[str, int]) -> tuple[Tensor | None, list[str]]:
+        """Look texts up.
+
+        Args:
+            rows: text to row of the result.
+
+        Returns:
+            Vectors, float32 [len(rows), width], undefined at missing texts, or None where no text is known;
+            and the missing texts in their order.
+        """
+        import torch
+
+        wanted = {text_key(text): text for text in rows}
+        vectors = None
+        for path in sorted(self.folder.glob("*.safetensors")):
+            if not wanted:
+                break
+            shard = _read_shard(path, wanted)
+            if shard is None:
+                continue
+            places, keys, found = shard
+            if vectors is None:
+                vectors = torch.empty(len(rows), found.shape[1])
+            vectors[[rows[wanted.pop(key)] for key in keys]] = found[places]
+        missing = set(wanted.values())
+        return vectors, [text for text in rows if text in missing]
+
+    def write(self, texts: Sequence[str], vectors: Tensor) -> None:
+        """Add one shard; a cache that cannot be written to costs time, so it is a warning and no error."""
+        import torch
+        from safetensors.torch import save
+
+        keys = b"".join(map(text_key, texts))
+        tensors = {
+            "keys": torch.frombuffer(bytearray(keys), dtype=torch.uint8).view(-1, _KEY_BYTES),
+            "vectors": vectors.contiguous(),
+        }
+        name = hashlib.blake2b(keys, digest_size=8).hexdigest()
+        try:
+            with whole_file(self.folder / f"{name}.safetensors") as path:
+                path.write_bytes(save(tensors, metadata={"checksum": _checksum(**tensors)}))
+        except OSError as error:
+            _log.warning(
+                "%s: cannot write there (%s); embeddings are not cached", self.folder, error.strerror
+            )
+
+
+def _read_shard(path: Path, wanted: dict[bytes, str]) -> tuple[list[int], list[bytes], Tensor] | None:
+    """Return the places of the wanted keys in a shard, the keys and all vectors; None if there are none.
+
+    A damaged shard is removed, so that its texts are encoded again.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="pt") as file:
+            keys = file.get_tensor("keys")
+            names = [bytes(row) for row in keys.numpy()]
+            places = [place for place, name in enumerate(names) if name in wanted]
+            if not places:
+                return None
+            vectors = file.get_tensor("vectors")
+            if (file.metadata() or {}).get("checksum") != _checksum(keys, vectors):
+                raise SafetensorError("checksum does not fit")
+    except FileNotFoundError:
+        return None  # another run found it damaged and removed it
+    except (SafetensorError, OSError) as error:
+        _log.warning("%s: damaged (%s); its texts are encoded again", path, error)
+        path.unlink(missing_ok=True)
+        return None
+    return places, [names[place] for place in places], vectors
+
+
+def _checksum(keys: Tensor, vectors: Tensor) -> str:
+    digest = hashlib.blake2b(keys.numpy().tobytes(), digest_size=16)
+    digest.update(vectors.numpy().tobytes())
+    return digest.hexdigest()

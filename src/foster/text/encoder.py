@@ -1,0 +1,201 @@
+"""Sentence encoders: a transformers model, its tokenizer and a pooling."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import Field
+
+from foster.errors import InputError
+from foster.options import Options
+from foster.text.hub import DEFAULT_ENCODER, first_line, folder_fingerprint, folder_pooling, locate, resolve
+from foster.text.tokens import TokenTable
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+__all__ = ["BATCH_TOKENS", "EncoderOptions", "TextEncoder", "pooling_of", "resolve"]
+
+BATCH_TOKENS = 16_384
+
+
+class EncoderOptions(Options):
+    """Which encoder turns item texts into vectors, and how."""
+
+    encoder: str = Field(
+        default=DEFAULT_ENCODER, min_length=1, description="name on the Hugging Face hub, or a folder"
+    )
+    pooling: Literal["auto", "mean", "cls"] = Field(
+        default="auto",
+        description="how token vectors become one; auto: what the model folder says, else mean",
+    )
+    max_tokens: int = Field(
+        default=64, ge=4, description="texts are cut after so many tokens, special ones included"
+    )
+
+
+class TextEncoder:
+    """A pretrained encoder, frozen: texts in, one vector a text out.
+
+    The model's own normalisation layer, if it has one, is not applied: vectors keep their length.
+
+    Attributes:
+        model: the transformers model without its pooler head: eval mode, float32, no gradients.
+        tokenizer: its tokenizer.
+        pooling: "mean" or "cls".
+        max_tokens: where texts are cut.
+        width: length of a vector.
+    """
+
+    def __init__(
+        self, model: torch.nn.Module, tokenizer: Any, pooling: str, max_tokens: int, folder: Path
+    ) -> None:
+        self.model = model
+        self.tokenizer = tokenizer
+        self.pooling = pooling
+        self.max_tokens = max_tokens
+        self.width = int(model.config.hidden_size)  # type: ignore[union-attr, arg-type]
+        self._folder = folder
+
+    @classmethod
+    def load(cls, options: EncoderOptions | None = None, device: str | torch.device = "cpu") -> TextEncoder:
+        """Load an encoder from a folder or from the Hugging Face hub.
+
+        Raises:
+            InputError: unknown name, a folder without a complete encoder, or ``max_tokens`` beyond what it
+                reads.
+        """
+        options = options or EncoderOptions()
+        folder = locate(options.encoder)
+        pooling = pooling_of(options, folder)
+        model, tokenizer = _load_pretrained(folder)
+        limit = min(tokenizer.model_max_length, getattr(model.config, "max_position_embeddings", math.inf))
+        if options.max_tokens > limit:
+            raise InputError(
+                f"max_tokens: {options.max_tokens} is more than {folder} reads; give at most {limit}"
+            )
+        return cls(model.to(device), tokenizer, pooling, options.max_tokens, folder)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 over weights, configuration and tokenizer, as 64 hex digits."""
+        return folder_fingerprint(self._folder)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return next(self.model.parameters()).device
+
+    def tokenize(self, texts: Sequence[str]) -> list[list[int]]:
+        """Return the token ids of each text, with special tokens, cut to ``max_tokens``."""
+        if not texts:
+            return []
+        encoded = self.tokenizer(list(texts), truncation=True, max_length=self.max_tokens)
+        ids: list[list[int]] = encoded["input_ids"]
+        return ids
+
+    def token_table(self, texts: Sequence[str]) -> TokenTable:
+        """Return the token ids of the texts as one table."""
+        pad = self.tokenizer.pad_token_id
+        return TokenTable.build(self.tokenize(texts), 0 if pad is None else pad)
+
+    def encode(
+        self,
+        texts: Sequence[str],
+        batch_tokens: int = BATCH_TOKENS,
+        progress: Callable[[int], object] | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> Tensor:
+        """Encode texts without gradients, batched by length.
+
+        Args:
+            texts: n texts.
+            batch_tokens: tokens in a batch, padding included; sets speed and memory, and in float32 not the
+                result (to 1e-5).
+            progress: called with the number of texts of each batch that is done.
+            dtype: number type of the matrix products, if not float32: ``torch.bfloat16`` or
+                ``torch.float16``.
+
+        Returns:
+            Vectors, float32 [n, width], on the CPU.
+        """
+        import torch
+
+        table = self.token_table(texts)
+        vectors = torch.empty(len(texts), self.width)
+        mixed = dtype not in (None, torch.float32)
+        with torch.no_grad(), torch.autocast(self.device.type, dtype=dtype, enabled=mixed):
+            for index in table.batches(batch_tokens):
+                ids, mask = (part.to(self.device) for part in table.batch(index))
+                hidden = self.model(input_ids=ids, attention_mask=mask.long()).last_hidden_state
+                vectors[index] = self.pool(hidden, mask).float().cpu()
+                if progress is not None:
+                    progress(len(index))
+        return vectors
+
+    def pool(self, hidden: Tensor, mask: Tensor) -> Tensor:
+        """Reduce token vectors [n, t, width] to text vectors [n, width]; ``mask`` [n, t]: true at tokens."""
+        if self.pooling == "cls":
+            return hidden[:, 0]
+        weight = mask.to(hidden.dtype)[:, :, None]
+        return (hidden * weight).sum(1) / weight.sum(1).clamp(min=1)
+
+
+def pooling_of(options: EncoderOptions, folder: Path) -> str:
+    """Return the pooling that the options ask for; "auto" is looked up in the model folder."""
+    return folder_pooling(folder) if options.pooling == "auto" else options.pooling
+
+
+def _load_pretrained(folder: Path) -> tuple[Any, Any]:
+    """Return the model and tokenizer of a folder, ready for inference."""
+    import torch
+
+    with _quiet_transformers():
+        from transformers import AutoModel, AutoTokenizer
+
+        try:
+            tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+            model, report = AutoModel.from_pretrained(
+                folder, local_files_only=True, dtype=torch.float32, output_loading_info=True
+            )
+        except Exception as error:
+            # Damaged files raise a dozen types of error, of safetensors, tokenizers, json and torch.
+            reason = first_line(error)
+            raise InputError(
+                f"{folder}: not loadable as an encoder ({reason}); give another folder"
+            ) from error
+    if model.config.is_encoder_decoder:
+        raise InputError(f"{folder}: is an encoder-decoder; give a model that has an encoder only")
+    # transformers fills absent weights with random numbers. Only the pooler may be absent: we drop it.
+    missing = sorted(name for name in report["missing_keys"] if not name.startswith("pooler."))
+    if missing:
+        count = len(missing)
+        raise InputError(
+            f"{folder}: the weights lack {count} tensors ({missing[0]} first); copy the model again"
+        )
+    if getattr(model, "pooler", None) is not None:
+        model.pooler = None
+    return model.requires_grad_(False).eval(), tokenizer
+
+
+@contextmanager
+def _quiet_transformers() -> Iterator[None]:
+    """Keep transformers from reporting on absent and superfluous weights, which we judge ourselves."""
+    from transformers.utils import logging as transformers_logging
+
+    verbosity, bars = transformers_logging.get_verbosity(), transformers_logging.is_progress_bar_enabled()
+    transformers_logging.set_verbosity(logging.CRITICAL)
+    transformers_logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        transformers_logging.set_verbosity(verbosity)
+        if bars:
+            transformers_logging.enable_progress_bar()

@@ -1,0 +1,94 @@
+"""The token ids of a catalogue in two flat tensors."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import chain
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+@dataclass(frozen=True)
+class TokenTable:
+    """Token ids of V texts, without padding: 4 bytes a token, so that millions of texts fit in memory.
+
+    Attributes:
+        flat: ids of all texts one after another, int32 [tokens].
+        offsets: text v is ``flat[offsets[v]:offsets[v + 1]]``, int64 [V + 1].
+        pad: the id that fills up a batch.
+    """
+
+    flat: Tensor
+    offsets: Tensor
+    pad: int
+
+    @classmethod
+    def build(cls, ids: list[list[int]], pad: int) -> TokenTable:
+        """Pack one list of ids per text; every list holds at least one id (a special token at least)."""
+        import torch
+
+        lengths = torch.tensor([0, *map(len, ids)], dtype=torch.int64)
+        flat = torch.tensor(list(chain.from_iterable(ids)), dtype=torch.int32)
+        return cls(flat, lengths.cumsum(0), pad)
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+    @property
+    def lengths(self) -> Tensor:
+        """Tokens of each text, int64 [V]."""
+        return self.offsets.diff()
+
+    @classmethod
+    def concatenate(cls, tables: list[TokenTable]) -> TokenTable:
+        """Return one table of the texts of all tables (at least one) in their order."""
+        import torch
+
+        lengths = torch.cat([torch.zeros(1, dtype=torch.int64), *(table.lengths for table in tables)])
+        return cls(torch.cat([table.flat for table in tables]), lengths.cumsum(0), tables[0].pad)
+
+    def positions(self, index: Tensor) -> tuple[Tensor, Tensor]:
+        """Return where the tokens of some texts lie in ``flat``.
+
+        Args:
+            index: int64 [n], on the CPU.
+
+        Returns:
+            Positions int64 [n, t] and mask bool [n, t], t being the tokens of the longest text; positions
+            outside of the mask are valid but mean nothing.
+        """
+        import torch
+
+        start, lengths = self.offsets[index], self.offsets[index + 1] - self.offsets[index]
+        step = torch.arange(int(lengths.max()) if len(index) else 0)
+        mask = step < lengths[:, None]
+        return torch.where(mask, start[:, None] + step, start[:, None]), mask
+
+    def batch(self, index: Tensor) -> tuple[Tensor, Tensor]:
+        """Return ids int64 [n, t] and mask bool [n, t] of some texts, padded at the end to the longest.
+
+        Args:
+            index: int64 [n], on any device; the result lies on the same.
+        """
+        positions, mask = self.positions(index.cpu())
+        ids = self.flat[positions].long().masked_fill(~mask, self.pad)
+        return ids.to(index.device), mask.to(index.device)
+
+    def batches(self, tokens: int) -> Iterator[Tensor]:
+        """Yield the indices of all texts in batches of about equal lengths, the longest first.
+
+        Args:
+            tokens: a batch holds at most so many tokens, padding included, and at least one text.
+        """
+        import torch
+
+        # Longest first: if a batch does not fit in memory, it is the first one.
+        lengths, order = torch.sort(self.lengths, descending=True, stable=True)
+        start = 0
+        while start < len(order):
+            size = max(1, tokens // max(1, int(lengths[start])))
+            yield order[start : start + size]
+            start += size

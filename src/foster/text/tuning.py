@@ -1,0 +1,323 @@
+"""Encoders whose layers are trained along with the recommender.
+
+With ``top:K`` the layers below the last K never change, so their outputs are computed once for the catalogue
+and kept on disk (float16, memory-mapped): a training step runs K layers only.
+"""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal, Self
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from foster.errors import InputError
+from foster.text.cache import Progress, content_name, progress_bar, text_key
+from foster.text.encoder import BATCH_TOKENS, TextEncoder
+from foster.text.storage import cache_root, whole_file
+from foster.text.tokens import TokenTable
+
+__all__ = ["TokenTable", "TunableEncoder", "parse_finetune"]
+
+_log = logging.getLogger(__name__)
+
+# Where the families of encoders keep their list of layers: BERT and kin, DistilBERT, ModernBERT.
+_LAYER_PATHS = ("encoder.layer", "transformer.layer", "layers")
+_BLOCK_TEXTS = 1_024
+_SPLIT_ERROR = 0.01  # relative; what rounding to float16 costs is ten times less
+
+
+def parse_finetune(value: str, layers: int | None = None) -> Literal["frozen", "all"] | int:
+    """Read the option ``finetune``: "frozen", "all", or "top:K", which gives the number K.
+
+    Args:
+        value: the option.
+        layers: layers that the encoder has, the largest K; None where they are not known yet.
+
+    Raises:
+        InputError: anything else, or K outside of 1 to ``layers``.
+    """
+    if value in ("frozen", "all"):
+        return value  # type: ignore[return-value]
+    kind, _, number = value.partition(":")
+    if kind != "top" or not (number.isascii() and number.isdigit()):
+        raise InputError(
+            f"finetune: '{value}' is not known; give frozen, all, or top:K with a number K of layers"
+        )
+    if int(number) < 1 or (layers is not None and int(number) > layers):
+        raise InputError(
+            f"finetune: '{value}', but K must lie between 1 and {layers or 'the number of layers'}"
+        )
+    return int(number)
+
+
+class TunableEncoder(nn.Module):
+    """An encoder with trained layers over a fixed catalogue of texts; rows of the catalogue in, vectors out.
+
+    The weights are copies, the given encoder stays as it is. Dropout inside the language model stays off in
+    training too (``train()`` does not reach it): fine-tuning is short, and runs repeat. Copies made with
+    ``copy.deepcopy`` share the catalogue and the frozen encoder, so that an inner and an outer model cost
+    their trained weights only.
+
+    Attributes:
+        model: what is run in training: the whole language model ("all"), or its last K layers ("top:K").
+        finetune: "all" or "top:K".
+        width: length of a vector.
+    """
+
+    def __init__(self, encoder: TextEncoder, finetune: str) -> None:
+        """Copy the layers to train.
+
+        Args:
+            encoder: the pretrained encoder.
+            finetune: "all" or "top:K".
+
+        Raises:
+            InputError: another ``finetune``, or an architecture whose layers we cannot split.
+        """
+        super().__init__()
+        self.finetune = finetune
+        self.width = encoder.width
+        # Neither is a module of ours: what is frozen is not in the state and is not moved or copied with it.
+        self._encoder = encoder
+        self._catalogue: _Catalogue | None = None
+        self._split: _LayerSplit | None = None
+        if finetune == "all":
+            self.model = copy.deepcopy(encoder.model).requires_grad_(True)
+        else:
+            self._split = _LayerSplit(encoder, finetune)
+            self.model = copy.deepcopy(self._split.upper)
+            self.model.requires_grad_(False)
+            self.model.get_submodule(self._split.path).requires_grad_(True)
+
+    def set_catalogue(self, texts: Sequence[str], progress: Progress = True) -> None:
+        """Take the texts that rows refer to, in place of any before; with "top:K" this runs the lower layers.
+
+        Raises:
+            InputError: the outputs of the lower layers cannot be written to the cache.
+        """
+        self._catalogue = _Catalogue.build(self._encoder, self._split, texts, progress)
+
+    def extend(self, texts: Sequence[str], progress: Progress = True) -> None:
+        """Add texts after those of the catalogue; their rows count on from its length."""
+        added = _Catalogue.build(self._encoder, self._split, texts, progress)
+        self._catalogue = self._catalogue.append(added) if self._catalogue else added
+
+    def forward(self, index: Tensor) -> Tensor:
+        """Encode rows of the catalogue, with gradients for the trained layers.
+
+        Args:
+            index: int64 [n], n >= 1.
+
+        Returns:
+            Vectors [n, width] on the device of the weights, pooled as the encoder pools.
+        """
+        if self._catalogue is None:
+            raise RuntimeError("set_catalogue comes before forward")
+        device = next(self.model.parameters()).device
+        if self._split is None:
+            ids, mask = self._catalogue.tokens.batch(index.to(device))
+            hidden = _run(self.model, mask, input_ids=ids)
+        else:
+            states, mask = self._catalogue.states(index)
+            mask = mask.to(device)
+            hidden = _run(self.model, mask, inputs_embeds=states.to(device).float())
+        return self._encoder.pool(hidden, mask)
+
+    def trainable_state_dict(self) -> dict[str, Tensor]:
+        """Return the trained parameters by name, detached.
+
+        ``load_state_dict(state, strict=False)`` of an encoder made in the same way takes them back.
+        """
+        return {name: value.detach() for name, value in self.named_parameters() if value.requires_grad}
+
+    def train(self, mode: bool = True) -> Self:
+        """Set the mode, but keep the dropout of the language model off."""
+        super().train(mode)
+        self.model.eval()
+        return self
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        for shared in (self._encoder, self._catalogue, self._split):
+            memo[id(shared)] = shared
+        clone = self.__class__.__new__(self.__class__)
+        memo[id(self)] = clone
+        clone.__dict__.update(copy.deepcopy(self.__dict__, memo))
+        return clone
+
+
+class _LayerSplit:
+    """An encoder cut below its last K layers into two models that share its weights.
+
+    Both are of the model's own class with fewer layers, so that masks and position biases are its own
+    business.
+
+    Attributes:
+        path: where the list of layers lies in the model.
+        below: number of layers in ``lower``.
+        lower: embeddings and lower layers.
+        upper: the last K layers; takes ``inputs_embeds`` and passes them on as they are.
+    """
+
+    def __init__(self, encoder: TextEncoder, finetune: str) -> None:
+        model = encoder.model
+        refusal = InputError(
+            f"finetune: '{finetune}' needs layers that we can split, not a {type(model).__name__}; "
+            "give all or frozen"
+        )
+        modules = dict(model.named_modules())
+        path = next((path for path in _LAYER_PATHS if isinstance(modules.get(path), nn.ModuleList)), None)
+        if path is None:
+            raise refusal
+        layers = list(modules[path].children())
+        depth = parse_finetune(finetune, len(layers))
+        if not isinstance(depth, int):
+            raise InputError(f"finetune: '{finetune}' trains no layer; give all or top:K")
+        self.path = path
+        self.below = len(layers) - depth
+        self.lower = _with_layers(model, path, layers[: self.below])
+        if hasattr(self.lower, "final_norm"):  # ModernBERT's norm after the last layer; the upper half has it
+            self.lower.final_norm = nn.Identity()
+        self.upper = _with_layers(model, path, layers[self.below :])
+        self.upper.embeddings = _PassOn()
+        if not self._is_faithful(encoder):
+            raise refusal
+
+    def _is_faithful(self, encoder: TextEncoder) -> bool:
+        """Try whether the two halves give what the whole gives, for texts of unequal length."""
+        index = torch.arange(2)
+        ids, mask = encoder.token_table(["a", "a longer text, to have padding"]).batch(index)
+        ids, mask = ids.to(encoder.device), mask.to(encoder.device)
+        try:
+            with torch.no_grad():
+                whole = _run(encoder.model, mask, input_ids=ids)
+                states = _run(self.lower, mask, input_ids=ids).half().float()
+                halves = _run(self.upper, mask, inputs_embeds=states)
+        except Exception as error:
+            # Whatever an architecture we never saw makes of being cut in two, the answer is the same.
+            _log.debug("the split failed: %s", error)
+            return False
+        return bool((halves - whole)[mask].norm() <= _SPLIT_ERROR * whole[mask].norm())
+
+
+def _run(model: nn.Module, mask: Tensor, **inputs: Tensor) -> Tensor:
+    """Return the last hidden states, [n, t, width]."""
+    states: Tensor = model(attention_mask=mask.long(), **inputs).last_hidden_state
+    return states
+
+
+class _PassOn(nn.Module):
+    """Stands in for the embeddings: gives back the states it is given, whatever else the model hands over."""
+
+    def forward(self, *args: Any, **kwargs: Any) -> Tensor:
+        return next(
+            value
+            for value in (*args, *kwargs.values())
+            if isinstance(value, Tensor) and value.is_floating_point()
+        )
+
+
+def _with_layers(model: nn.Module, path: str, layers: list[nn.Module]) -> nn.Module:
+    """Return a model that shares the weights of ``model`` but has ``layers`` at ``path``."""
+    *parents, last = path.split(".")
+    outer = parent = _shallow(model)
+    for name in parents:
+        child = _shallow(parent.get_submodule(name))
+        parent.add_module(name, child)
+        parent = child
+    parent.add_module(last, nn.ModuleList(layers))
+    return outer
+
+
+def _shallow(module: nn.Module) -> nn.Module:
+    clone = copy.copy(module)
+    clone._modules = dict(module._modules)  # copy.copy would share the dict, and change the original with it
+    return clone
+
+
+class _Catalogue:
+    """Tokens of the texts and, with a split, the outputs of the lower layers in memory-mapped blocks.
+
+    Attributes:
+        tokens: the table of tokens.
+        blocks: float16 [tokens of the block, width] each, together in the order of ``tokens.flat``; empty
+            without a split.
+    """
+
+    def __init__(self, tokens: TokenTable, blocks: list[np.ndarray]) -> None:
+        self.tokens = tokens
+        self.blocks = blocks
+        self._starts = np.cumsum([0, *(len(block) for block in blocks)])
+
+    @classmethod
+    def build(
+        cls, encoder: TextEncoder, split: _LayerSplit | None, texts: Sequence[str], progress: Progress
+    ) -> _Catalogue:
+        if split is None or not texts:
+            return cls(encoder.token_table(texts), [])
+        # The pooling comes after the top layers, so it does not matter here.
+        folder = cache_root() / "hidden" / content_name(encoder.fingerprint, encoder.max_tokens, split.below)
+        tables, blocks = [], []
+        with progress_bar(len(texts), f"running the lower {split.below} layers", progress) as bar:
+            for start in range(0, len(texts), _BLOCK_TEXTS):
+                part = texts[start : start + _BLOCK_TEXTS]
+                name = hashlib.blake2b(b"".join(map(text_key, part)), digest_size=16).hexdigest()
+                tables.append(encoder.token_table(part))
+                blocks.append(_lower_states(folder / f"{name}.npy", encoder, split, tables[-1]))
+                bar.update(len(part))
+        return cls(TokenTable.concatenate(tables), blocks)
+
+    def append(self, other: _Catalogue) -> _Catalogue:
+        return _Catalogue(TokenTable.concatenate([self.tokens, other.tokens]), self.blocks + other.blocks)
+
+    def states(self, index: Tensor) -> tuple[Tensor, Tensor]:
+        """Return what enters the top layers, float16 [n, t, width], zero at padding, and mask bool [n, t]."""
+        positions, mask = self.tokens.positions(index.cpu())
+        wanted = positions[mask].numpy()
+        values = np.empty((len(wanted), self.blocks[0].shape[1]), dtype=np.float16)
+        block_of = np.searchsorted(self._starts, wanted, side="right") - 1
+        for number in np.unique(block_of):
+            here = block_of == number
+            values[here] = self.blocks[number][wanted[here] - self._starts[number]]
+        states = torch.zeros(*mask.shape, values.shape[1], dtype=torch.float16)
+        states[mask] = torch.from_numpy(values)
+        return states, mask
+
+
+def _lower_states(path: Path, encoder: TextEncoder, split: _LayerSplit, tokens: TokenTable) -> np.ndarray:
+    """Return the outputs of the lower layers for one block of texts, memory-mapped; make the file if needed."""
+    shape = (len(tokens.flat), encoder.width)
+    if path.is_file():
+        try:
+            states = _open_states(path)
+            if states.shape == shape and states.dtype == np.float16:
+                return states
+            _log.warning("%s: damaged (shape %s instead of %s); computed again", path, states.shape, shape)
+        except (ValueError, OSError, EOFError) as error:
+            _log.warning("%s: damaged (%s); computed again", path, error)
+    # Not written through a memory map: a full disk would kill the process there, and is an error here.
+    made = np.empty(shape, dtype=np.float16)
+    with torch.no_grad():
+        for index in tokens.batches(BATCH_TOKENS):
+            ids, mask = (part.to(encoder.device) for part in tokens.batch(index))
+            positions, real = tokens.positions(index)
+            made[positions[real].numpy()] = _run(split.lower, mask, input_ids=ids)[mask].half().cpu().numpy()
+    try:
+        with whole_file(path) as temporary, temporary.open("wb") as file:
+            np.save(file, made, allow_pickle=False)
+    except OSError as error:
+        raise InputError(
+            f"{path.parent}: cannot write there ({error.strerror}); set FOSTER_CACHE to a folder with room"
+        ) from error
+    return _open_states(path)
+
+
+def _open_states(path: Path) -> np.ndarray:
+    states: np.ndarray = np.load(path, mmap_mode="r", allow_pickle=False)
+    return states

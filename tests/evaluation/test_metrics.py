@@ -1,0 +1,65 @@
+"""Metrics as functions of ranks, against an independent implementation."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from foster.evaluation import metrics_of, rank_targets
+
+
+def test_one_user_by_hand():
+    metrics = metrics_of(np.array([3.0]))
+    assert metrics["recall@5"] == 1.0
+    assert metrics["ndcg@10"] == pytest.approx(1 / math.log2(4))
+    assert metrics["mrr@10"] == pytest.approx(1 / 3)
+    assert metrics_of(np.array([6.0]))["recall@5"] == 0.0
+
+
+def test_agrees_with_trec_eval():
+    pytrec_eval = pytest.importorskip("pytrec_eval")
+    import torch
+
+    rng = np.random.default_rng(0)
+    scores = rng.permuted(np.tile(np.arange(200, dtype=np.float32), (40, 1)), axis=1)
+    targets = rng.integers(0, 200, 40)
+    ranks = rank_targets(
+        lambda rows, items: torch.from_numpy(scores[rows, items].copy()), targets, [np.array([], int)] * 40, 200
+    )
+    ours = metrics_of(ranks)
+    judge = pytrec_eval.RelevanceEvaluator(
+        {str(u): {str(t): 1} for u, t in enumerate(targets)}, {"recall.5,10,20,50", "ndcg_cut.5,10,20,50", "recip_rank"}
+    )
+    theirs = judge.evaluate({str(u): {str(i): float(s) for i, s in enumerate(row)} for u, row in enumerate(scores)})
+    for k in (5, 10, 20, 50):
+        assert ours[f"recall@{k}"] == pytest.approx(np.mean([x[f"recall_{k}"] for x in theirs.values()]))
+        assert ours[f"ndcg@{k}"] == pytest.approx(np.mean([x[f"ndcg_cut_{k}"] for x in theirs.values()]))
+        mrr = np.mean([x["recip_rank"] if x["recip_rank"] >= 1 / k - 1e-9 else 0.0 for x in theirs.values()])
+        assert ours[f"mrr@{k}"] == pytest.approx(mrr)
+
+
+def test_ties_are_split_and_history_is_masked():
+    import torch
+
+    flat = lambda rows, items: torch.zeros(rows.stop - rows.start, items.stop - items.start)  # noqa: E731
+    targets, none = np.array([4, 0]), [np.array([], int)] * 2
+    assert rank_targets(flat, targets, none, 11).tolist() == [6.0, 6.0]
+    masked = [np.array([1, 2, 4]), np.array([3])]
+    assert rank_targets(flat, targets, masked, 11).tolist() == [5.0, 5.5]
+
+
+@pytest.mark.parametrize(("users", "items"), [(1, 1), (3, 4), (64, 1000)])
+def test_blocks_do_not_change_ranks(users, items):
+    import torch
+
+    rng = np.random.default_rng(1)
+    states, table = torch.randn(10, 8), torch.randn(30, 8)
+    table[7] = table[3]
+    targets = rng.integers(0, 30, 10)
+    targets[0] = 3
+    histories = [rng.integers(0, 30, 4) for _ in range(10)]
+    whole = rank_targets(lambda r, i: states[r] @ table[i].T, targets, histories, 30)
+    assert whole[0] % 1 == (0.0 if 7 in histories[0] else 0.5)
+    blocks = rank_targets(lambda r, i: states[r] @ table[i].T, targets, histories, 30, users=users, items=items)
+    assert np.array_equal(whole, blocks)

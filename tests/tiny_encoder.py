@@ -1,0 +1,54 @@
+"""A BERT of a few kilobytes with its tokenizer, for tests that need an encoder and not its knowledge."""
+
+from pathlib import Path
+
+_WORDS = (
+    "a an and the of for with in on to red green blue small large old new fast quiet sweet sour fresh dark light "
+    "dog cat horse bird fish apple bread milk cheese coffee tea water sugar salt rice game race car boat plane "
+    "puzzle sword castle forest ocean desert music guitar drum song story book child friend winter summer"
+).split()
+
+
+def build_tiny_encoder(folder: Path) -> Path:
+    """Write a random two-layer BERT (width 32, at most 128 tokens) and a WordPiece tokenizer; return ``folder``.
+
+    The weights are the same in every run. Words outside the small vocabulary are spelled in letters.
+    """
+    import torch
+    from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
+    from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
+
+    special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]"]
+    letters = "abcdefghijklmnopqrstuvwxyz0123456789"
+    words = [word for word in dict.fromkeys(_WORDS) if len(word) > 1]
+    names = [*special, *letters, *(f"##{letter}" for letter in letters), *words]
+    vocabulary = {name: number for number, name in enumerate(names)}
+    tokenizer = Tokenizer(models.WordPiece(vocabulary, unk_token="[UNK]"))
+    tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]", special_tokens=[(name, vocabulary[name]) for name in ("[CLS]", "[SEP]")]
+    )
+    PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        pad_token="[PAD]",
+        unk_token="[UNK]",
+        cls_token="[CLS]",
+        sep_token="[SEP]",
+        model_max_length=128,
+    ).save_pretrained(folder)
+
+    config = BertConfig(
+        vocab_size=len(vocabulary),
+        hidden_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=64,
+        max_position_embeddings=128,
+        # Ten times BERT's: with 0.02 a random network hardly moves what enters it, and layers could be lost unseen.
+        initializer_range=0.2,
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        BertModel(config).save_pretrained(folder)
+    return folder
