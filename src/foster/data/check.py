@@ -97,8 +97,7 @@ def check(dataset: Dataset) -> CheckReport:
         sequence_lengths=_quantiles(lengths),
         text_lengths=_quantiles(words),
         text_coverage={
-            field: 1 - dataset.items[field].null_count() / dataset.n_items
-            for field in dataset.info.text_fields
+            field: 1 - dataset.items[field].null_count() / dataset.n_items for field in dataset.info.text_fields
         },
         shared_texts=int(texts.is_duplicated().sum()),
         cold_items=int(cold.sum()),
@@ -119,9 +118,7 @@ def _problems(found: CheckReport) -> list[str]:
     if found.items <= 20:
         problems.append(f"{found.items} items: Recall@20 is 1 for any ranking; more items are needed")
     if found.sequence_lengths["90%"] < 5:
-        problems.append(
-            "nine of ten sequences are shorter than 5, which leaves little to train on; raise --k-core"
-        )
+        problems.append("nine of ten sequences are shorter than 5, which leaves little to train on; raise --k-core")
     if found.shared_texts > found.items / 2:
         problems.append(
             f"{found.shared_texts:,} of {found.items:,} items share their text with another one, so a "

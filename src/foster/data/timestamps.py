@@ -29,18 +29,12 @@ def parse_times(values: pl.Series, where: str) -> np.ndarray:
         InputError: a value is missing or is no time; names the column, the row and the value.
     """
     times = _numbers(values)
-    bad = (
-        times.is_null() | times.is_nan() | times.is_infinite() if times.dtype.is_float() else times.is_null()
-    )
+    bad = times.is_null() | times.is_nan() | times.is_infinite() if times.dtype.is_float() else times.is_null()
     if bad.any():
         row = int(bad.arg_max() or 0)
         value = values[row]
-        said = (
-            "is missing" if value is None else f"holds '{value}', which is neither a number nor an ISO date"
-        )
-        raise InputError(
-            f"{where}: column '{values.name}' {said} in row {row + 1}; correct the row or remove it"
-        )
+        said = "is missing" if value is None else f"holds '{value}', which is neither a number nor an ISO date"
+        raise InputError(f"{where}: column '{values.name}' {said} in row {row + 1}; correct the row or remove it")
     numbers = times.to_numpy()
     if numbers.dtype != np.int64 and np.all(numbers == np.rint(numbers)) and np.all(np.abs(numbers) < 2**62):
         return numbers.astype(np.int64)
@@ -51,9 +45,7 @@ def _numbers(values: pl.Series) -> pl.Series:
     """Return int64 or float64, null where a value is no time."""
     dtype = values.dtype
     if isinstance(dtype, pl.Date | pl.Datetime):
-        return _seconds(
-            values.cast(pl.Datetime("us", dtype.time_zone if isinstance(dtype, pl.Datetime) else None))
-        )
+        return _seconds(values.cast(pl.Datetime("us", dtype.time_zone if isinstance(dtype, pl.Datetime) else None)))
     if dtype.is_integer():
         return values.cast(pl.Int64, strict=False)
     if dtype.is_numeric():

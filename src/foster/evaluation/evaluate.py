@@ -117,7 +117,11 @@ def evaluate_popularity(
         return counts[items].repeat(rows.stop - rows.start, 1)
 
     ranks = rank_targets(
-        score, data.targets(split, users), data.histories(split, users), data.n_items, mask_history=mask_history
+        score,
+        data.targets(split, users),
+        data.histories(split, users),
+        data.n_items,
+        mask_history=mask_history,
     )
     return _evaluation(data, split, users, ranks, data.n_items, mask_history)
 

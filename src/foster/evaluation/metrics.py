@@ -21,7 +21,7 @@ def metrics_of(ranks: np.ndarray, cutoffs: tuple[int, ...] = CUTOFFS) -> dict[st
         ``{"recall@5": .., "ndcg@5": .., "mrr@5": .., ...}``; zeros for no users.
     """
     ranks = np.asarray(ranks, dtype=np.float64)
-    out = {}
+    out: dict[str, float] = {}
     for k in cutoffs:
         hit = ranks <= k
         gains = {"recall": hit * 1.0, "ndcg": hit / np.log2(ranks + 1), "mrr": hit / ranks}

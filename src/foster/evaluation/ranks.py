@@ -50,7 +50,12 @@ def rank_targets(
 
 
 def _counts(
-    score: ScoreBlock, rows: slice, targets: np.ndarray, histories: Sequence[np.ndarray], n_items: int, items: int
+    score: ScoreBlock,
+    rows: slice,
+    targets: np.ndarray,
+    histories: Sequence[np.ndarray],
+    n_items: int,
+    items: int,
 ) -> tuple[Tensor, Tensor]:
     """Count the items above and beside the target for one block of users."""
     blocks = [slice(at, min(at + items, n_items)) for at in range(0, n_items, items)]

@@ -140,6 +140,15 @@ class TextRecommender(nn.Module):
         return self.tower.table() if self._stored_table is None else self._stored_table
 
     @torch.no_grad()
+    def public_features(self, encoder: EncoderOptions) -> Tensor:
+        """Return whitened vectors ``[V, width]`` of the catalogue's texts under a frozen public encoder."""
+        if encoder == self.encoder and isinstance(self.tower.features, FrozenFeatures):
+            return self.tower.features.vectors
+        vectors = embed_texts(self.catalogue.texts, encoder, device=self.device).to(self.device)
+        out: Tensor = Whitening.fit(vectors).to(self.device)(vectors)
+        return out
+
+    @torch.no_grad()
     def last_states(self, histories: Sequence[Any], table: Tensor) -> Tensor:
         """Return the state after each history.
 
@@ -176,9 +185,9 @@ class TextRecommender(nn.Module):
             raise InputError(f"recommend: k={k}; give 1 to {self.n_items}, the size of the catalogue")
         if isinstance(histories, str) or any(isinstance(history, str) for history in histories):
             raise InputError("recommend: histories is one list of items a user, as in [['id1', 'id2']]")
-        for row, history in enumerate(histories):
+        for number, history in enumerate(histories):
             if not len(history):
-                raise InputError(f"recommend: history {row} is empty; give at least one item id or text")
+                raise InputError(f"recommend: history {number} is empty; give at least one item id or text")
         self.eval()
         table = self.item_table()
         index = self.catalogue.index
@@ -194,8 +203,8 @@ class TextRecommender(nn.Module):
                     score[[item for item in row if item < self.n_items]] = -math.inf
             best = scores.topk(k, dim=1)
             out += [
-                [(self.catalogue.ids[i], s) for i, s in zip(ids, values, strict=True) if s > -math.inf]
-                for ids, values in zip(best.indices.tolist(), best.values.tolist(), strict=True)
+                [(self.catalogue.ids[i], s) for i, s in zip(best_ids, values, strict=True) if s > -math.inf]
+                for best_ids, values in zip(best.indices.tolist(), best.values.tolist(), strict=True)
             ]
         return out
 
@@ -242,9 +251,7 @@ class TextRecommender(nn.Module):
         self._stored_table = table
         return ids
 
-    def save_pretrained(
-        self, out: str | Path, *, overwrite: bool = False, extra: dict[str, Any] | None = None
-    ) -> Path:
+    def save_pretrained(self, out: str | Path, *, overwrite: bool = False, extra: dict[str, Any] | None = None) -> Path:
         """Write the model folder: weights, item table, catalogue, encoder reference, card.
 
         Args:

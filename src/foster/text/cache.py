@@ -153,9 +153,7 @@ class _Store:
             with whole_file(self.folder / f"{name}.safetensors") as path:
                 path.write_bytes(save(tensors, metadata={"checksum": _checksum(**tensors)}))
         except OSError as error:
-            _log.warning(
-                "%s: cannot write there (%s); embeddings are not cached", self.folder, error.strerror
-            )
+            _log.warning("%s: cannot write there (%s); embeddings are not cached", self.folder, error.strerror)
 
 
 def _read_shard(path: Path, wanted: dict[bytes, str]) -> tuple[list[int], list[bytes], Tensor] | None:

@@ -29,16 +29,12 @@ BATCH_TOKENS = 16_384
 class EncoderOptions(Options):
     """Which encoder turns item texts into vectors, and how."""
 
-    encoder: str = Field(
-        default=DEFAULT_ENCODER, min_length=1, description="name on the Hugging Face hub, or a folder"
-    )
+    encoder: str = Field(default=DEFAULT_ENCODER, min_length=1, description="name on the Hugging Face hub, or a folder")
     pooling: Literal["auto", "mean", "cls"] = Field(
         default="auto",
         description="how token vectors become one; auto: what the model folder says, else mean",
     )
-    max_tokens: int = Field(
-        default=64, ge=4, description="texts are cut after so many tokens, special ones included"
-    )
+    max_tokens: int = Field(default=64, ge=4, description="texts are cut after so many tokens, special ones included")
 
 
 class TextEncoder:
@@ -54,9 +50,7 @@ class TextEncoder:
         width: length of a vector.
     """
 
-    def __init__(
-        self, model: torch.nn.Module, tokenizer: Any, pooling: str, max_tokens: int, folder: Path
-    ) -> None:
+    def __init__(self, model: torch.nn.Module, tokenizer: Any, pooling: str, max_tokens: int, folder: Path) -> None:
         self.model = model
         self.tokenizer = tokenizer
         self.pooling = pooling
@@ -78,9 +72,7 @@ class TextEncoder:
         model, tokenizer = _load_pretrained(folder)
         limit = min(tokenizer.model_max_length, getattr(model.config, "max_position_embeddings", math.inf))
         if options.max_tokens > limit:
-            raise InputError(
-                f"max_tokens: {options.max_tokens} is more than {folder} reads; give at most {limit}"
-            )
+            raise InputError(f"max_tokens: {options.max_tokens} is more than {folder} reads; give at most {limit}")
         return cls(model.to(device), tokenizer, pooling, options.max_tokens, folder)
 
     @cached_property
@@ -168,18 +160,14 @@ def _load_pretrained(folder: Path) -> tuple[Any, Any]:
         except Exception as error:
             # Damaged files raise a dozen types of error, of safetensors, tokenizers, json and torch.
             reason = first_line(error)
-            raise InputError(
-                f"{folder}: not loadable as an encoder ({reason}); give another folder"
-            ) from error
+            raise InputError(f"{folder}: not loadable as an encoder ({reason}); give another folder") from error
     if model.config.is_encoder_decoder:
         raise InputError(f"{folder}: is an encoder-decoder; give a model that has an encoder only")
     # transformers fills absent weights with random numbers. Only the pooler may be absent: we drop it.
     missing = sorted(name for name in report["missing_keys"] if not name.startswith("pooler."))
     if missing:
         count = len(missing)
-        raise InputError(
-            f"{folder}: the weights lack {count} tensors ({missing[0]} first); copy the model again"
-        )
+        raise InputError(f"{folder}: the weights lack {count} tensors ({missing[0]} first); copy the model again")
     if getattr(model, "pooler", None) is not None:
         model.pooler = None
     return model.requires_grad_(False).eval(), tokenizer

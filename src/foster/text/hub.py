@@ -120,9 +120,7 @@ def folder_pooling(folder: Path) -> str:
     asked = str(config.get("pooling_mode") or "+".join(flags))
     pooling = _POOLING_FLAGS.get(asked, asked)
     if pooling not in ("mean", "cls"):
-        raise InputError(
-            f"{path}: asks for pooling '{pooling}', which we do not know; set pooling to mean or cls"
-        )
+        raise InputError(f"{path}: asks for pooling '{pooling}', which we do not know; set pooling to mean or cls")
     return pooling
 
 

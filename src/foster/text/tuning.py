@@ -47,13 +47,9 @@ def parse_finetune(value: str, layers: int | None = None) -> Literal["frozen", "
         return value  # type: ignore[return-value]
     kind, _, number = value.partition(":")
     if kind != "top" or not (number.isascii() and number.isdigit()):
-        raise InputError(
-            f"finetune: '{value}' is not known; give frozen, all, or top:K with a number K of layers"
-        )
+        raise InputError(f"finetune: '{value}' is not known; give frozen, all, or top:K with a number K of layers")
     if int(number) < 1 or (layers is not None and int(number) > layers):
-        raise InputError(
-            f"finetune: '{value}', but K must lie between 1 and {layers or 'the number of layers'}"
-        )
+        raise InputError(f"finetune: '{value}', but K must lie between 1 and {layers or 'the number of layers'}")
     return int(number)
 
 
@@ -130,6 +126,10 @@ class TunableEncoder(nn.Module):
             hidden = _run(self.model, mask, inputs_embeds=states.to(device).float())
         return self._encoder.pool(hidden, mask)
 
+    def __len__(self) -> int:
+        """Return the number of texts in the catalogue."""
+        return 0 if self._catalogue is None else len(self._catalogue.tokens)
+
     def trainable_state_dict(self) -> dict[str, Tensor]:
         """Return the trained parameters by name, detached.
 
@@ -168,8 +168,7 @@ class _LayerSplit:
     def __init__(self, encoder: TextEncoder, finetune: str) -> None:
         model = encoder.model
         refusal = InputError(
-            f"finetune: '{finetune}' needs layers that we can split, not a {type(model).__name__}; "
-            "give all or frozen"
+            f"finetune: '{finetune}' needs layers that we can split, not a {type(model).__name__}; give all or frozen"
         )
         modules = dict(model.named_modules())
         path = next((path for path in _LAYER_PATHS if isinstance(modules.get(path), nn.ModuleList)), None)
@@ -217,9 +216,7 @@ class _PassOn(nn.Module):
 
     def forward(self, *args: Any, **kwargs: Any) -> Tensor:
         return next(
-            value
-            for value in (*args, *kwargs.values())
-            if isinstance(value, Tensor) and value.is_floating_point()
+            value for value in (*args, *kwargs.values()) if isinstance(value, Tensor) and value.is_floating_point()
         )
 
 

@@ -1,0 +1,460 @@
+"""The command line: parse, call, print. Flags are the fields of the options classes, which a YAML file can hold too."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import sys
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+import typer
+from pydantic import Field
+
+import foster
+from foster.errors import InputError, did_you_mean
+from foster.options import Options
+
+app = typer.Typer(
+    name="foster",
+    help="Condense an interaction log with item texts into a handful of synthetic sequences.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+T = TypeVar("T", bound=Options)
+
+
+class CommonOptions(Options):
+    """What every verb takes."""
+
+    seed: int = Field(0, ge=0, description="of everything that is drawn")
+    device: str = Field("auto", description="auto, cpu, cuda, cuda:1, mps, ...")
+
+
+class Values:
+    """Merged options of one call: defaults, then the ``--config`` file, then flags."""
+
+    def __init__(self, groups: tuple[type[Options], ...], file: Path | None, flags: Mapping[str, Any]) -> None:
+        known = {name for group in groups for name in group.model_fields}
+        config = _read_yaml(file) if file else {}
+        for key in config:
+            if key not in known:
+                hint = did_you_mean(key, known) or f"; known are {', '.join(sorted(known))}"
+                raise InputError(f"{file}: unknown option '{key}'{hint}")
+        self._given = {**config, **{key: value for key, value in flags.items() if value is not None}}
+        self._source = str(file) if config else "command line"
+
+    def given(self, group: type[Options]) -> bool:
+        """Whether the user set any option of the group."""
+        return any(name in self._given for name in group.model_fields)
+
+    def of(self, group: type[T], defaults: Options | None = None) -> T:
+        """Return one group's options; ``defaults`` stand in for what the user did not set."""
+        base = defaults.model_dump() if defaults is not None else {}
+        chosen = {name: self._given[name] for name in group.model_fields if name in self._given}
+        return group.parse({**base, **chosen}, self._source)
+
+
+def _read_yaml(path: Path) -> dict[str, Any]:
+    import yaml
+
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(f"--config {path}: cannot be read ({error.strerror})") from error
+    except yaml.YAMLError as error:
+        raise InputError(f"--config {path}: is no valid YAML ({str(error).splitlines()[0]})") from error
+    if content is None:
+        return {}
+    if not isinstance(content, dict):
+        raise InputError(f"--config {path}: must hold option names and values, as in 'steps: 500'")
+    return {str(key).replace("-", "_"): value for key, value in content.items()}
+
+
+def verb(
+    groups: Callable[[], tuple[type[Options], ...]], name: str | None = None, on: typer.Typer = app
+) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Register a command whose flags are its own arguments and the fields of the option groups.
+
+    The function gets ``values`` (the merged options) and ``as_json`` besides its own arguments.
+    """
+
+    def register(function: Callable[..., None]) -> Callable[..., None]:
+        classes = (*groups(), CommonOptions)
+        own = [
+            p
+            for p in inspect.signature(function, eval_str=True).parameters.values()
+            if p.name not in ("values", "as_json")
+        ]
+        flags = {}
+        for group in classes:
+            for key, field in group.model_fields.items():
+                kind = str if getattr(field.annotation, "__origin__", None) is Literal else field.annotation
+                kind = int | None if kind in (int, int | None) else kind
+                shown = "" if field.default is None else f" [default: {field.default}]"
+                option = typer.Option(
+                    f"--{key.replace('_', '-')}", help=f"{field.description}{shown}", show_default=False
+                )
+                flags[key] = inspect.Parameter(
+                    key, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[kind | None, option]
+                )
+        extra = [
+            inspect.Parameter(
+                "config", inspect.Parameter.KEYWORD_ONLY, default=None,
+                annotation=Annotated[Path | None, typer.Option(help="YAML file of options; flags go before it")],
+            ),
+            inspect.Parameter(
+                "as_json", inspect.Parameter.KEYWORD_ONLY, default=False,
+                annotation=Annotated[bool, typer.Option("--json", help="print one JSON object on stdout")],
+            ),
+        ]  # fmt: skip
+
+        def command(**arguments: Any) -> None:
+            as_json, file = arguments.pop("as_json"), arguments.pop("config")
+            given = {key: arguments.pop(key) for key in flags}
+            function(**arguments, values=Values(classes, file, given), as_json=as_json)
+
+        own = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in own]
+        command.__signature__ = inspect.Signature([*own, *flags.values(), *extra])  # type: ignore[attr-defined]
+        command.__doc__ = function.__doc__
+        command.__name__ = function.__name__
+        on.command(name or function.__name__)(command)
+        return function
+
+    return register
+
+
+def _say(text: str) -> None:
+    """Print progress for people; stdout stays free for results."""
+    print(text, file=sys.stderr, flush=True)  # noqa: T201
+
+
+def _print(result: dict[str, Any], as_json: bool, text: str) -> None:
+    print(json.dumps(result, ensure_ascii=False) if as_json else text)  # noqa: T201
+
+
+def _training_groups() -> tuple[type[Options], ...]:
+    from foster.models import ModelOptions
+    from foster.text import EncoderOptions
+    from foster.training import TrainOptions
+
+    return EncoderOptions, ModelOptions, TrainOptions  # type: ignore[return-value]
+
+
+def _teacher_groups() -> tuple[type[Options], ...]:
+    from foster.training import TeacherOptions
+
+    return *_training_groups(), TeacherOptions
+
+
+def _distill_groups() -> tuple[type[Options], ...]:
+    from foster.distillation import DistillOptions
+
+    return (DistillOptions,)
+
+
+Out = Annotated[Path, typer.Option("--out", help="folder to make")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="replace the folder if it exists")]
+Data = Annotated[Path, typer.Argument(help="folder that 'foster prepare' made")]
+
+
+@verb(lambda: ())
+def prepare(
+    sources: Annotated[
+        list[str], typer.Argument(help="log and item table: CSV, Parquet, JSONL(.gz), RecBole; or 'grocery'")
+    ],
+    out: Out,
+    user: Annotated[str | None, typer.Option(help="column of user ids [default: by its usual name]")] = None,
+    item: Annotated[str | None, typer.Option(help="column of item ids")] = None,
+    time: Annotated[str | None, typer.Option(help="column of times")] = None,
+    text: Annotated[str | None, typer.Option(help="text columns, as in title,brand")] = None,
+    template: Annotated[str | None, typer.Option(help="as in '{title} by {brand}'")] = None,
+    k_core: Annotated[int, typer.Option(help="keep users and items with so many interactions; 0: all")] = 5,
+    drop_textless: Annotated[bool, typer.Option("--drop-textless", help="drop items without text")] = False,
+    overwrite: Overwrite = False,
+    *,
+    values: Values,
+    as_json: bool,
+) -> None:
+    """Make a data set folder from a log and item texts."""
+    from foster.data import Dataset, grocery
+
+    if sources == ["grocery"]:
+        data = grocery()
+    else:
+        data = Dataset.prepare(
+            sources, user_column=user, item_column=item, time_column=time, text=text, template=template,
+            k_core=k_core, drop_textless=drop_textless,
+        )  # fmt: skip
+    data.save(out, overwrite)
+    info = data.info.model_dump(mode="json") if hasattr(data.info, "model_dump") else vars(data.info)
+    _print(
+        {"out": str(out), **info}, as_json,
+        f"{out}: {data.n_users} users, {data.n_items} items, {data.n_interactions} interactions",
+    )  # fmt: skip
+
+
+@verb(lambda: ())
+def check(data: Data, *, values: Values, as_json: bool) -> None:
+    """Show counts, text coverage, sample histories and problems of a data set."""
+    from foster.data import Dataset
+    from foster.data import check as check_dataset
+
+    report = check_dataset(Dataset.read(data))
+    _print(report.as_dict(), as_json, str(report))
+
+
+@verb(_teacher_groups)
+def pretrain(data: Data, out: Out, overwrite: Overwrite = False, *, values: Values, as_json: bool) -> None:
+    """Train on the full log and record the trajectory: teacher and full-data baseline."""
+    from foster import training
+    from foster.data import Dataset
+    from foster.engine import Engine
+
+    encoder, model, recipe, trajectory = (values.of(group) for group in _teacher_groups())
+    common = values.of(CommonOptions)
+    start = time.perf_counter()
+    _, fit = training.pretrain(
+        Dataset.read(data), out, encoder=encoder, model=model, train=recipe, teacher=trajectory,
+        seed=common.seed, engine=Engine(common.device), overwrite=overwrite,
+    )  # fmt: skip
+    _report_fit(out, fit, time.perf_counter() - start, as_json)
+
+
+@verb(_distill_groups)
+def distill(
+    data: Data,
+    teacher: Annotated[Path, typer.Option(help="folder that 'foster pretrain' made of the same data")],
+    out: Out,
+    encoder: Annotated[str | None, typer.Option(help="another place of the teacher's encoder")] = None,
+    overwrite: Overwrite = False,
+    *,
+    values: Values,
+    as_json: bool,
+) -> None:
+    """Condense a log into synthetic sequences."""
+    from foster.data import Dataset
+    from foster.distillation import DistillOptions, save_distilled
+    from foster.distillation import distill as run
+    from foster.engine import Engine
+
+    options, common = values.of(DistillOptions), values.of(CommonOptions)
+    _free(out, overwrite)
+    start = time.perf_counter()
+    distilled, log = run(
+        Dataset.read(data), teacher, options, seed=common.seed, engine=Engine(common.device), encoder=encoder
+    )
+    save_distilled(distilled, log, out, overwrite)
+    _report_condensed(distilled, out, time.perf_counter() - start, as_json)
+
+
+def _select_groups() -> tuple[type[Options], ...]:
+    from foster.models import ModelOptions
+    from foster.text import EncoderOptions
+
+    return EncoderOptions, ModelOptions  # type: ignore[return-value]
+
+
+@verb(_select_groups)
+def select(
+    method: Annotated[str, typer.Argument(help="random, random-length")],
+    data: Data,
+    out: Out,
+    sequences: Annotated[int, typer.Option(help="M, histories to choose")] = 20,
+    overwrite: Overwrite = False,
+    *,
+    values: Values,
+    as_json: bool,
+) -> None:
+    """Choose real histories as a coreset."""
+    from foster.coresets import select as choose
+    from foster.data import Dataset
+
+    _free(out, overwrite)
+    start = time.perf_counter()
+    encoder, model = (values.of(group) for group in _select_groups())
+    coreset = choose(
+        method, Dataset.read(data), sequences, seed=values.of(CommonOptions).seed, encoder=encoder, model=model  # type: ignore[arg-type]
+    )  # fmt: skip
+    coreset.save(out, overwrite)
+    _report_condensed(coreset, out, time.perf_counter() - start, as_json)
+
+
+@verb(_training_groups)
+def train(
+    source: Annotated[Path, typer.Argument(help="distilled, coreset or data set folder")],
+    out: Out,
+    validation: Annotated[
+        Path | None, typer.Option(help="data set whose validation items stop training and choose the weights")
+    ] = None,
+    overwrite: Overwrite = False,
+    *,
+    values: Values,
+    as_json: bool,
+) -> None:
+    """Train a recommender on distilled sequences, a coreset or a log."""
+    from foster import training
+    from foster.artefacts import artefact_kind
+    from foster.data import Dataset
+    from foster.engine import Engine
+
+    _free(out, overwrite)
+    groups = _training_groups()
+    data = Dataset.read(source) if artefact_kind(source) == "dataset" else training.Condensed.read(source)
+    stored: tuple[Any, ...] = (None, None, None)
+    if isinstance(data, training.Condensed):
+        stored = (data.encoder, data.model, data.recipe)
+    encoder, model, recipe = (values.of(group, default) for group, default in zip(groups, stored, strict=True))
+    common = values.of(CommonOptions)
+    start = time.perf_counter()
+    recommender, fit = training.train(
+        data, encoder=encoder, model=model, train=recipe, seed=common.seed, engine=Engine(common.device),  # type: ignore[arg-type]
+        validation=Dataset.read(validation) if validation else None,
+    )  # fmt: skip
+    seconds = time.perf_counter() - start
+    recommender.save_pretrained(
+        out, overwrite=overwrite, extra={"training": recipe.model_dump(), "seed": common.seed, "fit": vars(fit)}
+    )
+    _report_fit(out, fit, seconds, as_json)
+
+
+@verb(lambda: ())
+def evaluate(
+    model: Annotated[Path, typer.Argument(help="model or teacher folder")],
+    data: Data,
+    split: Annotated[str, typer.Option(help="validation or test")] = "test",
+    keep_history: Annotated[bool, typer.Option("--keep-history", help="rank the items of the history too")] = False,
+    ranks: Annotated[Path | None, typer.Option(help="Parquet file for the rank of every user")] = None,
+    encoder: Annotated[str | None, typer.Option(help="another place of the model's encoder")] = None,
+    *,
+    values: Values,
+    as_json: bool,
+) -> None:
+    """Rank every held-out item among the whole catalogue: Recall, NDCG, MRR at 5, 10, 20, 50."""
+    from foster.data import Dataset
+    from foster.engine import Engine
+    from foster.evaluation import evaluate as run
+    from foster.models import TextRecommender
+
+    if split not in ("validation", "test"):
+        raise InputError(f"--split {split}: give validation or test")
+    engine = Engine(values.of(CommonOptions).device)
+    recommender = TextRecommender.from_pretrained(model, encoder=encoder, device=engine.device)
+    result = run(recommender, Dataset.read(data), split, mask_history=not keep_history, engine=engine)  # type: ignore[arg-type]
+    if ranks is not None:
+        result.save_ranks(ranks)
+    masked = "history masked" if result.history_masked else "history ranked too"
+    rows = [f"{name:<12}{value:.4f}" for name, value in result.metrics.items()]
+    _print(
+        result.as_dict(), as_json,
+        "\n".join([f"{split}, {len(result.ranks)} users, {result.n_items} items, {masked}", *rows]),
+    )  # fmt: skip
+
+
+@verb(lambda: ())
+def recommend(
+    model: Annotated[Path, typer.Argument(help="model or teacher folder")],
+    history: Annotated[list[str], typer.Option(help="item id or text; once for each item, oldest first")],
+    k: Annotated[int, typer.Option("-k", "--k", help="list length")] = 10,
+    encoder: Annotated[str | None, typer.Option(help="another place of the model's encoder")] = None,
+    *,
+    values: Values,
+    as_json: bool,
+) -> None:
+    """Recommend items for one history."""
+    from foster.engine import Engine
+    from foster.models import TextRecommender
+
+    device = Engine(values.of(CommonOptions).device).device
+    recommender = TextRecommender.from_pretrained(model, encoder=encoder, device=device)
+    catalogue = recommender.catalogue
+    found = [
+        {"item_id": item_id, "score": score, "text": catalogue.texts[catalogue.index[item_id]]}
+        for item_id, score in recommender.recommend([history], k)[0]
+    ]
+    _print(
+        {"recommendations": found}, as_json, "\n".join(f"{x['score']:8.3f}  {x['item_id']}  {x['text']}" for x in found)
+    )
+
+
+@verb(lambda: ())
+def demo(
+    out: Annotated[Path | None, typer.Option("--out", help="keep the artefacts in this folder")] = None,
+    *,
+    values: Values,
+    as_json: bool,
+) -> None:
+    """Run the main job on grocery data that a package carries: random 20, FOSTER 20 and the full log."""
+    from foster.engine import Engine
+    from foster.report.demo import run_demo
+
+    if out is not None:
+        _free(out, False)
+    common = values.of(CommonOptions)
+    result = run_demo(out, seed=common.seed, engine=Engine(common.device), say=_say)
+    _print(result.as_dict(), as_json, result.table())
+
+
+@verb(lambda: ())
+def doctor(*, values: Values, as_json: bool) -> None:
+    """Show versions, devices and what is missing."""
+    from foster.report.doctor import examine
+
+    result = examine()
+    rows = [f"{key:<24}{value}" for key, value in result.items() if key != "missing"]
+    rows += [f"missing: {line}" for line in result["missing"]] or ["nothing is missing"]
+    _print(result, as_json, "\n".join(rows))
+
+
+@app.callback(invoke_without_command=True)
+def _version(
+    version: Annotated[bool, typer.Option("--version", help="show the version", is_eager=True)] = False,
+) -> None:
+    if version:
+        print(foster.__version__)  # noqa: T201
+        raise typer.Exit
+
+
+def _free(out: Path, overwrite: bool) -> None:
+    from foster.artefacts import check_free
+
+    check_free(out, overwrite)
+
+
+def _report_fit(out: Path, fit: Any, seconds: float, as_json: bool) -> None:
+    result = {
+        "out": str(out),
+        "seconds": seconds,
+        "steps": fit.steps,
+        "best_step": fit.best_step,
+        "validation_ndcg@10": fit.best_ndcg,
+    }
+    score = "" if fit.best_ndcg is None else f", validation NDCG@10 {fit.best_ndcg:.4f} at step {fit.best_step}"
+    _print(result, as_json, f"{out}: {fit.steps} steps in {seconds:.1f} s{score}")
+
+
+def _report_condensed(data: Any, out: Path, seconds: float, as_json: bool) -> None:
+    from foster.training.condensed import stored_bytes
+
+    size = stored_bytes(out)
+    result = {
+        "out": str(out),
+        "seconds": seconds,
+        "sequences": len(data),
+        "bytes": size,
+        "from_real_data": data.info["from_real_data"],
+    }
+    _print(result, as_json, f"{out}: {len(data)} sequences in {seconds:.1f} s, {size:,} bytes without item texts")
+
+
+def main() -> None:
+    """Run the command line; exit 0, 2 for bad input with one line on stderr, or 1."""
+    try:
+        app()
+    except InputError as error:
+        _say(f"foster: {error}")
+        sys.exit(2)

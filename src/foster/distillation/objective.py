@@ -1,0 +1,85 @@
+"""The objective of the synthetic sequences: value gap and regulariser. First order only: models are constants here."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from foster.models import TextRecommender
+from foster.training.losses import soft_cross_entropy
+
+EPSILON = 1e-8
+
+
+def scores_on_subset(model: TextRecommender, p: Tensor, vectors: Tensor) -> Tensor:
+    """Return scores ``[M, L, N]`` after each soft step.
+
+    Args:
+        model: a recommender.
+        p: ``[M, L, N]`` step distributions over the subset; a soft step is the mixture of item vectors.
+        vectors: ``[N, d]`` item vectors of the subset.
+    """
+    return model.scores(model.backbone(p @ vectors), vectors)
+
+
+def synthetic_loss(scores: Tensor, p: Tensor, labels: Tensor | None) -> Tensor:
+    """Return g: the cross-entropy of scores ``[M, L, N]`` against soft labels, or against the next step without labels."""
+    if labels is None:
+        return soft_cross_entropy(scores[:, :-1], p[:, 1:])
+    return soft_cross_entropy(scores, labels)
+
+
+def value_gap(outer: Tensor, inner: Tensor, p: Tensor, labels: Tensor | None) -> Tensor:
+    """Return ``g(S, theta) - g(S, phi)`` from the scores of the outer and the inner model (F2SA, BOME)."""
+    return synthetic_loss(outer, p, labels) - synthetic_loss(inner, p, labels)
+
+
+def similarity_weights(features: Tensor, neighbours: int = 10) -> Tensor:
+    """Return w ``[N, N]``: cosine similarities of frozen text features to the nearest items, rows summing to 1.
+
+    Args:
+        features: ``[N, width]``.
+        neighbours: nearest items that count.
+    """
+    unit = F.normalize(features, dim=-1)
+    similarity = unit @ unit.T
+    similarity.fill_diagonal_(-torch.inf)
+    values, index = similarity.topk(min(neighbours, len(unit) - 1), dim=-1)
+    weights = torch.zeros_like(similarity).scatter_(-1, index, values.clamp(min=0))
+    return weights / weights.sum(-1, keepdim=True).clamp(min=EPSILON)
+
+
+def regulariser(p: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
+    """Return L_r: the divergence between the conditional distributions of similar items, in both directions.
+
+    ``A_uv = sum p_{m,t,u} y_{m,t,v}``; ``L_r = sum_uv mass_u w_uv JS(a(.|u) || a(.|v))`` with ``a`` the rows of A, normalised,
+    and the same for the columns. Rows without mass do not count.
+
+    Args:
+        p: ``[rows, N]`` steps.
+        targets: ``[rows, N]`` what follows each.
+        weights: ``[N, N]`` from ``similarity_weights``.
+    """
+    counts = p.T @ targets
+    return (_divergence(counts, weights) + _divergence(counts.T, weights)) / 2
+
+
+def _divergence(counts: Tensor, weights: Tensor) -> Tensor:
+    mass = counts.sum(-1)
+    # The items that carry the mass decide; the rest of an N x N x N tensor would be computed for nothing.
+    heavy = mass.topk(min(64, len(mass))).indices
+    rows = counts / mass[:, None].clamp(min=EPSILON)
+    near = weights[heavy].topk(min(10, weights.shape[1]), dim=-1)
+    a, b = rows[heavy][:, None], rows[near.indices]
+    middle = (a + b) / 2
+    log_middle = middle.clamp(min=EPSILON).log()
+    divergence = sum((x * (x.clamp(min=EPSILON).log() - log_middle)).sum(-1) for x in (a, b)) / 2
+    share = mass[heavy] / mass[heavy].sum().clamp(min=EPSILON)
+    out: Tensor = (share[:, None] * near.values * divergence).sum()
+    return out
+
+
+def entropy(p: Tensor) -> Tensor:
+    """Return the mean entropy of distributions ``[..., N]`` in nats."""
+    return -(p * p.clamp(min=EPSILON).log()).sum(-1).mean()

@@ -1,0 +1,45 @@
+"""Options of the distillation."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from foster.options import Options
+
+
+class DistillOptions(Options):
+    """FOSTER's options; the defaults were chosen on validation."""
+
+    sequences: int = Field(20, ge=1, description="M, synthetic sequences")
+    length: int = Field(50, ge=2, description="L, steps of a sequence; no more than the model reads")
+    steps: int = Field(300, ge=0, description="distillation steps; 0 keeps the starting point")
+    subset: int | None = Field(
+        None,
+        ge=2,
+        description="N, items sampled a step; by default 512, or the catalogue where it is smaller",
+    )
+    targets: Literal["soft", "next"] = Field(
+        "soft", description="labels: soft, the outer model's predictions; next, the following synthetic step"
+    )
+    keys: Literal["text", "learned"] = Field(
+        "text", description="what latents are compared with: public text vectors, or the teacher's item table"
+    )
+    gap: Literal["value", "joint"] = Field(
+        "value",
+        description="value: outer minus inner loss; joint: outer loss alone (a second reading of the paper)",
+    )
+    temperature: float = Field(0.05, gt=0, description="tau of the softmax over cosine similarities")
+    reset_every: int = Field(50, ge=0, description="R, steps between resets to a random checkpoint; 0 for none")
+    inner_steps: int = Field(2, ge=1, description="K, updates of the inner model a step")
+    gap_weight: float = Field(1.0, ge=0, description="lambda, weight of the gap")
+    regulariser_weight: float = Field(0.1, ge=0, description="gamma, weight of L_r")
+    plausibility: float = Field(
+        1.0, ge=0, description="beta, weight of the next-step loss under the outer model, with soft targets"
+    )
+    lr: float = Field(0.01, gt=0, description="learning rate of the latents (Adam)")
+    model_lr: float = Field(1e-3, gt=0, description="learning rate of outer and inner model (AdamW)")
+    batch_size: int = Field(256, ge=1, description="real histories a step")
+    select_every: int = Field(100, ge=1, description="steps between students that are trained to judge the sequences")
+    student_steps: int = Field(1000, ge=1, description="training steps of a student, in the recipe that is stored")

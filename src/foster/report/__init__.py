@@ -1,0 +1,1 @@
+"""What is shown: the demo's table, the state of the installation."""

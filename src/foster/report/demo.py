@@ -1,0 +1,137 @@
+"""The main job on the embedded grocery data: random 20, FOSTER 20, full log, popularity."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from foster.artefacts import folder_bytes
+from foster.coresets import select
+from foster.data import Dataset, grocery
+from foster.distillation import DistillOptions, distill, save_distilled
+from foster.engine import Engine
+from foster.evaluation import evaluate, evaluate_popularity
+from foster.training import TrainOptions, pretrain, train
+from foster.training.condensed import stored_bytes
+
+SEQUENCES = 20
+TEACHER = TrainOptions(steps=1200, batch_size=128, lr=3e-3, eval_every=100, patience=4)
+
+
+@dataclass(frozen=True)
+class DemoResult:
+    """What the demo measured.
+
+    Attributes:
+        rows: one dict a method: ndcg@10, recall@10 (test), seconds of training, bytes of training data.
+        about: counts of the data, seconds of the distillation and of the whole.
+    """
+
+    rows: dict[str, dict[str, Any]]
+    about: dict[str, Any]
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return what ``foster demo --json`` prints: the rows by method, and ``about``."""
+        return {**self.rows, "about": self.about}
+
+    def table(self) -> str:
+        """Return the table that ``foster demo`` prints."""
+        lines = [f"{'':<12}{'NDCG@10':>9}{'Recall@10':>11}{'training s':>12}{'bytes':>12}"]
+        for name, row in self.rows.items():
+            numbers = f"{row['ndcg@10']:>9.4f}{row['recall@10']:>11.4f}{row['seconds']:>12.1f}{row['bytes']:>12,}"
+            lines.append(f"{name:<12}{numbers}")
+        about = self.about
+        lines.append(
+            f"Test, {about['users']} users, {about['items']} items, full ranking, history masked. Distilling took "
+            f"{about['distill_seconds']:.1f} s, everything {about['total_seconds']:.1f} s. Random and FOSTER are "
+            f"{SEQUENCES} sequences; all models chose their weights on validation."
+        )
+        return "\n".join(lines)
+
+
+def run_demo(out: Path | None, *, seed: int, engine: Engine, say: Callable[[str], None]) -> DemoResult:
+    """Run prepare, pretrain, distill, select, train and evaluate on grocery data.
+
+    Args:
+        out: keep the artefacts there; None for a temporary folder.
+        seed: of everything that is drawn.
+        engine: device and processes.
+        say: called with one line a stage.
+
+    Raises:
+        InputError: the packages with data and encoder are not installed.
+    """
+    start = time.perf_counter()
+    with _folder(out) as folder:
+        say("1/5 preparing the log")
+        data = grocery()
+        data.save(folder / "data")
+        say(
+            f"2/5 training on the full log: {data.n_users} users, {data.n_items} items, {data.n_interactions} purchases"
+        )
+        clock = _Clock()
+        full, _ = pretrain(data, folder / "teacher", train=TEACHER, seed=seed, engine=engine)
+        rows = {"full": _row(full, data, clock(), folder_bytes(folder / "data"), engine)}
+        say("3/5 distilling")
+        clock = _Clock()
+        distilled, log = distill(
+            data, folder / "teacher", DistillOptions(sequences=SEQUENCES), seed=seed, engine=engine
+        )
+        save_distilled(distilled, log, folder / "distilled")
+        distill_seconds = clock()
+        say("4/5 training on 20 distilled sequences")
+        clock = _Clock()
+        student, _ = train(distilled, validation=data, seed=seed, engine=engine)
+        rows["foster"] = _row(student, data, clock(), stored_bytes(folder / "distilled"), engine)
+        say("5/5 training on 20 random histories")
+        coreset = select("random", data, SEQUENCES, seed=seed, encoder=full.encoder, model=full.options)
+        coreset.save(folder / "random")
+        clock = _Clock()
+        student, _ = train(coreset, validation=data, seed=seed, engine=engine)
+        rows["random"] = _row(student, data, clock(), stored_bytes(folder / "random"), engine)
+        popularity = evaluate_popularity(data).metrics
+    rows["popularity"] = {**_chosen(popularity), "seconds": 0.0, "bytes": 8 * data.n_items}
+    about = {
+        "users": data.n_users,
+        "items": data.n_items,
+        "interactions": data.n_interactions,
+        "distill_seconds": distill_seconds,
+        "total_seconds": time.perf_counter() - start,
+        "seed": seed,
+    }
+    return DemoResult({name: rows[name] for name in ("popularity", "random", "foster", "full")}, about)
+
+
+class _Clock:
+    def __init__(self) -> None:
+        self._start = time.perf_counter()
+
+    def __call__(self) -> float:
+        return time.perf_counter() - self._start
+
+
+def _row(model: Any, data: Dataset, seconds: float, size: int, engine: Engine) -> dict[str, Any]:
+    return {**_chosen(evaluate(model, data, "test", engine=engine).metrics), "seconds": seconds, "bytes": size}
+
+
+def _chosen(metrics: dict[str, float]) -> dict[str, float]:
+    return {name: metrics[name] for name in ("ndcg@10", "recall@10")}
+
+
+@contextmanager
+def _folder(out: Path | None) -> Iterator[Path]:
+    if out is not None:
+        out.mkdir(parents=True, exist_ok=True)
+        yield out
+        return
+    folder = Path(tempfile.mkdtemp(prefix="foster-demo-"))
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)

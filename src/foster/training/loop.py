@@ -1,0 +1,152 @@
+"""One training loop for everything: the full log, distilled sequences, coresets."""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from foster.data.batches import endless_batches, pad
+from foster.data.dataset import Dataset
+from foster.engine import Engine
+from foster.errors import InputError
+from foster.evaluation import evaluate
+from foster.models import TextRecommender
+from foster.training.losses import next_item_loss
+from foster.training.options import TrainOptions
+
+Validate = Callable[[TextRecommender], float]
+
+
+class Source(Protocol):
+    """Where training losses come from."""
+
+    def loss(self, model: TextRecommender, candidates: int) -> Tensor:
+        """Draw a batch and return its loss."""
+        ...
+
+
+class LogSource:
+    """The training part of a log: all histories but their last two items.
+
+    Args:
+        data: the log, in the item order of the model.
+        options: batch size and the like.
+        max_length: longest history.
+        seed: of batches and sampled items.
+        engine: each process draws its own batches.
+    """
+
+    def __init__(self, data: Dataset, options: TrainOptions, max_length: int, seed: int, engine: Engine) -> None:
+        self.histories = [history for history in data.histories("train") if len(history) > 1]
+        if not self.histories:
+            raise InputError(f"{data.info.name}: no training history has two items; lower --k-core or bring more data")
+        self.max_length = max_length
+        self.device = engine.device
+        lengths = np.minimum([len(history) for history in self.histories], max_length)
+        self.rng = np.random.default_rng([seed, engine.rank])
+        self.batches = endless_batches(lengths, options.batch_size, self.rng)
+        self.generator = torch.Generator().manual_seed(seed * 1009 + engine.rank)
+
+    def batch(self) -> Tensor:
+        """Return the next padded batch ``[batch, length]``."""
+        return pad([self.histories[row] for row in next(self.batches)], self.max_length + 1).to(self.device)
+
+    def loss(self, model: TextRecommender, candidates: int) -> Tensor:
+        """Return the next-item loss of the next batch."""
+        return next_item_loss(model, self.batch(), candidates, self.generator)
+
+
+@dataclass
+class Fit:
+    """What a training run gave.
+
+    Attributes:
+        steps: optimiser steps that were made.
+        best_step: the step whose weights the model has now.
+        best_ndcg: its NDCG@10 on the validation users, or None without validation.
+        history: one ``{"step", "loss", "ndcg@10"}`` a validation.
+    """
+
+    steps: int = 0
+    best_step: int = 0
+    best_ndcg: float | None = None
+    history: list[dict[str, float]] = field(default_factory=list)
+
+
+def validator(data: Dataset, users: int, engine: Engine) -> Validate:
+    """Return a function that gives a model's NDCG@10 on validation targets of a fixed draw of users."""
+    chosen = np.sort(np.random.default_rng(0).permutation(data.n_users)[:users])
+    return lambda model: evaluate(model, data, "validation", users=chosen, engine=engine).metrics["ndcg@10"]
+
+
+def fit(
+    model: TextRecommender,
+    source: Source,
+    options: TrainOptions,
+    *,
+    seed: int = 0,
+    validate: Validate | None = None,
+    record: Callable[[int, TextRecommender], None] | None = None,
+    engine: Engine | None = None,
+    progress: str | None = None,
+) -> Fit:
+    """Train a model in place; it ends with its best weights on validation, or its last ones without validation.
+
+    Args:
+        model: the recommender.
+        source: of losses.
+        options: the recipe.
+        seed: of the dropout.
+        validate: gives NDCG@10; called every ``eval_every`` steps, for early stopping and to choose the weights.
+        record: called with the number of steps made and the model, from step 0 on.
+        engine: device and processes.
+        progress: name of the bar on stderr, which shows on a terminal only; None for no bar.
+    """
+    engine = engine or Engine(str(model.device))
+    parameters = model.trained_parameters()
+    optimiser = torch.optim.AdamW(parameters, lr=options.lr, weight_decay=options.weight_decay)
+    result, best = Fit(), None
+    torch.manual_seed(seed * 1013 + engine.rank)
+    model.train()
+    if record:
+        record(0, model)
+    disable = None if progress else True
+    for step in tqdm(range(1, options.steps + 1), desc=progress, file=sys.stderr, disable=disable, mininterval=1):
+        for group in optimiser.param_groups:
+            group["lr"] = options.lr * schedule(step, options)
+        loss = source.loss(model, options.candidates)
+        optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        engine.average_gradients(parameters)
+        optimiser.step()
+        result.steps = step
+        if record:
+            record(step, model)
+        if validate and (step % options.eval_every == 0 or step == options.steps):
+            ndcg = validate(model)
+            model.train()
+            result.history.append({"step": step, "loss": loss.item(), "ndcg@10": ndcg})
+            if best is None or ndcg > (result.best_ndcg or 0.0):
+                best, result.best_step, result.best_ndcg = model.trained_state(), step, ndcg
+            elif step - result.best_step >= options.patience * options.eval_every:
+                break
+    if best is not None:
+        model.load_trained_state(best)
+    else:
+        result.best_step = result.steps
+    model.eval()
+    return result
+
+
+def schedule(step: int, options: TrainOptions) -> float:
+    """Return the factor of the learning rate at ``step`` (from 1): linear warm-up, then half a cosine to zero."""
+    warm = min(1.0, step / max(options.warmup, 1))
+    return warm * 0.5 * (1 + math.cos(math.pi * (step - 1) / options.steps))

@@ -1,0 +1,54 @@
+"""Cross-entropy at every position, over sampled items."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from foster.models import TextRecommender
+
+
+def sample_items(n_items: int, n: int, generator: torch.Generator) -> Tensor:
+    """Draw ``n`` distinct items uniformly, in ascending order; the whole catalogue where ``n >= n_items``."""
+    if n >= n_items:
+        return torch.arange(n_items)
+    return torch.randperm(n_items, generator=generator)[:n].sort().values
+
+
+def next_item_loss(model: TextRecommender, items: Tensor, candidates: int, generator: torch.Generator) -> Tensor:
+    """Return the mean cross-entropy of each next item.
+
+    Where the catalogue is larger than ``candidates``, the softmax runs over the positive and a uniform sample whose items
+    count for ``(V - 1) / n`` each, so that the loss stays an estimate of the full softmax loss.
+
+    Args:
+        model: the recommender.
+        items: ``[batch, length]`` item indices, padded on the right with -1.
+        candidates: items sampled.
+        generator: a CPU generator.
+    """
+    inputs, positives = items[:, :-1], items[:, 1:]
+    real = positives >= 0
+    positives = positives[real]
+    sample = sample_items(model.n_items, candidates, generator).to(items.device)
+    distinct, place = torch.unique(torch.cat([inputs[real], positives, sample]), return_inverse=True)
+    vectors = model.tower(distinct)
+    n = len(positives)
+    embedded = vectors.new_zeros(*inputs.shape, vectors.shape[1])
+    embedded[real] = vectors[place[:n]]
+    states = model.backbone(embedded)[real]
+    negative = model.scores(states, vectors[place[2 * n :]])
+    if len(sample) == model.n_items:
+        return F.cross_entropy(negative, positives)
+    positive = (states * vectors[place[n : 2 * n]]).sum(1, keepdim=True) / math.sqrt(model.options.dim)
+    negative = negative + math.log((model.n_items - 1) / len(sample))
+    negative = negative.masked_fill(sample == positives[:, None], -torch.inf)
+    return F.cross_entropy(torch.cat([positive, negative], 1), torch.zeros_like(positives))
+
+
+def soft_cross_entropy(scores: Tensor, targets: Tensor) -> Tensor:
+    """Return the mean of ``-sum_v y_v log q_v`` over rows; ``scores`` and ``targets`` are ``[..., n]``."""
+    return -(targets * F.log_softmax(scores, dim=-1)).sum(-1).mean()

@@ -1,0 +1,29 @@
+"""Options of the training loop."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from foster.options import Options
+
+
+class TrainOptions(Options):
+    """The recipe: the same for the full log, for distilled data and for coresets."""
+
+    steps: int = Field(2000, ge=1, description="optimiser steps; the learning rate falls to zero over them (cosine)")
+    batch_size: int = Field(512, ge=1, description="sequences a step")
+    lr: float = Field(5e-3, gt=0, description="peak learning rate of AdamW")
+    weight_decay: float = Field(0.01, ge=0, description="weight decay of AdamW")
+    warmup: int = Field(50, ge=0, description="steps of linear warm-up")
+    candidates: int = Field(
+        1024,
+        ge=1,
+        description="items sampled a step for the softmax; the whole catalogue where that is smaller",
+    )
+    eval_every: int = Field(250, ge=1, description="steps between validations")
+    eval_users: int = Field(5000, ge=1, description="users drawn once for validation during training")
+    patience: int = Field(5, ge=1, description="validations without a better NDCG@10 before training stops")
+
+
+STUDENT = TrainOptions(steps=1000, candidates=2048, eval_every=100, patience=5)
+"""The recipe for a handful of sequences: all of them every step."""

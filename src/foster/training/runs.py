@@ -1,0 +1,121 @@
+"""The two training jobs: a teacher on the full log, and a model on whatever a folder holds."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import Field
+
+from foster.artefacts import check_free, new_folder
+from foster.data.dataset import Dataset
+from foster.engine import Engine
+from foster.models import ModelOptions, TextRecommender
+from foster.options import Options
+from foster.text import EncoderOptions
+from foster.training.condensed import Condensed, CondensedSource
+from foster.training.loop import Fit, LogSource, fit, validator
+from foster.training.options import TrainOptions
+from foster.training.trajectory import Recorder, checkpoint_steps
+
+
+class TeacherOptions(Options):
+    """The trajectory that is recorded."""
+
+    checkpoints: int = Field(20, ge=2, description="checkpoints of the trajectory, dense early and even later")
+    half: bool = Field(True, description="store checkpoints in float16")
+
+
+def pretrain(
+    data: Dataset,
+    out: str | Path,
+    *,
+    encoder: EncoderOptions | None = None,
+    model: ModelOptions | None = None,
+    train: TrainOptions | None = None,
+    teacher: TeacherOptions | None = None,
+    seed: int = 0,
+    engine: Engine | None = None,
+    overwrite: bool = False,
+) -> tuple[TextRecommender, Fit]:
+    """Train on the full log and record the trajectory: the teacher, which is also the full-data baseline.
+
+    Args:
+        data: the log.
+        out: folder for the model and its ``trajectory/``.
+        encoder: text encoder.
+        model: shape of the model.
+        train: the recipe.
+        teacher: the trajectory.
+        seed: of weights, batches, samples and dropout.
+        engine: device and processes.
+        overwrite: replace ``out``.
+
+    Raises:
+        InputError: ``out`` exists, an unknown encoder, a log without training pairs.
+    """
+    engine, train, teacher = engine or Engine(), train or TrainOptions(), teacher or TeacherOptions()
+    check_free(out, overwrite)
+    recommender = TextRecommender.build(data.catalogue, encoder, model, seed=seed, device=engine.device)
+    source = LogSource(data, train, recommender.options.max_length, seed, engine)
+    with new_folder(out, overwrite) as folder:
+        recorder = Recorder(folder, checkpoint_steps(train.steps, teacher.checkpoints), teacher.half)
+        result = fit(
+            recommender,
+            source,
+            train,
+            seed=seed,
+            validate=validator(data, train.eval_users, engine),
+            record=recorder if engine.is_main else None,
+            engine=engine,
+            progress="training on the log",
+        )
+        recommender.write_to(folder, _how(train, seed, result) | {"kind": "teacher", **_origin(data)})
+    return recommender, result
+
+
+def train(
+    source: Dataset | Condensed,
+    *,
+    encoder: EncoderOptions | None = None,
+    model: ModelOptions | None = None,
+    train: TrainOptions | None = None,
+    validation: Dataset | None = None,
+    seed: int = 0,
+    engine: Engine | None = None,
+) -> tuple[TextRecommender, Fit]:
+    """Train a recommender from random weights on a log, on distilled sequences or on a coreset.
+
+    Args:
+        source: what to train on. Distilled sequences and coresets need nothing else: no log, no teacher.
+        encoder: text encoder; by default the one that is stored with the source.
+        model: shape; by default the stored one.
+        train: recipe; by default the stored one.
+        validation: a log whose validation targets stop training and choose the weights; a log as source is its own.
+        seed: of everything that is drawn.
+        engine: device and processes.
+
+    Returns:
+        The model and how training went.
+    """
+    engine = engine or Engine()
+    if isinstance(source, Condensed):
+        encoder, model, train = encoder or source.encoder, model or source.model, train or source.recipe
+    train = train or TrainOptions()
+    validation = source if isinstance(source, Dataset) else validation
+    recommender = TextRecommender.build(source.catalogue, encoder, model, seed=seed, device=engine.device)
+    losses: LogSource | CondensedSource
+    if isinstance(source, Dataset):
+        losses = LogSource(source, train, recommender.options.max_length, seed, engine)
+    else:
+        losses = CondensedSource(source, recommender, seed)
+    check = validator(validation, train.eval_users, engine) if validation is not None else None
+    result = fit(recommender, losses, train, seed=seed, validate=check, engine=engine, progress="training")
+    return recommender, result
+
+
+def _how(options: TrainOptions, seed: int, result: Fit) -> dict[str, object]:
+    return {"training": options.model_dump(), "seed": seed, "fit": vars(result)}
+
+
+def _origin(data: Dataset) -> dict[str, object]:
+    return {"data_fingerprint": data.info.fingerprint, "from_real_data": "all weights and the trajectory"}

@@ -1,0 +1,70 @@
+"""The trajectory: checkpoints of training on real data, one safetensors file each, read when they are asked for."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from foster.artefacts import load_tensors, save_tensors
+from foster.errors import InputError
+from foster.models import TextRecommender
+
+FOLDER_NAME = "trajectory"
+
+
+def checkpoint_steps(steps: int, count: int) -> list[int]:
+    """Return when to record: step 0 and doublings early, even spacing later; ``count`` checkpoints about."""
+    even = {round(steps * i / max(count // 2, 1)) for i in range(max(count // 2, 1) + 1)}
+    first = steps / max(count // 2, 1)
+    early = {0, *(round(first / 2**i) for i in range(1, count - count // 2))}
+    return sorted(even | early)
+
+
+class Recorder:
+    """Writes the trained parameters at chosen steps.
+
+    Args:
+        folder: where ``trajectory/`` is made.
+        steps: when to record.
+        half: store float16, half the size; weights are widened on reading.
+    """
+
+    def __init__(self, folder: Path, steps: list[int], half: bool = True) -> None:
+        self.folder = folder / FOLDER_NAME
+        self.folder.mkdir()
+        self.steps = set(steps)
+        self.half = half
+
+    def __call__(self, step: int, model: TextRecommender) -> None:
+        """Record the model after ``step`` optimiser steps, if it is due."""
+        if step in self.steps:
+            state = model.trained_state()
+            if self.half:
+                state = {name: tensor.half() for name, tensor in state.items()}
+            save_tensors(self.folder / f"step_{step:06d}.safetensors", state)
+
+
+class Trajectory:
+    """The recorded checkpoints of a teacher folder.
+
+    Raises:
+        InputError: the folder has none.
+    """
+
+    def __init__(self, teacher: str | Path) -> None:
+        self.files = sorted((Path(teacher) / FOLDER_NAME).glob("step_*.safetensors"))
+        if not self.files:
+            raise InputError(f"{teacher}: has no trajectory; make a teacher with 'foster pretrain'")
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    def step(self, which: int) -> int:
+        """Return the optimiser step of a checkpoint."""
+        return int(self.files[which].stem.removeprefix("step_"))
+
+    def state(self, which: int) -> dict[str, Tensor]:
+        """Read one checkpoint, float32 on the CPU."""
+        return {name: tensor.to(torch.float32) for name, tensor in load_tensors(self.files[which]).items()}
