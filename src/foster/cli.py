@@ -48,10 +48,6 @@ class Values:
         self._given = {**config, **{key: value for key, value in flags.items() if value is not None}}
         self._source = str(file) if config else "command line"
 
-    def given(self, group: type[Options]) -> bool:
-        """Whether the user set any option of the group."""
-        return any(name in self._given for name in group.model_fields)
-
     def of(self, group: type[T], defaults: Options | None = None) -> T:
         """Return one group's options; ``defaults`` stand in for what the user did not set."""
         base = defaults.model_dump() if defaults is not None else {}
@@ -84,16 +80,16 @@ def verb(
     """
 
     def register(function: Callable[..., None]) -> Callable[..., None]:
-        classes = (*groups(), CommonOptions)
+        classes: tuple[type[Options], ...] = (*groups(), CommonOptions)
         own = [
             p
             for p in inspect.signature(function, eval_str=True).parameters.values()
             if p.name not in ("values", "as_json")
         ]
-        flags = {}
+        flags: dict[str, inspect.Parameter] = {}
         for group in classes:
             for key, field in group.model_fields.items():
-                kind = str if getattr(field.annotation, "__origin__", None) is Literal else field.annotation
+                kind: Any = str if getattr(field.annotation, "__origin__", None) is Literal else field.annotation
                 kind = int | None if kind in (int, int | None) else kind
                 shown = "" if field.default is None else f" [default: {field.default}]"
                 option = typer.Option(
@@ -142,7 +138,7 @@ def _training_groups() -> tuple[type[Options], ...]:
     from foster.text import EncoderOptions
     from foster.training import TrainOptions
 
-    return EncoderOptions, ModelOptions, TrainOptions  # type: ignore[return-value]
+    return EncoderOptions, ModelOptions, TrainOptions
 
 
 def _teacher_groups() -> tuple[type[Options], ...]:
@@ -214,14 +210,22 @@ def pretrain(data: Data, out: Out, overwrite: Overwrite = False, *, values: Valu
     from foster import training
     from foster.data import Dataset
     from foster.engine import Engine
+    from foster.models import ModelOptions
+    from foster.text import EncoderOptions
 
-    encoder, model, recipe, trajectory = (values.of(group) for group in _teacher_groups())
     common = values.of(CommonOptions)
     start = time.perf_counter()
     _, fit = training.pretrain(
-        Dataset.read(data), out, encoder=encoder, model=model, train=recipe, teacher=trajectory,
-        seed=common.seed, engine=Engine(common.device), overwrite=overwrite,
-    )  # fmt: skip
+        Dataset.read(data),
+        out,
+        encoder=values.of(EncoderOptions),
+        model=values.of(ModelOptions),
+        train=values.of(training.TrainOptions),
+        teacher=values.of(training.TeacherOptions),
+        seed=common.seed,
+        engine=Engine(common.device),
+        overwrite=overwrite,
+    )
     _report_fit(out, fit, time.perf_counter() - start, as_json)
 
 
@@ -256,7 +260,7 @@ def _select_groups() -> tuple[type[Options], ...]:
     from foster.models import ModelOptions
     from foster.text import EncoderOptions
 
-    return EncoderOptions, ModelOptions  # type: ignore[return-value]
+    return EncoderOptions, ModelOptions
 
 
 @verb(_select_groups)
@@ -273,13 +277,19 @@ def select(
     """Choose real histories as a coreset."""
     from foster.coresets import select as choose
     from foster.data import Dataset
+    from foster.models import ModelOptions
+    from foster.text import EncoderOptions
 
     _free(out, overwrite)
     start = time.perf_counter()
-    encoder, model = (values.of(group) for group in _select_groups())
     coreset = choose(
-        method, Dataset.read(data), sequences, seed=values.of(CommonOptions).seed, encoder=encoder, model=model  # type: ignore[arg-type]
-    )  # fmt: skip
+        method,
+        Dataset.read(data),
+        sequences,
+        seed=values.of(CommonOptions).seed,
+        encoder=values.of(EncoderOptions),
+        model=values.of(ModelOptions),
+    )
     coreset.save(out, overwrite)
     _report_condensed(coreset, out, time.perf_counter() - start, as_json)
 
@@ -297,24 +307,34 @@ def train(
     as_json: bool,
 ) -> None:
     """Train a recommender on distilled sequences, a coreset or a log."""
-    from foster import training
     from foster.artefacts import artefact_kind
     from foster.data import Dataset
     from foster.engine import Engine
+    from foster.models import ModelOptions
+    from foster.text import EncoderOptions
+    from foster.training import Condensed, TrainOptions
+    from foster.training import train as run
 
     _free(out, overwrite)
-    groups = _training_groups()
-    data = Dataset.read(source) if artefact_kind(source) == "dataset" else training.Condensed.read(source)
-    stored: tuple[Any, ...] = (None, None, None)
-    if isinstance(data, training.Condensed):
-        stored = (data.encoder, data.model, data.recipe)
-    encoder, model, recipe = (values.of(group, default) for group, default in zip(groups, stored, strict=True))
+    if artefact_kind(source) == "dataset":
+        data: Dataset | Condensed = Dataset.read(source)
+        encoder, model, recipe = values.of(EncoderOptions), values.of(ModelOptions), values.of(TrainOptions)
+    else:
+        data = Condensed.read(source)
+        encoder = values.of(EncoderOptions, data.encoder)
+        model = values.of(ModelOptions, data.model)
+        recipe = values.of(TrainOptions, data.recipe)
     common = values.of(CommonOptions)
     start = time.perf_counter()
-    recommender, fit = training.train(
-        data, encoder=encoder, model=model, train=recipe, seed=common.seed, engine=Engine(common.device),  # type: ignore[arg-type]
+    recommender, fit = run(
+        data,
+        encoder=encoder,
+        model=model,
+        train=recipe,
+        seed=common.seed,
+        engine=Engine(common.device),
         validation=Dataset.read(validation) if validation else None,
-    )  # fmt: skip
+    )
     seconds = time.perf_counter() - start
     recommender.save_pretrained(
         out, overwrite=overwrite, extra={"training": recipe.model_dump(), "seed": common.seed, "fit": vars(fit)}
