@@ -55,7 +55,9 @@ def test_a_folder_of_parts_is_one_table_in_the_order_of_names(tmp_path):
 
 
 def test_json_numbers_and_lists_are_read_as_text_whatever_the_lines_hold(tmp_path):
-    path = write(tmp_path / "a.jsonl", '{"id": 7, "c": ["x", "é"]}\n\n{"id": "08", "c": "y"}\n{"c": null, "new": {"k": 1}}\n')
+    path = write(
+        tmp_path / "a.jsonl", '{"id": 7, "c": ["x", "é"]}\n\n{"id": "08", "c": "y"}\n{"c": null, "new": {"k": 1}}\n'
+    )
     assert read_table(path)["id"].to_list() == ["7", "08", None]
     assert json.loads(read_table(path)["c"][0]) == ["x", "é"]
 
@@ -68,7 +70,10 @@ def test_a_byte_order_mark_is_no_part_of_a_name(tmp_path):
 def test_frames_of_all_makes(make):
     table = open_table(make(ROWS))
     assert table.path is None
-    assert table.read(["item_id", "user_id"]).to_dict(as_series=False) == {"item_id": ["007", "1"], "user_id": ["u1", "u2"]}
+    assert table.read(["item_id", "user_id"]).to_dict(as_series=False) == {
+        "item_id": ["007", "1"],
+        "user_id": ["u1", "u2"],
+    }
 
 
 def test_only_the_wanted_columns_are_read(tmp_path):

@@ -63,5 +63,7 @@ def test_a_template_with_more_than_names_is_refused(template):
 
 
 def test_an_unknown_field_is_named_with_the_nearest():
-    with pytest.raises(InputError, match=r"unknown field 'titel' \(did you mean 'title'\?\); known fields are title, brand"):
+    with pytest.raises(
+        InputError, match=r"unknown field 'titel' \(did you mean 'title'\?\); known fields are title, brand"
+    ):
         check_template("{titel}", ["title", "brand"])
