@@ -45,14 +45,16 @@ class Values:
             if key not in known:
                 hint = did_you_mean(key, known) or f"; known are {', '.join(sorted(known))}"
                 raise InputError(f"{file}: unknown option '{key}'{hint}")
-        self._given = {**config, **{key: value for key, value in flags.items() if value is not None}}
-        self._source = str(file) if config else "command line"
+        given = {key: value for key, value in flags.items() if value is not None}
+        self._given = {**config, **given}
+        # An error names the file only for what the file says.
+        self._sources = dict.fromkeys(config, str(file)) | dict.fromkeys(given, "command line")
 
     def of(self, group: type[T], defaults: Options | None = None) -> T:
         """Return one group's options; ``defaults`` stand in for what the user did not set."""
         base = defaults.model_dump() if defaults is not None else {}
         chosen = {name: self._given[name] for name in group.model_fields if name in self._given}
-        return group.parse({**base, **chosen}, self._source)
+        return group.parse({**base, **chosen}, self._sources)
 
 
 def _read_yaml(path: Path) -> dict[str, Any]:
@@ -92,9 +94,10 @@ def verb(
                 kind: Any = str if getattr(field.annotation, "__origin__", None) is Literal else field.annotation
                 kind = int | None if kind in (int, int | None) else kind
                 shown = "" if field.default is None else f" [default: {field.default}]"
-                option = typer.Option(
-                    f"--{key.replace('_', '-')}", help=f"{field.description}{shown}", show_default=False
-                )
+                flag = f"--{key.replace('_', '-')}"
+                # Given a name, typer makes no negation of its own.
+                names = f"{flag}/--no-{flag[2:]}" if kind is bool else flag
+                option = typer.Option(names, help=f"{field.description}{shown}", show_default=False)
                 flags[key] = inspect.Parameter(
                     key, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[kind | None, option]
                 )
@@ -164,9 +167,10 @@ def prepare(
         list[str], typer.Argument(help="log and item table: CSV, Parquet, JSONL(.gz), RecBole; or 'grocery'")
     ],
     out: Out,
-    user: Annotated[str | None, typer.Option(help="column of user ids [default: by its usual name]")] = None,
-    item: Annotated[str | None, typer.Option(help="column of item ids")] = None,
-    time: Annotated[str | None, typer.Option(help="column of times")] = None,
+    items: Annotated[Path | None, typer.Option(help="item table, where SOURCES do not show which one it is")] = None,
+    user_column: Annotated[str | None, typer.Option(help="column of user ids [default: by its usual name]")] = None,
+    item_column: Annotated[str | None, typer.Option(help="column of item ids")] = None,
+    time_column: Annotated[str | None, typer.Option(help="column of times")] = None,
     text: Annotated[str | None, typer.Option(help="text columns, as in title,brand")] = None,
     template: Annotated[str | None, typer.Option(help="as in '{title} by {brand}'")] = None,
     k_core: Annotated[int, typer.Option(help="keep users and items with so many interactions; 0: all")] = 5,
@@ -179,17 +183,17 @@ def prepare(
     """Make a data set folder from a log and item texts."""
     from foster.data import Dataset, grocery
 
+    _free(out, overwrite)
     if sources == ["grocery"]:
         data = grocery()
     else:
         data = Dataset.prepare(
-            sources, user_column=user, item_column=item, time_column=time, text=text, template=template,
-            k_core=k_core, drop_textless=drop_textless,
+            sources, items, user_column=user_column, item_column=item_column, time_column=time_column, text=text,
+            template=template, k_core=k_core, drop_textless=drop_textless,
         )  # fmt: skip
     data.save(out, overwrite)
-    info = data.info.model_dump(mode="json") if hasattr(data.info, "model_dump") else vars(data.info)
     _print(
-        {"out": str(out), **info}, as_json,
+        {"out": str(out), **data.info.model_dump(mode="json")}, as_json,
         f"{out}: {data.n_users} users, {data.n_items} items, {data.n_interactions} interactions",
     )  # fmt: skip
 

@@ -16,12 +16,13 @@ class Options(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     @classmethod
-    def parse(cls, values: Mapping[str, Any], source: str = "options") -> Self:
+    def parse(cls, values: Mapping[str, Any], source: str | Mapping[str, str] = "options") -> Self:
         """Build the options from ``values``.
 
         Args:
             values: option names and values; absent ones keep their defaults.
-            source: where the values come from (a file name, the command line), named in errors.
+            source: where the values come from (a file name, the command line), named in errors; one for all, or one for
+                each option that was given.
 
         Raises:
             InputError: an unknown key (with a suggestion), or a value of the wrong type or out of range.
@@ -30,10 +31,15 @@ class Options(BaseModel):
             return cls(**values)
         except ValidationError as error:
             first = error.errors()[0]
-            field = ".".join(str(part) for part in first["loc"]) or "value"
+            message = first["msg"].removeprefix("Value error, ").replace("Input should be", "must be")
+            if not first["loc"]:  # not one option is wrong, but how several go together; the message names them
+                places = {source} if isinstance(source, str) else {source[name] for name in values if name in source}
+                raise InputError(f"{' and '.join(sorted(places)) or 'options'}: {message}") from error
+            name = str(first["loc"][0])
+            field = ".".join(str(part) for part in first["loc"])
+            where = source if isinstance(source, str) else source.get(name, "options")
             if first["type"] == "extra_forbidden":
                 hint = did_you_mean(field, cls.model_fields)
                 known = "" if hint else f"; known are {', '.join(sorted(cls.model_fields))}"
-                raise InputError(f"{source}: unknown option '{field}'{hint}{known}") from error
-            message = first["msg"].removeprefix("Value error, ")
-            raise InputError(f"{source}: option '{field}': {message} (got {first['input']!r})") from error
+                raise InputError(f"{where}: unknown option '{field}'{hint}{known}") from error
+            raise InputError(f"{where}: option '{field}': {message} (got {first['input']!r})") from error

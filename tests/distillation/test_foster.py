@@ -1,0 +1,120 @@
+"""The distillation loop: resets, what it may touch, and what it keeps."""
+
+from __future__ import annotations
+
+import numpy as np
+import polars as pl
+import pytest
+import torch
+from foster.data import Dataset
+from foster.distillation import DistillOptions, distill
+from foster.distillation.foster import _Run
+from foster.engine import Engine
+from foster.errors import InputError
+from foster.models import ModelOptions, TextRecommender
+from foster.text import EncoderOptions
+from foster.training import TeacherOptions, TrainOptions, pretrain
+from foster.training.trajectory import Trajectory
+from tiny_encoder import build_tiny_encoder
+
+OPTIONS = DistillOptions(
+    sequences=3, length=6, steps=4, select_every=2, student_steps=4, batch_size=16, subset=12, reset_every=2
+)
+
+
+@pytest.fixture(scope="module")
+def setting(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("foster")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("FOSTER_CACHE", str(folder / "cache"))
+        rng = np.random.default_rng(0)
+        rows = [(f"u{u}", f"i{(u + 3 * t) % 30}", t) for u in range(50) for t in range(int(rng.integers(6, 12)))]
+        log = pl.DataFrame(rows, schema=["user_id", "item_id", "timestamp"], orient="row")
+        colours, things = ["red", "green", "blue", "dark", "light"], ["dog", "cat", "boat", "song", "tea", "game"]
+        texts = [f"{colour} {thing}" for colour in colours for thing in things]
+        items = pl.DataFrame({"item_id": [f"i{i}" for i in range(30)], "title": texts})
+        data = Dataset.prepare(log, items, k_core=0)
+        encoder = EncoderOptions(encoder=str(build_tiny_encoder(folder / "encoder")))
+        pretrain(
+            data,
+            folder / "teacher",
+            encoder=encoder,
+            model=ModelOptions(dim=8, layers=1, heads=1, max_length=8),
+            train=TrainOptions(steps=12, batch_size=16, eval_every=6, warmup=2),
+            teacher=TeacherOptions(checkpoints=4, half=False),
+            engine=Engine("cpu"),
+        )
+        yield data, folder / "teacher"
+
+
+def run_of(setting, **changes) -> _Run:
+    data, teacher = setting
+    best = TextRecommender.from_pretrained(teacher)
+    return _Run(data, best, Trajectory(teacher), OPTIONS.model_copy(update=changes), 0, Engine("cpu"))
+
+
+def test_reset_restores_a_checkpoint_and_clears_the_optimisers(setting):
+    run = run_of(setting)
+    for step in (1, 2):
+        run.step(step)
+    assert run.inner_optimiser.state
+    where = run.reset()
+    states = [run.trajectory.state(i) for i in range(len(run.trajectory)) if run.trajectory.step(i) == where]
+    for model in (run.outer, run.inner):
+        for name, value in model.trained_state().items():
+            assert torch.equal(value, states[0][name])
+    assert not run.inner_optimiser.state
+    assert not run.outer_optimiser.state
+
+
+def test_resets_come_every_r_steps(setting):
+    run = run_of(setting)
+    assert ["reset" in run.step(step) for step in range(1, 6)] == [False, False, True, False, True]
+
+
+@pytest.mark.parametrize("targets", ["soft", "next"])
+@pytest.mark.parametrize("gap", ["value", "joint"])
+def test_a_step_moves_what_it_should_and_nothing_else(setting, targets, gap):
+    run = run_of(setting, targets=targets, gap=gap)
+    frozen = [run.features.clone(), run.synthetic.keys.clone(), *run.best.trained_state().values()]
+    latents, outer, inner = run.synthetic.latents.clone(), run.outer.trained_state(), run.inner.trained_state()
+    run.step(1)
+    run.step(2)
+    for before, after in zip(frozen, [run.features, run.synthetic.keys, *run.best.trained_state().values()], strict=True):
+        assert torch.equal(before, after)
+    assert not torch.equal(latents, run.synthetic.latents)
+    for before, model in ((outer, run.outer), (inner, run.inner)):
+        assert any(not torch.equal(value, before[name]) for name, value in model.trained_state().items())
+
+
+def test_soft_labels_survive_storage(setting):
+    run = run_of(setting)
+    exported = run.export()
+    table = run.best.item_table()
+    mixed = torch.einsum("mlkd,mlk->mld", table[exported.items], exported.weights)
+    expected = run.best.scores(run.best.backbone(mixed), table).softmax(-1)
+    stored = (exported.codes @ exported.basis @ run.features.T).softmax(-1)
+    torch.testing.assert_close(stored, expected, atol=1e-4, rtol=1e-2)
+
+
+def test_never_below_its_starting_point_on_validation(setting):
+    data, teacher = setting
+    _, log = distill(data, teacher, OPTIONS, engine=Engine("cpu"), progress=False)
+    scores = [record["student_ndcg@10"] for record in log if "student_ndcg@10" in record]
+    assert log[0]["step"] == 0
+    assert len(scores) == 3
+    assert any("reset" in record for record in log)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"subset": 31}, "--subset 31"),
+        ({"sequences": 51}, "--sequences 51"),
+        ({"length": 9}, "--length 9"),
+    ],
+)
+def test_sizes_that_do_not_fit(setting, changes, message):
+    data, teacher = setting
+    with pytest.raises(InputError, match=message):
+        distill(data, teacher, OPTIONS.model_copy(update=changes), engine=Engine("cpu"))

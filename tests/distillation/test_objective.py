@@ -1,0 +1,128 @@
+"""The objective against closed forms, and that nothing of second order is ever needed."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+from foster.data.catalogue import Catalogue
+from foster.distillation.objective import (
+    entropy,
+    regulariser,
+    scores_on_subset,
+    similarity_weights,
+    synthetic_loss,
+    value_gap,
+)
+from foster.distillation.synthetic import SyntheticSequences
+from foster.models import ModelOptions, TextRecommender
+from foster.models.item_tower import FrozenFeatures, Whitening
+from foster.text import EncoderOptions
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+V, WIDTH = 40, 12
+
+
+def recommender(seed: int) -> TextRecommender:
+    torch.manual_seed(7)
+    vectors = torch.randn(V, WIDTH)
+    torch.manual_seed(seed)
+    whitening = Whitening.fit(vectors)
+    catalogue = Catalogue([str(i) for i in range(V)], [f"item {i}" for i in range(V)])
+    options = ModelOptions(dim=8, layers=1, heads=2, max_length=10, dropout=0.0)
+    features = FrozenFeatures.of(whitening(vectors))
+    return TextRecommender(catalogue, EncoderOptions(), options, features, whitening).eval()
+
+
+@pytest.fixture
+def setting():
+    outer, inner = recommender(1), recommender(2)
+    torch.manual_seed(3)
+    synthetic = SyntheticSequences(torch.randn(V, 6), torch.randint(V, (3, 5)), temperature=0.3)
+    return outer, inner, synthetic, torch.arange(V)
+
+
+def test_gap_gradient_on_targets_is_the_closed_form(setting):
+    """d gap / d z_v = p_v (D_v - E_p D) / rows with D = log q_inner - log q_outer, through the target side."""
+    outer, inner, synthetic, subset = setting
+    logits = torch.randn(3, 5, V, requires_grad=True)
+    p = logits.softmax(-1)
+    q = [scores_on_subset(m, p.detach(), m.tower(subset)) for m in (outer, inner)]
+    (gradient,) = torch.autograd.grad(value_gap(*q, p, None), logits)
+    advantage = (q[1].log_softmax(-1) - q[0].log_softmax(-1))[:, :-1].detach()
+    target = p[:, 1:].detach()
+    expected = target * (advantage - (target * advantage).sum(-1, keepdim=True)) / (3 * 4)
+    torch.testing.assert_close(gradient[:, 1:], expected, atol=1e-6, rtol=1e-4)
+    assert gradient[:, 0].abs().max() == 0
+
+
+@pytest.mark.parametrize("soft", [False, True])
+def test_gap_gradient_is_zero_where_both_models_are_equal(setting, soft):
+    outer, inner, synthetic, subset = setting
+    labels = torch.rand(3, 5, V).softmax(-1) if soft else None
+
+    def gradient(second):
+        p = synthetic(subset)
+        scores = [scores_on_subset(m, p, m.tower(subset)) for m in (outer, second)]
+        return torch.autograd.grad(value_gap(*scores, p, labels), synthetic.latents)[0]
+
+    assert gradient(copy.deepcopy(outer)).abs().max() < 1e-8
+    assert gradient(inner).abs().max() > 1e-5
+
+
+def test_whole_catalogue_as_subset_is_the_full_computation(setting):
+    outer, _, synthetic, subset = setting
+    similarity = torch.nn.functional.normalize(synthetic.latents, dim=-1) @ synthetic.keys.T
+    full = torch.softmax(similarity / 0.3, -1)
+    torch.testing.assert_close(synthetic(subset), full)
+    table = outer.item_table()
+    states = outer.backbone(full @ table)
+    expected = -(full[:, 1:] * (states @ table.T / 8**0.5).log_softmax(-1)[:, :-1]).sum(-1).mean()
+    actual = synthetic_loss(scores_on_subset(outer, full, outer.tower(subset)), full, None)
+    torch.testing.assert_close(actual, expected)
+
+
+def test_first_order_under_fused_attention(setting, monkeypatch):
+    """The fused kernel has no second derivative, so this fails as soon as a graph of a gradient is built."""
+    outer, inner, synthetic, subset = setting
+    original = torch.autograd.grad
+
+    def guarded(*args, **kwargs):
+        assert not kwargs.get("create_graph"), "a graph of a gradient was asked for"
+        return original(*args, **kwargs)
+
+    monkeypatch.setattr(torch.autograd, "grad", guarded)
+    with sdpa_kernel(SDPBackend.FLASH_ATTENTION):
+        p = synthetic(subset)
+        scores = [scores_on_subset(m, p, m.tower(subset)) for m in (outer, inner)]
+        (gradient,) = torch.autograd.grad(value_gap(*scores, p, None), [synthetic.latents])
+    assert not gradient.requires_grad
+    assert gradient.abs().max() > 0
+
+
+def test_uniform_steps_mix_to_the_mean_item(setting):
+    outer, _, _, subset = setting
+    vectors = outer.tower(subset)
+    uniform = torch.full((1, 2, V), 1 / V)
+    torch.testing.assert_close((uniform @ vectors)[0, 0], vectors.mean(0))
+    assert entropy(uniform).item() == pytest.approx(torch.tensor(float(V)).log().item(), rel=1e-5)
+
+
+def test_regulariser_is_zero_only_where_similar_items_are_used_alike():
+    torch.manual_seed(0)
+    weights = similarity_weights(torch.randn(V, WIDTH))
+    assert weights.diagonal().abs().max() == 0
+    torch.testing.assert_close(weights.sum(-1), torch.ones(V))
+    follows = torch.rand(1, V).softmax(-1).expand(V, V)
+    alike = torch.full((V, V), 1 / V)
+    assert regulariser(alike, follows, weights).abs() < 1e-6
+    assert regulariser(torch.eye(V), torch.eye(V), weights) > 0.1
+
+
+def test_top_items_hold_the_distribution(setting):
+    _, _, synthetic, subset = setting
+    items, weights = synthetic.top(V, chunk=7)
+    with torch.no_grad():
+        expected = synthetic(subset)
+    torch.testing.assert_close(torch.zeros(3, 5, V).scatter_(-1, items, weights), expected)

@@ -1,0 +1,393 @@
+"""The command line as users meet it: exit codes, streams, files left behind."""
+
+import json
+import shutil
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from conftest import synthetic_log, write_csv
+
+import foster
+from foster import cli
+
+MODEL = ("--dim", 8, "--heads", 1, "--max-length", 8)
+TEACHER = (*MODEL, "--steps", 20, "--eval-every", 10, "--checkpoints", 4)
+DISTILL = ("--sequences", 3, "--length", 6, "--steps", 4, "--select-every", 2, "--student-steps", 5)
+
+
+@dataclass(frozen=True)
+class Result:
+    """How one call ended."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> dict:
+        """The one JSON object that stdout holds, and nothing else."""
+        assert self.code == 0, self.err
+        content = json.loads(self.out)
+        assert isinstance(content, dict)
+        assert self.out.count("\n") == 1
+        return content
+
+    @property
+    def message(self) -> str:
+        """The one line with which bad input is refused."""
+        assert (self.code, self.out) == (2, "")
+        assert self.err.startswith("foster: ") and self.err.endswith("\n")
+        assert self.err.count("\n") == 1, self.err
+        return self.err.strip()
+
+
+@pytest.fixture
+def run(capfd, monkeypatch):
+    """Call ``foster ARGUMENTS`` in this process.
+
+    Output is captured at the file descriptors, so that a library that writes past sys.stdout is seen too.
+    """
+
+    def call(*arguments: object) -> Result:
+        monkeypatch.setattr(sys, "argv", ["foster", *map(str, arguments)])
+        capfd.readouterr()
+        try:
+            cli.main()
+            code = 0
+        except SystemExit as ended:
+            code = int(ended.code or 0)
+        return Result(code, *capfd.readouterr())
+
+    return call
+
+
+@dataclass(frozen=True)
+class Made:
+    """Folders that the verbs made, for tests that need them as input."""
+
+    log: Path
+    data: Path
+    teacher: Path
+    distilled: Path
+
+
+@pytest.fixture(scope="session")
+def made(tmp_path_factory, tiny_encoder) -> Made:
+    """A data set, a teacher of it and distilled sequences, made once."""
+    root = tmp_path_factory.mktemp("made")
+    made = Made(write_csv(root / "log.csv", synthetic_log()), root / "data", root / "teacher", root / "distilled")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("FOSTER_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
+        for arguments in (
+            ("prepare", made.log, "--out", made.data),
+            ("pretrain", made.data, "--out", made.teacher, "--encoder", tiny_encoder, *TEACHER),
+            ("distill", made.data, "--teacher", made.teacher, "--out", made.distilled, *DISTILL),
+        ):
+            patch.setattr(sys, "argv", ["foster", *map(str, arguments)])
+            with pytest.raises(SystemExit) as ended:
+                cli.main()
+            assert not ended.value.code
+    return made
+
+
+def files_of(folder: Path) -> dict[str, bytes]:
+    """Return the content of every file under a folder by its relative path."""
+    return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
+
+
+def test_version_of_the_module():
+    done = subprocess.run([sys.executable, "-m", "foster", "--version"], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, f"{foster.__version__}\n", "")
+
+
+def test_from_log_to_recommendations(run, tmp_path, tiny_encoder):
+    log, data, teacher = write_csv(tmp_path / "log.csv", synthetic_log()), tmp_path / "data", tmp_path / "teacher"
+    distilled, coreset = tmp_path / "distilled", tmp_path / "coreset"
+
+    prepared = run("prepare", log, "--out", data, "--json").json
+    assert prepared["users"] == 60 and prepared["items"] == 40
+    checked = run("check", data, "--json").json
+    assert {key: checked[key] for key in ("users", "items", "interactions")} == {
+        key: prepared[key] for key in ("users", "items", "interactions")
+    }
+    pretrained = run("pretrain", data, "--out", teacher, "--encoder", tiny_encoder, *TEACHER, "--json").json
+    assert pretrained["steps"] == 20 and 0 <= pretrained["validation_ndcg@10"] <= 1
+    condensed = run("distill", data, "--teacher", teacher, "--out", distilled, *DISTILL, "--json").json
+    assert condensed["sequences"] == 3 and "soft labels" in condensed["from_real_data"]
+    chosen = run(
+        "select", "random", data, "--out", coreset, "--sequences", 3, "--encoder", tiny_encoder, *MODEL, "--json"
+    ).json
+    assert chosen["sequences"] == 3 and "real histories" in chosen["from_real_data"]
+
+    for source, extra in ((data, ("--encoder", tiny_encoder, *MODEL)), (distilled, ()), (coreset, ())):
+        model = tmp_path / f"model-{source.name}"
+        assert run("train", source, "--out", model, "--steps", 5, *extra, "--json").json["steps"] == 5
+
+    # What was distilled stands alone: with the log, the teacher and its own first place gone it still trains.
+    kept_data = shutil.copytree(data, tmp_path / "kept-data")
+    kept_teacher = shutil.copytree(teacher, tmp_path / "kept-teacher")
+    moved = shutil.copytree(distilled, tmp_path / "elsewhere" / "copy")
+    log.unlink()
+    for folder in (data, teacher, distilled):
+        shutil.rmtree(folder)
+    alone = tmp_path / "model-alone"
+    run("train", moved, "--out", alone, "--steps", 5, "--json")
+    assert files_of(alone) == files_of(tmp_path / "model-distilled")
+
+    for model in (alone, kept_teacher):
+        scored = run("evaluate", model, kept_data, "--json").json
+        assert scored["users"] == 60 and scored["items"] == 40
+        assert scored["split"] == "test" and scored["history_masked"] is True
+        names = {f"{metric}@{k}" for metric in ("recall", "ndcg", "mrr") for k in (5, 10, 20, 50)}
+        assert scored["metrics"].keys() == names
+        assert scored["metrics"]["recall@50"] == 1  # of 40 items
+        assert scored["warm"]["users"] + scored["cold"]["users"] == 60
+        shown = run("evaluate", model, kept_data)
+        assert shown.code == 0 and f"ndcg@10     {scored['metrics']['ndcg@10']:.4f}" in shown.out
+
+    history = ("--history", "i3", "--history", "i4")
+    found = run("recommend", alone, *history, "-k", 5, "--json").json["recommendations"]
+    ids, scores = [one["item_id"] for one in found], [one["score"] for one in found]
+    assert len(set(ids)) == 5 and not {"i3", "i4"} & set(ids)
+    assert scores == sorted(scores, reverse=True)
+    by_text = run("recommend", alone, "--history", "sweet small apple", "-k", 5, "--json").json
+    assert len(by_text["recommendations"]) == 5
+    assert by_text["recommendations"][0]["text"]
+
+
+def test_what_is_said_without_json_is_not_json(run, made, tmp_path):
+    done = run("train", made.distilled, "--out", tmp_path / "model", "--steps", 2)
+    assert done.code == 0 and done.out.startswith(f"{tmp_path / 'model'}: 2 steps in ")
+
+
+def test_a_seed_decides_every_byte(run, made, tmp_path):
+    def distil_and_train(name: str, seed: int) -> tuple[dict[str, bytes], dict[str, bytes]]:
+        distilled, model = tmp_path / name / "distilled", tmp_path / name / "model"
+        for arguments in (
+            ("distill", made.data, "--teacher", made.teacher, "--out", distilled, *DISTILL),
+            ("train", distilled, "--out", model, "--steps", 5),
+        ):
+            assert run(*arguments, "--seed", seed).code == 0
+        return files_of(distilled), files_of(model)
+
+    first, again, other = (distil_and_train(*call) for call in (("a", 1), ("b", 1), ("c", 2)))
+    for ours, theirs in zip(first, again, strict=True):
+        assert ours.keys() == theirs.keys()
+        assert [name for name in ours if ours[name] != theirs[name]] == []
+    assert first[0]["sequences.safetensors"] != other[0]["sequences.safetensors"]
+    assert first[1]["model.safetensors"] != other[1]["model.safetensors"]
+
+
+def recipe_of(model: Path) -> dict:
+    return json.loads((model / "config.json").read_text())["training"]
+
+
+def test_a_config_file_is_used_and_flags_win(run, made, tmp_path):
+    config = tmp_path / "recipe.yaml"
+    config.write_text("steps: 3\neval-every: 7\nlr: 0.002\n")
+    assert run("train", made.distilled, "--out", tmp_path / "m", "--config", config, "--steps", 2).code == 0
+    recipe = recipe_of(tmp_path / "m")
+    assert (recipe["steps"], recipe["eval_every"], recipe["lr"]) == (2, 7, 0.002)
+    assert recipe["candidates"] == 2048  # set by neither: the recipe that is stored with the sequences
+
+
+@pytest.mark.parametrize(
+    ("content", "flags", "words"),
+    [
+        ("stepz: 3", (), ("recipe.yaml", "'stepz'", "did you mean 'steps'")),
+        ("steps: 0", (), ("recipe.yaml", "'steps'", "greater than or equal to 1", "got 0")),
+        ("steps: many", (), ("recipe.yaml", "'steps'", "valid integer", "'many'")),
+        ("steps: 3", ("--lr", "-1"), ("command line", "'lr'", "greater than 0")),
+        ("dim: 9", ("--heads", "2"), ("recipe.yaml", "command line", "dim 9 is no multiple of heads 2")),
+        ("- steps", (), ("recipe.yaml", "must hold option names and values")),
+        ("steps: [", (), ("recipe.yaml", "no valid YAML")),
+        (None, (), ("recipe.yaml", "cannot be read")),
+    ],
+)
+def test_a_wrong_option_is_named_with_its_source(run, made, tmp_path, content, flags, words):
+    config = tmp_path / "recipe.yaml"
+    if content is not None:
+        config.write_text(content)
+    message = run("train", made.distilled, "--out", tmp_path / "model", "--config", config, *flags).message
+    for word in words:
+        assert word in message
+    if flags == ("--lr", "-1"):
+        assert "recipe.yaml" not in message
+    assert not (tmp_path / "model").exists()
+
+
+def without_column(rows, name):
+    return [{key: value for key, value in row.items() if key != name} for row in rows]
+
+
+def with_value(rows, number, **values):
+    return [row | values if place == number else row for place, row in enumerate(rows)]
+
+
+def titles_gone(rows, item):
+    return [row | {"title": ""} if row["item_id"] == item else row for row in rows]
+
+
+@pytest.mark.parametrize(
+    ("change", "flags", "words"),
+    [
+        (lambda rows: without_column(rows, "user_id"), (), ("user", "--user-column")),
+        (lambda rows: without_column(rows, "item_id"), (), ("item", "--item-column")),
+        (lambda rows: without_column(rows, "title"), (), ("no item texts", "--text")),
+        (lambda rows: rows, ("--time-column", "when"), ("'when'", "--time-column")),
+        (lambda rows: titles_gone(rows, "i7"), (), ("'i7'", "--drop-textless")),
+        (lambda rows: [*rows, rows[0] | {"user_id": "short"}], ("--k-core", 0), ("1 users", "fewer than 3", "short")),
+        (lambda rows: with_value(rows, 4, timestamp="soon"), (), ("'timestamp'", "'soon'", "row 5", "correct")),
+        (lambda rows: rows, ("--k-core", 1000), ("1000-core", "lower --k-core")),
+        (lambda rows: rows, ("--k-core", -1), ("--k-core -1", "0")),
+    ],
+    ids=["user", "item", "text", "time-column", "textless", "short", "time", "k-core", "negative"],
+)
+def test_a_log_that_cannot_be_used(run, tmp_path, change, flags, words):
+    log = write_csv(tmp_path / "log.csv", change(synthetic_log()))
+    message = run("prepare", log, "--out", tmp_path / "data", *flags).message
+    for word in ("log.csv", *words) if flags != ("--k-core", -1) else words:
+        assert word in message
+    assert [path.name for path in tmp_path.iterdir()] == ["log.csv"]
+
+
+@pytest.mark.parametrize("content", ["", "user_id,item_id,timestamp,title\n"], ids=["nothing", "header"])
+def test_an_empty_log(run, tmp_path, content):
+    log = tmp_path / "log.csv"
+    log.write_text(content)
+    message = run("prepare", log, "--out", tmp_path / "data").message
+    assert "log.csv" in message and ("empty" in message or "no rows" in message)
+    assert list(tmp_path.iterdir()) == [log]
+
+
+def test_every_flag_that_a_message_names_exists(run, tmp_path):
+    # Both tables have a user column: the message asks for --items, and --items settles it.
+    rows = synthetic_log()
+    log = write_csv(tmp_path / "log.csv", without_column(rows, "title"))
+    items = {row["item_id"]: row for row in rows}
+    table = write_csv(tmp_path / "items.csv", list(items.values()))
+    assert "--items" in run("prepare", log, table, "--out", tmp_path / "data").message
+    assert run("prepare", log, "--items", table, "--text", "title", "--out", tmp_path / "data").code == 0
+
+
+def refused(made: Made, root: Path, *arguments: object) -> tuple[object, ...]:
+    """Put the folders of ``made`` and a fresh ``out`` for their names."""
+    names = {"DATA": made.data, "TEACHER": made.teacher, "DISTILLED": made.distilled, "OUT": root / "out" / "here"}
+    return tuple(names.get(one, one) if isinstance(one, str) else one for one in arguments)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("distill", "DATA", "--teacher", "TEACHER", *DISTILL, "--subset", 41), ("--subset 41", "40 items", "at most")),
+        (("distill", "DATA", "--teacher", "TEACHER", *DISTILL, "--sequences", 61), ("--sequences 61", "60", "at most")),
+        (("distill", "DATA", "--teacher", "TEACHER", *DISTILL, "--length", 9), ("--length 9", "8", "at most")),
+        (("distill", "DATA", "--teacher", "TEACHER", "--gap", "wide"), ("'gap'", "'value' or 'joint'", "'wide'")),
+        (("distill", "DATA", "--teacher", "DISTILLED", *DISTILL), ("distilled", "teacher is needed")),
+        (("distill", "DISTILLED", "--teacher", "TEACHER", *DISTILL), ("distilled", "dataset")),
+        (("pretrain", "DISTILLED", *TEACHER), ("distilled", "dataset")),
+        (("pretrain", "DATA", *MODEL, "--heads", 3), ("command line", "dim 8 is no multiple of heads 3")),
+        (("pretrain", "DATA", *MODEL, "--device", "abacus"), ("--device abacus", "cpu")),
+        (("select", "randm", "DATA"), ("'randm'", "did you mean 'random'")),
+        (("select", "random", "DATA", "--sequences", 61), ("--sequences 61", "60")),
+        (("train", "TEACHER"), ("teacher", "distilled or coreset")),
+        (("train", "nowhere"), ("nowhere", "no such folder")),
+    ],
+    ids=lambda value: " ".join(map(str, value[:1])) if isinstance(value, tuple) else None,
+)
+def test_bad_input_is_one_line_and_leaves_nothing(run, made, tmp_path, arguments, words):
+    message = run(*refused(made, tmp_path, *arguments), "--out", tmp_path / "out" / "here").message
+    for word in words:
+        assert word in message
+    assert [path for path in tmp_path.rglob("*") if path.is_file() or path.name != "out"] == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("evaluate", "DISTILLED", "DATA"), ("distilled", "model or teacher")),
+        (("evaluate", "TEACHER", "DATA", "--split", "train"), ("--split train", "validation or test")),
+        (("evaluate", "TEACHER", "DISTILLED"), ("distilled", "dataset")),
+        (("recommend", "TEACHER", "--history", " "), ("blank", "item id")),
+        (("recommend", "TEACHER", "--history", "i1", "-k", 41), ("k=41", "1 to 40")),
+    ],
+)
+def test_bad_input_of_readers(run, made, tmp_path, arguments, words):
+    message = run(*refused(made, tmp_path, *arguments)).message
+    for word in words:
+        assert word in message
+
+
+def test_an_unknown_encoder_fails_at_once_without_a_network(run, made, tmp_path, monkeypatch):
+    # A closed port of this machine stands for a network that is not there.
+    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://127.0.0.1:9")
+    start = time.monotonic()
+    message = run("pretrain", made.data, "--out", tmp_path / "teacher", "--encoder", "no-such/encoder", *TEACHER).message
+    assert time.monotonic() - start < 10
+    assert "'no-such/encoder'" in message and "give a model folder" in message
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_truncated_file_is_named(run, made, tmp_path):
+    damaged = shutil.copytree(made.distilled, tmp_path / "damaged")
+    tensors = damaged / "sequences.safetensors"
+    tensors.write_bytes(tensors.read_bytes()[:-40])
+    message = run("train", damaged, "--out", tmp_path / "model").message
+    assert str(tensors) in message and "copy it again" in message
+    assert list(tmp_path.iterdir()) == [damaged]
+
+
+def test_a_teacher_of_other_data(run, made, tmp_path):
+    other, data = [row | {"item_id": f"x{row['item_id']}"} for row in synthetic_log()], tmp_path / "data"
+    assert run("prepare", write_csv(tmp_path / "log.csv", other), "--out", data).code == 0
+    message = run("distill", data, "--teacher", made.teacher, "--out", tmp_path / "out", *DISTILL).message
+    assert str(made.teacher) in message and "pretrain on this data" in message
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["data", "log.csv"]
+
+
+@pytest.mark.parametrize("verb", ["prepare", "pretrain", "distill", "select", "train"])
+def test_an_existing_folder_is_kept_unless_overwrite_is_given(run, made, tmp_path, tiny_encoder, verb):
+    arguments = {
+        "prepare": (made.log,),
+        "pretrain": (made.data, "--encoder", tiny_encoder, *TEACHER),
+        "distill": (made.data, "--teacher", made.teacher, *DISTILL),
+        "select": ("random", made.data, "--sequences", 3),
+        "train": (made.distilled, "--steps", 2),
+    }[verb]
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "mine.txt").write_text("mine")
+    message = run(verb, *arguments, "--out", out).message
+    assert str(out) in message and "--overwrite" in message
+    assert files_of(tmp_path) == {"out/mine.txt": b"mine"}
+    assert run(verb, *arguments, "--out", out, "--overwrite").code == 0
+    assert not (out / "mine.txt").exists() and any(out.iterdir())
+    assert list(tmp_path.iterdir()) == [out]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("train", "somewhere", "--out", "model", "--stepz", 3),
+        ("train", "somewhere", "--out", "model", "--steps", "many"),
+        ("train", "somewhere"),
+        ("distil",),
+    ],
+    ids=["unknown flag", "no number", "no --out", "unknown verb"],
+)
+def test_usage_errors(run, tmp_path, monkeypatch, arguments):
+    monkeypatch.chdir(tmp_path)
+    done = run(*arguments)
+    assert done.code == 2 and done.out == "" and done.err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_float32_checkpoints_can_be_asked_for(run, made, tmp_path, tiny_encoder):
+    arguments = ("pretrain", made.data, "--encoder", tiny_encoder, *TEACHER, "--no-half", "--out", tmp_path / "t")
+    assert run(*arguments).code == 0
+    name = "trajectory/step_000000.safetensors"
+    assert (tmp_path / "t" / name).stat().st_size > 1.5 * (made.teacher / name).stat().st_size
