@@ -8,11 +8,12 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+import polars as pl
 import pytest
-from conftest import synthetic_log, write_csv
 
 import foster
 from foster import cli
+from synthetic_log import synthetic_log, write_csv
 
 MODEL = ("--dim", 8, "--heads", 1, "--max-length", 8)
 TEACHER = (*MODEL, "--steps", 20, "--eval-every", 10, "--checkpoints", 4)
@@ -146,7 +147,9 @@ def test_from_log_to_recommendations(run, tmp_path, tiny_encoder):
         assert scored["metrics"].keys() == names
         assert scored["metrics"]["recall@50"] == 1  # of 40 items
         assert scored["warm"]["users"] + scored["cold"]["users"] == 60
-        shown = run("evaluate", model, kept_data)
+        ranks = tmp_path / "ranks.parquet"
+        shown = run("evaluate", model, kept_data, "--ranks", ranks)
+        assert pl.read_parquet(ranks).height == 60
         assert shown.code == 0 and f"ndcg@10     {scored['metrics']['ndcg@10']:.4f}" in shown.out
 
     history = ("--history", "i3", "--history", "i4")
@@ -274,9 +277,9 @@ def test_every_flag_that_a_message_names_exists(run, tmp_path):
     assert run("prepare", log, "--items", table, "--text", "title", "--out", tmp_path / "data").code == 0
 
 
-def refused(made: Made, root: Path, *arguments: object) -> tuple[object, ...]:
-    """Put the folders of ``made`` and a fresh ``out`` for their names."""
-    names = {"DATA": made.data, "TEACHER": made.teacher, "DISTILLED": made.distilled, "OUT": root / "out" / "here"}
+def filled_in(made: Made, *arguments: object) -> tuple[object, ...]:
+    """Put the folders of ``made`` for their names."""
+    names = {"DATA": made.data, "TEACHER": made.teacher, "DISTILLED": made.distilled}
     return tuple(names.get(one, one) if isinstance(one, str) else one for one in arguments)
 
 
@@ -288,19 +291,21 @@ def refused(made: Made, root: Path, *arguments: object) -> tuple[object, ...]:
         (("distill", "DATA", "--teacher", "TEACHER", *DISTILL, "--length", 9), ("--length 9", "8", "at most")),
         (("distill", "DATA", "--teacher", "TEACHER", "--gap", "wide"), ("'gap'", "'value' or 'joint'", "'wide'")),
         (("distill", "DATA", "--teacher", "DISTILLED", *DISTILL), ("distilled", "teacher is needed")),
-        (("distill", "DISTILLED", "--teacher", "TEACHER", *DISTILL), ("distilled", "dataset")),
-        (("pretrain", "DISTILLED", *TEACHER), ("distilled", "dataset")),
+        (("distill", "DISTILLED", "--teacher", "TEACHER", *DISTILL), ("holds a distilled", "foster prepare")),
+        (("pretrain", "DISTILLED", *TEACHER), ("holds a distilled", "foster prepare")),
         (("pretrain", "DATA", *MODEL, "--heads", 3), ("command line", "dim 8 is no multiple of heads 3")),
         (("pretrain", "DATA", *MODEL, "--device", "abacus"), ("--device abacus", "cpu")),
         (("select", "randm", "DATA"), ("'randm'", "did you mean 'random'")),
         (("select", "random", "DATA", "--sequences", 61), ("--sequences 61", "60")),
-        (("train", "TEACHER"), ("teacher", "distilled or coreset")),
+        (("train", "TEACHER"), ("holds a teacher", "foster distill")),
+        (("train", "DISTILLED", "--validation", "TEACHER"), ("holds a teacher", "foster prepare")),
+        (("train", "DISTILLED", "--seed", -1), ("'seed'", "greater than or equal to 0", "got -1")),
         (("train", "nowhere"), ("nowhere", "no such folder")),
     ],
     ids=lambda value: " ".join(map(str, value[:1])) if isinstance(value, tuple) else None,
 )
 def test_bad_input_is_one_line_and_leaves_nothing(run, made, tmp_path, arguments, words):
-    message = run(*refused(made, tmp_path, *arguments), "--out", tmp_path / "out" / "here").message
+    message = run(*filled_in(made, *arguments), "--out", tmp_path / "out" / "here").message
     for word in words:
         assert word in message
     assert [path for path in tmp_path.rglob("*") if path.is_file() or path.name != "out"] == []
@@ -311,13 +316,14 @@ def test_bad_input_is_one_line_and_leaves_nothing(run, made, tmp_path, arguments
     [
         (("evaluate", "DISTILLED", "DATA"), ("distilled", "model or teacher")),
         (("evaluate", "TEACHER", "DATA", "--split", "train"), ("--split train", "validation or test")),
-        (("evaluate", "TEACHER", "DISTILLED"), ("distilled", "dataset")),
+        (("evaluate", "TEACHER", "DISTILLED"), ("holds a distilled", "foster prepare")),
+        (("evaluate", "TEACHER", "DATA", "--ranks", "nowhere/ranks.parquet"), ("--ranks nowhere", "folder")),
         (("recommend", "TEACHER", "--history", " "), ("blank", "item id")),
         (("recommend", "TEACHER", "--history", "i1", "-k", 41), ("k=41", "1 to 40")),
     ],
 )
-def test_bad_input_of_readers(run, made, tmp_path, arguments, words):
-    message = run(*refused(made, tmp_path, *arguments)).message
+def test_bad_input_of_evaluate_and_recommend(run, made, arguments, words):
+    message = run(*filled_in(made, *arguments)).message
     for word in words:
         assert word in message
 
@@ -326,7 +332,9 @@ def test_an_unknown_encoder_fails_at_once_without_a_network(run, made, tmp_path,
     # A closed port of this machine stands for a network that is not there.
     monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://127.0.0.1:9")
     start = time.monotonic()
-    message = run("pretrain", made.data, "--out", tmp_path / "teacher", "--encoder", "no-such/encoder", *TEACHER).message
+    message = run(
+        "pretrain", made.data, "--out", tmp_path / "teacher", "--encoder", "no-such/encoder", *TEACHER
+    ).message
     assert time.monotonic() - start < 10
     assert "'no-such/encoder'" in message and "give a model folder" in message
     assert list(tmp_path.iterdir()) == []

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-_WORDS = (
+_WORDS = (  # noqa: SIM905 - as a list it would take a page
     "a an and the of for with in on to red green blue small large old new fast quiet sweet sour fresh dark light "
     "dog cat horse bird fish apple bread milk cheese coffee tea water sugar salt rice game race car boat plane "
     "puzzle sword castle forest ocean desert music guitar drum song story book child friend winter summer"

@@ -8,7 +8,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 import typer
 from pydantic import Field
@@ -16,6 +16,9 @@ from pydantic import Field
 import foster
 from foster.errors import InputError, did_you_mean
 from foster.options import Options
+
+if TYPE_CHECKING:
+    from foster.data import Dataset
 
 app = typer.Typer(
     name="foster",
@@ -201,10 +204,9 @@ def prepare(
 @verb(lambda: ())
 def check(data: Data, *, values: Values, as_json: bool) -> None:
     """Show counts, text coverage, sample histories and problems of a data set."""
-    from foster.data import Dataset
     from foster.data import check as check_dataset
 
-    report = check_dataset(Dataset.read(data))
+    report = check_dataset(_read_data(data))
     _print(report.as_dict(), as_json, str(report))
 
 
@@ -212,7 +214,6 @@ def check(data: Data, *, values: Values, as_json: bool) -> None:
 def pretrain(data: Data, out: Out, overwrite: Overwrite = False, *, values: Values, as_json: bool) -> None:
     """Train on the full log and record the trajectory: teacher and full-data baseline."""
     from foster import training
-    from foster.data import Dataset
     from foster.engine import Engine
     from foster.models import ModelOptions
     from foster.text import EncoderOptions
@@ -220,7 +221,7 @@ def pretrain(data: Data, out: Out, overwrite: Overwrite = False, *, values: Valu
     common = values.of(CommonOptions)
     start = time.perf_counter()
     _, fit = training.pretrain(
-        Dataset.read(data),
+        _read_data(data),
         out,
         encoder=values.of(EncoderOptions),
         model=values.of(ModelOptions),
@@ -245,7 +246,6 @@ def distill(
     as_json: bool,
 ) -> None:
     """Condense a log into synthetic sequences."""
-    from foster.data import Dataset
     from foster.distillation import DistillOptions, save_distilled
     from foster.distillation import distill as run
     from foster.engine import Engine
@@ -254,7 +254,7 @@ def distill(
     _free(out, overwrite)
     start = time.perf_counter()
     distilled, log = run(
-        Dataset.read(data), teacher, options, seed=common.seed, engine=Engine(common.device), encoder=encoder
+        _read_data(data), teacher, options, seed=common.seed, engine=Engine(common.device), encoder=encoder
     )
     save_distilled(distilled, log, out, overwrite)
     _report_condensed(distilled, out, time.perf_counter() - start, as_json)
@@ -280,7 +280,6 @@ def select(
 ) -> None:
     """Choose real histories as a coreset."""
     from foster.coresets import select as choose
-    from foster.data import Dataset
     from foster.models import ModelOptions
     from foster.text import EncoderOptions
 
@@ -288,7 +287,7 @@ def select(
     start = time.perf_counter()
     coreset = choose(
         method,
-        Dataset.read(data),
+        _read_data(data),
         sequences,
         seed=values.of(CommonOptions).seed,
         encoder=values.of(EncoderOptions),
@@ -320,7 +319,10 @@ def train(
     from foster.training import train as run
 
     _free(out, overwrite)
-    if artefact_kind(source) == "dataset":
+    kind = artefact_kind(source)
+    if kind not in ("dataset", "distilled", "coreset"):
+        raise InputError(f"{source}: holds a {kind}; give a folder that foster distill, select or prepare made")
+    if kind == "dataset":
         data: Dataset | Condensed = Dataset.read(source)
         encoder, model, recipe = values.of(EncoderOptions), values.of(ModelOptions), values.of(TrainOptions)
     else:
@@ -337,7 +339,7 @@ def train(
         train=recipe,
         seed=common.seed,
         engine=Engine(common.device),
-        validation=Dataset.read(validation) if validation else None,
+        validation=_read_data(validation) if validation else None,
     )
     seconds = time.perf_counter() - start
     recommender.save_pretrained(
@@ -359,16 +361,17 @@ def evaluate(
     as_json: bool,
 ) -> None:
     """Rank every held-out item among the whole catalogue: Recall, NDCG, MRR at 5, 10, 20, 50."""
-    from foster.data import Dataset
     from foster.engine import Engine
     from foster.evaluation import evaluate as run
     from foster.models import TextRecommender
 
     if split not in ("validation", "test"):
         raise InputError(f"--split {split}: give validation or test")
+    if ranks is not None and (ranks.is_dir() or not ranks.parent.is_dir()):
+        raise InputError(f"--ranks {ranks}: cannot be written; give a file in a folder that exists")
     engine = Engine(values.of(CommonOptions).device)
     recommender = TextRecommender.from_pretrained(model, encoder=encoder, device=engine.device)
-    result = run(recommender, Dataset.read(data), split, mask_history=not keep_history, engine=engine)  # type: ignore[arg-type]
+    result = run(recommender, _read_data(data), split, mask_history=not keep_history, engine=engine)  # type: ignore[arg-type]
     if ranks is not None:
         result.save_ranks(ranks)
     masked = "history masked" if result.history_masked else "history ranked too"
@@ -441,6 +444,15 @@ def _version(
     if version:
         print(foster.__version__)  # noqa: T201
         raise typer.Exit
+
+
+def _read_data(folder: Path) -> Dataset:
+    from foster.artefacts import artefact_kind
+    from foster.data import Dataset
+
+    if (kind := artefact_kind(folder)) != "dataset":
+        raise InputError(f"{folder}: holds a {kind}, but a dataset is needed; make one with 'foster prepare'")
+    return Dataset.read(folder)
 
 
 def _free(out: Path, overwrite: bool) -> None:

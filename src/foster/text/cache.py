@@ -7,6 +7,7 @@ write the same file or different ones. Nothing is changed in place, and a killed
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import logging
@@ -177,7 +178,8 @@ def _read_shard(path: Path, wanted: dict[bytes, str]) -> tuple[list[int], list[b
         return None  # another run found it damaged and removed it
     except (SafetensorError, OSError) as error:
         _log.warning("%s: damaged (%s); its texts are encoded again", path, error)
-        path.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            path.unlink()
         return None
     return places, [names[place] for place in places], vectors
 

@@ -14,7 +14,6 @@ from pydantic import Field
 
 from foster.errors import InputError
 from foster.options import Options
-from foster.options import Options
 from foster.text.hub import DEFAULT_ENCODER, first_line, folder_fingerprint, folder_pooling, locate, resolve
 from foster.text.tokens import TokenTable
 

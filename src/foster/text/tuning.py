@@ -288,7 +288,7 @@ class _Catalogue:
 
 
 def _lower_states(path: Path, encoder: TextEncoder, split: _LayerSplit, tokens: TokenTable) -> np.ndarray:
-    """Return the outputs of the lower layers for one block of texts, memory-mapped; make the file if needed."""
+    """Return what the lower layers make of a block of texts, memory-mapped; write the file if needed."""
     shape = (len(tokens.flat), encoder.width)
     if path.is_file():
         try:

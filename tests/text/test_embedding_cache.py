@@ -1,0 +1,208 @@
+import logging
+import os
+import stat
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+import torch
+
+from foster.text import TextEncoder, embed_texts
+from foster.text.storage import cache_root, whole_file
+
+TEXTS = [f"{adjective} {noun}" for adjective in ("red", "old", "sweet", "fast") for noun in ("dog", "castle", "tea")]
+
+
+@pytest.fixture(autouse=True)
+def small_shards(monkeypatch):
+    monkeypatch.setattr("foster.text.cache.SHARD_TEXTS", 4)
+
+
+@pytest.fixture
+def encoded(monkeypatch):
+    """The texts that went through the encoder, in order."""
+    texts = []
+    real = TextEncoder.encode
+    monkeypatch.setattr(
+        TextEncoder, "encode", lambda self, part, **kwargs: texts.extend(part) or real(self, part, **kwargs)
+    )
+    return texts
+
+
+def shards(cache):
+    return sorted(cache.glob("embeddings/*/*"))
+
+
+def test_vectors_are_those_of_the_encoder(options, encoder):
+    torch.testing.assert_close(embed_texts(TEXTS, options), encoder.encode(TEXTS), atol=1e-5, rtol=0)
+
+
+def test_second_call_does_not_load_the_model(options, monkeypatch):
+    first = embed_texts(TEXTS, options)
+    monkeypatch.setattr(TextEncoder, "load", lambda *args: pytest.fail("the model was loaded"))
+    assert torch.equal(embed_texts(TEXTS[::-1], options), first.flip(0))
+
+
+def test_a_text_is_encoded_once(options, encoded):
+    vectors = embed_texts(["red dog", "old tea", "red dog", "red dog"], options)
+    assert encoded == ["red dog", "old tea"]
+    assert torch.equal(vectors[[0, 0, 0]], vectors[[0, 2, 3]])
+    assert not torch.equal(vectors[0], vectors[1])
+
+
+def test_only_new_texts_are_encoded(options, encoded):
+    embed_texts(TEXTS[:5], options)
+    embed_texts([TEXTS[7], *TEXTS[:6]], options)
+    assert encoded == [*TEXTS[:5], TEXTS[7], TEXTS[5]]
+
+
+def test_a_killed_run_goes_on_where_it_was(options, encoder, monkeypatch, encoded):
+    expected = encoder.encode(TEXTS)
+    encoded.clear()
+    counting = TextEncoder.encode
+
+    def killed(self, part, **kwargs):
+        if len(encoded) >= 8:
+            raise KeyboardInterrupt
+        return counting(self, part, **kwargs)
+
+    monkeypatch.setattr(TextEncoder, "encode", killed)
+    with pytest.raises(KeyboardInterrupt):
+        embed_texts(TEXTS, options)
+    assert encoded == TEXTS[:8]
+
+    encoded.clear()
+    monkeypatch.setattr(TextEncoder, "encode", counting)
+    torch.testing.assert_close(embed_texts(TEXTS, options), expected, atol=1e-5, rtol=0)
+    assert encoded == TEXTS[8:]
+
+
+def cut(path):
+    path.write_bytes(path.read_bytes()[:-20])
+
+
+def empty(path):
+    path.write_bytes(b"")
+
+
+def flip_a_bit(path):
+    content = bytearray(path.read_bytes())
+    content[-3] ^= 1
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize("damage", [cut, empty, flip_a_bit])
+def test_a_damaged_shard_is_encoded_again(options, cache, encoded, caplog, damage):
+    first = embed_texts(TEXTS, options)
+    path = shards(cache)[1]
+    damage(path)
+    encoded.clear()
+    with caplog.at_level(logging.WARNING):
+        assert torch.equal(embed_texts(TEXTS, options), first)
+    assert len(encoded) == 4
+    assert [record.getMessage() for record in caplog.records] == [caplog.messages[0]]
+    assert caplog.messages[0].startswith(f"{path}: damaged")
+    # The second call has made it whole.
+    encoded.clear()
+    caplog.clear()
+    assert torch.equal(embed_texts(TEXTS, options), first)
+    assert (encoded, caplog.messages) == ([], [])
+
+
+@pytest.mark.parametrize("change", [{"pooling": "cls"}, {"max_tokens": 4}])
+def test_other_options_do_not_share_vectors(options, change):
+    first = embed_texts(["red old sweet dog"], options)
+    other = options.model_copy(update=change)
+    assert not torch.equal(embed_texts(["red old sweet dog"], other), first)
+    assert torch.equal(
+        embed_texts(["red old sweet dog"], other), embed_texts(["red old sweet dog"], other, cache=False)
+    )
+
+
+def test_pooling_named_is_pooling_found(options, encoded):
+    embed_texts(TEXTS, options)
+    embed_texts(TEXTS, options.model_copy(update={"pooling": "mean"}))
+    assert encoded == TEXTS
+
+
+def test_a_loaded_encoder_shares_the_cache_of_its_options(options, encoder, encoded):
+    embed_texts(TEXTS, options)
+    embed_texts(TEXTS, encoder=encoder)
+    assert encoded == TEXTS
+
+
+def test_without_cache_nothing_is_written(options, cache, encoded):
+    first, second = (embed_texts(TEXTS, options, cache=False) for _ in range(2))
+    assert torch.equal(first, second)
+    assert encoded == TEXTS * 2
+    assert not cache.exists()
+
+
+def test_no_texts_give_no_vectors(options):
+    assert embed_texts([], options).shape == (0, 32)
+
+
+def test_runs_at_once_leave_a_whole_cache(options, encoder, cache, caplog):
+    parts = [TEXTS, TEXTS[::-1], TEXTS[3:], TEXTS[:7]]
+    with ThreadPoolExecutor(4) as pool:
+        for part, got in zip(parts, pool.map(lambda texts: embed_texts(texts, options), parts), strict=True):
+            torch.testing.assert_close(got, encoder.encode(part), atol=1e-5, rtol=0)
+    with caplog.at_level(logging.WARNING):
+        torch.testing.assert_close(embed_texts(TEXTS, options), encoder.encode(TEXTS), atol=1e-5, rtol=0)
+    assert not caplog.messages
+    assert all(path.suffix == ".safetensors" for path in shards(cache))
+
+
+def test_a_cache_that_cannot_be_written_costs_only_time(options, encoder, tmp_path, monkeypatch, caplog):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("FOSTER_CACHE", str(tmp_path / "file" / "cache"))
+    vectors = embed_texts(TEXTS[:3], options)
+    torch.testing.assert_close(vectors, encoder.encode(TEXTS[:3]), atol=1e-5, rtol=0)
+    assert "cannot write there (Not a directory)" in caplog.text
+
+
+@pytest.mark.parametrize(("progress", "shown"), [(True, False), (False, False), ("always", True)])
+def test_progress_is_shown_where_it_is_asked_for(options, capfd, progress, shown):
+    embed_texts(TEXTS, options, progress=progress)
+    out, err = capfd.readouterr()
+    assert out == ""
+    assert (f"{len(TEXTS)}/{len(TEXTS)}" in err) == shown
+    assert bool(err) == shown
+
+
+def test_importing_the_package_brings_no_torch_in():
+    code = "import foster.text, sys; sys.exit(bool({'torch', 'transformers'} & set(sys.modules)))"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_cache_folder_follows_the_environment(monkeypatch, tmp_path):
+    monkeypatch.setenv("FOSTER_CACHE", str(tmp_path / "own"))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
+    assert cache_root() == tmp_path / "own"
+    monkeypatch.delenv("FOSTER_CACHE")
+    assert cache_root() == tmp_path / "xdg" / "foster"
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    assert cache_root() == Path.home() / ".cache" / "foster"
+
+
+def test_a_file_is_whole_or_as_it_was(tmp_path):
+    path = tmp_path / "folder" / "file"
+    with whole_file(path) as temporary:
+        temporary.write_text("first")
+    with pytest.raises(KeyboardInterrupt), whole_file(path) as temporary:
+        temporary.write_text("sec")
+        raise KeyboardInterrupt
+    assert path.read_text() == "first"
+    assert list(path.parent.iterdir()) == [path]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="permission bits of POSIX")
+def test_files_of_the_cache_can_be_shared(options, cache):
+    old = os.umask(0o022)
+    try:
+        embed_texts(TEXTS[:1], options)
+    finally:
+        os.umask(old)
+    assert stat.S_IMODE(shards(cache)[0].stat().st_mode) == 0o644
