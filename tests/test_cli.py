@@ -353,7 +353,7 @@ def test_a_teacher_of_other_data(run, made, tmp_path):
     other, data = [row | {"item_id": f"x{row['item_id']}"} for row in synthetic_log()], tmp_path / "data"
     assert run("prepare", write_csv(tmp_path / "log.csv", other), "--out", data).code == 0
     message = run("distill", data, "--teacher", made.teacher, "--out", tmp_path / "out", *DISTILL).message
-    assert str(made.teacher) in message and "pretrain on this data" in message
+    assert str(made.teacher) in message and "'foster pretrain' on this data" in message
     assert sorted(path.name for path in tmp_path.iterdir()) == ["data", "log.csv"]
 
 

@@ -44,7 +44,7 @@ def new_folder(out: str | Path, overwrite: bool = False) -> Iterator[Path]:
         work.chmod(0o777 & ~_umask())
         if out.exists():
             shutil.rmtree(out)
-        os.replace(work, out)
+        work.replace(out)
     finally:
         shutil.rmtree(work, ignore_errors=True)
 
@@ -93,8 +93,19 @@ def read_config(folder: str | Path, kind: str | tuple[str, ...]) -> dict[str, An
     kinds = (kind,) if isinstance(kind, str) else kind
     found = config.get("kind")
     if found not in kinds:
-        raise InputError(f"{folder}: holds a {found or 'folder of unknown kind'}, but a {' or '.join(kinds)} is needed")
+        raise InputError(f"{folder}: is of kind {found or 'unknown'}, but a {' or '.join(kinds)} is needed")
     return config
+
+
+def config_field(config: dict[str, Any], name: str, source: str) -> Any:
+    """Return a field that every such config has.
+
+    Raises:
+        InputError: it is missing.
+    """
+    if name not in config:
+        raise InputError(f"{source}: field '{name}' is missing; the folder is damaged, make or copy it again")
+    return config[name]
 
 
 def artefact_kind(folder: str | Path) -> str:

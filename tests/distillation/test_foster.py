@@ -6,6 +6,7 @@ import numpy as np
 import polars as pl
 import pytest
 import torch
+
 from foster.data import Dataset
 from foster.distillation import DistillOptions, distill
 from foster.distillation.foster import _Run
@@ -80,7 +81,9 @@ def test_a_step_moves_what_it_should_and_nothing_else(setting, targets, gap):
     latents, outer, inner = run.synthetic.latents.clone(), run.outer.trained_state(), run.inner.trained_state()
     run.step(1)
     run.step(2)
-    for before, after in zip(frozen, [run.features, run.synthetic.keys, *run.best.trained_state().values()], strict=True):
+    for before, after in zip(
+        frozen, [run.features, run.synthetic.keys, *run.best.trained_state().values()], strict=True
+    ):
         assert torch.equal(before, after)
     assert not torch.equal(latents, run.synthetic.latents)
     for before, model in ((outer, run.outer), (inner, run.inner)):

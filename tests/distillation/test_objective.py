@@ -6,6 +6,8 @@ import copy
 
 import pytest
 import torch
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
 from foster.data.catalogue import Catalogue
 from foster.distillation.objective import (
     entropy,
@@ -19,7 +21,6 @@ from foster.distillation.synthetic import SyntheticSequences
 from foster.models import ModelOptions, TextRecommender
 from foster.models.item_tower import FrozenFeatures, Whitening
 from foster.text import EncoderOptions
-from torch.nn.attention import SDPBackend, sdpa_kernel
 
 V, WIDTH = 40, 12
 
@@ -45,7 +46,7 @@ def setting():
 
 def test_gap_gradient_on_targets_is_the_closed_form(setting):
     """d gap / d z_v = p_v (D_v - E_p D) / rows with D = log q_inner - log q_outer, through the target side."""
-    outer, inner, synthetic, subset = setting
+    outer, inner, _, subset = setting
     logits = torch.randn(3, 5, V, requires_grad=True)
     p = logits.softmax(-1)
     q = [scores_on_subset(m, p.detach(), m.tower(subset)) for m in (outer, inner)]

@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 import pytest
+
 from foster.evaluation import metrics_of, rank_targets
 
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from foster.artefacts import new_folder
+from foster.artefacts import new_folder, read_config
 from foster.data.dataset import Dataset
 from foster.distillation.objective import (
     entropy,
@@ -28,6 +28,7 @@ from foster.distillation.synthetic import SyntheticSequences
 from foster.engine import Engine
 from foster.errors import InputError
 from foster.models import TextRecommender
+from foster.models.item_tower import FrozenFeatures
 from foster.training.condensed import Condensed, CondensedSource
 from foster.training.loop import LogSource, fit, validator
 from foster.training.losses import sample_items, soft_cross_entropy
@@ -108,8 +109,11 @@ def _check(data: Dataset, best: TextRecommender, options: DistillOptions, teache
         raise InputError(
             f"--length {options.length}: the teacher reads {best.options.max_length} items; give at most that"
         )
-    if best.catalogue.ids != data.item_ids:
-        raise InputError(f"{teacher}: was trained on other items than {data.info.name}; pretrain on this data")
+    trained_on = read_config(teacher, "teacher").get("data_fingerprint")
+    if trained_on != data.info.fingerprint:
+        raise InputError(
+            f"{teacher}: was trained on other data than {data.info.name}; run 'foster pretrain' on this data"
+        )
 
 
 class _Run:
@@ -238,9 +242,7 @@ class _Run:
         derived = "the sequences, which start as real histories"
         if self.options.targets == "soft":
             table = self.best.item_table()
-            # With a frozen encoder item vectors are linear in text features, and this is exact.
-            solved = torch.linalg.lstsq(_with_one(self.features), table).solution
-            basis = solved[:-1].T
+            basis = linear_map(self.best, self.features, table)
             mixed = torch.einsum("mlkd,mlk->mld", table[items], weights)
             codes = self.best.scores(self.best.backbone(mixed), torch.eye(basis.shape[0], device=mixed.device))
             derived += "; soft labels: the teacher's states and the map of its adapter (codes, basis)"
@@ -296,5 +298,14 @@ def _descend(optimiser: torch.optim.Optimizer, loss: Tensor) -> None:
     optimiser.step()
 
 
-def _with_one(x: Tensor) -> Tensor:
-    return torch.cat([x, torch.ones(len(x), 1, device=x.device)], 1)
+def linear_map(model: TextRecommender, features: Tensor, table: Tensor) -> Tensor:
+    """Return B ``[d, width]`` such that item vectors are ``features @ B.T`` plus a constant.
+
+    With a frozen encoder that is the adapter, and exact; with a tuned one it is the least-squares fit.
+    """
+    if isinstance(model.tower.features, FrozenFeatures):
+        return model.tower.adapter.weight.detach()
+    # Double precision and the driver for rank-deficient systems: the default one is not reproducible on these.
+    x = torch.cat([features, torch.ones(len(features), 1, device=features.device)], 1).double().cpu()
+    solution = torch.linalg.lstsq(x, table.double().cpu(), driver="gelsd").solution
+    return solution[:-1].T.to(table)

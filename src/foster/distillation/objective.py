@@ -24,7 +24,7 @@ def scores_on_subset(model: TextRecommender, p: Tensor, vectors: Tensor) -> Tens
 
 
 def synthetic_loss(scores: Tensor, p: Tensor, labels: Tensor | None) -> Tensor:
-    """Return g: the cross-entropy of scores ``[M, L, N]`` against soft labels, or against the next step without labels."""
+    """Return g: the cross-entropy of scores ``[M, L, N]`` against soft labels or, without these, the next step."""
     if labels is None:
         return soft_cross_entropy(scores[:, :-1], p[:, 1:])
     return soft_cross_entropy(scores, labels)
@@ -53,8 +53,8 @@ def similarity_weights(features: Tensor, neighbours: int = 10) -> Tensor:
 def regulariser(p: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
     """Return L_r: the divergence between the conditional distributions of similar items, in both directions.
 
-    ``A_uv = sum p_{m,t,u} y_{m,t,v}``; ``L_r = sum_uv mass_u w_uv JS(a(.|u) || a(.|v))`` with ``a`` the rows of A, normalised,
-    and the same for the columns. Rows without mass do not count.
+    ``A_uv = sum p_{m,t,u} y_{m,t,v}``; ``L_r = sum_uv mass_u w_uv JS(a(.|u) || a(.|v))``, ``a`` the rows of A,
+    normalised, and the same for the columns. Rows without mass do not count.
 
     Args:
         p: ``[rows, N]`` steps.

@@ -10,7 +10,8 @@ CUTOFFS = (5, 10, 20, 50)
 def metrics_of(ranks: np.ndarray, cutoffs: tuple[int, ...] = CUTOFFS) -> dict[str, float]:
     """Return Recall@K, NDCG@K and MRR@K, averaged over users.
 
-    With one target a user, Recall@K is the hit rate, the ideal DCG is 1, so that NDCG@K is ``1 / log2(rank + 1)`` for a rank
+    With one target a user, Recall@K is the hit rate, the ideal DCG is 1, so that NDCG@K is ``1 / log2(rank + 1)``
+    for a rank
     within K and 0 otherwise, and MRR@K is ``1 / rank`` in the same way.
 
     Args:

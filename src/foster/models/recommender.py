@@ -11,7 +11,15 @@ import torch
 from torch import Tensor, nn
 
 import foster
-from foster.artefacts import CONFIG_NAME, load_tensors, new_folder, read_config, save_tensors, write_json
+from foster.artefacts import (
+    CONFIG_NAME,
+    config_field,
+    load_tensors,
+    new_folder,
+    read_config,
+    save_tensors,
+    write_json,
+)
 from foster.data.batches import pad
 from foster.data.catalogue import Catalogue
 from foster.errors import InputError
@@ -36,7 +44,8 @@ class TextRecommender(nn.Module):
         catalogue: the V items.
         encoder: which language model, and how it is pooled.
         options: widths and depths, and what of the language model is trained.
-        features: whitened text features of the items, or None for a model that only recommends from a stored item table.
+        features: whitened text features of the items, or None for a model that only recommends from a stored item
+        table.
         whitening: the map that made ``features``.
     """
 
@@ -170,7 +179,8 @@ class TextRecommender(nn.Module):
         """Rank the catalogue for users that the model may never have seen.
 
         Args:
-            histories: one sequence a user, oldest first, of raw item ids; an entry that is no id is taken as the text of
+            histories: one sequence a user, oldest first, of raw item ids; an entry that is no id is taken as the
+            text of
                 an item that the catalogue lacks, and encoded.
             k: list length.
             exclude_history: leave out the catalogue items of the history.
@@ -303,17 +313,16 @@ class TextRecommender(nn.Module):
         """
         folder = Path(folder)
         config = read_config(folder, ("model", "teacher"))
-        options = ModelOptions.parse(config["model"], str(folder / CONFIG_NAME))
-        encoder_options = EncoderOptions(**config["encoder"])
+        where = str(folder / CONFIG_NAME)
+        options = ModelOptions.parse(config_field(config, "model", where), where)
+        encoder_options = EncoderOptions.parse(config_field(config, "encoder", where), where)
         if encoder is not None:
             encoder_options = encoder_options.model_copy(update={"encoder": encoder})
         catalogue = Catalogue.read(folder)
         state = load_tensors(folder / WEIGHTS_NAME)
         table = load_tensors(folder / ITEM_TABLE_NAME)["vectors"]
         if len(catalogue) != len(table):
-            raise InputError(
-                f"{folder}: {len(catalogue)} items but {len(table)} vectors; the folder is damaged, make or copy it again"
-            )
+            raise InputError(f"{folder}: {len(catalogue)} items but {len(table)} vectors; the folder is damaged")
         whitening = Whitening(
             *(_take(state, f"whitening.{name}", folder / WEIGHTS_NAME) for name in ("mean", "matrix"))
         )
@@ -323,7 +332,6 @@ class TextRecommender(nn.Module):
             model.load_trained_state(state)
         except InputError as error:
             raise InputError(f"{folder / WEIGHTS_NAME}: {error}") from error
-        model._stored_table = table
         model.eval().to(device)
         model._stored_table = table.to(device)
         return model

@@ -9,7 +9,8 @@ from torch.nn import functional as F
 class SASRec(nn.Module):
     """A causal transformer over item vectors.
 
-    Sequences are padded on the right. Attention is causal, so a position never sees the padding behind it and no mask is
+    Sequences are padded on the right. Attention is causal, so a position never sees the padding behind it and no
+    mask is
     needed; the fused attention kernels stay usable.
 
     Args:
@@ -33,7 +34,8 @@ class SASRec(nn.Module):
         """Return the states after each step.
 
         Args:
-            inputs: item vectors, ``[batch, length, d]``, ``length <= max_length``; a soft step is a mixture of item vectors.
+            inputs: item vectors, ``[batch, length, d]``, ``length <= max_length``; a soft step is a mixture of item
+            vectors.
 
         Returns:
             ``[batch, length, d]``; the state at ``t`` depends on the steps up to ``t`` only.

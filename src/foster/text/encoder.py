@@ -10,7 +10,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from foster.errors import InputError
 from foster.options import Options
@@ -35,6 +35,12 @@ class EncoderOptions(Options):
         description="how token vectors become one; auto: what the model folder says, else mean",
     )
     max_tokens: int = Field(default=64, ge=4, description="texts are cut after so many tokens, special ones included")
+
+    @field_validator("encoder")
+    @classmethod
+    def _absolute(cls, value: str) -> str:
+        """Artefacts name their encoder, and are read from other folders than they were made in."""
+        return str(Path(value).resolve()) if Path(value).is_dir() else value
 
 
 class TextEncoder:

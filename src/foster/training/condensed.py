@@ -13,6 +13,7 @@ from torch import Tensor
 import foster
 from foster.artefacts import (
     CONFIG_NAME,
+    config_field,
     folder_bytes,
     load_tensors,
     new_folder,
@@ -36,7 +37,8 @@ CARD_NAME = "README.md"
 class Condensed:
     """M sequences of at most L steps; each step is a distribution over items.
 
-    A step is stored by its k most probable items. A target is the next step (``targets is None``), or a soft label of its
+    A step is stored by its k most probable items. A target is the next step (``targets is None``), or a soft label
+    of its
     own, stored as a vector over whitened public text features: ``log y_v = <codes @ basis, features(v)>`` up to the
     normalisation. It therefore gives a probability to any item that has a text.
 
@@ -136,21 +138,22 @@ class Condensed:
             raise InputError(f"{path}: does not fit {CATALOGUE_NAME}; the folder is damaged, make or copy it again")
         soft = {name: tensors[name].float() if name in tensors else None for name in ("codes", "basis")}
         where = str(folder / CONFIG_NAME)
-        try:
-            return cls(
-                kind=config["kind"],
-                method=config["method"],
-                items=tensors["items"].long(),
-                weights=_normalised(tensors["weights"].float()),
-                catalogue=catalogue,
-                encoder=EncoderOptions(**config["encoder"]),
-                model=ModelOptions.parse(config["model"], where),
-                recipe=TrainOptions.parse(config["recipe"], where),
-                info=config["info"],
-                **soft,
-            )
-        except KeyError as error:
-            raise InputError(f"{where}: field {error} is missing; the folder is damaged, make it again") from error
+
+        def stored(name: str) -> Any:
+            return config_field(config, name, where)
+
+        return cls(
+            kind=stored("kind"),
+            method=stored("method"),
+            items=tensors["items"].long(),
+            weights=_normalised(tensors["weights"].float()),
+            catalogue=catalogue,
+            encoder=EncoderOptions.parse(stored("encoder"), where),
+            model=ModelOptions.parse(stored("model"), where),
+            recipe=TrainOptions.parse(stored("recipe"), where),
+            info=stored("info"),
+            **soft,
+        )
 
     def _card(self, folder: Path) -> str:
         size = stored_bytes(folder)

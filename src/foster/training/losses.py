@@ -21,7 +21,8 @@ def sample_items(n_items: int, n: int, generator: torch.Generator) -> Tensor:
 def next_item_loss(model: TextRecommender, items: Tensor, candidates: int, generator: torch.Generator) -> Tensor:
     """Return the mean cross-entropy of each next item.
 
-    Where the catalogue is larger than ``candidates``, the softmax runs over the positive and a uniform sample whose items
+    Where the catalogue is larger than ``candidates``, the softmax runs over the positive and a uniform sample whose
+    items
     count for ``(V - 1) / n`` each, so that the loss stays an estimate of the full softmax loss.
 
     Args:
