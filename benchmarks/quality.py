@@ -2,7 +2,7 @@
 
     python benchmarks/quality.py DATA OUT [--seeds 3]
 
-DATA is a folder of `foster prepare`. Every finished run is kept in OUT, so that a killed benchmark goes on where it was.
+DATA is a folder of `foster prepare`. Finished runs are kept in OUT, so that a killed benchmark goes on where it was.
 All methods choose their weights on the same validation users; students share one recipe.
 """
 

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 import typer
 from pydantic import Field
 
-import foster
 from foster.errors import InputError, did_you_mean
 from foster.options import Options
+from foster.version import __version__
 
 if TYPE_CHECKING:
     from foster.data import Dataset
@@ -442,7 +442,7 @@ def _version(
     version: Annotated[bool, typer.Option("--version", help="show the version", is_eager=True)] = False,
 ) -> None:
     if version:
-        print(foster.__version__)  # noqa: T201
+        print(__version__)  # noqa: T201
         raise typer.Exit
 
 

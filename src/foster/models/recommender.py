@@ -10,7 +10,6 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 
-import foster
 from foster.artefacts import (
     CONFIG_NAME,
     config_field,
@@ -28,6 +27,7 @@ from foster.models.options import ModelOptions
 from foster.models.sasrec import SASRec
 from foster.text import EncoderOptions, TextEncoder, embed_texts
 from foster.text.tuning import TunableEncoder
+from foster.version import __version__
 
 WEIGHTS_NAME = "model.safetensors"
 ITEM_TABLE_NAME = "items.safetensors"
@@ -283,7 +283,7 @@ class TextRecommender(nn.Module):
         self.catalogue.save(folder)
         config = {
             "kind": "model",
-            "foster": foster.__version__,
+            "foster": __version__,
             "model": self.options.model_dump(),
             "encoder": self.encoder.model_dump(),
             "feature_width": self.tower.features.width,

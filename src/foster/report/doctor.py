@@ -10,11 +10,11 @@ from typing import Any
 
 import torch
 
-import foster
 from foster.errors import InputError
 from foster.text.encoder import EncoderOptions
 from foster.text.hub import locate
 from foster.text.storage import cache_root
+from foster.version import __version__
 
 PACKAGES = ("torch", "transformers", "accelerate", "safetensors", "numpy", "polars", "narwhals", "pydantic", "typer")
 OPTIONAL = {
@@ -34,7 +34,7 @@ def examine() -> dict[str, Any]:
         encoder = "not found"
         missing.append(str(error))
     return {
-        "foster": foster.__version__,
+        "foster": __version__,
         "python": platform.python_version(),
         "platform": platform.platform(),
         **{name: importlib.metadata.version(name) for name in PACKAGES},

@@ -10,7 +10,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-import foster
 from foster.artefacts import (
     CONFIG_NAME,
     config_field,
@@ -28,6 +27,7 @@ from foster.models.item_tower import FrozenFeatures
 from foster.text import EncoderOptions
 from foster.training.losses import sample_items, soft_cross_entropy
 from foster.training.options import STUDENT, TrainOptions
+from foster.version import __version__
 
 TENSORS_NAME = "sequences.safetensors"
 CARD_NAME = "README.md"
@@ -107,7 +107,7 @@ class Condensed:
             tensors |= {"codes": self.codes.half(), "basis": self.basis.half()}
         config = {
             "kind": self.kind,
-            "foster": foster.__version__,
+            "foster": __version__,
             "method": self.method,
             "sequences": len(self),
             "length": self.items.shape[1],

@@ -36,6 +36,8 @@ class Source(Protocol):
 class LogSource:
     """The training part of a log: all histories but their last two items.
 
+    Of a history longer than the model reads, each batch takes a window at random, so that all of it is learned from.
+
     Args:
         data: the log, in the item order of the model.
         options: batch size and the like.
@@ -57,7 +59,16 @@ class LogSource:
 
     def batch(self) -> Tensor:
         """Return the next padded batch ``[batch, length]``."""
-        return pad([self.histories[row] for row in next(self.batches)], self.max_length + 1).to(self.device)
+        return pad([self._window(self.histories[row]) for row in next(self.batches)], self.max_length + 1).to(
+            self.device
+        )
+
+    def _window(self, history: np.ndarray) -> np.ndarray:
+        length = self.max_length + 1  # the last item of a window is a target only
+        if len(history) <= length:
+            return history
+        start = int(self.rng.integers(len(history) - length + 1))
+        return history[start : start + length]
 
     def loss(self, model: TextRecommender, candidates: int) -> Tensor:
         """Return the next-item loss of the next batch."""

@@ -23,7 +23,7 @@ def next_item_loss(model: TextRecommender, items: Tensor, candidates: int, gener
 
     Where the catalogue is larger than ``candidates``, the softmax runs over the positive and a uniform sample whose
     items
-    count for ``(V - 1) / n`` each, so that the loss stays an estimate of the full softmax loss.
+    count for ``V / n`` each, so that the loss stays an estimate of the full softmax loss.
 
     Args:
         model: the recommender.
@@ -45,7 +45,7 @@ def next_item_loss(model: TextRecommender, items: Tensor, candidates: int, gener
     if len(sample) == model.n_items:
         return F.cross_entropy(negative, positives)
     positive = (states * vectors[place[n : 2 * n]]).sum(1, keepdim=True) / math.sqrt(model.options.dim)
-    negative = negative + math.log((model.n_items - 1) / len(sample))
+    negative = negative + math.log(model.n_items / len(sample))
     negative = negative.masked_fill(sample == positives[:, None], -torch.inf)
     return F.cross_entropy(torch.cat([positive, negative], 1), torch.zeros_like(positives))
 

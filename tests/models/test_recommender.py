@@ -1,0 +1,91 @@
+"""The recommender as users meet it: saving, loading, recommending, new items."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from foster.errors import InputError
+from foster.models import ModelOptions, TextRecommender
+from foster.models.sasrec import SASRec
+from foster.text import EncoderOptions
+from small_models import small_recommender
+
+
+@pytest.fixture
+def model(tiny_encoder):
+    from foster.data.catalogue import Catalogue
+
+    things = ["dog", "cat", "boat", "song", "tea", "game"]
+    texts = [f"{colour} {thing}" for colour in ("red", "green", "blue") for thing in things]
+    catalogue = Catalogue([f"i{n}" for n in range(18)], texts)
+    return TextRecommender.build(
+        catalogue,
+        EncoderOptions(encoder=str(tiny_encoder)),
+        ModelOptions(dim=8, layers=1, heads=1, max_length=5, dropout=0.0),
+    ).eval()
+
+
+def test_states_do_not_depend_on_what_follows():
+    backbone = SASRec(dim=8, layers=2, heads=2, max_length=10, dropout=0.0).eval()
+    inputs = torch.randn(2, 10, 8)
+    torch.testing.assert_close(backbone(inputs)[:, :4], backbone(inputs[:, :4]))
+
+
+def test_history_is_left_out_and_best_comes_first(model):
+    ((*pairs,),) = model.recommend([["i0", "i1"]], k=16)
+    assert [s for _, s in pairs] == sorted((s for _, s in pairs), reverse=True)
+    assert {item for item, _ in pairs} == {f"i{n}" for n in range(2, 18)}
+    kept = model.recommend([["i0", "i1"]], k=18, exclude_history=False)[0]
+    assert {"i0", "i1"} <= {item for item, _ in kept}
+
+
+def test_a_raw_text_counts_as_the_item_with_that_text(model):
+    by_id = model.recommend([["i3"]], k=5, exclude_history=False)
+    by_text = model.recommend([["red song"]], k=5, exclude_history=False)
+    assert [i for i, _ in by_id[0]] == [i for i, _ in by_text[0]]
+
+
+def test_saved_and_loaded_models_agree(model, tmp_path):
+    model.save_pretrained(tmp_path / "model")
+    loaded = TextRecommender.from_pretrained(tmp_path / "model")
+    assert loaded.recommend([["i0", "a new text"]], k=5) == model.recommend([["i0", "a new text"]], k=5)
+
+
+def test_new_items_are_ranked_and_survive_saving(model, tmp_path):
+    model.add_items(["dark horse"], ["new"])
+    assert "new" in {item for item, _ in model.recommend([["i0"]], k=18)[0]}
+    model.save_pretrained(tmp_path / "model")
+    loaded = TextRecommender.from_pretrained(tmp_path / "model")
+    assert loaded.recommend([["new", "i2"]], k=5) == model.recommend([["new", "i2"]], k=5)
+    torch.testing.assert_close(loaded.tower.table(), model.item_table())
+    with pytest.raises(InputError, match="'new' is in the catalogue already"):
+        model.add_items(["other"], ["new"])
+
+
+@pytest.mark.parametrize("finetune", ["all", "top:1"])
+def test_a_tuned_language_model_learns_and_survives_saving(tiny_encoder, tmp_path, finetune):
+    from foster.data.catalogue import Catalogue
+    from foster.training.losses import next_item_loss
+
+    catalogue = Catalogue(["a", "b", "c"], ["red dog", "blue cat", "green tea"])
+    options = ModelOptions(dim=8, layers=1, heads=1, max_length=5, finetune=finetune)
+    model = TextRecommender.build(catalogue, EncoderOptions(encoder=str(tiny_encoder)), options)
+    before = model.trained_state()
+    assert any(name.startswith("tower.features") for name in before)
+    optimiser = torch.optim.AdamW(model.trained_parameters(), lr=1e-2)
+    next_item_loss(model.train(), torch.tensor([[0, 1, 2]]), 3, torch.Generator()).backward()
+    optimiser.step()
+    moved = {name for name, value in model.trained_state().items() if not torch.equal(value, before[name])}
+    assert any(name.startswith("tower.features") for name in moved)
+    model.eval().save_pretrained(tmp_path / "model")
+    loaded = TextRecommender.from_pretrained(tmp_path / "model")
+    torch.testing.assert_close(loaded.tower.table(), model.item_table())
+
+
+@pytest.mark.parametrize(
+    ("histories", "k", "message"),
+    [([[]], 3, "history 0 is empty"), ([["0"]], 41, "k=41"), (["0"], 3, "one list of items a user")],
+)
+def test_bad_requests(histories, k, message):
+    with pytest.raises(InputError, match=message):
+        small_recommender().recommend(histories, k)

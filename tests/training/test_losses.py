@@ -1,0 +1,71 @@
+"""The training losses against direct computations."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from foster.data.batches import endless_batches, pad
+from foster.training.condensed import Condensed, CondensedSource
+from foster.training.losses import next_item_loss, sample_items
+from small_models import small_recommender
+from torch.nn import functional as F
+
+HISTORIES = [np.array([3, 5, 7, 1]), np.array([2, 9]), np.array([30, 31, 32])]
+
+
+def full_loss(model):
+    losses = []
+    for history in HISTORIES:
+        vectors = model.item_table()
+        states = model.backbone(vectors[torch.from_numpy(history[:-1])][None])[0]
+        losses.append(F.cross_entropy(model.scores(states, vectors), torch.from_numpy(history[1:]), reduction="none"))
+    return torch.cat(losses).mean()
+
+
+def test_whole_catalogue_is_the_full_softmax():
+    model = small_recommender()
+    loss = next_item_loss(model, pad(HISTORIES, 10), 40, torch.Generator())
+    torch.testing.assert_close(loss, full_loss(model))
+
+
+def test_sampled_softmax_estimates_the_full_one():
+    model = small_recommender()
+    generator = torch.Generator().manual_seed(0)
+    pair = [np.array([3, 5])]
+    # exp(loss) is linear in the sampled partition function, so this mean has no bias; the mean of losses has a small one.
+    estimates = [next_item_loss(model, pad(pair, 10), 20, generator).exp().item() for _ in range(2000)]
+    exact = next_item_loss(model, pad(pair, 10), 40, generator).exp().item()
+    assert np.mean(estimates) == pytest.approx(exact, rel=0.03)
+
+
+def test_real_histories_as_condensed_data_have_the_loss_of_the_log():
+    """One training command serves coresets and logs, so the losses must agree."""
+    model = small_recommender()
+    coreset = Condensed.of_histories(
+        HISTORIES, 10, "random", model.catalogue, encoder=model.encoder, model=model.options
+    )
+    loss = CondensedSource(coreset, model, seed=0).loss(model, 40)
+    torch.testing.assert_close(loss, full_loss(model))
+
+
+def test_samples_are_distinct_and_ascending():
+    sample = sample_items(100, 30, torch.Generator().manual_seed(1))
+    assert len(set(sample.tolist())) == 30
+    assert sample.tolist() == sorted(sample.tolist())
+    assert sample_items(5, 30, torch.Generator()).tolist() == [0, 1, 2, 3, 4]
+
+
+def test_batches_cover_every_sequence_once_a_pass():
+    lengths = np.random.default_rng(0).integers(1, 20, 103)
+    batches = endless_batches(lengths, 10, np.random.default_rng(1))
+    seen, counts = [], 0
+    while counts < 103:
+        batch = next(batches)
+        counts += len(batch)
+        seen += batch.tolist()
+    assert sorted(seen) == list(range(103))
+
+
+def test_padding_keeps_the_newest_items():
+    assert pad([np.array([1, 2, 3, 4]), np.array([5])], 3).tolist() == [[2, 3, 4], [5, -1, -1]]
