@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+
 from foster.data.catalogue import Catalogue
 from foster.models import ModelOptions, TextRecommender
 from foster.models.item_tower import FrozenFeatures, Whitening

@@ -20,7 +20,7 @@ def data():
 
 @needs_package
 def test_counts(data):
-    assert (data.info.users, data.info.items, data.info.interactions) == (2436, 2000, 411_594)
+    assert (data.info.users, data.info.items, data.info.interactions) == (2363, 1756, 213_298)
     assert data.info.terms.startswith("CC0-1.0")
 
 

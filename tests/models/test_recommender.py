@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+
 from foster.errors import InputError
 from foster.models import ModelOptions, TextRecommender
 from foster.models.sasrec import SASRec

@@ -5,11 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from torch.nn import functional as F
+
 from foster.data.batches import endless_batches, pad
 from foster.training.condensed import Condensed, CondensedSource
 from foster.training.losses import next_item_loss, sample_items
 from small_models import small_recommender
-from torch.nn import functional as F
 
 HISTORIES = [np.array([3, 5, 7, 1]), np.array([2, 9]), np.array([30, 31, 32])]
 
@@ -33,7 +34,7 @@ def test_sampled_softmax_estimates_the_full_one():
     model = small_recommender()
     generator = torch.Generator().manual_seed(0)
     pair = [np.array([3, 5])]
-    # exp(loss) is linear in the sampled partition function, so this mean has no bias; the mean of losses has a small one.
+    # exp(loss) is linear in the sampled partition function, so this mean has no bias, unlike that of the losses.
     estimates = [next_item_loss(model, pad(pair, 10), 20, generator).exp().item() for _ in range(2000)]
     exact = next_item_loss(model, pad(pair, 10), 40, generator).exp().item()
     assert np.mean(estimates) == pytest.approx(exact, rel=0.03)

