@@ -33,8 +33,14 @@ def test_every_item_has_its_own_tidy_text(data):
         assert "  " not in text
         assert ", ," not in text
         assert text.endswith((", national brand", ", private brand"))
-    assert "shredded cheese, cheese, national brand" in data.texts
-    assert "frozen single serve premium entrees, dinners, frozen meat, meat dinners, national brand" in data.texts
+    assert "string cheese, cheese, national brand" in data.texts
+    assert "snacks, appetizers, frozen pizza, private brand" in data.texts
+
+
+@needs_package
+def test_staples_are_left_out(data):
+    assert "shredded cheese, cheese, national brand" not in data.texts
+    assert np.bincount(data.sequence_items).max() <= 0.2 * 2469
 
 
 @needs_package
