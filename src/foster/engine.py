@@ -8,13 +8,31 @@ average what has to be averaged, and nothing else.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 
 import numpy as np
 import torch
 from torch import nn
 
 from foster.errors import InputError
+
+
+@contextmanager
+def deterministic() -> Iterator[None]:
+    """Make one seed give one result: some sums over indices are otherwise added up in the order of the threads.
+
+    Where an accelerator has no deterministic kernel, torch warns and goes on.
+    """
+    before, warn_only = (
+        torch.are_deterministic_algorithms_enabled(),
+        torch.is_deterministic_algorithms_warn_only_enabled(),
+    )
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(before, warn_only=warn_only)
 
 
 class Engine:

@@ -25,7 +25,7 @@ from foster.distillation.objective import (
 )
 from foster.distillation.options import DistillOptions
 from foster.distillation.synthetic import SyntheticSequences
-from foster.engine import Engine
+from foster.engine import Engine, deterministic
 from foster.errors import InputError
 from foster.models import TextRecommender
 from foster.models.item_tower import FrozenFeatures
@@ -40,6 +40,7 @@ SUBSET = 512
 STORED_ITEMS = 16  # items kept of each step; at tau = 0.05 they hold nearly all of its mass
 
 
+@deterministic()
 def distill(
     data: Dataset,
     teacher: str | Path,

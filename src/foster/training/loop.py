@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from foster.data.batches import endless_batches, pad
 from foster.data.dataset import Dataset
-from foster.engine import Engine
+from foster.engine import Engine, deterministic
 from foster.errors import InputError
 from foster.evaluation import evaluate
 from foster.models import TextRecommender
@@ -98,6 +98,7 @@ def validator(data: Dataset, users: int, engine: Engine) -> Validate:
     return lambda model: evaluate(model, data, "validation", users=chosen, engine=engine).metrics["ndcg@10"]
 
 
+@deterministic()
 def fit(
     model: TextRecommender,
     source: Source,
