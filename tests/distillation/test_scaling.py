@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 import polars as pl
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+
 from foster.data import Dataset
 from foster.data.catalogue import Catalogue
 from foster.distillation import DistillOptions
@@ -13,7 +15,6 @@ from foster.engine import Engine
 from foster.models import ModelOptions, TextRecommender
 from foster.models.item_tower import FrozenFeatures, Whitening
 from foster.text import EncoderOptions
-from torch.utils._python_dispatch import TorchDispatchMode
 
 
 class Allocations(TorchDispatchMode):

@@ -133,7 +133,7 @@ class _Run:
         self.seed, self.engine = seed, engine
         self.generator = torch.Generator().manual_seed(seed)
         self.rng = np.random.default_rng(seed)
-        self.subset = min(options.subset or SUBSET, data.n_items)
+        self.subset = min(options.subset or SUBSET, best.n_items)
         self.features = best.public_features(best.encoder)
         real = TrainOptions(batch_size=options.batch_size)
         self.source = LogSource(data, real, best.options.max_length, seed, engine)
@@ -180,7 +180,7 @@ class _Run:
         record: dict[str, Any] = {}
         if options.reset_every and step > 1 and (step - 1) % options.reset_every == 0:
             record["reset"] = self.reset()
-        subset = sample_items(self.data.n_items, self.subset, self.generator).to(self.engine.device)
+        subset = sample_items(self.best.n_items, self.subset, self.generator).to(self.engine.device)
         with torch.no_grad():
             p = self.synthetic(subset)
             labels = self._labels(p, subset)
