@@ -73,10 +73,21 @@ def test_resets_come_every_r_steps(setting):
     assert ["reset" in run.step(step) for step in range(1, 6)] == [False, False, True, False, True]
 
 
-@pytest.mark.parametrize("targets", ["soft", "next"])
-@pytest.mark.parametrize("gap", ["value", "joint"])
-def test_a_step_moves_what_it_should_and_nothing_else(setting, targets, gap):
-    run = run_of(setting, targets=targets, gap=gap)
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"targets": "next"},
+        {"gap": "joint"},
+        {"targets": "next", "gap": "joint"},
+        {"keys": "learned"},
+        {"regulariser": "cooccurrence"},
+        {"plausibility": 1.0},
+    ],
+    ids=str,
+)
+def test_a_step_moves_what_it_should_and_nothing_else(setting, changes):
+    run = run_of(setting, **changes)
     frozen = [run.features.clone(), run.synthetic.keys.clone(), *run.best.trained_state().values()]
     latents, outer, inner = run.synthetic.latents.clone(), run.outer.trained_state(), run.inner.trained_state()
     run.step(1)

@@ -10,6 +10,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from foster.data.catalogue import Catalogue
 from foster.distillation.objective import (
+    cooccurrence_regulariser,
     entropy,
     regulariser,
     scores_on_subset,
@@ -127,3 +128,15 @@ def test_top_items_hold_the_distribution(setting):
     with torch.no_grad():
         expected = synthetic(subset)
     torch.testing.assert_close(torch.zeros(3, 5, V).scatter_(-1, items, weights), expected)
+
+
+def test_cooccurrence_rewards_similar_items_in_one_sequence():
+    """Two pairs of similar items: together in a sequence is better than apart, whatever their popularity."""
+    weights = torch.zeros(4, 4)
+    weights[[0, 1, 2, 3], [1, 0, 3, 2]] = 1
+    step = torch.eye(4)
+    together = torch.stack([step[[0, 1]], step[[2, 3]]])
+    apart = torch.stack([step[[0, 2]], step[[1, 3]]])
+    assert cooccurrence_regulariser(together, weights) < cooccurrence_regulariser(apart, weights)
+    independent = torch.full((2, 2, 4), 0.25)
+    assert cooccurrence_regulariser(independent, weights).abs() < 1e-4

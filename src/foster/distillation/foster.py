@@ -16,6 +16,7 @@ from tqdm import tqdm
 from foster.artefacts import new_folder, read_config
 from foster.data.dataset import Dataset
 from foster.distillation.objective import (
+    cooccurrence_regulariser,
     entropy,
     regulariser,
     scores_on_subset,
@@ -218,9 +219,7 @@ class _Run:
         if labels is not None and options.plausibility:
             loss = loss + options.plausibility * soft_cross_entropy(outer[:, :-1], p[:, 1:])
         if options.regulariser_weight:
-            follows = (p[:, 1:] if labels is None else labels[:, :-1]).flatten(0, 1)
-            weights = similarity_weights(self.features[subset])
-            loss = loss + options.regulariser_weight * regulariser(p[:, :-1].flatten(0, 1), follows, weights)
+            loss = loss + options.regulariser_weight * self._regulariser(p, labels, subset)
         # Only S: the models' parameters are constants of this step and gather no gradient.
         (gradient,) = torch.autograd.grad(loss, [self.synthetic.latents])
         self.synthetic.latents.grad = gradient
@@ -234,6 +233,13 @@ class _Run:
         if labels is not None:
             record["label_entropy"] = entropy(labels).item()
         return record
+
+    def _regulariser(self, p: Tensor, labels: Tensor | None, subset: Tensor) -> Tensor:
+        weights = similarity_weights(self.features[subset])
+        if self.options.regulariser == "cooccurrence":
+            return cooccurrence_regulariser(p, weights)
+        follows = p[:, 1:] if labels is None else labels[:, :-1]
+        return regulariser(p[:, :-1].flatten(0, 1), follows.flatten(0, 1), weights)
 
     @torch.no_grad()
     def export(self) -> Condensed:

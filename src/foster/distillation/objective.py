@@ -80,6 +80,24 @@ def _divergence(counts: Tensor, weights: Tensor) -> Tensor:
     return out
 
 
+def cooccurrence_regulariser(p: Tensor, weights: Tensor) -> Tensor:
+    """Return the alternative L_r: minus the pointwise mutual information of similar items in the same sequence.
+
+    ``C = sum_m mean_t(p_m) mean_t(p_m)^T``; ``L_r = - sum_uv share_u w_uv log(C_uv C / (C_u C_v))``, where popularity
+    cancels.
+
+    Args:
+        p: ``[M, L, N]`` steps.
+        weights: ``[N, N]`` from ``similarity_weights``.
+    """
+    used = p.mean(1)
+    counts = used.T @ used
+    mass = counts.sum(-1)
+    total = mass.sum()
+    information = ((counts * total + EPSILON) / (mass[:, None] * mass + EPSILON)).log()
+    return -((mass / total)[:, None] * weights * information).sum()
+
+
 def entropy(p: Tensor) -> Tensor:
     """Return the mean entropy of distributions ``[..., N]`` in nats."""
     return -(p * p.clamp(min=EPSILON).log()).sum(-1).mean()

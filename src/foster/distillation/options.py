@@ -35,6 +35,9 @@ class DistillOptions(Options):
     inner_steps: int = Field(2, ge=1, description="K, updates of the inner model a step")
     gap_weight: float = Field(1.0, ge=0, description="lambda, weight of the gap")
     regulariser_weight: float = Field(0.1, ge=0, description="gamma, weight of L_r")
+    regulariser: Literal["conditional", "cooccurrence"] = Field(
+        "conditional", description="form of L_r: divergence of conditional distributions, or mutual information"
+    )
     plausibility: float = Field(
         0.0, ge=0, description="beta, weight of the next-step loss under the outer model, with soft targets"
     )
