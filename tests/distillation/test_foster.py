@@ -9,7 +9,7 @@ import torch
 
 from foster.data import Dataset
 from foster.distillation import DistillOptions, distill
-from foster.distillation.foster import _Run
+from foster.distillation.foster import _Run, barrier_weight
 from foster.engine import Engine
 from foster.errors import InputError
 from foster.models import ModelOptions, TextRecommender
@@ -83,6 +83,7 @@ def test_resets_come_every_r_steps(setting):
         {"keys": "learned"},
         {"regulariser": "cooccurrence"},
         {"plausibility": 1.0},
+        {"targets": "next", "gap_rule": "bome", "gap_weight": 10.0},
     ],
     ids=str,
 )
@@ -132,3 +133,12 @@ def test_sizes_that_do_not_fit(setting, changes, message):
     data, teacher = setting
     with pytest.raises(InputError, match=message):
         distill(data, teacher, OPTIONS.model_copy(update=changes), engine=Engine("cpu"))
+
+
+def test_bome_weight_makes_the_step_lower_the_gap_at_the_asked_rate():
+    x = torch.nn.Parameter(torch.tensor([1.0, 2.0]))
+    real, gap = -(x * torch.tensor([3.0, 1.0])).sum(), (x * torch.tensor([1.0, 0.5])).sum()
+    weight = barrier_weight(real, gap, [x], eta=0.5)
+    f, q = torch.tensor([-3.0, -1.0]), torch.tensor([1.0, 0.5])
+    assert ((f + weight * q) @ q).item() == pytest.approx(0.5 * (q @ q).item(), rel=1e-5)
+    assert barrier_weight(gap, gap, [x], eta=0.5) == 0.0

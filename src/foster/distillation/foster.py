@@ -10,12 +10,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from tqdm import tqdm
 
 from foster.artefacts import new_folder, read_config
 from foster.data.dataset import Dataset
 from foster.distillation.objective import (
+    EPSILON,
     cooccurrence_regulariser,
     entropy,
     regulariser,
@@ -189,13 +190,15 @@ class _Run:
             inner_loss = synthetic_loss(scores_on_subset(self.inner, p, self.inner.tower(subset)), p, labels)
             _descend(self.inner_optimiser, inner_loss)
         real_loss = self.source.loss(self.outer, self.subset)
-        outer_loss = real_loss
+        outer_loss, weight = real_loss, options.gap_weight
         if labels is None:
             # Soft labels come from the outer model itself: its loss on them has no gradient.
             own = synthetic_loss(scores_on_subset(self.outer, p, self.outer.tower(subset)), p, labels)
-            outer_loss = real_loss + options.gap_weight * own
+            if options.gap_rule == "bome":
+                weight = min(barrier_weight(real_loss, own, self.outer.trained_parameters()), options.gap_weight)
+            outer_loss = real_loss + weight * own
         _descend(self.outer_optimiser, outer_loss)
-        record |= self._update_sequences(subset)
+        record |= {"gap_weight": weight, **self._update_sequences(subset, weight)}
         record |= {"real_loss": real_loss.item(), "inner_loss": inner_loss.item()}
         return record
 
@@ -204,7 +207,7 @@ class _Run:
             return None
         return torch.softmax(scores_on_subset(self.outer, p, self.outer.tower(subset)), -1)
 
-    def _update_sequences(self, subset: Tensor) -> dict[str, float]:
+    def _update_sequences(self, subset: Tensor, weight: float) -> dict[str, float]:
         options = self.options
         with torch.no_grad():
             outer_vectors, inner_vectors = self.outer.tower(subset), self.inner.tower(subset)
@@ -215,7 +218,7 @@ class _Run:
             gap = value_gap(outer, scores_on_subset(self.inner, p, inner_vectors), p, labels)
         else:
             gap = synthetic_loss(outer, p, labels)
-        loss = options.gap_weight * gap
+        loss = weight * gap
         if labels is not None and options.plausibility:
             loss = loss + options.plausibility * soft_cross_entropy(outer[:, :-1], p[:, 1:])
         if options.regulariser_weight:
@@ -297,6 +300,25 @@ def fresh_copy(model: TextRecommender, seed: int) -> TextRecommender:
         torch.manual_seed(seed)
         new = TextRecommender(model.catalogue, model.encoder, model.options, model.tower.features, model.whitening)
     return new.to(model.device)
+
+
+def barrier_weight(real: Tensor, gap: Tensor, parameters: list[nn.Parameter], eta: float = 0.5) -> float:
+    """Return BOME's lambda: ``max((eta |dq|^2 - <df, dq>) / |dq|^2, 0)`` with gradients in the outer parameters.
+
+    The smallest weight with which a step still lowers the gap q at the rate eta, whatever the real loss f wants. First
+    order: both gradients are plain numbers. The block of S is left out, since its scale is another.
+
+    Args:
+        real: f, with a graph that is kept.
+        gap: q, with a graph that is kept.
+        parameters: of the outer model.
+        eta: rate of the barrier.
+    """
+    gradients = [torch.autograd.grad(x, parameters, retain_graph=True, allow_unused=True) for x in (real, gap)]
+    pairs = [(f, q) for f, q in zip(*gradients, strict=True) if f is not None and q is not None]
+    inner = sum((f * q).sum().item() for f, q in pairs)
+    square = sum((q * q).sum().item() for _, q in pairs)
+    return max((eta * square - inner) / (square + EPSILON), 0.0)
 
 
 def _descend(optimiser: torch.optim.Optimizer, loss: Tensor) -> None:

@@ -33,7 +33,10 @@ class DistillOptions(Options):
     temperature: float = Field(0.05, gt=0, description="tau of the softmax over cosine similarities")
     reset_every: int = Field(50, ge=0, description="R, steps between resets to a random checkpoint; 0 for none")
     inner_steps: int = Field(2, ge=1, description="K, updates of the inner model a step")
-    gap_weight: float = Field(1.0, ge=0, description="lambda, weight of the gap")
+    gap_weight: float = Field(1.0, ge=0, description="lambda, weight of the gap; the largest one with bome")
+    gap_rule: Literal["fixed", "bome"] = Field(
+        "fixed", description="lambda as given, or BOME's dynamic barrier (which soft targets leave constant)"
+    )
     regulariser_weight: float = Field(0.1, ge=0, description="gamma, weight of L_r")
     regulariser: Literal["conditional", "cooccurrence"] = Field(
         "conditional", description="form of L_r: divergence of conditional distributions, or mutual information"
