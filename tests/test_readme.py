@@ -1,0 +1,80 @@
+"""The README's Python lines and command lines, run as they stand on a small log with small settings."""
+
+import re
+import shlex
+import sys
+from pathlib import Path
+
+import pytest
+
+from foster import cli
+from synthetic_log import synthetic_log, write_csv
+
+README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+SMALL = {
+    "pretrain": "--steps 4 --eval-every 2 --dim 8 --heads 1 --checkpoints 3",
+    "distill": "--steps 2 --select-every 2 --student-steps 2",
+    "select": "--dim 8 --heads 1",
+    "train": "--steps 4",
+}
+
+
+def block(heading: str, language: str) -> str:
+    """Return the first code block of a language under a heading."""
+    found = re.search(rf"## {heading}\n.*?```{language}\n(.*?)```", README, re.S)
+    assert found, heading
+    return found[1]
+
+
+@pytest.fixture
+def small_log(tmp_path, monkeypatch):
+    """A folder with log.csv and items.csv, item ids as in the README."""
+    rows = [{**row, "item_id": str(row["item_id"]).replace("i", "item-", 1)} for row in synthetic_log(users=80)]
+    write_csv(tmp_path / "log.csv", [{name: row[name] for name in ("user_id", "item_id", "timestamp")} for row in rows])
+    titles = {row["item_id"]: row["title"] for row in rows}
+    write_csv(tmp_path / "items.csv", [{"item_id": item, "title": title} for item, title in titles.items()])
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_command_lines(small_log, tiny_encoder, monkeypatch, capsys):
+    lines = block("The same as command lines", "bash").splitlines()
+    assert len(lines) >= 9
+    for line in lines:
+        program, verb, *rest = shlex.split(line, comments=True)
+        assert program == "foster"
+        extra = shlex.split(SMALL.get(verb, ""))
+        if verb in ("pretrain", "select"):
+            extra += ["--encoder", str(tiny_encoder)]
+        monkeypatch.setattr(sys, "argv", [program, verb, *rest, *extra])
+        try:
+            cli.main()
+        except SystemExit as ended:
+            assert not ended.code, (line, capsys.readouterr().err)
+    assert (small_log / "model" / "model.safetensors").is_file()
+
+
+def test_python_lines(small_log, tiny_encoder, capsys):
+    from foster.distillation import DistillOptions
+    from foster.models import ModelOptions
+    from foster.text import EncoderOptions
+    from foster.training import TrainOptions
+
+    code = block("In Python", "python")
+    assert len([line for line in code.splitlines() if line]) <= 10
+    small = {
+        'pretrain(data, "teacher")': 'pretrain(data, "teacher", encoder=ENCODER, model=MODEL, train=TRAIN)',
+        'distill(data, "teacher")': 'distill(data, "teacher", DISTILL)',
+    }
+    for line, replacement in small.items():
+        assert line in code
+        code = code.replace(line, replacement)
+    names = {
+        "ENCODER": EncoderOptions(encoder=str(tiny_encoder)),
+        "MODEL": ModelOptions(dim=8, heads=1),
+        "TRAIN": TrainOptions(steps=4, eval_every=2),
+        "DISTILL": DistillOptions(steps=2, select_every=2, student_steps=2),
+    }
+    exec(compile(code, "README.md", "exec"), names)
+    printed = capsys.readouterr().out
+    assert printed.count("item-") == 5
