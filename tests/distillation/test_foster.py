@@ -9,12 +9,12 @@ import torch
 
 from foster.data import Dataset
 from foster.distillation import DistillOptions, distill
-from foster.distillation.foster import _Run, barrier_weight
+from foster.distillation.foster import _Run, barrier_weight, fresh_copy
 from foster.engine import Engine
 from foster.errors import InputError
 from foster.models import ModelOptions, TextRecommender
 from foster.text import EncoderOptions
-from foster.training import TeacherOptions, TrainOptions, pretrain
+from foster.training import TeacherOptions, TrainOptions, pretrain, train
 from foster.training.trajectory import Trajectory
 from tiny_encoder import build_tiny_encoder
 
@@ -23,8 +23,8 @@ OPTIONS = DistillOptions(
 )
 
 
-@pytest.fixture(scope="module")
-def setting(tmp_path_factory):
+@pytest.fixture(scope="module", params=["frozen"])
+def setting(tmp_path_factory, request):
     folder = tmp_path_factory.mktemp("foster")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("FOSTER_CACHE", str(folder / "cache"))
@@ -40,7 +40,7 @@ def setting(tmp_path_factory):
             data,
             folder / "teacher",
             encoder=encoder,
-            model=ModelOptions(dim=8, layers=1, heads=1, max_length=8),
+            model=ModelOptions(dim=8, layers=1, heads=1, max_length=8, finetune=request.param),
             train=TrainOptions(steps=12, batch_size=16, eval_every=6, warmup=2),
             teacher=TeacherOptions(checkpoints=4, half=False),
             engine=Engine("cpu"),
@@ -142,3 +142,18 @@ def test_bome_weight_makes_the_step_lower_the_gap_at_the_asked_rate():
     f, q = torch.tensor([-3.0, -1.0]), torch.tensor([1.0, 0.5])
     assert ((f + weight * q) @ q).item() == pytest.approx(0.5 * (q @ q).item(), rel=1e-5)
     assert barrier_weight(gap, gap, [x], eta=0.5) == 0.0
+
+
+@pytest.mark.parametrize("setting", ["top:1", "all"], indirect=True)
+def test_a_tuned_language_model_is_distilled_and_its_student_starts_from_the_public_one(setting):
+    data, teacher = setting
+    best = TextRecommender.from_pretrained(teacher)
+    public = TextRecommender.build(best.catalogue, best.encoder, best.options, seed=3).trained_state()
+    fresh = fresh_copy(best, 3).trained_state()
+    assert fresh.keys() == public.keys()
+    assert all(torch.equal(fresh[name], public[name]) for name in public)
+    tuned = [name for name in public if name.startswith("tower.features")]
+    assert any(not torch.equal(best.trained_state()[name], public[name]) for name in tuned)
+    distilled, _ = distill(data, teacher, OPTIONS, engine=Engine("cpu"), progress=False)
+    student, _ = train(distilled, engine=Engine("cpu"))
+    assert any(not torch.equal(student.trained_state()[name], public[name]) for name in tuned)

@@ -295,10 +295,13 @@ class _Run:
 
 
 def fresh_copy(model: TextRecommender, seed: int) -> TextRecommender:
-    """Return a model of the same shape with random weights and, for a trained language model, public ones."""
+    """Return a model of the same shape with random weights and, where it is trained, the public language model."""
+    features = model.tower.features
+    if not isinstance(features, FrozenFeatures):
+        return TextRecommender.build(model.catalogue, model.encoder, model.options, seed=seed, device=model.device)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        new = TextRecommender(model.catalogue, model.encoder, model.options, model.tower.features, model.whitening)
+        new = TextRecommender(model.catalogue, model.encoder, model.options, features, model.whitening)
     return new.to(model.device)
 
 

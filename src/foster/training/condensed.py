@@ -211,8 +211,12 @@ class CondensedSource:
         if self.mixed is not None:
             out: Tensor = model.tower.adapter(self.mixed)
             return out
-        distinct, place = torch.unique(self.items, return_inverse=True)
-        return torch.einsum("mlkd,mlk->mld", model.tower(distinct)[place], self.weights)
+        # A tuned language model encodes what is asked for anew: one item drawn for each step, not all of its items.
+        chances = self.weights.flatten(0, 1) + torch.finfo(torch.float32).tiny
+        drawn = torch.multinomial(chances.cpu(), 1, generator=self.generator).to(self.items.device)
+        items = self.items.flatten(0, 1).gather(1, drawn).view(self.items.shape[:2])
+        distinct, place = torch.unique(items, return_inverse=True)
+        return model.tower(distinct)[place]
 
     def _next_step_loss(self, model: TextRecommender, states: Tensor, sample: Tensor) -> Tensor:
         """Return the loss against the next step; sampled items that are no target stand for all others."""
