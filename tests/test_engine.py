@@ -1,0 +1,71 @@
+"""Devices, and two processes against one."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+import torch
+
+from foster.data import Dataset
+from foster.engine import Engine, deterministic
+from foster.errors import InputError
+from foster.evaluation import evaluate
+from small_models import small_recommender
+
+SCRIPT = """
+import json, sys
+import torch
+from foster.engine import Engine
+from test_engine import evaluated
+
+engine = Engine("cpu")
+parameter = torch.nn.Parameter(torch.zeros(2))
+parameter.grad = torch.full((2,), float(engine.rank))
+engine.average_gradients([parameter])
+result = {"world": engine.world, "gradient": parameter.grad.tolist(), "ranks": evaluated(engine)}
+with open(f"{sys.argv[1]}/{engine.rank}.json", "w") as file:
+    json.dump(result, file)
+engine.wait()
+"""
+
+
+def evaluated(engine: Engine) -> list[float]:
+    """Return the test ranks of a fixed model on a fixed log with an odd number of users."""
+    rows = [(f"u{u}", str((3 * u + 5 * t) % 40), t) for u in range(61) for t in range(6)]
+    log = pl.DataFrame(rows, schema=["user_id", "item_id", "timestamp"], orient="row")
+    items = pl.DataFrame({"item_id": [str(i) for i in range(40)], "title": [f"item {i}" for i in range(40)]})
+    data = Dataset.prepare(log, items, k_core=0)
+    return evaluate(small_recommender(), data, engine=engine).ranks.tolist()
+
+
+def test_two_processes_rank_and_average_as_one(tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text(SCRIPT)
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parent), "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", str(script)]
+    done = subprocess.run([*command, str(tmp_path)], env=environment, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr[-2000:]
+    alone = evaluated(Engine("cpu"))
+    assert len(alone) == 61
+    for rank in (0, 1):
+        result = json.loads((tmp_path / f"{rank}.json").read_text())
+        assert result == {"world": 2, "gradient": [0.5, 0.5], "ranks": alone}
+
+
+def test_an_absent_device_is_named():
+    with pytest.raises(InputError, match="--device cuda:97"):
+        Engine("cuda:97")
+    with pytest.raises(InputError, match="--device nonsense"):
+        Engine("nonsense")
+
+
+def test_deterministic_leaves_the_setting_as_it_was():
+    with deterministic():
+        assert torch.are_deterministic_algorithms_enabled()
+    assert not torch.are_deterministic_algorithms_enabled()
+    assert np.isfinite(evaluated(Engine("cpu"))).all()
