@@ -14,7 +14,7 @@ from foster.engine import Engine
 from foster.errors import InputError
 from foster.models import ModelOptions, TextRecommender
 from foster.text import EncoderOptions
-from foster.training import TeacherOptions, TrainOptions, pretrain, train
+from foster.training import Condensed, TeacherOptions, TrainOptions, pretrain, train
 from foster.training.trajectory import Trajectory
 from tiny_encoder import build_tiny_encoder
 
@@ -102,13 +102,17 @@ def test_a_step_moves_what_it_should_and_nothing_else(setting, changes):
         assert any(not torch.equal(value, before[name]) for name, value in model.trained_state().items())
 
 
-def test_soft_labels_survive_storage(setting):
-    run = run_of(setting)
+def test_soft_labels_survive_storage(setting, tmp_path):
+    run = run_of(setting, window=4)
     exported = run.export()
+    assert exported.windows == ((0, 6), (0, 4), (2, 6))
     table = run.best.item_table()
     mixed = torch.einsum("mlkd,mlk->mld", table[exported.items], exported.weights)
-    expected = run.best.scores(run.best.backbone(mixed), table).softmax(-1)
-    stored = (exported.codes @ exported.basis @ run.features.T).softmax(-1)
+    parts = [run.best.backbone(mixed[:, start:end]) for start, end in exported.windows]
+    expected = run.best.scores(torch.cat(parts, 1), table).softmax(-1)
+    exported.save(tmp_path / "distilled")
+    read = Condensed.read(tmp_path / "distilled")
+    stored = (read.codes @ read.basis @ run.features.T).softmax(-1)
     torch.testing.assert_close(stored, expected, atol=1e-4, rtol=1e-2)
 
 

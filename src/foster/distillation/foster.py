@@ -249,12 +249,17 @@ class _Run:
         """Return the sequences as they are now, labelled by the best teacher."""
         items, weights = self.synthetic.top(STORED_ITEMS)
         codes = basis = None
+        windows: tuple[tuple[int, int], ...] = ()
         derived = "the sequences, which start as real histories"
         if self.options.targets == "soft":
             table = self.best.item_table()
             basis = linear_map(self.best, self.features, table)
             mixed = torch.einsum("mlkd,mlk->mld", table[items], weights)
-            codes = self.best.scores(self.best.backbone(mixed), torch.eye(basis.shape[0], device=mixed.device))
+            unit = torch.eye(basis.shape[0], device=mixed.device)
+            windows = label_windows(mixed.shape[1], self.options.window)
+            codes = torch.cat(
+                [self.best.scores(self.best.backbone(mixed[:, start:end]), unit) for start, end in windows], dim=1
+            )
             derived += "; soft labels: the teacher's states and the map of its adapter (codes, basis)"
         if self.options.keys == "learned":
             derived += "; latents were moved among the teacher's item vectors (keys learned)"
@@ -276,6 +281,7 @@ class _Run:
             catalogue=self.best.catalogue,
             encoder=self.best.encoder,
             model=self.best.options,
+            windows=windows,
             recipe=recipe,
             info=info,
         )
@@ -292,6 +298,14 @@ class _Run:
             engine=self.engine,
         )
         return self.validate(student)
+
+
+def label_windows(length: int, window: int) -> tuple[tuple[int, int], ...]:
+    """Return the whole sequence and, unless ``window`` is 0, windows of that many steps that overlap by half."""
+    if window == 0 or window >= length:
+        return ((0, length),)
+    starts = range(0, length - window + 1, max(window // 2, 1))
+    return ((0, length), *((start, start + window) for start in starts))
 
 
 def fresh_copy(model: TextRecommender, seed: int) -> TextRecommender:

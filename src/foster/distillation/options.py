@@ -23,6 +23,9 @@ class DistillOptions(Options):
     targets: Literal["soft", "next"] = Field(
         "soft", description="labels: soft, the outer model's predictions; next, the following synthetic step"
     )
+    window: int = Field(
+        10, ge=0, description="steps of the short windows that have soft labels too, besides the whole; 0 for none"
+    )
     keys: Literal["text", "learned"] = Field(
         "text", description="what latents are compared with: public text vectors, or the teacher's item table"
     )

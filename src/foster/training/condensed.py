@@ -42,12 +42,17 @@ class Condensed:
     own, stored as a vector over whitened public text features: ``log y_v = <codes @ basis, features(v)>`` up to the
     normalisation. It therefore gives a probability to any item that has a text.
 
+    A step can have several soft labels, one for each window of the sequence that it lies in: after the whole sequence
+    so far, and after the steps of a short window only. Users' histories are mostly short, so that states after few
+    items are what a student needs most, and a long sequence alone has few of these.
+
     Attributes:
         kind: distilled or coreset.
         method: what made it.
         items: int64 ``[M, L, k]`` item indices of the catalogue.
         weights: float ``[M, L, k]``, summing to 1; all 0 behind the end of a short sequence.
-        codes: float ``[M, L, r]`` or None.
+        codes: float ``[M, P, r]`` or None; the labels of the windows one after another, P steps in all.
+        windows: first step and end of each window; only with codes. The first one is the whole sequence.
         basis: float ``[r, text width]`` or None.
         catalogue: the items with their texts.
         encoder: the text encoder that the soft labels refer to.
@@ -65,6 +70,7 @@ class Condensed:
     catalogue: Catalogue
     encoder: EncoderOptions
     model: ModelOptions
+    windows: tuple[tuple[int, int], ...] = ()
     recipe: TrainOptions = STUDENT
     info: dict[str, Any] = field(default_factory=dict)
 
@@ -111,6 +117,7 @@ class Condensed:
             "method": self.method,
             "sequences": len(self),
             "length": self.items.shape[1],
+            "windows": self.windows,
             "catalogue_items": len(self.catalogue),
             "encoder": self.encoder.model_dump(),
             "model": self.model.model_dump(),
@@ -150,6 +157,7 @@ class Condensed:
             catalogue=catalogue,
             encoder=EncoderOptions.parse(stored("encoder"), where),
             model=ModelOptions.parse(stored("model"), where),
+            windows=tuple((start, end) for start, end in stored("windows")),
             recipe=TrainOptions.parse(stored("recipe"), where),
             info=stored("info"),
             **soft,
@@ -189,10 +197,11 @@ class CondensedSource:
         device = model.device
         self.items, self.weights = data.items.to(device), data.weights.to(device)
         self.valid = data.valid.to(device)
-        self.soft = None
+        self.soft: list[Tensor] = []
         if data.codes is not None and data.basis is not None:
             self.features = model.public_features(data.encoder)
-            self.soft = (data.codes.to(device) @ data.basis.to(device))[self.valid]
+            lengths = [end - start for start, end in data.windows]
+            self.soft = list((data.codes.to(device) @ data.basis.to(device)).split(lengths, dim=1))
         self.mixed = None
         if isinstance(model.tower.features, FrozenFeatures):
             # A linear adapter maps a mixture of features to the mixture of item vectors: mix once, not every step.
@@ -200,21 +209,30 @@ class CondensedSource:
 
     def loss(self, model: TextRecommender, candidates: int) -> Tensor:
         """Return the mean cross-entropy against the targets over sampled items."""
-        states = model.backbone(self._inputs(model))
-        sample = sample_items(model.n_items, candidates, self.generator).to(states.device)
-        if self.soft is not None:
-            targets = torch.softmax(self.soft @ self.features[sample].T, -1)
-            return soft_cross_entropy(model.scores(states[self.valid], model.tower(sample)), targets)
-        return self._next_step_loss(model, states, sample)
+        sample = sample_items(model.n_items, candidates, self.generator).to(self.items.device)
+        if not self.soft:
+            return self._next_step_loss(model, model.backbone(self._inputs(model)), sample)
+        which = self._window()
+        start, end = self.data.windows[which]
+        valid = self.valid[:, start:end]
+        states = model.backbone(self._inputs(model, start, end))[valid]
+        targets = torch.softmax(self.soft[which][valid] @ self.features[sample].T, -1)
+        return soft_cross_entropy(model.scores(states, model.tower(sample)), targets)
 
-    def _inputs(self, model: TextRecommender) -> Tensor:
+    def _window(self) -> int:
+        """Draw the whole sequence half of the time, and one of the short windows otherwise."""
+        draw = int(torch.randint(2 * max(len(self.soft) - 1, 1), (), generator=self.generator))
+        return draw + 1 if draw < len(self.soft) - 1 else 0
+
+    def _inputs(self, model: TextRecommender, start: int = 0, end: int | None = None) -> Tensor:
         if self.mixed is not None:
-            out: Tensor = model.tower.adapter(self.mixed)
+            out: Tensor = model.tower.adapter(self.mixed[:, start:end])
             return out
         # A tuned language model encodes what is asked for anew: one item drawn for each step, not all of its items.
-        chances = self.weights.flatten(0, 1) + torch.finfo(torch.float32).tiny
+        weights, choice = self.weights[:, start:end], self.items[:, start:end]
+        chances = weights.flatten(0, 1) + torch.finfo(torch.float32).tiny
         drawn = torch.multinomial(chances.cpu(), 1, generator=self.generator).to(self.items.device)
-        items = self.items.flatten(0, 1).gather(1, drawn).view(self.items.shape[:2])
+        items = choice.flatten(0, 1).gather(1, drawn).view(choice.shape[:2])
         distinct, place = torch.unique(items, return_inverse=True)
         return model.tower(distinct)[place]
 
