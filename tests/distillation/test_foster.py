@@ -153,7 +153,7 @@ def test_a_tuned_language_model_is_distilled_and_its_student_starts_from_the_pub
     data, teacher = setting
     best = TextRecommender.from_pretrained(teacher)
     public = TextRecommender.build(best.catalogue, best.encoder, best.options, seed=3).trained_state()
-    fresh = fresh_copy(best, 3).trained_state()
+    fresh = fresh_copy(best, 3, best.options).trained_state()
     assert fresh.keys() == public.keys()
     assert all(torch.equal(fresh[name], public[name]) for name in public)
     tuned = [name for name in public if name.startswith("tower.features")]

@@ -29,9 +29,9 @@ from foster.distillation.options import DistillOptions
 from foster.distillation.synthetic import SyntheticSequences
 from foster.engine import Engine, deterministic
 from foster.errors import InputError
-from foster.models import TextRecommender
+from foster.models import ModelOptions, TextRecommender
 from foster.models.item_tower import FrozenFeatures
-from foster.training.condensed import Condensed, CondensedSource
+from foster.training.condensed import Condensed, CondensedSource, draw_window
 from foster.training.loop import LogSource, fit, validator
 from foster.training.losses import sample_items, soft_cross_entropy
 from foster.training.options import STUDENT, TrainOptions
@@ -135,6 +135,8 @@ class _Run:
         self.seed, self.engine = seed, engine
         self.generator = torch.Generator().manual_seed(seed)
         self.rng = np.random.default_rng(seed)
+        # Next-step targets are the steps themselves: a window has no labels of its own, and the whole says it all.
+        self.windows = label_windows(options.length, options.window if options.targets == "soft" else 0)
         self.subset = min(options.subset or SUBSET, best.n_items)
         self.features = best.public_features(best.encoder)
         real = TrainOptions(batch_size=options.batch_size)
@@ -183,8 +185,9 @@ class _Run:
         if options.reset_every and step > 1 and (step - 1) % options.reset_every == 0:
             record["reset"] = self.reset()
         subset = sample_items(self.best.n_items, self.subset, self.generator).to(self.engine.device)
+        window = slice(*self.windows[draw_window(len(self.windows), self.generator)])
         with torch.no_grad():
-            p = self.synthetic(subset)
+            p = self.synthetic(subset)[:, window]
             labels = self._labels(p, subset)
         for _ in range(options.inner_steps):
             inner_loss = synthetic_loss(scores_on_subset(self.inner, p, self.inner.tower(subset)), p, labels)
@@ -198,7 +201,7 @@ class _Run:
                 weight = min(barrier_weight(real_loss, own, self.outer.trained_parameters()), options.gap_weight)
             outer_loss = real_loss + weight * own
         _descend(self.outer_optimiser, outer_loss)
-        record |= {"gap_weight": weight, **self._update_sequences(subset, weight)}
+        record |= {"gap_weight": weight, **self._update_sequences(subset, window, weight)}
         record |= {"real_loss": real_loss.item(), "inner_loss": inner_loss.item()}
         return record
 
@@ -207,11 +210,11 @@ class _Run:
             return None
         return torch.softmax(scores_on_subset(self.outer, p, self.outer.tower(subset)), -1)
 
-    def _update_sequences(self, subset: Tensor, weight: float) -> dict[str, float]:
+    def _update_sequences(self, subset: Tensor, window: slice, weight: float) -> dict[str, float]:
         options = self.options
         with torch.no_grad():
             outer_vectors, inner_vectors = self.outer.tower(subset), self.inner.tower(subset)
-        p = self.synthetic(subset)
+        p = self.synthetic(subset)[:, window]
         outer = scores_on_subset(self.outer, p, outer_vectors)
         labels = torch.softmax(outer.detach(), -1) if options.targets == "soft" else None
         if options.gap == "value":
@@ -256,7 +259,7 @@ class _Run:
             basis = linear_map(self.best, self.features, table)
             mixed = torch.einsum("mlkd,mlk->mld", table[items], weights)
             unit = torch.eye(basis.shape[0], device=mixed.device)
-            windows = label_windows(mixed.shape[1], self.options.window)
+            windows = self.windows
             codes = torch.cat(
                 [self.best.scores(self.best.backbone(mixed[:, start:end]), unit) for start, end in windows], dim=1
             )
@@ -280,7 +283,8 @@ class _Run:
             basis=None if basis is None else basis.cpu(),
             catalogue=self.best.catalogue,
             encoder=self.best.encoder,
-            model=self.best.options,
+            # Soft labels leave little to over-fit: on validation students do best without dropout.
+            model=self.best.options.model_copy(update={"dropout": 0.0}) if codes is not None else self.best.options,
             windows=windows,
             recipe=recipe,
             info=info,
@@ -289,14 +293,10 @@ class _Run:
     def student_score(self) -> float:
         """Train a short student on the sequences and return its validation NDCG@10."""
         recipe = STUDENT.model_copy(update={"steps": max(self.options.student_steps // 2, 1)})
-        student = fresh_copy(self.best, self.seed)
-        fit(
-            student,
-            CondensedSource(self.export(), student, self.seed),
-            recipe,
-            seed=self.seed,
-            engine=self.engine,
-        )
+        sequences = self.export()
+        student = fresh_copy(self.best, self.seed, sequences.model)
+        source = CondensedSource(sequences, student, self.seed)
+        fit(student, source, recipe, seed=self.seed, engine=self.engine)
         return self.validate(student)
 
 
@@ -308,14 +308,14 @@ def label_windows(length: int, window: int) -> tuple[tuple[int, int], ...]:
     return ((0, length), *((start, start + window) for start in starts))
 
 
-def fresh_copy(model: TextRecommender, seed: int) -> TextRecommender:
-    """Return a model of the same shape with random weights and, where it is trained, the public language model."""
+def fresh_copy(model: TextRecommender, seed: int, options: ModelOptions) -> TextRecommender:
+    """Return a model of the same items with random weights and, where it is trained, the public language model."""
     features = model.tower.features
     if not isinstance(features, FrozenFeatures):
-        return TextRecommender.build(model.catalogue, model.encoder, model.options, seed=seed, device=model.device)
+        return TextRecommender.build(model.catalogue, model.encoder, options, seed=seed, device=model.device)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        new = TextRecommender(model.catalogue, model.encoder, model.options, features, model.whitening)
+        new = TextRecommender(model.catalogue, model.encoder, options, features, model.whitening)
     return new.to(model.device)
 
 

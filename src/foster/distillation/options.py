@@ -51,4 +51,4 @@ class DistillOptions(Options):
     model_lr: float = Field(1e-3, gt=0, description="learning rate of outer and inner model (AdamW)")
     batch_size: int = Field(256, ge=1, description="real histories a step")
     select_every: int = Field(100, ge=1, description="steps between students that are trained to judge the sequences")
-    student_steps: int = Field(1000, ge=1, description="training steps of a student, in the recipe that is stored")
+    student_steps: int = Field(2000, ge=1, description="training steps of a student, in the recipe that is stored")

@@ -12,7 +12,7 @@ from foster.options import Options
 class ModelOptions(Options):
     """Shape of the item tower and the sequence model."""
 
-    dim: int = Field(64, ge=4, description="width of item vectors and states")
+    dim: int = Field(128, ge=4, description="width of item vectors and states")
     layers: int = Field(2, ge=1, description="SASRec blocks")
     heads: int = Field(2, ge=1, description="attention heads")
     max_length: int = Field(50, ge=2, description="the most recent items of a history that the model reads")

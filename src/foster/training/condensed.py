@@ -212,17 +212,12 @@ class CondensedSource:
         sample = sample_items(model.n_items, candidates, self.generator).to(self.items.device)
         if not self.soft:
             return self._next_step_loss(model, model.backbone(self._inputs(model)), sample)
-        which = self._window()
+        which = draw_window(len(self.soft), self.generator)
         start, end = self.data.windows[which]
         valid = self.valid[:, start:end]
         states = model.backbone(self._inputs(model, start, end))[valid]
         targets = torch.softmax(self.soft[which][valid] @ self.features[sample].T, -1)
         return soft_cross_entropy(model.scores(states, model.tower(sample)), targets)
-
-    def _window(self) -> int:
-        """Draw the whole sequence half of the time, and one of the short windows otherwise."""
-        draw = int(torch.randint(2 * max(len(self.soft) - 1, 1), (), generator=self.generator))
-        return draw + 1 if draw < len(self.soft) - 1 else 0
 
     def _inputs(self, model: TextRecommender, start: int = 0, end: int | None = None) -> Tensor:
         if self.mixed is not None:
@@ -248,6 +243,13 @@ class CondensedSource:
         offset[len(support) :] = np.log(max(others, 1.0))
         targets = torch.zeros_like(scores).scatter_add_(1, torch.searchsorted(support, items), weights)
         return soft_cross_entropy(scores + offset, targets)
+
+
+def draw_window(windows: int, generator: torch.Generator) -> int:
+    """Draw the whole sequence, number 0, half of the time, and one of the short windows otherwise."""
+    short = windows - 1
+    draw = int(torch.randint(2 * max(short, 1), (), generator=generator))
+    return draw + 1 if draw < short else 0
 
 
 def _normalised(weights: Tensor) -> Tensor:

@@ -12,7 +12,7 @@ class TrainOptions(Options):
 
     steps: int = Field(2000, ge=1, description="optimiser steps; the learning rate falls to zero over them (cosine)")
     batch_size: int = Field(512, ge=1, description="sequences a step")
-    lr: float = Field(5e-3, gt=0, description="peak learning rate of AdamW")
+    lr: float = Field(3e-3, gt=0, description="peak learning rate of AdamW")
     weight_decay: float = Field(0.01, ge=0, description="weight decay of AdamW")
     warmup: int = Field(50, ge=0, description="steps of linear warm-up")
     candidates: int = Field(
@@ -25,7 +25,7 @@ class TrainOptions(Options):
     patience: int = Field(5, ge=1, description="validations without a better NDCG@10 before training stops")
 
 
-STUDENT = TrainOptions(steps=1000, candidates=2048, eval_every=100, patience=5)
+STUDENT = TrainOptions(steps=2000, lr=5e-3, candidates=2048, eval_every=100, patience=5)
 """The recipe for a handful of sequences with soft labels: all of them every step."""
 
 HARD_LABELS = TrainOptions(steps=300, lr=1e-3, warmup=20, candidates=2048, eval_every=20, patience=5)
