@@ -24,7 +24,7 @@ from foster.training import Condensed, TrainOptions, pretrain, train
 from foster.training.condensed import stored_bytes
 
 METRICS = ("recall@10", "ndcg@10", "recall@50")
-FULL = TrainOptions(steps=3000)
+FULL = TrainOptions()
 
 
 def run_seed(data: Dataset, out: Path, seed: int, engine: Engine) -> dict[str, dict[str, float]]:

@@ -33,7 +33,7 @@ class DistillOptions(Options):
         "value",
         description="value: outer minus inner loss; joint: outer loss alone (a second reading of the paper)",
     )
-    temperature: float = Field(0.05, gt=0, description="tau of the softmax over cosine similarities")
+    temperature: float = Field(0.03, gt=0, description="tau of the softmax over cosine similarities")
     reset_every: int = Field(50, ge=0, description="R, steps between resets to a random checkpoint; 0 for none")
     inner_steps: int = Field(2, ge=1, description="K, updates of the inner model a step")
     gap_weight: float = Field(1.0, ge=0, description="lambda, weight of the gap; the largest one with bome")
@@ -47,7 +47,7 @@ class DistillOptions(Options):
     plausibility: float = Field(
         0.0, ge=0, description="beta, weight of the next-step loss under the outer model, with soft targets"
     )
-    lr: float = Field(0.003, gt=0, description="learning rate of the latents (Adam)")
+    lr: float = Field(0.01, gt=0, description="learning rate of the latents (Adam)")
     model_lr: float = Field(1e-3, gt=0, description="learning rate of outer and inner model (AdamW)")
     batch_size: int = Field(256, ge=1, description="real histories a step")
     select_every: int = Field(100, ge=1, description="steps between students that are trained to judge the sequences")
