@@ -116,12 +116,21 @@ def test_soft_labels_survive_storage(setting, tmp_path):
     torch.testing.assert_close(stored, expected, atol=1e-4, rtol=1e-2)
 
 
-def test_never_below_its_starting_point_on_validation(setting):
+@pytest.mark.parametrize(("scores", "best"), [([0.3, 0.2, 0.1], 0), ([0.1, 0.3, 0.2], 2), ([0.1, 0.2, 0.2], 2)])
+def test_the_sequences_of_the_best_student_are_kept(setting, monkeypatch, scores, best):
     data, teacher = setting
-    _, log = distill(data, teacher, OPTIONS, engine=Engine("cpu"), progress=False)
-    scores = [record["student_ndcg@10"] for record in log if "student_ndcg@10" in record]
-    assert log[0]["step"] == 0
-    assert len(scores) == 3
+    coming, seen = iter(scores), []
+
+    def scripted(run):
+        seen.append(run.export().weights)
+        return next(coming)
+
+    monkeypatch.setattr(_Run, "student_score", scripted)
+    kept, log = distill(data, teacher, OPTIONS, engine=Engine("cpu"), progress=False)
+    steps = [record["step"] for record in log if "student_ndcg@10" in record]
+    assert steps == [0, 2, 4]
+    assert torch.equal(kept.weights, seen[steps.index(best)])
+    assert not torch.equal(seen[0], seen[1])
     assert any("reset" in record for record in log)
 
 
