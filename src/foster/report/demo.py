@@ -17,13 +17,15 @@ from foster.data import Dataset, grocery
 from foster.distillation import DistillOptions, distill, save_distilled
 from foster.engine import Engine
 from foster.evaluation import evaluate, evaluate_popularity
+from foster.models import ModelOptions
 from foster.training import TrainOptions, pretrain, train
 from foster.training.condensed import stored_bytes
 
 SEQUENCES = 20
-TEACHER = TrainOptions(steps=600, batch_size=128, eval_every=100)
+TEACHER = TrainOptions(steps=600, batch_size=128, lr=5e-3, eval_every=100)
 
-DISTILLATION = DistillOptions(sequences=SEQUENCES, steps=100, select_every=50)
+MODEL = ModelOptions(dim=64)  # half the default width, for a demo of a few minutes
+DISTILLATION = DistillOptions(sequences=SEQUENCES, steps=100, select_every=50, student_steps=1000)
 
 
 @dataclass(frozen=True)
@@ -78,7 +80,7 @@ def run_demo(out: Path | None, *, seed: int, engine: Engine, say: Callable[[str]
             f"2/5 training on the full log: {data.n_users} users, {data.n_items} items, {data.n_interactions} purchases"
         )
         clock = _Clock()
-        full, _ = pretrain(data, folder / "teacher", train=TEACHER, seed=seed, engine=engine)
+        full, _ = pretrain(data, folder / "teacher", model=MODEL, train=TEACHER, seed=seed, engine=engine)
         rows = {"full": _row(full, data, clock(), folder_bytes(folder / "data"), engine)}
         say("3/5 distilling")
         clock = _Clock()
