@@ -96,7 +96,7 @@ def verb(
             for key, field in group.model_fields.items():
                 kind: Any = str if getattr(field.annotation, "__origin__", None) is Literal else field.annotation
                 kind = int | None if kind in (int, int | None) else kind
-                shown = "" if field.default is None else f" [default: {field.default}]"
+                shown = "" if field.default is None else f" (default {field.default})"
                 flag = f"--{key.replace('_', '-')}"
                 # Given a name, typer makes no negation of its own.
                 names = f"{flag}/--no-{flag[2:]}" if kind is bool else flag
@@ -171,7 +171,7 @@ def prepare(
     ],
     out: Out,
     items: Annotated[Path | None, typer.Option(help="item table, where SOURCES do not show which one it is")] = None,
-    user_column: Annotated[str | None, typer.Option(help="column of user ids [default: by its usual name]")] = None,
+    user_column: Annotated[str | None, typer.Option(help="column of user ids (default: by its usual name)")] = None,
     item_column: Annotated[str | None, typer.Option(help="column of item ids")] = None,
     time_column: Annotated[str | None, typer.Option(help="column of times")] = None,
     text: Annotated[str | None, typer.Option(help="text columns, as in title,brand")] = None,
@@ -207,7 +207,7 @@ def check(data: Data, *, values: Values, as_json: bool) -> None:
     from foster.data import check as check_dataset
 
     report = check_dataset(_read_data(data))
-    _print(report.as_dict(), as_json, str(report))
+    _print(report.as_dict(), as_json, report.as_text())
 
 
 @verb(_teacher_groups)

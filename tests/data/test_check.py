@@ -76,3 +76,12 @@ def test_nothing_to_say_about_a_sound_data_set():
 def test_the_report_is_plain_data(small):
     report = check(small)
     assert json.loads(json.dumps(report.as_dict()))["samples"][0]["user_id"] == report.samples[0].user_id
+
+
+def test_the_text_for_people_names_counts_samples_and_problems(small):
+    text = check(small).as_text()
+    assert "2 users, 4 items, 7 interactions" in text
+    assert "title 100.0%, brand 25.0%" in text
+    assert "user u0, 3 items, the last 3:\n  A thing, blue\n  B\n" in text
+    for line in check(small).warnings:
+        assert f"warning: {line}" in text

@@ -76,6 +76,26 @@ class CheckReport:
         """Return the report as plain data for JSON."""
         return asdict(self)
 
+    def as_text(self) -> str:
+        """Return the report as lines for people."""
+        coverage = ", ".join(f"{column} {share:.1%}" for column, share in self.text_coverage.items())
+        lines = [
+            f"{self.name}: {self.users} users, {self.items} items, {self.interactions} interactions "
+            f"(density {self.density:.3%})",
+            f"lengths of sequences  {_quantile_line(self.sequence_lengths)}",
+            f"words of item texts   {_quantile_line(self.text_lengths)}",
+            f"text columns          {coverage}",
+            f"same text             {self.shared_texts} items",
+            f"only as targets       {self.cold_items} items; {self.cold_test_targets} users have one as test item",
+            f"ties in time          {self.time_ties:.1%} of neighbours",
+            f"repeats               {self.repeats:.1%} of interactions",
+        ]
+        for sample in self.samples:
+            lines += ["", f"user {sample.user_id}, {sample.length} items, the last {len(sample.texts)}:"]
+            lines += [f"  {text}" for text in sample.texts]
+        lines += ["", *(f"problem: {line}" for line in self.problems), *(f"warning: {line}" for line in self.warnings)]
+        return "\n".join([*lines, *([] if self.problems else ["no problems"])])
+
 
 def check(dataset: Dataset) -> CheckReport:
     """Look a data set over; nothing is changed."""
@@ -155,6 +175,10 @@ def _warnings(found: CheckReport, dataset: Dataset) -> list[str]:
 def _quantiles(values: np.ndarray) -> dict[str, int]:
     found = np.quantile(values, QUANTILES, method="nearest")
     return {f"{share:.0%}": int(value) for share, value in zip(QUANTILES, found, strict=True)}
+
+
+def _quantile_line(quantiles: dict[str, int]) -> str:
+    return ", ".join(f"{share} {value}" for share, value in quantiles.items())
 
 
 def _samples(dataset: Dataset, lengths: np.ndarray) -> list[Sample]:
