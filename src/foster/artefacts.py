@@ -40,8 +40,7 @@ def new_folder(out: str | Path, overwrite: bool = False) -> Iterator[Path]:
         raise InputError(f"{out}: cannot write there ({error.strerror}); give another --out") from error
     try:
         yield work
-        # mkdtemp is private (0700); an artefact is meant to be handed on.
-        work.chmod(0o777 & ~_umask())
+        work.chmod(0o777 & ~_umask())  # mkdtemp makes it private
         if out.exists():
             shutil.rmtree(out)
         work.replace(out)
@@ -127,6 +126,7 @@ def save_tensors(path: Path, tensors: dict[str, Tensor]) -> None:
     from safetensors.torch import save_file
 
     save_file({name: tensors[name].detach().cpu().contiguous() for name in sorted(tensors)}, path)
+    path.chmod(0o666 & ~_umask())  # safetensors makes it private; an artefact is meant to be handed on
 
 
 def load_tensors(path: Path) -> dict[str, Tensor]:
