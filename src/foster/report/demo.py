@@ -22,7 +22,7 @@ from foster.training import TrainOptions, pretrain, train
 from foster.training.condensed import stored_bytes
 
 SEQUENCES = 20
-TEACHER = TrainOptions(steps=600, batch_size=128, lr=5e-3, eval_every=100)
+TEACHER = TrainOptions(steps=1000, batch_size=128, lr=5e-3, eval_every=100)
 
 MODEL = ModelOptions(dim=64)  # half the default width, for a demo of a few minutes
 DISTILLATION = DistillOptions(sequences=SEQUENCES, steps=100, select_every=50, student_steps=1000)
