@@ -54,7 +54,8 @@ class LogSource:
         self.device = engine.device
         lengths = np.minimum([len(history) for history in self.histories], max_length)
         self.rng = np.random.default_rng([seed, engine.rank])
-        self.batches = endless_batches(lengths, options.batch_size, self.rng)
+        batch_size = options.batch_size or min(max(len(self.histories) // 16, 32), 512)
+        self.batches = endless_batches(lengths, batch_size, self.rng)
         self.generator = torch.Generator().manual_seed(seed * 1009 + engine.rank)
 
     def batch(self) -> Tensor:

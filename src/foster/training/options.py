@@ -11,7 +11,9 @@ class TrainOptions(Options):
     """The recipe: the same for the full log, for distilled data and for coresets."""
 
     steps: int = Field(3000, ge=1, description="optimiser steps; the learning rate falls to zero over them (cosine)")
-    batch_size: int = Field(512, ge=1, description="sequences a step")
+    batch_size: int | None = Field(
+        None, ge=1, description="histories a step; by default a sixteenth of them, but at least 32 and at most 512"
+    )
     lr: float = Field(3e-3, gt=0, description="peak learning rate of AdamW")
     weight_decay: float = Field(0.01, ge=0, description="weight decay of AdamW")
     warmup: int = Field(50, ge=0, description="steps of linear warm-up")
