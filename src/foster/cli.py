@@ -77,7 +77,7 @@ def _read_yaml(path: Path) -> dict[str, Any]:
 
 
 def verb(
-    groups: Callable[[], tuple[type[Options], ...]], name: str | None = None, on: typer.Typer = app
+    groups: Callable[[], tuple[type[Options], ...]],
 ) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Register a command whose flags are its own arguments and the fields of the option groups.
 
@@ -124,7 +124,7 @@ def verb(
         command.__signature__ = inspect.Signature([*own, *flags.values(), *extra])  # type: ignore[attr-defined]
         command.__doc__ = function.__doc__
         command.__name__ = function.__name__
-        on.command(name or function.__name__)(command)
+        app.command(function.__name__)(command)
         return function
 
     return register
