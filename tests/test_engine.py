@@ -57,6 +57,34 @@ def test_two_processes_rank_and_average_as_one(tmp_path):
         assert result == {"world": 2, "gradient": [0.5, 0.5], "ranks": alone}
 
 
+def test_the_command_line_in_two_processes_writes_and_prints_once(tmp_path, tiny_encoder):
+    from synthetic_log import synthetic_log, write_csv
+
+    data = Dataset.prepare(write_csv(tmp_path / "log.csv", synthetic_log()))
+    data.save(tmp_path / "data")
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", "-m", "foster"]
+    model = ("--dim", "8", "--heads", "1", "--encoder", str(tiny_encoder), "--steps", "4", "--eval-every", "2")
+    few = ("--sequences", "3", "--length", "6", "--steps", "2", "--select-every", "2", "--student-steps", "2")
+    once = ("--device", "cpu", "--json")
+    teacher = [*launch, "pretrain", "data", "--out", "teacher", "--checkpoints", "3", *model, *once]
+    distill = [*launch, "distill", "data", "--teacher", "teacher", "--out", "distilled", *few, *once]
+    student = [*launch, "train", "distilled", "--out", "model", "--validation", "data", *once]
+    judge = [*launch, "evaluate", "teacher", "data", *once]
+    for command in (teacher, distill, student, judge):
+        done = subprocess.run(
+            command,
+            cwd=tmp_path,
+            env=os.environ | {"OMP_NUM_THREADS": "1"},
+            capture_output=True,
+            text=True,
+            timeout=120,
+        )
+        assert done.returncode == 0, done.stderr[-2000:]
+        content = json.loads(done.stdout)
+    assert content["users"] == data.n_users
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["data", "distilled", "log.csv", "model", "teacher"]
+
+
 def test_an_absent_device_is_named():
     with pytest.raises(InputError, match="--device cuda:97"):
         Engine("cuda:97")

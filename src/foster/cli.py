@@ -6,7 +6,8 @@ import inspect
 import json
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
@@ -19,6 +20,9 @@ from foster.version import __version__
 
 if TYPE_CHECKING:
     from foster.data import Dataset
+
+if TYPE_CHECKING:
+    from foster.engine import Engine
 
 app = typer.Typer(
     name="foster",
@@ -214,24 +218,26 @@ def check(data: Data, *, values: Values, as_json: bool) -> None:
 def pretrain(data: Data, out: Out, overwrite: Overwrite = False, *, values: Values, as_json: bool) -> None:
     """Train on the full log and record the trajectory: teacher and full-data baseline."""
     from foster import training
-    from foster.engine import Engine
     from foster.models import ModelOptions
     from foster.text import EncoderOptions
 
     common = values.of(CommonOptions)
     start = time.perf_counter()
-    _, fit = training.pretrain(
-        _read_data(data),
-        out,
-        encoder=values.of(EncoderOptions),
-        model=values.of(ModelOptions),
-        train=values.of(training.TrainOptions),
-        teacher=values.of(training.TeacherOptions),
-        seed=common.seed,
-        engine=Engine(common.device),
-        overwrite=overwrite,
-    )
-    _report_fit(out, fit, time.perf_counter() - start, as_json)
+    with _running(common.device) as engine:
+        _, fit = training.pretrain(
+            _read_data(data),
+            out,
+            encoder=values.of(EncoderOptions),
+            model=values.of(ModelOptions),
+            train=values.of(training.TrainOptions),
+            teacher=values.of(training.TeacherOptions),
+            seed=common.seed,
+            engine=engine,
+            overwrite=overwrite,
+        )
+        if not engine.is_main:
+            return
+        _report_fit(out, fit, time.perf_counter() - start, as_json)
 
 
 @verb(_distill_groups)
@@ -248,16 +254,16 @@ def distill(
     """Condense a log into synthetic sequences."""
     from foster.distillation import DistillOptions, save_distilled
     from foster.distillation import distill as run
-    from foster.engine import Engine
 
     options, common = values.of(DistillOptions), values.of(CommonOptions)
     _free(out, overwrite)
     start = time.perf_counter()
-    distilled, log = run(
-        _read_data(data), teacher, options, seed=common.seed, engine=Engine(common.device), encoder=encoder
-    )
-    save_distilled(distilled, log, out, overwrite)
-    _report_condensed(distilled, out, time.perf_counter() - start, as_json)
+    with _running(common.device) as engine:
+        distilled, log = run(_read_data(data), teacher, options, seed=common.seed, engine=engine, encoder=encoder)
+        if not engine.is_main:
+            return
+        save_distilled(distilled, log, out, overwrite)
+        _report_condensed(distilled, out, time.perf_counter() - start, as_json)
 
 
 def _select_groups() -> tuple[type[Options], ...]:
@@ -312,7 +318,6 @@ def train(
     """Train a recommender on distilled sequences, a coreset or a log."""
     from foster.artefacts import artefact_kind
     from foster.data import Dataset
-    from foster.engine import Engine
     from foster.models import ModelOptions
     from foster.text import EncoderOptions
     from foster.training import Condensed, TrainOptions
@@ -332,20 +337,23 @@ def train(
         recipe = values.of(TrainOptions, data.recipe)
     common = values.of(CommonOptions)
     start = time.perf_counter()
-    recommender, fit = run(
-        data,
-        encoder=encoder,
-        model=model,
-        train=recipe,
-        seed=common.seed,
-        engine=Engine(common.device),
-        validation=_read_data(validation) if validation else None,
-    )
-    seconds = time.perf_counter() - start
-    recommender.save_pretrained(
-        out, overwrite=overwrite, extra={"training": recipe.model_dump(), "seed": common.seed, "fit": vars(fit)}
-    )
-    _report_fit(out, fit, seconds, as_json)
+    with _running(common.device) as engine:
+        recommender, fit = run(
+            data,
+            encoder=encoder,
+            model=model,
+            train=recipe,
+            seed=common.seed,
+            engine=engine,
+            validation=_read_data(validation) if validation else None,
+        )
+        if not engine.is_main:
+            return
+        seconds = time.perf_counter() - start
+        recommender.save_pretrained(
+            out, overwrite=overwrite, extra={"training": recipe.model_dump(), "seed": common.seed, "fit": vars(fit)}
+        )
+        _report_fit(out, fit, seconds, as_json)
 
 
 @verb(lambda: ())
@@ -361,7 +369,6 @@ def evaluate(
     as_json: bool,
 ) -> None:
     """Rank every held-out item among the whole catalogue: Recall, NDCG, MRR at 5, 10, 20, 50."""
-    from foster.engine import Engine
     from foster.evaluation import evaluate as run
     from foster.models import TextRecommender
 
@@ -369,17 +376,19 @@ def evaluate(
         raise InputError(f"--split {split}: give validation or test")
     if ranks is not None and (ranks.is_dir() or not ranks.parent.is_dir()):
         raise InputError(f"--ranks {ranks}: cannot be written; give a file in a folder that exists")
-    engine = Engine(values.of(CommonOptions).device)
-    recommender = TextRecommender.from_pretrained(model, encoder=encoder, device=engine.device)
-    result = run(recommender, _read_data(data), split, mask_history=not keep_history, engine=engine)  # type: ignore[arg-type]
-    if ranks is not None:
-        result.save_ranks(ranks)
-    masked = "history masked" if result.history_masked else "history ranked too"
-    rows = [f"{name:<12}{value:.4f}" for name, value in result.metrics.items()]
-    _print(
-        result.as_dict(), as_json,
-        "\n".join([f"{split}, {len(result.ranks)} users, {result.n_items} items, {masked}", *rows]),
-    )  # fmt: skip
+    with _running(values.of(CommonOptions).device) as engine:
+        recommender = TextRecommender.from_pretrained(model, encoder=encoder, device=engine.device)
+        result = run(recommender, _read_data(data), split, mask_history=not keep_history, engine=engine)  # type: ignore[arg-type]
+        if not engine.is_main:
+            return
+        if ranks is not None:
+            result.save_ranks(ranks)
+        masked = "history masked" if result.history_masked else "history ranked too"
+        rows = [f"{name:<12}{value:.4f}" for name, value in result.metrics.items()]
+        _print(
+            result.as_dict(), as_json,
+            "\n".join([f"{split}, {len(result.ranks)} users, {result.n_items} items, {masked}", *rows]),
+        )  # fmt: skip
 
 
 @verb(lambda: ())
@@ -453,6 +462,16 @@ def _read_data(folder: Path) -> Dataset:
     if (kind := artefact_kind(folder)) != "dataset":
         raise InputError(f"{folder}: holds a {kind}, but a dataset is needed; make one with 'foster prepare'")
     return Dataset.read(folder)
+
+
+@contextmanager
+def _running(device: str) -> Iterator[Engine]:
+    """Give the engine, and see to it that no process leaves before all have done their part."""
+    from foster.engine import Engine
+
+    engine = Engine(device)
+    yield engine
+    engine.close()
 
 
 def _free(out: Path, overwrite: bool) -> None:

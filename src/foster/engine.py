@@ -92,6 +92,12 @@ class Engine:
         gathered = self._accelerator.gather(padded).view(self.world, share)
         return gathered.T.reshape(-1)[:total].cpu().numpy()
 
+    def close(self) -> None:
+        """Leave the other processes in order, when each has come here: one that just exits takes the rest down."""
+        if self._accelerator is not None:
+            self._accelerator.wait_for_everyone()
+            self._accelerator.end_training()
+
     def wait(self) -> None:
         """Wait until every process has come here."""
         if self._accelerator is not None:

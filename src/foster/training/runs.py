@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
 
 from pydantic import Field
@@ -57,19 +58,22 @@ def pretrain(
     check_free(out, overwrite)
     recommender = TextRecommender.build(data.catalogue, encoder, model, seed=seed, device=engine.device)
     source = LogSource(data, train, recommender.options.max_length, seed, engine)
-    with new_folder(out, overwrite) as folder:
-        recorder = Recorder(folder, checkpoint_steps(train.steps, teacher.checkpoints), teacher.half)
+    engine.wait()  # until all have seen that the place is free
+    with new_folder(out, overwrite) if engine.is_main else nullcontext() as folder:
+        record = Recorder(folder, checkpoint_steps(train.steps, teacher.checkpoints), teacher.half) if folder else None
         result = fit(
             recommender,
             source,
             train,
             seed=seed,
             validate=validator(data, train.eval_users, engine),
-            record=recorder if engine.is_main else None,
+            record=record,
             engine=engine,
             progress="training on the log",
         )
-        recommender.write_to(folder, _how(train, seed, result) | {"kind": "teacher", **_origin(data)})
+        if folder:
+            recommender.write_to(folder, _how(train, seed, result) | {"kind": "teacher", **_origin(data)})
+    engine.wait()
     return recommender, result
 
 
