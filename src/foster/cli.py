@@ -20,8 +20,6 @@ from foster.version import __version__
 
 if TYPE_CHECKING:
     from foster.data import Dataset
-
-if TYPE_CHECKING:
     from foster.engine import Engine
 
 app = typer.Typer(
@@ -99,7 +97,6 @@ def verb(
         for group in classes:
             for key, field in group.model_fields.items():
                 kind: Any = str if getattr(field.annotation, "__origin__", None) is Literal else field.annotation
-                kind = int | None if kind in (int, int | None) else kind
                 shown = "" if field.default is None else f" (default {field.default})"
                 flag = f"--{key.replace('_', '-')}"
                 # Given a name, typer makes no negation of its own.
@@ -143,12 +140,17 @@ def _print(result: dict[str, Any], as_json: bool, text: str) -> None:
     print(json.dumps(result, ensure_ascii=False) if as_json else text)  # noqa: T201
 
 
-def _training_groups() -> tuple[type[Options], ...]:
+def _model_groups() -> tuple[type[Options], ...]:
     from foster.models import ModelOptions
     from foster.text import EncoderOptions
+
+    return EncoderOptions, ModelOptions
+
+
+def _training_groups() -> tuple[type[Options], ...]:
     from foster.training import TrainOptions
 
-    return EncoderOptions, ModelOptions, TrainOptions
+    return *_model_groups(), TrainOptions
 
 
 def _teacher_groups() -> tuple[type[Options], ...]:
@@ -266,14 +268,7 @@ def distill(
         _report_condensed(distilled, out, time.perf_counter() - start, as_json)
 
 
-def _select_groups() -> tuple[type[Options], ...]:
-    from foster.models import ModelOptions
-    from foster.text import EncoderOptions
-
-    return EncoderOptions, ModelOptions
-
-
-@verb(_select_groups)
+@verb(_model_groups)
 def select(
     method: Annotated[str, typer.Argument(help="random, random-length")],
     data: Data,
@@ -320,7 +315,7 @@ def train(
     from foster.data import Dataset
     from foster.models import ModelOptions
     from foster.text import EncoderOptions
-    from foster.training import Condensed, TrainOptions
+    from foster.training import Condensed, TrainOptions, training_record
     from foster.training import train as run
 
     _free(out, overwrite)
@@ -350,9 +345,7 @@ def train(
         if not engine.is_main:
             return
         seconds = time.perf_counter() - start
-        recommender.save_pretrained(
-            out, overwrite=overwrite, extra={"training": recipe.model_dump(), "seed": common.seed, "fit": vars(fit)}
-        )
+        recommender.save_pretrained(out, overwrite=overwrite, extra=training_record(recipe, common.seed, fit))
         _report_fit(out, fit, seconds, as_json)
 
 

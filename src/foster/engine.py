@@ -95,7 +95,7 @@ class Engine:
     def close(self) -> None:
         """Leave the other processes in order, when each has come here: one that just exits takes the rest down."""
         if self._accelerator is not None:
-            self._accelerator.wait_for_everyone()
+            self.wait()
             self._accelerator.end_training()
 
     def wait(self) -> None:

@@ -121,8 +121,8 @@ def test_the_sequences_of_the_best_student_are_kept(setting, monkeypatch, scores
     data, teacher = setting
     coming, seen = iter(scores), []
 
-    def scripted(run):
-        seen.append(run.export().weights)
+    def scripted(run, sequences):
+        seen.append(sequences.weights)
         return next(coming)
 
     monkeypatch.setattr(_Run, "student_score", scripted)

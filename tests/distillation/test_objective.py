@@ -8,7 +8,6 @@ import pytest
 import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from foster.data.catalogue import Catalogue
 from foster.distillation.objective import (
     cooccurrence_regulariser,
     entropy,
@@ -19,27 +18,14 @@ from foster.distillation.objective import (
     value_gap,
 )
 from foster.distillation.synthetic import SyntheticSequences
-from foster.models import ModelOptions, TextRecommender
-from foster.models.item_tower import FrozenFeatures, Whitening
-from foster.text import EncoderOptions
+from small_models import small_recommender
 
 V, WIDTH = 40, 12
 
 
-def recommender(seed: int) -> TextRecommender:
-    torch.manual_seed(7)
-    vectors = torch.randn(V, WIDTH)
-    torch.manual_seed(seed)
-    whitening = Whitening.fit(vectors)
-    catalogue = Catalogue([str(i) for i in range(V)], [f"item {i}" for i in range(V)])
-    options = ModelOptions(dim=8, layers=1, heads=2, max_length=10, dropout=0.0)
-    features = FrozenFeatures.of(whitening(vectors))
-    return TextRecommender(catalogue, EncoderOptions(), options, features, whitening).eval()
-
-
 @pytest.fixture
 def setting():
-    outer, inner = recommender(1), recommender(2)
+    outer, inner = small_recommender(V, seed=1), small_recommender(V, seed=2)
     torch.manual_seed(3)
     synthetic = SyntheticSequences(torch.randn(V, 6), torch.randint(V, (3, 5)), temperature=0.3)
     return outer, inner, synthetic, torch.arange(V)

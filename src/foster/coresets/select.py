@@ -46,7 +46,7 @@ def select(
             f"select: unknown method '{method}'{did_you_mean(method, METHODS)}; known: {', '.join(METHODS)}"
         )
     model = model or ModelOptions()
-    histories = [history for history in data.histories("train") if len(history) > 1]
+    histories = data.training_histories()
     if not 1 <= sequences <= len(histories):
         raise InputError(
             f"--sequences {sequences}: the log has {len(histories)} users with two training items; give 1 to that"

@@ -147,6 +147,10 @@ class Dataset:
         chosen = range(self.n_users) if users is None else users
         return [self.sequence_items[self.offsets[user] : self.offsets[user + 1] - left_out] for user in chosen]
 
+    def training_histories(self) -> list[np.ndarray]:
+        """Return the training histories from which anything can be learned: those of two items or more."""
+        return [history for history in self.histories("train") if len(history) > 1]
+
     def targets(self, split: TargetSplit, users: Iterable[int] | None = None) -> np.ndarray:
         """Return the item that follows each history.
 

@@ -31,15 +31,14 @@ from foster.engine import Engine, deterministic
 from foster.errors import InputError
 from foster.models import ModelOptions, TextRecommender
 from foster.models.item_tower import FrozenFeatures
-from foster.training.condensed import Condensed, CondensedSource, draw_window
+from foster.training.condensed import METRICS_NAME, Condensed, CondensedSource, draw_window
 from foster.training.loop import LogSource, fit, validator
 from foster.training.losses import sample_items, soft_cross_entropy
 from foster.training.options import STUDENT, TrainOptions
 from foster.training.trajectory import Trajectory
 
-METRICS_NAME = "metrics.jsonl"
 SUBSET = 512
-STORED_ITEMS = 16  # items kept of each step; at tau = 0.05 they hold nearly all of its mass
+STORED_ITEMS = 16  # items kept of each step
 
 
 @deterministic()
@@ -78,15 +77,17 @@ def distill(
     _check(data, best, options, teacher)
     run = _Run(data, best, Trajectory(teacher), options, seed, engine)
     log: list[dict[str, Any]] = []
-    kept, kept_score = run.export(), run.student_score()
+    kept = run.export()
+    kept_score = run.student_score(kept)
     log.append({"step": 0, "student_ndcg@10": kept_score})
     disable = None if progress else True
     for step in tqdm(range(1, options.steps + 1), desc="distilling", file=sys.stderr, disable=disable, mininterval=1):
         record = run.step(step)
         if step % options.select_every == 0 or step == options.steps:
-            record["student_ndcg@10"] = score = run.student_score()
+            sequences = run.export()
+            record["student_ndcg@10"] = score = run.student_score(sequences)
             if score > kept_score:
-                kept, kept_score = run.export(), score
+                kept, kept_score = sequences, score
         if step % 10 == 0 or "student_ndcg@10" in record or "reset" in record:
             log.append({"step": step, **record})
     return kept, log
@@ -147,7 +148,7 @@ class _Run:
         self.optimiser = torch.optim.Adam(self.synthetic.parameters(), lr=options.lr)
         self.outer, self.inner = copy.deepcopy(best), copy.deepcopy(best)
         self.reset()
-        self.validate = validator(data, 5000, engine)
+        self.validate = validator(data, STUDENT.eval_users, engine)
 
     def _real_histories(self) -> Tensor:
         """Draw long real histories to start from, ``[M, L]``; shorter ones are filled from other users'."""
@@ -290,10 +291,9 @@ class _Run:
             info=info,
         )
 
-    def student_score(self) -> float:
-        """Train a short student on the sequences and return its validation NDCG@10."""
+    def student_score(self, sequences: Condensed) -> float:
+        """Train a short student on exported sequences and return its validation NDCG@10."""
         recipe = STUDENT.model_copy(update={"steps": max(self.options.student_steps // 2, 1)})
-        sequences = self.export()
         student = fresh_copy(self.best, self.seed, sequences.model)
         source = CondensedSource(sequences, student, self.seed)
         fit(student, source, recipe, seed=self.seed, engine=self.engine)

@@ -10,6 +10,7 @@ from foster.models import TextRecommender
 from foster.training.losses import soft_cross_entropy
 
 EPSILON = 1e-8
+NEIGHBOURS = 10  # similar items that L_r compares an item with
 
 
 def scores_on_subset(model: TextRecommender, p: Tensor, vectors: Tensor) -> Tensor:
@@ -35,17 +36,16 @@ def value_gap(outer: Tensor, inner: Tensor, p: Tensor, labels: Tensor | None) ->
     return synthetic_loss(outer, p, labels) - synthetic_loss(inner, p, labels)
 
 
-def similarity_weights(features: Tensor, neighbours: int = 10) -> Tensor:
+def similarity_weights(features: Tensor) -> Tensor:
     """Return w ``[N, N]``: cosine similarities of frozen text features to the nearest items, rows summing to 1.
 
     Args:
         features: ``[N, width]``.
-        neighbours: nearest items that count.
     """
     unit = F.normalize(features, dim=-1)
     similarity = unit @ unit.T
     similarity.fill_diagonal_(-torch.inf)
-    values, index = similarity.topk(min(neighbours, len(unit) - 1), dim=-1)
+    values, index = similarity.topk(min(NEIGHBOURS, len(unit) - 1), dim=-1)
     weights = torch.zeros_like(similarity).scatter_(-1, index, values.clamp(min=0))
     return weights / weights.sum(-1, keepdim=True).clamp(min=EPSILON)
 
@@ -70,7 +70,7 @@ def _divergence(counts: Tensor, weights: Tensor) -> Tensor:
     # The items that carry the mass decide; the rest of an N x N x N tensor would be computed for nothing.
     heavy = mass.topk(min(64, len(mass))).indices
     rows = counts / mass[:, None].clamp(min=EPSILON)
-    near = weights[heavy].topk(min(10, weights.shape[1]), dim=-1)
+    near = weights[heavy].topk(min(NEIGHBOURS, weights.shape[1]), dim=-1)
     a, b = rows[heavy][:, None], rows[near.indices]
     middle = (a + b) / 2
     log_middle = middle.clamp(min=EPSILON).log()

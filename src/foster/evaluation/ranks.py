@@ -33,7 +33,7 @@ def rank_targets(
         score: gives scores ``[users, items]`` for a slice of users and one of items.
         targets: ``[U]`` item indices.
         histories: the items of each user's history, which ``mask_history`` takes out of the ranking, the target
-        excepted.
+            excepted.
         n_items: size V of the catalogue.
         mask_history: whether items of the history are left out.
         users: users a block. Blocks set memory and speed, not the result.

@@ -113,8 +113,7 @@ class Whitening(nn.Module):
     """A fixed affine map after which text features have about unit variance in every direction.
 
     Sentence vectors share a mean and a few strong directions; without whitening the adapter learns the rest slowly.
-    The map is
-    computed from item texts alone. Rows are scaled to a mean norm of sqrt(width).
+    The map is computed from item texts alone. Rows are scaled to a mean norm of sqrt(width).
     """
 
     mean: Tensor
@@ -144,8 +143,7 @@ class ItemTower(nn.Module):
     """Item index to item vector: ``adapter(features(index))``.
 
     The adapter is linear: a non-linear one is no better here, and a mixture of items then has the mixture of their
-    vectors
-    as its vector, which the soft steps of synthetic sequences rely on.
+    vectors as its vector, which the soft steps of synthetic sequences rely on.
 
     Args:
         features: whitened text features of the items.

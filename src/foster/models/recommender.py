@@ -44,8 +44,7 @@ class TextRecommender(nn.Module):
         catalogue: the V items.
         encoder: which language model, and how it is pooled.
         options: widths and depths, and what of the language model is trained.
-        features: whitened text features of the items, or None for a model that only recommends from a stored item
-        table.
+        features: whitened text features of the items.
         whitening: the map that made ``features``.
     """
 
@@ -180,8 +179,7 @@ class TextRecommender(nn.Module):
 
         Args:
             histories: one sequence a user, oldest first, of raw item ids; an entry that is no id is taken as the
-            text of
-                an item that the catalogue lacks, and encoded.
+                text of an item that the catalogue lacks, and encoded.
             k: list length.
             exclude_history: leave out the catalogue items of the history.
 

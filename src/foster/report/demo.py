@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from foster.artefacts import folder_bytes
@@ -72,7 +71,8 @@ def run_demo(out: Path | None, *, seed: int, engine: Engine, say: Callable[[str]
         InputError: the packages with data and encoder are not installed.
     """
     start = time.perf_counter()
-    with _folder(out) as folder:
+    with TemporaryDirectory(prefix="foster-demo-") if out is None else nullcontext(out) as place:
+        folder = Path(place)
         say("1/5 preparing the log")
         data = grocery()
         data.save(folder / "data")
@@ -124,16 +124,3 @@ def _row(model: Any, data: Dataset, seconds: float, size: int, engine: Engine) -
 
 def _chosen(metrics: dict[str, float]) -> dict[str, float]:
     return {name: metrics[name] for name in ("ndcg@10", "recall@10")}
-
-
-@contextmanager
-def _folder(out: Path | None) -> Iterator[Path]:
-    if out is not None:
-        out.mkdir(parents=True, exist_ok=True)
-        yield out
-        return
-    folder = Path(tempfile.mkdtemp(prefix="foster-demo-"))
-    try:
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from foster.engine import Engine
 from foster.errors import InputError
 from foster.text.encoder import EncoderOptions
 from foster.text.hub import locate
@@ -26,7 +27,6 @@ OPTIONAL = {
 
 def examine() -> dict[str, Any]:
     """Return what a bug report needs, and under ``missing`` a line for each thing that is not there."""
-    accelerator = torch.accelerator.current_accelerator()
     missing = [f"{name} ({what})" for name, what in OPTIONAL.items() if importlib.util.find_spec(name) is None]
     try:
         encoder = str(locate(EncoderOptions().encoder))
@@ -38,7 +38,7 @@ def examine() -> dict[str, Any]:
         "python": platform.python_version(),
         "platform": platform.platform(),
         **{name: importlib.metadata.version(name) for name in PACKAGES},
-        "device": "cpu" if accelerator is None else str(accelerator),
+        "device": str(Engine().device),
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
         "default_encoder": encoder,

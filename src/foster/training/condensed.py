@@ -31,16 +31,16 @@ from foster.version import __version__
 
 TENSORS_NAME = "sequences.safetensors"
 CARD_NAME = "README.md"
+METRICS_NAME = "metrics.jsonl"  # what a distillation logs, written beside its result
 
 
 @dataclass(frozen=True, eq=False)
 class Condensed:
     """M sequences of at most L steps; each step is a distribution over items.
 
-    A step is stored by its k most probable items. A target is the next step (``targets is None``), or a soft label
-    of its
-    own, stored as a vector over whitened public text features: ``log y_v = <codes @ basis, features(v)>`` up to the
-    normalisation. It therefore gives a probability to any item that has a text.
+    A step is stored by its k most probable items. A target is the next step (``codes`` is None), or a soft label of
+    its own, stored as a vector over whitened public text features: ``log y_v = <codes @ basis, features(v)>`` up to
+    the normalisation. It therefore gives a probability to any item that has a text.
 
     A step can have several soft labels, one for each window of the sequence that it lies in: after the whole sequence
     so far, and after the steps of a short window only. Users' histories are mostly short, so that states after few
@@ -179,7 +179,7 @@ class Condensed:
 
 def stored_bytes(folder: str | Path) -> int:
     """Return the size of a condensed folder in bytes, without item texts, card and metrics."""
-    return folder_bytes(folder, exclude=(CATALOGUE_NAME, CARD_NAME, "metrics.jsonl"))
+    return folder_bytes(folder, exclude=(CATALOGUE_NAME, CARD_NAME, METRICS_NAME))
 
 
 class CondensedSource:

@@ -47,7 +47,7 @@ class LogSource:
     """
 
     def __init__(self, data: Dataset, options: TrainOptions, max_length: int, seed: int, engine: Engine) -> None:
-        self.histories = [history for history in data.histories("train") if len(history) > 1]
+        self.histories = data.training_histories()
         if not self.histories:
             raise InputError(f"{data.info.name}: no training history has two items; lower --k-core or bring more data")
         self.max_length = max_length
@@ -60,9 +60,8 @@ class LogSource:
 
     def batch(self) -> Tensor:
         """Return the next padded batch ``[batch, length]``."""
-        return pad([self._window(self.histories[row]) for row in next(self.batches)], self.max_length + 1).to(
-            self.device
-        )
+        windows = [self._window(self.histories[row]) for row in next(self.batches)]
+        return pad(windows, self.max_length + 1).to(self.device)
 
     def _window(self, history: np.ndarray) -> np.ndarray:
         length = self.max_length + 1  # the last item of a window is a target only

@@ -72,7 +72,7 @@ def pretrain(
             progress="training on the log",
         )
         if folder:
-            recommender.write_to(folder, _how(train, seed, result) | {"kind": "teacher", **_origin(data)})
+            recommender.write_to(folder, training_record(train, seed, result) | {"kind": "teacher", **_origin(data)})
     engine.wait()
     return recommender, result
 
@@ -117,7 +117,8 @@ def train(
     return recommender, result
 
 
-def _how(options: TrainOptions, seed: int, result: Fit) -> dict[str, object]:
+def training_record(options: TrainOptions, seed: int, result: Fit) -> dict[str, object]:
+    """Return what ``config.json`` of a trained model says of its training."""
     return {"training": options.model_dump(), "seed": seed, "fit": vars(result)}
 
 
