@@ -50,6 +50,14 @@ def test_ties_are_split_and_history_is_masked():
     assert rank_targets(flat, targets, masked, 11).tolist() == [5.0, 5.5]
 
 
+def test_a_diverged_model_is_last_and_not_first():
+    import torch
+
+    lost = lambda rows, items: torch.full((rows.stop - rows.start, items.stop - items.start), torch.nan)  # noqa: E731
+    ranks = rank_targets(lost, np.array([4, 0]), [np.array([], int)] * 2, 100)
+    assert metrics_of(ranks)["recall@50"] == 0.0
+
+
 @pytest.mark.parametrize(("users", "items"), [(1, 1), (3, 4), (64, 1000)])
 def test_blocks_do_not_change_ranks(users, items):
     import torch

@@ -74,7 +74,8 @@ def _counts(
         margin = TIE * target.abs().clamp(min=1e-3)
         ignored_rows, ignored_items = _ignored(targets, histories, block)
         scores[ignored_rows, ignored_items] = -torch.inf
-        better = better + (scores > target + margin).sum(1)
+        # Not better is what has to be shown: a model that diverged to NaN would else rank every target first.
+        better = better + (~(scores <= target + margin)).sum(1)
         tied = tied + ((scores - target).abs() <= margin).sum(1)
     return better, tied
 
