@@ -19,7 +19,8 @@ from pathlib import Path
 from foster.data import Dataset
 from foster.data.catalogue import Catalogue
 from foster.distillation import DistillOptions
-from foster.distillation.foster import _Run
+from foster.distillation.foster import Foster
+from foster.distillation.setting import Setting
 from foster.engine import Engine
 from foster.models import TextRecommender
 from foster.models.item_tower import FrozenFeatures
@@ -42,7 +43,8 @@ def measure(data_folder: str, teacher: str, times: int) -> dict[str, float]:
         one.whitening,
     )
     model.load_trained_state(one.trained_state())
-    run = _Run(data, model, Trajectory(teacher), DistillOptions(), 0, engine)
+    options = DistillOptions()
+    run = Foster(Setting(data, model, Trajectory(teacher), options, 0, engine), options)
     run.step(1)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     seconds = []

@@ -7,7 +7,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 CONFIG_NAME = "config.json"
+METRICS_NAME = "metrics.jsonl"  # what a training or a distillation logged, beside its result
 
 
 @contextmanager
@@ -60,6 +61,25 @@ def check_free(out: str | Path, overwrite: bool = False) -> None:
 def write_json(path: Path, content: dict[str, Any]) -> None:
     """Write ``content`` as indented JSON with a final newline."""
     path.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def write_metrics(folder: Path, records: Iterable[dict[str, Any]]) -> None:
+    """Write ``metrics.jsonl``, one record a line."""
+    lines = "".join(f"{json.dumps(record)}\n" for record in records)
+    (folder / METRICS_NAME).write_text(lines, encoding="utf-8")
+
+
+def read_metrics(folder: str | Path) -> list[dict[str, Any]]:
+    """Read ``metrics.jsonl``.
+
+    Raises:
+        InputError: it is missing or damaged.
+    """
+    path = Path(folder) / METRICS_NAME
+    try:
+        return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: not readable ({error}); the folder is damaged, make it again") from error
 
 
 def read_json(path: Path) -> dict[str, Any]:

@@ -61,6 +61,10 @@ class Values:
         chosen = {name: self._given[name] for name in group.model_fields if name in self._given}
         return group.parse({**base, **chosen}, self._sources)
 
+    def if_given(self, group: type[T]) -> T | None:
+        """Return one group's options, or None if the user set none of them."""
+        return self.of(group) if self._given.keys() & group.model_fields.keys() else None
+
 
 def _read_yaml(path: Path) -> dict[str, Any]:
     import yaml
@@ -270,10 +274,13 @@ def distill(
 
 @verb(_model_groups)
 def select(
-    method: Annotated[str, typer.Argument(help="random, random-length")],
+    method: Annotated[str, typer.Argument(help="random, random-length, stratified, herding, kcenter, ...")],
     data: Data,
     out: Out,
     sequences: Annotated[int, typer.Option(help="M, histories to choose")] = 20,
+    teacher: Annotated[
+        Path | None, typer.Option(help="folder that 'foster pretrain' made, for methods that need it")
+    ] = None,
     overwrite: Overwrite = False,
     *,
     values: Values,
@@ -281,18 +288,22 @@ def select(
 ) -> None:
     """Choose real histories as a coreset."""
     from foster.coresets import select as choose
+    from foster.engine import Engine
     from foster.models import ModelOptions
     from foster.text import EncoderOptions
 
     _free(out, overwrite)
+    common = values.of(CommonOptions)
     start = time.perf_counter()
     coreset = choose(
         method,
         _read_data(data),
         sequences,
-        seed=values.of(CommonOptions).seed,
-        encoder=values.of(EncoderOptions),
-        model=values.of(ModelOptions),
+        teacher=teacher,
+        seed=common.seed,
+        encoder=values.if_given(EncoderOptions),
+        model=values.if_given(ModelOptions),
+        engine=Engine(common.device),
     )
     coreset.save(out, overwrite)
     _report_condensed(coreset, out, time.perf_counter() - start, as_json)

@@ -9,7 +9,8 @@ import torch
 
 from foster.data import Dataset
 from foster.distillation import DistillOptions, distill
-from foster.distillation.foster import _Run, barrier_weight, fresh_copy
+from foster.distillation.foster import Foster, barrier_weight
+from foster.distillation.setting import Setting
 from foster.engine import Engine
 from foster.errors import InputError
 from foster.models import ModelOptions, TextRecommender
@@ -48,10 +49,10 @@ def setting(tmp_path_factory, request):
         yield data, folder / "teacher"
 
 
-def run_of(setting, **changes) -> _Run:
+def run_of(setting, **changes) -> Foster:
     data, teacher = setting
-    best = TextRecommender.from_pretrained(teacher)
-    return _Run(data, best, Trajectory(teacher), OPTIONS.model_copy(update=changes), 0, Engine("cpu"))
+    best, options = TextRecommender.from_pretrained(teacher), OPTIONS.model_copy(update=changes)
+    return Foster(Setting(data, best, Trajectory(teacher), options, 0, Engine("cpu")), options)
 
 
 def test_reset_restores_a_checkpoint_and_clears_the_optimisers(setting):
@@ -60,7 +61,11 @@ def test_reset_restores_a_checkpoint_and_clears_the_optimisers(setting):
         run.step(step)
     assert run.inner_optimiser.state
     where = run.reset()
-    states = [run.trajectory.state(i) for i in range(len(run.trajectory)) if run.trajectory.step(i) == where]
+    states = [
+        run.setting.trajectory.state(i)
+        for i in range(len(run.setting.trajectory))
+        if run.setting.trajectory.step(i) == where
+    ]
     for model in (run.outer, run.inner):
         for name, value in model.trained_state().items():
             assert torch.equal(value, states[0][name])
@@ -89,12 +94,12 @@ def test_resets_come_every_r_steps(setting):
 )
 def test_a_step_moves_what_it_should_and_nothing_else(setting, changes):
     run = run_of(setting, **changes)
-    frozen = [run.features.clone(), run.synthetic.keys.clone(), *run.best.trained_state().values()]
+    frozen = [run.setting.features.clone(), run.synthetic.keys.clone(), *run.setting.best.trained_state().values()]
     latents, outer, inner = run.synthetic.latents.clone(), run.outer.trained_state(), run.inner.trained_state()
     run.step(1)
     run.step(2)
     for before, after in zip(
-        frozen, [run.features, run.synthetic.keys, *run.best.trained_state().values()], strict=True
+        frozen, [run.setting.features, run.synthetic.keys, *run.setting.best.trained_state().values()], strict=True
     ):
         assert torch.equal(before, after)
     assert not torch.equal(latents, run.synthetic.latents)
@@ -106,13 +111,13 @@ def test_soft_labels_survive_storage(setting, tmp_path):
     run = run_of(setting, window=4)
     exported = run.export()
     assert exported.windows == ((0, 6), (0, 4), (2, 6))
-    table = run.best.item_table()
+    table = run.setting.best.item_table()
     mixed = torch.einsum("mlkd,mlk->mld", table[exported.items], exported.weights)
-    parts = [run.best.backbone(mixed[:, start:end]) for start, end in exported.windows]
-    expected = run.best.scores(torch.cat(parts, 1), table).softmax(-1)
+    parts = [run.setting.best.backbone(mixed[:, start:end]) for start, end in exported.windows]
+    expected = run.setting.best.scores(torch.cat(parts, 1), table).softmax(-1)
     exported.save(tmp_path / "distilled")
     read = Condensed.read(tmp_path / "distilled")
-    stored = (read.codes @ read.basis @ run.features.T).softmax(-1)
+    stored = (read.codes @ read.basis @ run.setting.features.T).softmax(-1)
     torch.testing.assert_close(stored, expected, atol=1e-4, rtol=1e-2)
 
 
@@ -125,7 +130,7 @@ def test_the_sequences_of_the_best_student_are_kept(setting, monkeypatch, scores
         seen.append(sequences.weights)
         return next(coming)
 
-    monkeypatch.setattr(_Run, "student_score", scripted)
+    monkeypatch.setattr(Setting, "student_score", scripted)
     kept, log = distill(data, teacher, OPTIONS, engine=Engine("cpu"), progress=False)
     steps = [record["step"] for record in log if "student_ndcg@10" in record]
     assert steps == [0, 2, 4]
@@ -162,7 +167,7 @@ def test_a_tuned_language_model_is_distilled_and_its_student_starts_from_the_pub
     data, teacher = setting
     best = TextRecommender.from_pretrained(teacher)
     public = TextRecommender.build(best.catalogue, best.encoder, best.options, seed=3).trained_state()
-    fresh = fresh_copy(best, 3, best.options).trained_state()
+    fresh = best.fresh(3).trained_state()
     assert fresh.keys() == public.keys()
     assert all(torch.equal(fresh[name], public[name]) for name in public)
     tuned = [name for name in public if name.startswith("tower.features")]

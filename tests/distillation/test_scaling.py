@@ -10,7 +10,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from foster.data import Dataset
 from foster.data.catalogue import Catalogue
 from foster.distillation import DistillOptions
-from foster.distillation.foster import _Run
+from foster.distillation.foster import Foster
+from foster.distillation.setting import Setting
 from foster.engine import Engine
 from foster.models import ModelOptions, TextRecommender
 from foster.models.item_tower import FrozenFeatures, Whitening
@@ -65,7 +66,7 @@ def largest_allocation(n_items: int) -> int:
         whitening,
     )
     options = DistillOptions(sequences=3, length=6, subset=32, batch_size=16, regulariser_weight=0.1)
-    run = _Run(data, model, OneCheckpoint(model), options, 0, Engine("cpu"))
+    run = Foster(Setting(data, model, OneCheckpoint(model), options, 0, Engine("cpu")), options)
     # Item features and keys are tables that are looked up; whatever is as large as they are was copied.
     with Allocations() as allocations:
         run.step(1)

@@ -4,21 +4,15 @@ from __future__ import annotations
 
 import numpy as np
 
+from foster.coresets.pool import Pool
+from foster.data.sampling import random_long_histories
 
-def random_histories(histories: list[np.ndarray], budget: int, length: int, rng: np.random.Generator) -> np.ndarray:
+
+def random_histories(pool: Pool) -> np.ndarray:
     """Draw histories uniformly without replacement; returns ``[budget]`` row numbers."""
-    return rng.choice(len(histories), budget, replace=False)
+    return pool.rng.choice(len(pool.histories), pool.budget, replace=False)
 
 
-def random_long_histories(
-    histories: list[np.ndarray], budget: int, length: int, rng: np.random.Generator
-) -> np.ndarray:
-    """Draw among the histories with at least ``length`` items, or the ``budget`` longest where these are too few.
-
-    Most users are short; this matches the number of interactions that synthetic sequences of ``length`` steps have.
-    """
-    lengths = np.array([len(history) for history in histories])
-    long = np.flatnonzero(lengths >= length)
-    if len(long) < budget:
-        return np.argsort(-lengths, kind="stable")[:budget]
-    return rng.choice(long, budget, replace=False)
+def long_histories(pool: Pool) -> np.ndarray:
+    """Draw among the histories that are as long as students read, or take the longest; ``[budget]`` row numbers."""
+    return random_long_histories(pool.histories, pool.budget, pool.model.max_length, pool.rng)

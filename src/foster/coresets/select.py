@@ -3,30 +3,48 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import numpy as np
+import torch
 
-from foster.coresets.random import random_histories, random_long_histories
+from foster.coresets.pool import Pool
+from foster.coresets.random import long_histories, random_histories
 from foster.data.dataset import Dataset
+from foster.engine import Engine, deterministic
 from foster.errors import InputError, did_you_mean
-from foster.models import ModelOptions
+from foster.models import ModelOptions, TextRecommender
 from foster.text import EncoderOptions
 from foster.training.condensed import Condensed
-from foster.training.options import HARD_LABELS
+from foster.training.options import HARD_LABELS, STUDENT
+from foster.training.runs import load_teacher
+from foster.training.soft_labels import label_windows, soft_labels
 
-Method = Callable[[list[np.ndarray], int, int, np.random.Generator], np.ndarray]
+Method = Callable[[Pool], np.ndarray]
 
-METHODS: dict[str, Method] = {"random": random_histories, "random-length": random_long_histories}
+METHODS: dict[str, Method] = {
+    "random": random_histories,
+    "random-length": long_histories,
+    "soft-label": long_histories,
+}
+
+NEED_TEACHER = frozenset({"soft-label"})
+WINDOW = 10  # steps of the short windows that a soft-label coreset has labels for, as FOSTER's
 
 
+@deterministic()
 def select(
     method: str,
     data: Dataset,
     sequences: int = 20,
     *,
+    teacher: str | Path | None = None,
     seed: int = 0,
     encoder: EncoderOptions | None = None,
     model: ModelOptions | None = None,
+    engine: Engine | None = None,
 ) -> Condensed:
     """Choose M training histories.
 
@@ -34,36 +52,66 @@ def select(
         method: a name in ``METHODS``.
         data: the log.
         sequences: M.
-        seed: of the draw.
+        teacher: a folder that ``pretrain`` wrote of the same log, for the methods in ``NEED_TEACHER``. Students then
+            have its encoder and shape, unless others are given.
+        seed: of everything that is drawn.
         encoder: encoder of the students.
         model: shape of the students; its ``max_length`` cuts the histories.
+        engine: device.
 
     Raises:
-        InputError: unknown method, or a budget beyond the users that have two training items.
+        InputError: an unknown method, a method that needs a teacher without one, a teacher of other data, a missing
+            extra, or a budget beyond the users that have two training items.
     """
     if method not in METHODS:
         raise InputError(
             f"select: unknown method '{method}'{did_you_mean(method, METHODS)}; known: {', '.join(METHODS)}"
         )
-    model = model or ModelOptions()
+    engine, trained = engine or Engine(), None
+    if method in NEED_TEACHER:
+        if teacher is None:
+            raise InputError(
+                f"select {method}: needs a teacher; make one with 'foster pretrain DATA --out TEACHER' "
+                "and add --teacher TEACHER"
+            )
+        trained = load_teacher(teacher, data, device=engine.device)
+        encoder, model = encoder or trained.encoder, model or trained.options
+    encoder, model = encoder or EncoderOptions(), model or ModelOptions()
     histories = data.training_histories()
     if not 1 <= sequences <= len(histories):
         raise InputError(
             f"--sequences {sequences}: the log has {len(histories)} users with two training items; give 1 to that"
         )
-    chosen = METHODS[method](histories, sequences, model.max_length, np.random.default_rng(seed))
-    return Condensed.of_histories(
-        [histories[row] for row in chosen],
-        model.max_length,
-        method,
-        data.catalogue,
-        encoder=encoder or EncoderOptions(),
-        model=model,
-        recipe=HARD_LABELS,
+    kept = [history[-model.max_length :] for history in histories]
+    pool = Pool(data, kept, sequences, np.random.default_rng(seed), seed, encoder, model, engine, trained)
+    chosen = [kept[row] for row in METHODS[method](pool)]
+    info = {
+        "data_fingerprint": data.info.fingerprint,
+        "seed": seed,
+        "from_real_data": "real histories of users, without their ids",
+        "licence": data.info.terms,
+    }
+    rest: dict[str, Any] = {"encoder": encoder, "model": model, "recipe": HARD_LABELS, "info": info}
+    coreset = Condensed.of_histories(chosen, model.max_length, method, data.catalogue, **rest)
+    return _with_soft_labels(coreset, pool.teacher) if method == "soft-label" else coreset
+
+
+@torch.no_grad()
+def _with_soft_labels(coreset: Condensed, teacher: TextRecommender) -> Condensed:
+    """Label every step with the teacher's prediction, as FOSTER's sequences are."""
+    windows = label_windows(coreset.items.shape[1], WINDOW)
+    items, weights = coreset.items.to(teacher.device), coreset.weights.to(teacher.device)
+    codes, basis = soft_labels(teacher, items, weights, windows)
+    derived = coreset.info["from_real_data"]
+    return replace(
+        coreset,
+        codes=codes.cpu(),
+        basis=basis.cpu(),
+        windows=windows,
+        model=coreset.model.model_copy(update={"dropout": 0.0}),
+        recipe=STUDENT,
         info={
-            "data_fingerprint": data.info.fingerprint,
-            "seed": seed,
-            "from_real_data": "real histories of users, without their ids",
-            "licence": data.info.terms,
+            **coreset.info,
+            "from_real_data": f"{derived}; soft labels: the teacher's states and the map of its adapter (codes, basis)",
         },
     )

@@ -1,6 +1,6 @@
 """Distillation: from a log to synthetic sequences."""
 
-from foster.distillation.foster import distill, save_distilled
-from foster.distillation.options import DistillOptions
+from foster.distillation.distill import METHODS, distill, save_distilled
+from foster.distillation.options import CondenseOptions, DistillOptions
 
-__all__ = ["DistillOptions", "distill", "save_distilled"]
+__all__ = ["METHODS", "CondenseOptions", "DistillOptions", "distill", "save_distilled"]

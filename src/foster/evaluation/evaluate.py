@@ -18,8 +18,6 @@ from foster.evaluation.metrics import metrics_of
 from foster.evaluation.ranks import rank_targets
 from foster.models import TextRecommender
 
-STATES = 1024  # histories whose states are computed at once
-
 
 @dataclass(frozen=True, eq=False)
 class Evaluation:
@@ -97,7 +95,7 @@ def evaluate(
     own = users[engine.rank :: engine.world]
     histories = [to_model[history] for history in data.histories(split, own)]
     targets = to_model[data.targets(split, own)]
-    states = _states(model, histories, table)
+    states = model.states(histories, table)
 
     def score(rows: slice, items: slice) -> Tensor:
         return model.scores(states[rows], table[items])
@@ -140,17 +138,6 @@ def item_mapping(model: TextRecommender, data: Dataset) -> np.ndarray:
             "add them with add_items, or evaluate on the data that the model's catalogue came from"
         )
     return np.array([index[item_id] for item_id in data.item_ids], dtype=np.int64)
-
-
-@torch.no_grad()
-def _states(model: TextRecommender, histories: list[np.ndarray], table: Tensor) -> Tensor:
-    """Return the last state of each history, computed in batches of similar length."""
-    out = torch.empty(len(histories), model.options.dim, device=table.device)
-    order = np.argsort([len(history) for history in histories], kind="stable")
-    for start in range(0, len(order), STATES):
-        rows = order[start : start + STATES]
-        out[torch.from_numpy(rows)] = model.last_states([histories[row] for row in rows], table)
-    return out
 
 
 def _evaluation(

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Self
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -31,6 +32,7 @@ from foster.version import __version__
 
 WEIGHTS_NAME = "model.safetensors"
 ITEM_TABLE_NAME = "items.safetensors"
+STATES = 1024  # histories whose states are computed at once
 
 
 class TextRecommender(nn.Module):
@@ -95,6 +97,21 @@ class TextRecommender(nn.Module):
             torch.manual_seed(seed)
             model = cls(catalogue, encoder, options, features, whitening)
         return model.to(device)
+
+    def fresh(self, seed: int, options: ModelOptions | None = None) -> Self:
+        """Return a model of the same items with random weights and, where it is trained, the public language model.
+
+        Args:
+            seed: of the weights.
+            options: another shape; by default the same.
+        """
+        options, features = options or self.options, self.tower.features
+        if not isinstance(features, FrozenFeatures):
+            return self.build(self.catalogue, self.encoder, options, seed=seed, device=self.device)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            new = type(self)(self.catalogue, self.encoder, options, features, self.whitening)
+        return new.to(self.device)
 
     @property
     def device(self) -> torch.device:
@@ -170,6 +187,22 @@ class TextRecommender(nn.Module):
         items = pad(histories, self.options.max_length).to(self.device)
         states = self.backbone(table[items.clamp(min=0)])
         return states[torch.arange(len(items), device=self.device), (items >= 0).sum(1) - 1]
+
+    @torch.no_grad()
+    def states(self, histories: Sequence[Any], table: Tensor | None = None) -> Tensor:
+        """Return the state after each history, as ``last_states``, in batches of similar length.
+
+        Args:
+            histories: arrays of item indices.
+            table: item vectors ``[V, d]``; by default this model's.
+        """
+        table = self.item_table() if table is None else table
+        out = torch.empty(len(histories), self.options.dim, device=table.device)
+        order = np.argsort([len(history) for history in histories], kind="stable")
+        for start in range(0, len(order), STATES):
+            rows = order[start : start + STATES]
+            out[torch.from_numpy(rows)] = self.last_states([histories[row] for row in rows], table)
+        return out
 
     @torch.no_grad()
     def recommend(

@@ -126,6 +126,21 @@ class TunableEncoder(nn.Module):
             hidden = _run(self.model, mask, inputs_embeds=states.to(device).float())
         return self._encoder.pool(hidden, mask)
 
+    def graph_bytes(self, items: int) -> float:
+        """Estimate what a pass over ``items`` texts keeps for its gradient, in float32 bytes.
+
+        Twice ``s b h (34 + 5 a s / h)`` a layer, for s tokens of b texts, width h and a heads (Korthikanti et al.,
+        *Reducing activation recomputation in large transformer models*, 2022, equation 2, which counts half precision).
+        """
+        if self._catalogue is None:
+            raise RuntimeError("set_catalogue comes before graph_bytes")
+        config: Any = self.model.config
+        depth = parse_finetune(self.finetune)
+        layers = depth if isinstance(depth, int) else config.num_hidden_layers
+        tokens = self._catalogue.tokens.lengths.double().mean().item()
+        width, heads = config.hidden_size, config.num_attention_heads
+        return 2.0 * layers * tokens * items * width * (34 + 5 * heads * tokens / width)
+
     def __len__(self) -> int:
         """Return the number of texts in the catalogue."""
         return 0 if self._catalogue is None else len(self._catalogue.tokens)

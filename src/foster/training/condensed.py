@@ -12,6 +12,7 @@ from torch import Tensor
 
 from foster.artefacts import (
     CONFIG_NAME,
+    METRICS_NAME,
     config_field,
     folder_bytes,
     load_tensors,
@@ -31,7 +32,6 @@ from foster.version import __version__
 
 TENSORS_NAME = "sequences.safetensors"
 CARD_NAME = "README.md"
-METRICS_NAME = "metrics.jsonl"  # what a distillation logs, written beside its result
 
 
 @dataclass(frozen=True, eq=False)

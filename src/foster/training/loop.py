@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import sys
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -84,12 +85,14 @@ class Fit:
         best_step: the step whose weights the model has now.
         best_ndcg: its NDCG@10 on the validation users, or None without validation.
         history: one ``{"step", "loss", "ndcg@10"}`` a validation.
+        seconds: wall time, validations included.
     """
 
     steps: int = 0
     best_step: int = 0
     best_ndcg: float | None = None
     history: list[dict[str, float]] = field(default_factory=list)
+    seconds: float = 0.0
 
 
 def validator(data: Dataset, users: int, engine: Engine) -> Validate:
@@ -122,7 +125,7 @@ def fit(
         engine: device and processes.
         progress: name of the bar on stderr, which shows on a terminal only; None for no bar.
     """
-    engine = engine or Engine(str(model.device))
+    engine, start = engine or Engine(str(model.device)), time.perf_counter()
     parameters = model.trained_parameters()
     optimiser = torch.optim.AdamW(parameters, lr=options.lr, weight_decay=options.weight_decay)
     result, best = Fit(), None
@@ -155,6 +158,7 @@ def fit(
     else:
         result.best_step = result.steps
     model.eval()
+    result.seconds = time.perf_counter() - start
     return result
 
 

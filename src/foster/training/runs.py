@@ -5,11 +5,14 @@ from __future__ import annotations
 from contextlib import nullcontext
 from pathlib import Path
 
+import torch
 from pydantic import Field
+from torch import Tensor
 
-from foster.artefacts import check_free, new_folder
+from foster.artefacts import check_free, new_folder, read_config, write_metrics
 from foster.data.dataset import Dataset
 from foster.engine import Engine
+from foster.errors import InputError
 from foster.models import ModelOptions, TextRecommender
 from foster.options import Options
 from foster.text import EncoderOptions
@@ -42,7 +45,7 @@ def pretrain(
 
     Args:
         data: the log.
-        out: folder for the model and its ``trajectory/``.
+        out: folder for the model, its ``trajectory/`` and ``metrics.jsonl`` (validations, and the seconds of all).
         encoder: text encoder.
         model: shape of the model.
         train: the recipe.
@@ -73,8 +76,30 @@ def pretrain(
         )
         if folder:
             recommender.write_to(folder, training_record(train, seed, result) | {"kind": "teacher", **_origin(data)})
+            write_metrics(folder, [*result.history, {"steps": result.steps, "seconds": result.seconds}])
     engine.wait()
     return recommender, result
+
+
+def load_teacher(
+    teacher: str | Path, data: Dataset, *, encoder: str | None = None, device: str | torch.device = "cpu"
+) -> TextRecommender:
+    """Load the best model of a teacher folder, and see to it that it knows this log.
+
+    Args:
+        teacher: a folder that ``pretrain`` wrote.
+        data: the log.
+        encoder: another place of the teacher's encoder.
+        device: where the model goes.
+
+    Raises:
+        InputError: no teacher, a damaged one, or one of other data.
+    """
+    if read_config(teacher, "teacher").get("data_fingerprint") != data.info.fingerprint:
+        raise InputError(
+            f"{teacher}: was trained on other data than {data.info.name}; run 'foster pretrain' on this data"
+        )
+    return TextRecommender.from_pretrained(teacher, encoder=encoder, device=device)
 
 
 def train(
@@ -84,10 +109,11 @@ def train(
     model: ModelOptions | None = None,
     train: TrainOptions | None = None,
     validation: Dataset | None = None,
+    start: dict[str, Tensor] | None = None,
     seed: int = 0,
     engine: Engine | None = None,
 ) -> tuple[TextRecommender, Fit]:
-    """Train a recommender from random weights on a log, on distilled sequences or on a coreset.
+    """Train a recommender from random weights (or from ``start``) on a log, on distilled sequences or on a coreset.
 
     Args:
         source: what to train on. Distilled sequences and coresets need nothing else: no log, no teacher.
@@ -95,6 +121,8 @@ def train(
         model: shape; by default the stored one.
         train: recipe; by default the stored one.
         validation: a log whose validation targets stop training and choose the weights; a log as source is its own.
+        start: weights to start from, as ``trained_state`` and ``Trajectory.state`` give them. Weights that were
+            trained on the log carry it into the model: say so with the result.
         seed: of everything that is drawn.
         engine: device and processes.
 
@@ -107,6 +135,8 @@ def train(
     train = train or TrainOptions()
     validation = source if isinstance(source, Dataset) else validation
     recommender = TextRecommender.build(source.catalogue, encoder, model, seed=seed, device=engine.device)
+    if start is not None:
+        recommender.load_trained_state(start)
     losses: LogSource | CondensedSource
     if isinstance(source, Dataset):
         losses = LogSource(source, train, recommender.options.max_length, seed, engine)
@@ -119,7 +149,8 @@ def train(
 
 def training_record(options: TrainOptions, seed: int, result: Fit) -> dict[str, object]:
     """Return what ``config.json`` of a trained model says of its training."""
-    return {"training": options.model_dump(), "seed": seed, "fit": vars(result)}
+    fit = {name: value for name, value in vars(result).items() if name != "seconds"}  # one seed, one folder
+    return {"training": options.model_dump(), "seed": seed, "fit": fit}
 
 
 def _origin(data: Dataset) -> dict[str, object]:

@@ -1,0 +1,114 @@
+"""One loop for every distiller: step, judge by a student, keep the best."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Protocol
+
+from tqdm import tqdm
+
+from foster.artefacts import new_folder, write_metrics
+from foster.data.dataset import Dataset
+from foster.distillation.foster import Foster
+from foster.distillation.options import CondenseOptions, DistillOptions, LatentOptions
+from foster.distillation.setting import Setting
+from foster.engine import Engine, deterministic
+from foster.errors import InputError
+from foster.models import TextRecommender
+from foster.training.condensed import Condensed
+from foster.training.runs import load_teacher
+from foster.training.trajectory import Trajectory
+
+
+class Distiller(Protocol):
+    """A method of distillation: a state that moves step by step and can be exported at any time."""
+
+    def step(self, step: int) -> dict[str, Any]:
+        """Make step number ``step`` (from 1) and return what is logged."""
+        ...
+
+    def export(self) -> Condensed:
+        """Return the sequences as they are now."""
+        ...
+
+
+METHODS: dict[str, tuple[type[CondenseOptions], Callable[[Setting, Any], Distiller]]] = {
+    options.method: (options, distiller) for options, distiller in ((DistillOptions, Foster),)
+}
+
+
+@deterministic()
+def distill(
+    data: Dataset,
+    teacher: str | Path,
+    options: CondenseOptions | None = None,
+    *,
+    seed: int = 0,
+    engine: Engine | None = None,
+    encoder: str | None = None,
+    progress: bool = True,
+) -> tuple[Condensed, list[dict[str, Any]]]:
+    """Condense a log into M synthetic sequences.
+
+    Sequences start as real histories. What is kept is the state whose student does best on validation users, the
+    starting point included, so that distillation cannot end below its start, as validation sees it.
+
+    Args:
+        data: the log.
+        teacher: a folder that ``pretrain`` wrote: the best model and the trajectory of the same log.
+        options: their class says the method: ``DistillOptions`` (the default) is FOSTER; the others are baselines.
+        seed: of everything that is drawn.
+        engine: device and processes.
+        encoder: another place of the teacher's encoder.
+        progress: show a bar on stderr, if that is a terminal.
+
+    Returns:
+        The sequences, and one dict a logged step: losses, gradient norm, student scores and what the method adds.
+
+    Raises:
+        InputError: a subset beyond the catalogue, more sequences than users, a teacher of other data, or a language
+            model that is tuned where the method needs the vectors of all items.
+    """
+    options, engine = options or DistillOptions(), engine or Engine()
+    best = load_teacher(teacher, data, encoder=encoder, device=engine.device)
+    _check(data, best, options)
+    setting = Setting(data, best, Trajectory(teacher), options, seed, engine)
+    distiller = METHODS[options.method][1](setting, options)
+    log: list[dict[str, Any]] = []
+    kept = distiller.export()
+    kept_score = setting.student_score(kept)
+    log.append({"step": 0, "student_ndcg@10": kept_score})
+    disable = None if progress else True
+    for step in tqdm(range(1, options.steps + 1), desc="distilling", file=sys.stderr, disable=disable, mininterval=1):
+        record = distiller.step(step)
+        if step % options.select_every == 0 or step == options.steps:
+            sequences = distiller.export()
+            record["student_ndcg@10"] = score = setting.student_score(sequences)
+            if score > kept_score:
+                kept, kept_score = sequences, score
+        if step % 10 == 0 or "student_ndcg@10" in record or "reset" in record:
+            log.append({"step": step, **record})
+    return kept, log
+
+
+def save_distilled(distilled: Condensed, log: list[dict[str, Any]], out: str | Path, overwrite: bool = False) -> Path:
+    """Write the artefact, with the log of the distillation beside it as ``metrics.jsonl``."""
+    with new_folder(out, overwrite) as folder:
+        distilled.write_to(folder)
+        write_metrics(folder, log)
+    return Path(out)
+
+
+def _check(data: Dataset, best: TextRecommender, options: CondenseOptions) -> None:
+    if isinstance(options, LatentOptions) and options.subset is not None and options.subset > data.n_items:
+        raise InputError(
+            f"--subset {options.subset}: the catalogue has {data.n_items} items; give at most that, or leave it out"
+        )
+    if options.sequences > data.n_users:
+        raise InputError(f"--sequences {options.sequences}: the log has {data.n_users} users; give at most that")
+    if options.length > best.options.max_length:
+        raise InputError(
+            f"--length {options.length}: the teacher reads {best.options.max_length} items; give at most that"
+        )

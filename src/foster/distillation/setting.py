@@ -1,0 +1,146 @@
+"""What every distiller works with: log, teacher, trajectory, random streams, and the student that judges."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from foster.data.dataset import Dataset
+from foster.data.sampling import filled_histories, random_long_histories
+from foster.distillation.options import CondenseOptions, LatentOptions
+from foster.distillation.synthetic import SyntheticSequences
+from foster.engine import Engine
+from foster.models import TextRecommender
+from foster.training.condensed import Condensed, CondensedSource
+from foster.training.loop import LogSource, Validate, fit, validator
+from foster.training.losses import sample_items
+from foster.training.options import HARD_LABELS, STUDENT, TrainOptions
+
+SUBSET = 512
+SOFT_ITEMS = 16  # items kept of each step that has soft labels
+NEXT_ITEMS = 128  # items kept of a step that is a label too, and that some methods leave flat
+
+
+class Checkpoints(Protocol):
+    """Recorded states of a model, such as a ``Trajectory``."""
+
+    def __len__(self) -> int: ...
+
+    def step(self, which: int) -> int:
+        """Return the optimiser step of a checkpoint."""
+        ...
+
+    def state(self, which: int) -> dict[str, Tensor]:
+        """Return the parameters of a checkpoint."""
+        ...
+
+
+@dataclass(eq=False)
+class Setting:
+    """What every distiller works with.
+
+    Attributes:
+        data: the log.
+        best: the teacher's best model.
+        trajectory: checkpoints of its training.
+        options: those that all distillers share.
+        seed: of everything that is drawn.
+        engine: device and processes.
+        generator: source of item samples.
+        rng: source of all other draws.
+        source: real batches.
+        features: public text features of the items, ``[V, width]``.
+        validate: gives NDCG@10 of a model on validation users.
+    """
+
+    data: Dataset
+    best: TextRecommender
+    trajectory: Checkpoints
+    options: CondenseOptions
+    seed: int
+    engine: Engine
+    generator: torch.Generator = field(init=False)
+    rng: np.random.Generator = field(init=False)
+    source: LogSource = field(init=False)
+    features: Tensor = field(init=False)
+    validate: Validate = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.generator = torch.Generator().manual_seed(self.seed)
+        self.rng = np.random.default_rng(self.seed)
+        real = TrainOptions(batch_size=self.options.batch_size)
+        self.source = LogSource(self.data, real, self.best.options.max_length, self.seed, self.engine)
+        self.features = self.best.public_features(self.best.encoder)
+        self.validate = validator(self.data, STUDENT.eval_users, self.engine)
+
+    def subset(self, size: int | None) -> Tensor:
+        """Draw N items uniformly, ``[N]``; by default 512, or all where these are fewer."""
+        return sample_items(self.best.n_items, size or SUBSET, self.generator).to(self.engine.device)
+
+    def real_histories(self) -> Tensor:
+        """Draw long real histories to start from, ``[M, L]``."""
+        histories, length = self.data.histories("train"), self.options.length
+        rows = random_long_histories(histories, self.options.sequences, length, self.rng)
+        return torch.from_numpy(filled_histories(histories, rows, length)).to(self.engine.device)
+
+    def latents(self, options: LatentOptions) -> SyntheticSequences:
+        """Return latent sequences that start as long real histories."""
+        keys = self.features if options.keys == "text" else self.best.item_table()
+        return SyntheticSequences(keys, self.real_histories(), options.temperature).to(self.engine.device)
+
+    def condensed(self, items: Tensor, weights: Tensor, derived: str, **labels: Any) -> Condensed:
+        """Wrap steps ``[M, L, k]`` as what ``distill`` returns.
+
+        Args:
+            items: the most probable items of each step.
+            weights: their probabilities.
+            derived: what of it came from real data, for the card.
+            labels: ``codes``, ``basis`` and ``windows`` where there are soft labels.
+        """
+        soft = labels.get("codes") is not None
+        options = self.options
+        recipe = STUDENT.model_copy(update={"steps": options.student_steps}) if soft else HARD_LABELS
+        if not soft:
+            recipe = recipe.model_copy(update={"steps": min(recipe.steps, options.student_steps)})
+        codes, basis = (labels[name].cpu() if soft else None for name in ("codes", "basis"))
+        return Condensed(
+            kind="distilled",
+            method=options.method,
+            items=items.cpu(),
+            weights=weights.cpu(),
+            codes=codes,
+            basis=basis,
+            catalogue=self.best.catalogue,
+            encoder=self.best.encoder,
+            # Soft labels leave little to over-fit: on validation students do best without dropout.
+            model=self.best.options.model_copy(update={"dropout": 0.0}) if soft else self.best.options,
+            windows=labels.get("windows", ()),
+            recipe=recipe,
+            info={
+                "data_fingerprint": self.data.info.fingerprint,
+                "options": options.model_dump(),
+                "seed": self.seed,
+                "from_real_data": derived,
+                "licence": self.data.info.terms,
+            },
+        )
+
+    def student_score(self, sequences: Condensed) -> float:
+        """Train a short student on the sequences and return its validation NDCG@10.
+
+        With soft labels that takes half of the steps of the recipe. Without these a student over-fits within some
+        dozens of steps, so that the best of its states counts, as it does when users validate.
+        """
+        student = self.best.fresh(self.seed, sequences.model)
+        source = CondensedSource(sequences, student, self.seed)
+        recipe = sequences.recipe
+        if sequences.codes is None:
+            result = fit(student, source, recipe, seed=self.seed, engine=self.engine, validate=self.validate)
+            return result.best_ndcg or 0.0
+        recipe = recipe.model_copy(update={"steps": max(recipe.steps // 2, 1)})
+        fit(student, source, recipe, seed=self.seed, engine=self.engine)
+        return self.validate(student)

@@ -1,0 +1,55 @@
+"""Soft labels: the teacher's predictions after each step, as codes over public text features."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from foster.models import TextRecommender
+from foster.models.item_tower import FrozenFeatures
+
+
+def label_windows(length: int, window: int) -> tuple[tuple[int, int], ...]:
+    """Return the whole sequence and, unless ``window`` is 0, windows of that many steps that overlap by half."""
+    if window == 0 or window >= length:
+        return ((0, length),)
+    starts = range(0, length - window + 1, max(window // 2, 1))
+    return ((0, length), *((start, start + window) for start in starts))
+
+
+@torch.no_grad()
+def soft_labels(
+    teacher: TextRecommender, items: Tensor, weights: Tensor, windows: tuple[tuple[int, int], ...]
+) -> tuple[Tensor, Tensor]:
+    """Return what ``Condensed`` stores of the teacher's predictions: codes and basis.
+
+    With a frozen encoder that is exact: the scores of items are ``codes @ basis @ features.T`` plus a constant a step.
+
+    Args:
+        teacher: the model whose predictions are labels.
+        items: ``[M, L, k]`` items of each step.
+        weights: ``[M, L, k]``, summing to 1 over k.
+        windows: first step and end of each window that gets labels of its own.
+
+    Returns:
+        codes ``[M, P, d]``, the windows one after another, and basis ``[d, text width]``.
+    """
+    table = teacher.item_table()
+    basis = linear_map(teacher, teacher.public_features(teacher.encoder), table)
+    mixed = torch.einsum("mlkd,mlk->mld", table[items], weights)
+    unit = torch.eye(basis.shape[0], device=mixed.device)
+    parts = [teacher.scores(teacher.backbone(mixed[:, start:end]), unit) for start, end in windows]
+    return torch.cat(parts, dim=1), basis
+
+
+def linear_map(model: TextRecommender, features: Tensor, table: Tensor) -> Tensor:
+    """Return B ``[d, width]`` such that item vectors are ``features @ B.T`` plus a constant.
+
+    With a frozen encoder that is the adapter, and exact; with a tuned one it is the least-squares fit.
+    """
+    if isinstance(model.tower.features, FrozenFeatures):
+        return model.tower.adapter.weight.detach()
+    # Double precision and the driver for rank-deficient systems: the default one is not reproducible on these.
+    x = torch.cat([features, torch.ones(len(features), 1, device=features.device)], 1).double().cpu()
+    solution = torch.linalg.lstsq(x, table.double().cpu(), driver="gelsd").solution
+    return solution[:-1].T.to(table)
