@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, get_origin
 
 import typer
 from pydantic import Field
@@ -45,7 +45,8 @@ class Values:
 
     def __init__(self, groups: tuple[type[Options], ...], file: Path | None, flags: Mapping[str, Any]) -> None:
         known = {name for group in groups for name in group.model_fields}
-        config = _read_yaml(file) if file else {}
+        config = _read_yaml(file, "--config", "steps: 500") if file else {}
+        config = {key.replace("-", "_"): value for key, value in config.items()}
         for key in config:
             if key not in known:
                 hint = did_you_mean(key, known) or f"; known are {', '.join(sorted(known))}"
@@ -61,25 +62,33 @@ class Values:
         chosen = {name: self._given[name] for name in group.model_fields if name in self._given}
         return group.parse({**base, **chosen}, self._sources)
 
+    def only(self, group: type[T], name: str) -> T:
+        """Return one of several groups of which one counts; what belongs to another one is an error."""
+        for key in self._given:
+            if key not in group.model_fields and key not in CommonOptions.model_fields:
+                own = ", ".join(sorted(group.model_fields))
+                raise InputError(f"{self._sources[key]}: option '{key}' is none of {name}'s; these are {own}")
+        return self.of(group)
+
     def if_given(self, group: type[T]) -> T | None:
         """Return one group's options, or None if the user set none of them."""
         return self.of(group) if self._given.keys() & group.model_fields.keys() else None
 
 
-def _read_yaml(path: Path) -> dict[str, Any]:
+def _read_yaml(path: Path, flag: str, example: str) -> dict[str, Any]:
     import yaml
 
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise InputError(f"--config {path}: cannot be read ({error.strerror})") from error
+        raise InputError(f"{flag} {path}: cannot be read ({error.strerror})") from error
     except yaml.YAMLError as error:
-        raise InputError(f"--config {path}: is no valid YAML ({str(error).splitlines()[0]})") from error
+        raise InputError(f"{flag} {path}: is no valid YAML ({str(error).splitlines()[0]})") from error
     if content is None:
         return {}
     if not isinstance(content, dict):
-        raise InputError(f"--config {path}: must hold option names and values, as in 'steps: 500'")
-    return {str(key).replace("-", "_"): value for key, value in content.items()}
+        raise InputError(f"{flag} {path}: must hold names and values, as in '{example}'")
+    return {str(key): value for key, value in content.items()}
 
 
 def verb(
@@ -100,8 +109,8 @@ def verb(
         flags: dict[str, inspect.Parameter] = {}
         for group in classes:
             for key, field in group.model_fields.items():
-                kind: Any = str if getattr(field.annotation, "__origin__", None) is Literal else field.annotation
-                shown = "" if field.default is None else f" (default {field.default})"
+                kind: Any = str if get_origin(field.annotation) in (Literal, tuple) else field.annotation
+                shown = "" if field.default is None else f" (default {_shown(field.default)})"
                 flag = f"--{key.replace('_', '-')}"
                 # Given a name, typer makes no negation of its own.
                 names = f"{flag}/--no-{flag[2:]}" if kind is bool else flag
@@ -135,6 +144,10 @@ def verb(
     return register
 
 
+def _shown(default: Any) -> str:
+    return ",".join(default) if isinstance(default, tuple) else str(default)
+
+
 def _say(text: str) -> None:
     """Print progress for people; stdout stays free for results."""
     print(text, file=sys.stderr, flush=True)  # noqa: T201
@@ -164,9 +177,15 @@ def _teacher_groups() -> tuple[type[Options], ...]:
 
 
 def _distill_groups() -> tuple[type[Options], ...]:
-    from foster.distillation import DistillOptions
+    from foster.distillation import METHODS
 
-    return (DistillOptions,)
+    return tuple(options for options, _ in METHODS.values())
+
+
+def _bench_groups() -> tuple[type[Options], ...]:
+    from foster.report.bench import BenchOptions
+
+    return BenchOptions, *_teacher_groups()
 
 
 Out = Annotated[Path, typer.Option("--out", help="folder to make")]
@@ -251,17 +270,20 @@ def distill(
     data: Data,
     teacher: Annotated[Path, typer.Option(help="folder that 'foster pretrain' made of the same data")],
     out: Out,
+    method: Annotated[str, typer.Option(help="foster, or a baseline: dm, dc, mtt, farzi, td3")] = "foster",
     encoder: Annotated[str | None, typer.Option(help="another place of the teacher's encoder")] = None,
     overwrite: Overwrite = False,
     *,
     values: Values,
     as_json: bool,
 ) -> None:
-    """Condense a log into synthetic sequences."""
-    from foster.distillation import DistillOptions, save_distilled
+    """Condense a log into synthetic sequences. Flags that a method does not have are an error."""
+    from foster.distillation import METHODS, save_distilled
     from foster.distillation import distill as run
 
-    options, common = values.of(DistillOptions), values.of(CommonOptions)
+    if method not in METHODS:
+        raise InputError(f"--method {method}: unknown{did_you_mean(method, METHODS)}; known: {', '.join(METHODS)}")
+    options, common = values.only(METHODS[method][0], method), values.of(CommonOptions)
     _free(out, overwrite)
     start = time.perf_counter()
     with _running(common.device) as engine:
@@ -437,6 +459,50 @@ def demo(
     common = values.of(CommonOptions)
     result = run_demo(out, seed=common.seed, engine=Engine(common.device), say=_say)
     _print(result.as_dict(), as_json, result.table())
+
+
+@verb(_bench_groups)
+def bench(
+    data: Data,
+    out: Annotated[Path, typer.Option("--out", help="folder of runs and results; a benchmark goes on where it was")],
+    variants: Annotated[
+        Path | None, typer.Option(help="YAML of more rows: 'no-reset: {method: foster, reset_every: 0}'")
+    ] = None,
+    *,
+    values: Values,
+    as_json: bool,
+) -> None:
+    """Compare methods on a log: quality, intervals, seconds, memory, bytes, break-even."""
+    from foster import training
+    from foster.models import ModelOptions
+    from foster.report.bench import BenchOptions, Recipe, run_bench
+    from foster.report.results import markdown
+    from foster.text import EncoderOptions
+
+    common, example = values.of(CommonOptions), "no-reset: {method: foster, reset_every: 0}"
+    recipe = Recipe(
+        values.of(EncoderOptions),
+        values.of(ModelOptions),
+        values.of(training.TrainOptions),
+        values.of(training.TeacherOptions),
+    )
+    extra = _read_yaml(variants, "--variants", example) if variants else {}
+    with _running(common.device) as engine:
+        result = run_bench(
+            _read_data(data),
+            out,
+            recipe=recipe,
+            options=values.of(BenchOptions),
+            extra=extra,
+            source=str(variants),
+            seed=common.seed,
+            engine=engine,
+            say=_say,
+        )
+        if not engine.is_main:
+            return
+        rows, about = result["rows"], result["about"]
+        _print({**rows, "about": about}, as_json, markdown(rows, about))
 
 
 @verb(lambda: ())

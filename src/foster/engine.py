@@ -7,9 +7,11 @@ average what has to be averaged, and nothing else.
 
 from __future__ import annotations
 
+import copy
 import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 
 import numpy as np
 import torch
@@ -54,13 +56,21 @@ class Engine:
         self.rank, self.world = 0, 1
         self._accelerator = None
         if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-            from accelerate import Accelerator
+            from accelerate import Accelerator, InitProcessGroupKwargs
 
-            self._accelerator = Accelerator(cpu=device == "cpu")
+            # Processes that work alone wait for the slowest in the end; a dead one is noticed in other ways.
+            patience = InitProcessGroupKwargs(timeout=timedelta(days=7))
+            self._accelerator = Accelerator(cpu=device == "cpu", kwargs_handlers=[patience])
             self.device = self._accelerator.device
             self.rank, self.world = self._accelerator.process_index, self._accelerator.num_processes
         else:
             self.device = _device(device)
+
+    def alone(self) -> Engine:
+        """Return an engine for work that this process does by itself, on the same device."""
+        other = copy.copy(self)
+        other.rank, other.world, other._accelerator = 0, 1, None
+        return other
 
     @property
     def is_main(self) -> bool:

@@ -3,11 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Self
+from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
 
 from foster.errors import InputError, did_you_mean
+
+
+def _split(value: Any) -> Any:
+    """Take "a, b" for ("a", "b"), and numbers for their names."""
+    if isinstance(value, str | int):
+        value = [part.strip() for part in str(value).split(",")]
+    return tuple(str(part) for part in value if part != "") if isinstance(value, list | tuple) else value
+
+
+Names = Annotated[tuple[str, ...], BeforeValidator(_split)]
+"""A list of names: comma-separated on the command line, a list or that in a file."""
 
 
 class Options(BaseModel):

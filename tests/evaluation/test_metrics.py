@@ -25,9 +25,7 @@ def test_agrees_with_trec_eval():
     rng = np.random.default_rng(0)
     scores = rng.permuted(np.tile(np.arange(200, dtype=np.float32), (40, 1)), axis=1)
     targets = rng.integers(0, 200, 40)
-    ranks = rank_targets(
-        lambda rows, items: torch.from_numpy(scores[rows, items].copy()), targets, [np.array([], int)] * 40, 200
-    )
+    ranks = rank_targets(lambda rows: torch.from_numpy(scores[rows].copy()), targets, [np.array([], int)] * 40, 200)
     ours = metrics_of(ranks)
     judge = pytrec_eval.RelevanceEvaluator(
         {str(u): {str(t): 1} for u, t in enumerate(targets)}, {"recall.5,10,20,50", "ndcg_cut.5,10,20,50", "recip_rank"}
@@ -43,7 +41,7 @@ def test_agrees_with_trec_eval():
 def test_ties_are_split_and_history_is_masked():
     import torch
 
-    flat = lambda rows, items: torch.zeros(rows.stop - rows.start, items.stop - items.start)  # noqa: E731
+    flat = lambda rows: torch.zeros(rows.stop - rows.start, 11)  # noqa: E731
     targets, none = np.array([4, 0]), [np.array([], int)] * 2
     assert rank_targets(flat, targets, none, 11).tolist() == [6.0, 6.0]
     masked = [np.array([1, 2, 4]), np.array([3])]
@@ -53,13 +51,13 @@ def test_ties_are_split_and_history_is_masked():
 def test_a_diverged_model_is_last_and_not_first():
     import torch
 
-    lost = lambda rows, items: torch.full((rows.stop - rows.start, items.stop - items.start), torch.nan)  # noqa: E731
+    lost = lambda rows: torch.full((rows.stop - rows.start, 100), torch.nan)  # noqa: E731
     ranks = rank_targets(lost, np.array([4, 0]), [np.array([], int)] * 2, 100)
     assert metrics_of(ranks)["recall@50"] == 0.0
 
 
-@pytest.mark.parametrize(("users", "items"), [(1, 1), (3, 4), (64, 1000)])
-def test_blocks_do_not_change_ranks(users, items):
+@pytest.mark.parametrize("users", [1, 3, 64])
+def test_blocks_do_not_change_ranks(users):
     import torch
 
     rng = np.random.default_rng(1)
@@ -68,7 +66,7 @@ def test_blocks_do_not_change_ranks(users, items):
     targets = rng.integers(0, 30, 10)
     targets[0] = 3
     histories = [rng.integers(0, 30, 4) for _ in range(10)]
-    whole = rank_targets(lambda r, i: states[r] @ table[i].T, targets, histories, 30)
+    whole = rank_targets(lambda r: states[r] @ table.T, targets, histories, 30)
     assert whole[0] % 1 == (0.0 if 7 in histories[0] else 0.5)
-    blocks = rank_targets(lambda r, i: states[r] @ table[i].T, targets, histories, 30, users=users, items=items)
+    blocks = rank_targets(lambda r: states[r] @ table.T, targets, histories, 30, users=users)
     assert np.array_equal(whole, blocks)

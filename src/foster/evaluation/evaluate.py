@@ -97,8 +97,8 @@ def evaluate(
     targets = to_model[data.targets(split, own)]
     states = model.states(histories, table)
 
-    def score(rows: slice, items: slice) -> Tensor:
-        return model.scores(states[rows], table[items])
+    def score(rows: slice) -> Tensor:
+        return model.scores(states[rows], table)
 
     ranks = rank_targets(score, targets, histories, model.n_items, mask_history=mask_history)
     return _evaluation(data, split, users, engine.gather_strided(ranks, len(users)), model.n_items, mask_history)
@@ -111,8 +111,8 @@ def evaluate_popularity(
     users = np.arange(data.n_users) if users is None else np.asarray(users)
     counts = torch.from_numpy(data.item_counts()).float()
 
-    def score(rows: slice, items: slice) -> Tensor:
-        return counts[items].repeat(rows.stop - rows.start, 1)
+    def score(rows: slice) -> Tensor:
+        return counts.repeat(rows.stop - rows.start, 1)
 
     ranks = rank_targets(
         score,

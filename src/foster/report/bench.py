@@ -1,0 +1,449 @@
+"""Every method on one log, on equal terms: the runs, each made once and kept."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from pydantic import Field
+
+from foster import coresets, distillation
+from foster.artefacts import new_file, read_config, read_json, read_metrics, write_json
+from foster.coresets import NEED_TEACHER, select
+from foster.data import Dataset
+from foster.distillation import CondenseOptions, distill, save_distilled
+from foster.engine import Engine
+from foster.errors import InputError, did_you_mean
+from foster.evaluation import Evaluation, evaluate, evaluate_popularity
+from foster.models import ModelOptions, TextRecommender
+from foster.options import Names, Options
+from foster.report.measure import Measure
+from foster.report.results import summarise, write_results
+from foster.text import EncoderOptions
+from foster.training import Condensed, Fit, TeacherOptions, TrainOptions, load_teacher, pretrain, train
+from foster.training.condensed import stored_bytes
+from foster.training.options import HARD_LABELS, STUDENT
+from foster.training.trajectory import Trajectory
+
+ALWAYS = ("popularity", "random", "full")
+"""Rows that every table has, whatever was asked for."""
+
+METHODS = (*ALWAYS[:2], *(name for name in coresets.METHODS if name != "random"), *distillation.METHODS, "full")
+
+CHECKPOINT_STARTS = frozenset({"farzi", "td3"})
+"""Methods whose papers train students from a checkpoint of real training; random joins them as a control."""
+
+CHECKPOINT_SHARE = 0.1
+"""How much of the teacher's training such a checkpoint has seen; TD3 draws from 5 to 30 %."""
+
+RECIPES = {
+    "soft": (STUDENT, 0.0),
+    "hard": (HARD_LABELS, 0.2),
+}
+"""Recipes and dropouts that every method's students are trained with; the better one on validation counts."""
+
+Say = Callable[[str], None]
+
+
+class BenchOptions(Options):
+    """What is compared."""
+
+    methods: Names = Field(METHODS, description="comma-separated; popularity, random and full are always there")
+    seeds: int = Field(5, ge=1, description="runs of each method, from --seed upwards, each with its own teacher")
+    budgets: Names = Field(("20",), description="comma-separated numbers M of sequences")
+    student_steps: int | None = Field(
+        None, ge=1, description="most steps of a student; by default those of the two recipes"
+    )
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A row of the table: a method, with options of its own.
+
+    Attributes:
+        name: of the row.
+        method: popularity, full, or a name of ``coresets.METHODS`` or ``distillation.METHODS``.
+        options: of a distiller, without M; None for the others.
+    """
+
+    name: str
+    method: str
+    options: CondenseOptions | None = None
+
+    @property
+    def needs_teacher(self) -> bool:
+        """Whether the teacher's training is part of its cost."""
+        return self.options is not None or self.method in NEED_TEACHER
+
+
+@dataclass(frozen=True)
+class Run:
+    """One row, budget and seed: what is run at once, and once only."""
+
+    variant: Variant
+    budget: int | None
+    seed: int
+
+    @property
+    def name(self) -> str:
+        """Its name among the runs of a seed."""
+        return self.variant.name if self.budget is None else f"{self.variant.name}-{self.budget}"
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How teachers and models are made in a benchmark, the same for all of it."""
+
+    encoder: EncoderOptions
+    model: ModelOptions
+    train: TrainOptions
+    teacher: TeacherOptions
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return all options by group."""
+        return {name: group.model_dump() for name, group in vars(self).items()}
+
+
+def variants_of(names: Iterable[str], extra: Mapping[str, Any], source: str = "--variants") -> list[Variant]:
+    """Return the rows to run: methods by name, then what ``extra`` adds.
+
+    Args:
+        names: methods.
+        extra: ``{row: {"method": name, option: value, ...}}``; a row with a method's own name replaces it.
+        source: where ``extra`` comes from, named in errors.
+
+    Raises:
+        InputError: an unknown method or option.
+    """
+    known = dict.fromkeys([*METHODS])
+    rows = {name: _variant(name, {"method": name}, known, "--methods") for name in (*ALWAYS, *names)}
+    for name, content in extra.items():
+        if not isinstance(content, dict) or "method" not in content:
+            raise InputError(f"{source}: row '{name}' must hold 'method' and its options, as in 'method: foster'")
+        rows[str(name)] = _variant(str(name), content, known, f"{source}: row '{name}'")
+    order = list(METHODS)
+    return sorted(rows.values(), key=lambda row: (order.index(row.method), row.name != row.method))
+
+
+def _variant(name: str, content: dict[str, Any], known: dict[str, None], source: str) -> Variant:
+    method = str(content["method"])
+    if method not in known:
+        raise InputError(f"{source}: unknown method '{method}'{did_you_mean(method, known)}; known: {', '.join(known)}")
+    given = {key: value for key, value in content.items() if key != "method"}
+    if method in distillation.METHODS:
+        return Variant(name, method, distillation.METHODS[method][0].parse(given, source))
+    if given:
+        raise InputError(f"{source}: {method} takes no options, but '{next(iter(given))}' is given; remove it")
+    return Variant(name, method)
+
+
+class Bench:
+    """A folder of finished runs, and how the missing ones are made.
+
+    ``seedS/teacher`` and ``seedS/NAME-M`` are artefacts; ``seedS/NAME-M.json`` is written when a run is finished, with
+    ``NAME-M.ranks.npy`` beside it. A finished run is never made twice.
+
+    Args:
+        data: the log.
+        out: the folder.
+        recipe: of teacher and models.
+        variants: the rows.
+        options: seeds and budgets.
+        first_seed: seeds count from here.
+        engine: under several processes each makes its share of the runs, alone.
+        say: called with one line a finished run.
+
+    Raises:
+        InputError: a budget beyond the users, a missing extra, or a folder of another benchmark.
+    """
+
+    def __init__(
+        self,
+        data: Dataset,
+        out: Path,
+        recipe: Recipe,
+        variants: list[Variant],
+        options: BenchOptions,
+        *,
+        first_seed: int = 0,
+        engine: Engine,
+        say: Say,
+    ) -> None:
+        self.data, self.out, self.recipe, self.options = data, out, recipe, options
+        self.variants, self.engine, self.alone, self.say = variants, engine, engine.alone(), say
+        self.seeds = range(first_seed, first_seed + options.seeds)
+        self.budgets = _budgets(options.budgets, len(data.training_histories()))
+        if any(v.method == "goracs" for v in variants) and find_spec("ot") is None:
+            raise InputError(
+                "bench: goracs needs the package POT; run pip install 'foster[baselines]', or name --methods without it"
+            )
+        self.starts = any(variant.method in CHECKPOINT_STARTS for variant in variants)
+        self._claim()
+
+    def _claim(self) -> None:
+        """Mark the folder as one of this log and these options, or see that it is."""
+        path = self.out / "bench.json"
+        about = {"kind": "bench", "data_fingerprint": self.data.info.fingerprint, **self.recipe.as_dict()}
+        about["student_steps"] = self.options.student_steps
+        if path.exists():
+            found = read_json(path)
+            for key, value in about.items():
+                if found.get(key) != value:
+                    raise InputError(f"{path}: was made with another '{key}'; give another --out, or the same options")
+        elif self.engine.is_main:
+            self.out.mkdir(parents=True, exist_ok=True)
+            _write_whole(path, about)
+        self.engine.wait()
+
+    def runs(self) -> list[Run]:
+        """Return all runs, seed by seed, those on full data first."""
+        out: list[Run] = []
+        for seed in self.seeds:
+            for variant in self.variants:
+                if variant.method in ("popularity", "full"):
+                    out.append(Run(variant, None, seed))
+                else:
+                    out += [Run(variant, budget, seed) for budget in self.budgets]
+        return out
+
+    def make(self) -> list[dict[str, Any]]:
+        """Make what is missing and return the records of all runs, one a run and start."""
+        runs = self.runs()
+        teachers = [run for run in runs if run.variant.method == "full"]
+        others = [run for run in runs if run.variant.method != "full"]
+        for part in (teachers, others):
+            for run in part[self.engine.rank :: self.engine.world]:
+                self._make_once(run)
+            self.engine.wait()
+        return [record for run in runs for record in read_json(self._file(run))["records"]]
+
+    def ranks(self, record: Mapping[str, Any]) -> np.ndarray:
+        """Return the test rank of every user of a finished run, ``[users]``."""
+        return np.load(self.out / record["ranks"])
+
+    def _file(self, run: Run) -> Path:
+        return self.out / f"seed{run.seed}" / f"{run.name}.json"
+
+    def _make_once(self, run: Run) -> None:
+        path = self._file(run)
+        if path.exists():
+            return
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if run.variant.method == "popularity":
+            result = evaluate_popularity(self.data)
+            records = [self._record(run, "popularity", result, {"bytes": 8 * self.data.n_items, "train_seconds": 0.0})]
+        elif run.variant.method == "full":
+            records = self._full(run)
+        else:
+            records = self._condensed(run)
+        _write_whole(path, {"records": records})
+        for record in records:
+            self.say(
+                f"seed {run.seed}  {record['name']:<24} NDCG@10 {record['metrics']['ndcg@10']:.4f}  "
+                f"made in {record.get('make_seconds', 0):.0f} s, trained in {record['train_seconds']:.0f} s"
+            )
+
+    def _record(self, run: Run, name: str, result: Evaluation, costs: dict[str, Any]) -> dict[str, Any]:
+        ranks = f"seed{run.seed}/{name}{'' if run.budget is None else f'-{run.budget}'}.ranks.npy"
+        with new_file(self.out / ranks) as path, path.open("wb") as file:
+            np.save(file, result.ranks)
+        return {
+            "name": name,
+            "method": run.variant.method,
+            "budget": run.budget,
+            "seed": run.seed,
+            "metrics": result.metrics,
+            "ranks": ranks,
+            "needs_teacher": run.variant.needs_teacher,
+            **costs,
+        }
+
+    def _full(self, run: Run) -> list[dict[str, Any]]:
+        folder, peak = self._teacher(run.seed), None
+        if not folder.exists():
+            with Measure(self.alone.device) as measure:
+                pretrain(self.data, folder, **vars(self.recipe), seed=run.seed, engine=self.alone)
+            peak = measure.peak_bytes
+        config = read_config(folder, "teacher")
+        for name, wanted in (("encoder", self.recipe.encoder), ("model", self.recipe.model)):
+            if config.get(name) != wanted.model_dump():
+                raise InputError(f"{folder}: was made with other {name} options; remove it, or give the same options")
+        if config.get("training") != self.recipe.train.model_dump():
+            raise InputError(f"{folder}: was trained with other options; remove it, or give the same options")
+        model = load_teacher(folder, self.data, device=self.alone.device)
+        costs = {"train_seconds": read_metrics(folder)[-1]["seconds"], "train_peak_bytes": peak}
+        costs |= {"validation_ndcg@10": config["fit"]["best_ndcg"], "best_step": config["fit"]["best_step"]}
+        records = [self._record(run, "full", evaluate(model, self.data, engine=self.alone), costs)]
+        if self.starts:
+            model.load_trained_state(self._checkpoint(run.seed))
+            result = evaluate(model, self.data, engine=self.alone)
+            records.append(self._record(run, "checkpoint", result, {"train_seconds": 0.0}))
+        return records
+
+    def _teacher(self, seed: int) -> Path:
+        return self.out / f"seed{seed}" / "teacher"
+
+    def _checkpoint(self, seed: int) -> dict[str, torch.Tensor]:
+        """Return the recorded state that has seen about a tenth of the teacher's training."""
+        trajectory = Trajectory(self._teacher(seed))
+        wanted = CHECKPOINT_SHARE * trajectory.step(len(trajectory) - 1)
+        which = min(range(1, len(trajectory)), key=lambda i: abs(trajectory.step(i) - wanted))
+        return trajectory.state(which)
+
+    def _condensed(self, run: Run) -> list[dict[str, Any]]:
+        folder = self.out / f"seed{run.seed}" / run.name
+        made = folder.with_name(f"{run.name}.made.json")
+        if not made.exists():
+            with Measure(self.alone.device) as measure:
+                self._make_artefact(run, folder)
+            _write_whole(made, {"make_seconds": measure.seconds, "make_peak_bytes": measure.peak_bytes})
+        sequences = Condensed.read(folder)
+        costs = {
+            **read_json(made),
+            "bytes": stored_bytes(folder),
+            "interactions": int(sequences.valid.sum()),
+            "from_real_data": sequences.info["from_real_data"],
+        }
+        starts: dict[str, dict[str, torch.Tensor] | None] = {run.variant.name: None}
+        if self.starts and run.variant.method in CHECKPOINT_STARTS | {"random"}:
+            starts[f"{run.variant.name}+checkpoint"] = self._checkpoint(run.seed)
+        return [self._student(run, sequences, name, state, costs) for name, state in starts.items()]
+
+    def _make_artefact(self, run: Run, folder: Path) -> None:
+        assert run.budget is not None
+        options, method = run.variant.options, run.variant.method
+        teacher = self._teacher(run.seed)
+        if options is None:
+            coreset = select(
+                method,
+                self.data,
+                run.budget,
+                teacher=teacher if method in NEED_TEACHER else None,
+                seed=run.seed,
+                encoder=self.recipe.encoder,
+                model=self.recipe.model,
+                engine=self.alone,
+            )
+            coreset.save(folder, overwrite=True)
+            return
+        update: dict[str, Any] = {
+            "sequences": run.budget,
+            "length": min(options.length, self.recipe.model.max_length),
+        }
+        if self.options.student_steps is not None:
+            update["student_steps"] = min(options.student_steps, self.options.student_steps)
+        options = options.model_copy(update=update)
+        distilled, log = distill(self.data, teacher, options, seed=run.seed, engine=self.alone)
+        save_distilled(distilled, log, folder, overwrite=True)
+
+    def _student(
+        self,
+        run: Run,
+        sequences: Condensed,
+        name: str,
+        state: dict[str, torch.Tensor] | None,
+        costs: dict[str, Any],
+    ) -> dict[str, Any]:
+        """Train a student with every recipe; the better one on validation is tested."""
+        tried: dict[str, tuple[TextRecommender, Fit, float]] = {}
+        for label, (recipe, dropout) in RECIPES.items():
+            if self.options.student_steps is not None:
+                recipe = recipe.model_copy(update={"steps": min(recipe.steps, self.options.student_steps)})
+            model = self.recipe.model.model_copy(update={"dropout": dropout})
+            with Measure(self.alone.device) as measure:
+                student, fit = train(
+                    sequences,
+                    model=model,
+                    train=recipe,
+                    validation=self.data,
+                    start=state,
+                    seed=run.seed,
+                    engine=self.alone,
+                )
+            tried[label] = student, fit, float(measure.peak_bytes)
+        best = max(tried, key=lambda label: tried[label][1].best_ndcg or 0.0)
+        student, fit, peak = tried[best]
+        costs = {
+            **costs,
+            "train_seconds": fit.seconds,
+            "tuning_seconds": sum(other.seconds for _, other, _ in tried.values()),
+            "train_peak_bytes": peak,
+            "recipe": best,
+            "best_step": fit.best_step,
+            "validation_ndcg@10": fit.best_ndcg,
+        }
+        return self._record(run, name, evaluate(student, self.data, engine=self.alone), costs)
+
+
+def _budgets(given: tuple[str, ...], users: int) -> list[int]:
+    out = []
+    for text in given:
+        if not (text.isascii() and text.isdigit() and 1 <= int(text) <= users):
+            raise InputError(f"--budgets {text}: give numbers from 1 to {users}, the users with two training items")
+        out.append(int(text))
+    return sorted(dict.fromkeys(out))
+
+
+def _write_whole(path: Path, content: dict[str, Any]) -> None:
+    """Write JSON that is either there as a whole or not at all."""
+    with new_file(path) as part:
+        write_json(part, content)
+
+
+def run_bench(
+    data: Dataset,
+    out: str | Path,
+    *,
+    recipe: Recipe | None = None,
+    options: BenchOptions | None = None,
+    extra: Mapping[str, Any] | None = None,
+    source: str = "--variants",
+    seed: int = 0,
+    engine: Engine | None = None,
+    say: Say = lambda line: None,
+) -> dict[str, Any]:
+    """Compare methods on one log; a benchmark that was cut off goes on where it was.
+
+    Args:
+        data: the log.
+        out: folder of artefacts, finished runs and, in the end, ``results.md``, ``results.json`` and ``results.csv``. A
+            ``seedS/teacher`` that ``pretrain`` made with the same options may be there already.
+        recipe: of teachers and models; None for the defaults.
+        options: methods, seeds, budgets.
+        extra: more rows, ``{row: {"method": name, option: value, ...}}``.
+        source: where ``extra`` comes from, named in errors.
+        seed: the first seed.
+        engine: device; several processes divide the runs.
+        say: called with one line a finished run.
+
+    Returns:
+        ``{"about": {...}, "rows": {name: row}}``, see ``results.summarise``; in every process.
+
+    Raises:
+        InputError: see ``variants_of`` and ``Bench``.
+    """
+    options, engine = options or BenchOptions(), engine or Engine()
+    recipe = recipe or Recipe(EncoderOptions(), ModelOptions(), TrainOptions(), TeacherOptions())
+    variants = variants_of(options.methods, extra or {}, source)
+    bench = Bench(data, Path(out), recipe, variants, options, first_seed=seed, engine=engine, say=say)
+    records = bench.make()
+    about = {
+        "data": data.info.name,
+        "users": data.n_users,
+        "items": data.n_items,
+        "interactions": data.n_interactions,
+        "data_fingerprint": data.info.fingerprint,
+        "seeds": list(bench.seeds),
+        "device": str(engine.device),
+        "threads": torch.get_num_threads(),
+        **recipe.as_dict(),
+    }
+    rows = summarise(records, bench.ranks)
+    if engine.is_main:
+        write_results(bench.out, rows, about, records)
+    return {"about": about, "rows": rows}

@@ -1,0 +1,180 @@
+"""Tables of a benchmark: mean, deviation, paired bootstrap, break-even; as Markdown, JSON and CSV."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+import statistics
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+RESAMPLES = 2000
+SHOWN = ("recall@10", "ndcg@10")
+TESTED = "ndcg@10"  # what the bootstrap compares
+
+Record = Mapping[str, Any]
+
+
+def summarise(records: Iterable[Record], ranks: Callable[[Record], np.ndarray]) -> dict[str, dict[str, Any]]:
+    """Return one row a method and budget.
+
+    Args:
+        records: of finished runs, as ``Bench.make`` returns them.
+        ranks: gives the test ranks of a record, ``[users]``.
+
+    Returns:
+        Rows by name; where a benchmark has several budgets M the name is ``method-M``. A row holds
+
+        - ``<metric>`` (mean over seeds) and ``<metric>_sd`` of every metric;
+        - ``of_full``: the mean ratio of NDCG@10 to the full log's of the same seed;
+        - ``minus_random`` and ``minus_full``: 95 % paired bootstrap intervals over users of the difference in NDCG@10,
+          random being of the same budget, or of the smallest one for rows without;
+        - the costs, means over seeds, and ``break_even``.
+    """
+    groups: dict[tuple[str, int | None], dict[int, Record]] = {}
+    for record in records:
+        groups.setdefault((record["name"], record["budget"]), {})[record["seed"]] = record
+    budgets = {budget for _, budget in groups if budget is not None}
+    several = len(budgets) > 1
+    full = groups.get(("full", None), {})
+    rows = {}
+    for (name, budget), runs in groups.items():
+        row: dict[str, Any] = {"method": next(iter(runs.values()))["method"], "budget": budget, "seeds": sorted(runs)}
+        for metric in next(iter(runs.values()))["metrics"]:
+            values = [run["metrics"][metric] for run in runs.values()]
+            row[metric] = statistics.mean(values)
+            row[f"{metric}_sd"] = statistics.stdev(values) if len(values) > 1 else None
+        row["of_full"] = _mean(_ratio(run, full.get(seed)) for seed, run in runs.items())
+        random = groups.get(("random", min(budgets) if budget is None else budget), {})
+        row["minus_random"] = _interval(runs, random, ranks)
+        row["minus_full"] = _interval(runs, full, ranks)
+        for cost in (
+            "make_seconds", "make_peak_bytes", "train_seconds", "tuning_seconds", "train_peak_bytes", "bytes",
+            "interactions",
+        ):  # fmt: skip
+            row[cost] = _mean(run.get(cost) for run in runs.values())
+        row["break_even"] = break_even(row, _mean(run["train_seconds"] for run in full.values()), runs)
+        row["recipes"] = sorted({run["recipe"] for run in runs.values() if "recipe" in run})
+        row["from_real_data"] = next((run["from_real_data"] for run in runs.values() if "from_real_data" in run), None)
+        rows[f"{name}-{budget}" if several and budget is not None else name] = row
+    return rows
+
+
+def break_even(row: Record, full_seconds: float | None, runs: Mapping[int, Record]) -> float | None:
+    """Return the number of trainings from which on making and students together beat training on the full log.
+
+    That is (teacher + distillation) / (full - student); None where nothing was made, or where students are no faster.
+    """
+    if full_seconds is None or row["make_seconds"] is None:
+        return None
+    made = row["make_seconds"] + (full_seconds if any(run["needs_teacher"] for run in runs.values()) else 0.0)
+    saved = full_seconds - row["train_seconds"]
+    return made / saved if saved > 0 else None
+
+
+def paired_bootstrap(difference: np.ndarray, resamples: int = RESAMPLES, seed: int = 0) -> tuple[float, float]:
+    """Return the 95 % interval of the mean of paired differences, by the percentile bootstrap.
+
+    Args:
+        difference: ``[users]``, of one user's score under two methods.
+        resamples: bootstrap samples of the users.
+        seed: of these.
+    """
+    # Most users have rank > 10 under both methods and differ by nothing: how many others a sample holds is binomial.
+    moved = difference[difference != 0]
+    rng, users = np.random.default_rng(seed), len(difference)
+    means = np.empty(resamples)
+    for i in range(resamples):
+        count = rng.binomial(users, len(moved) / users)
+        means[i] = moved[rng.integers(len(moved), size=count)].sum() / users if count else 0.0
+    low, high = np.quantile(means, (0.025, 0.975))
+    return float(low), float(high)
+
+
+def ndcg_of_ranks(ranks: np.ndarray, k: int = 10) -> np.ndarray:
+    """Return each user's NDCG@k, ``[users]``."""
+    return np.where(ranks <= k, 1 / np.log2(ranks + 1), 0.0)
+
+
+def _interval(
+    runs: Mapping[int, Record], others: Mapping[int, Record], ranks: Callable[[Record], np.ndarray]
+) -> tuple[float, float] | None:
+    """Compare over the seeds that both have; a user's score is its mean over these."""
+    pairs = [(run, others[seed]) for seed, run in runs.items() if seed in others and run is not others[seed]]
+    if not pairs:
+        return None
+    differences = [ndcg_of_ranks(ranks(run)) - ndcg_of_ranks(ranks(other)) for run, other in pairs]
+    return paired_bootstrap(np.mean(differences, axis=0))
+
+
+def _ratio(run: Record, full: Record | None) -> float | None:
+    return run["metrics"][TESTED] / full["metrics"][TESTED] if full and full["metrics"][TESTED] else None
+
+
+def _mean(values: Iterable[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return statistics.mean(known) if known else None
+
+
+def markdown(rows: Mapping[str, Record], about: Record) -> str:
+    """Return the table, with what one has to know to read it."""
+    head = (
+        "method", "Recall@10", "NDCG@10", "of full", "minus random", "minus full", "making s", "training s", "peak MiB",
+        "bytes", "break-even",
+    )  # fmt: skip
+    lines = [f"| {' | '.join(head)} |", "|" + "---|" * len(head)]
+    for name, row in rows.items():
+        peaks = [row[key] for key in ("make_peak_bytes", "train_peak_bytes") if row[key]]
+        cells = (
+            name,
+            *(_spread(row[metric], row[f"{metric}_sd"]) for metric in SHOWN),
+            _shown(row["of_full"], ".3f"),
+            *(_shown_interval(row[key]) for key in ("minus_random", "minus_full")),
+            _shown(row["make_seconds"], ",.0f"),
+            _shown(row["train_seconds"], ",.1f"),
+            _shown(max(peaks) / 2**20 if peaks else None, ",.0f"),
+            _shown(row["bytes"], ",.0f"),
+            _shown(row["break_even"], ".1f"),
+        )
+        lines.append(f"| {' | '.join(cells)} |")
+    notes = (
+        f"{about['data']}: {about['users']:,} users, {about['items']:,} items, {about['interactions']:,} interactions. "
+        "Test, all users, full ranking, history masked, ties split; mean ± standard deviation over seeds "
+        f"{', '.join(map(str, about['seeds']))}. All weights and recipes are chosen by validation NDCG@10; students of "
+        "every method try the same two recipes. Differences are 95 % paired bootstrap intervals over users of NDCG@10, "
+        "in thousandths (random: of the same budget M). Making is selection or distillation without the teacher; "
+        "break-even is (teacher, where one is needed, + making) / (full - student) trainings. Bytes are without item "
+        "texts. `+checkpoint` rows start from the teacher's weights after a tenth of its training, which is real data; "
+        "`checkpoint` is that state itself."
+    )
+    return "\n".join([*lines, "", notes, ""])
+
+
+def _spread(mean: float, deviation: float | None) -> str:
+    return f"{mean:.4f}" if deviation is None else f"{mean:.4f} ± {deviation:.4f}"
+
+
+def _shown(value: float | None, form: str) -> str:
+    return "" if value is None or math.isnan(value) else f"{value:{form}}"
+
+
+def _shown_interval(interval: tuple[float, float] | None) -> str:
+    return "" if interval is None else f"{1000 * interval[0]:+.1f} to {1000 * interval[1]:+.1f}"
+
+
+def write_results(out: Path, rows: Mapping[str, Record], about: Record, records: Iterable[Record]) -> None:
+    """Write ``results.md``, ``results.json`` (rows) and ``results.csv`` (one line a run) into the folder."""
+    (out / "results.md").write_text(markdown(rows, about), encoding="utf-8")
+    content = {"about": about, "rows": rows}
+    (out / "results.json").write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    flat = [{**record["metrics"], **{k: v for k, v in record.items() if k != "metrics"}} for record in records]
+    names = list(dict.fromkeys(name for row in flat for name in row))
+    first = ["name", "method", "budget", "seed"]
+    with (out / "results.csv").open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, [*first, *(name for name in names if name not in first)])
+        writer.writeheader()
+        writer.writerows(flat)

@@ -1,0 +1,214 @@
+"""The benchmark: fair students, what is made once, resuming, refusals, processes."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from foster.data import Dataset
+from foster.engine import Engine
+from foster.errors import InputError
+from foster.models import ModelOptions
+from foster.report import bench as module
+from foster.report.bench import METHODS, RECIPES, BenchOptions, Recipe, run_bench, variants_of
+from foster.text import EncoderOptions
+from foster.training import TeacherOptions, TrainOptions
+from foster.training.trajectory import Trajectory
+from synthetic_log import synthetic_log, write_csv
+
+
+class Killed(BaseException):
+    """What a test puts in the place of a kill."""
+
+
+EXTRA = {"foster": {"method": "foster", "steps": 2, "length": 6, "select_every": 2}}
+
+
+@pytest.fixture(scope="module")
+def log(tmp_path_factory) -> Dataset:
+    return Dataset.prepare(write_csv(tmp_path_factory.mktemp("log") / "log.csv", synthetic_log()), k_core=0)
+
+
+@pytest.fixture
+def bench(log, tmp_path, tiny_encoder):
+    recipe = Recipe(
+        EncoderOptions(encoder=str(tiny_encoder)),
+        ModelOptions(dim=8, layers=1, heads=1, max_length=8),
+        TrainOptions(steps=10, eval_every=5),
+        TeacherOptions(checkpoints=4),
+    )
+
+    def run(methods="foster", seeds=1, budgets="3", extra=EXTRA, steps=6, **rest):
+        options = BenchOptions(methods=methods, seeds=seeds, budgets=budgets, student_steps=steps)
+        rest = {"recipe": recipe, "engine": Engine("cpu"), **rest}
+        return run_bench(log, tmp_path / "out", options=options, extra=extra, **rest)
+
+    run.out = tmp_path / "out"
+    run.recipe = recipe
+    return run
+
+
+def test_random_popularity_and_full_are_always_there(bench):
+    result = bench(methods="random-length", extra=None)
+    assert list(result["rows"]) == ["popularity", "random", "random-length", "full"]
+    for name, row in result["rows"].items():
+        assert 0 <= row["ndcg@10"] <= 1, name
+        assert row["bytes"] or name == "full"
+    assert result["rows"]["full"]["of_full"] == 1.0
+    assert {"results.md", "results.json", "results.csv"} <= {path.name for path in bench.out.iterdir()}
+
+
+def test_a_killed_benchmark_goes_on_and_makes_nothing_twice(bench, monkeypatch):
+    made, alive = [], []
+    for name in ("pretrain", "select", "distill", "train"):
+        original = getattr(module, name)
+
+        def counted(*arguments, name=name, original=original, **rest):
+            made.append(name)
+            if name == "distill" and not alive:
+                raise Killed
+            return original(*arguments, **rest)
+
+        monkeypatch.setattr(module, name, counted)
+    with pytest.raises(Killed):
+        bench()
+    assert made == ["pretrain", "select", "train", "train", "distill"]
+    alive.append(True)
+    made.clear()
+    first = bench()
+    assert made == ["distill", "train", "train"]
+    made.clear()
+    again = bench(seeds=2)
+    assert made.count("pretrain") == 1 and made.count("distill") == 1
+    assert again["rows"]["foster"]["seeds"] == [0, 1] and first["rows"]["foster"]["seeds"] == [0]
+    made.clear()
+    assert bench(seeds=2) == again
+    assert not made
+
+
+def test_an_artefact_without_its_cost_is_made_again(bench):
+    bench()
+    (bench.out / "seed0" / "foster-3.json").unlink()
+    (bench.out / "seed0" / "foster-3.made.json").unlink()
+    assert bench()["rows"]["foster"]["make_seconds"] > 0
+
+
+def test_the_recipe_that_is_better_on_validation_counts(bench, monkeypatch):
+    original, seen = module.train, []
+
+    def scripted(*arguments, **rest):
+        model, fit = original(*arguments, **rest)
+        fit.best_ndcg = {0.0: 0.2, 0.2: 0.3}[rest["model"].dropout]
+        seen.append(rest["model"].dropout)
+        return model, fit
+
+    monkeypatch.setattr(module, "train", scripted)
+    rows = bench()["rows"]
+    assert rows["foster"]["recipes"] == rows["random"]["recipes"] == ["hard"]
+    assert seen == [dropout for _, dropout in RECIPES.values()] * 2
+
+
+def test_variants_are_rows_with_options_of_their_own(bench):
+    extra = {**EXTRA, "no-reset": {**EXTRA["foster"], "reset_every": 0}}
+    assert list(bench(methods="random", extra=extra)["rows"]) == ["popularity", "random", "foster", "no-reset", "full"]
+    config = json.loads((bench.out / "seed0" / "no-reset-3" / "config.json").read_text())
+    assert config["info"]["options"]["reset_every"] == 0
+
+
+def test_students_of_methods_whose_papers_do_so_start_from_a_checkpoint_too(bench, monkeypatch):
+    monkeypatch.setattr(module, "CHECKPOINT_STARTS", frozenset({"foster"}))
+    original, starts = module.train, []
+
+    def watched(*arguments, **rest):
+        starts.append(rest["start"])
+        return original(*arguments, **rest)
+
+    monkeypatch.setattr(module, "train", watched)
+    rows = bench(methods="random-length,foster")["rows"]
+    assert list(rows) == [
+        *("popularity", "random", "random+checkpoint", "random-length", "foster", "foster+checkpoint"),
+        *("full", "checkpoint"),
+    ]
+    assert rows["foster+checkpoint"]["make_seconds"] == rows["foster"]["make_seconds"]
+    assert [start is None for start in starts] == [True, True, False, False, True, True, True, True, False, False]
+    trajectory = Trajectory(bench.out / "seed0" / "teacher")
+    states = [trajectory.state(which) for which in range(1, len(trajectory))]
+    assert any(all(torch.equal(state[name], starts[2][name]) for name in state) for state in states)
+
+
+@pytest.mark.parametrize(
+    ("names", "extra", "message"),
+    [
+        (["random", "fostr"], {}, "unknown method 'fostr' .did you mean 'foster'?.; known: popularity, random"),
+        ([], {"a": {"method": "foster", "resets": 0}}, "row 'a': unknown option 'resets'"),
+        ([], {"a": {"reset_every": 0}}, "row 'a' must hold 'method'"),
+        ([], {"a": {"method": "random", "steps": 0}}, "random takes no options, but 'steps'"),
+    ],
+)
+def test_rows_that_cannot_be(names, extra, message):
+    with pytest.raises(InputError, match=message.replace("?", r"\?")):
+        variants_of(names, extra)
+
+
+def test_all_methods_have_their_place():
+    assert [variant.name for variant in variants_of(METHODS, {})] == list(METHODS)
+
+
+@pytest.mark.parametrize("budgets", ["0", "61", "many", "3,-1"])
+def test_budgets_that_cannot_be(bench, budgets):
+    with pytest.raises(InputError, match="--budgets"):
+        bench(budgets=budgets)
+    assert not (bench.out / "seed0").exists()
+
+
+def test_another_benchmark_is_not_mixed_in(bench):
+    bench(methods="random")
+    with pytest.raises(InputError, match="another 'train'"):
+        bench(recipe=Recipe(**{**vars(bench.recipe), "train": TrainOptions(steps=11)}))
+    with pytest.raises(InputError, match="another 'student_steps'"):
+        bench(steps=7)
+
+
+def test_processes_divide_the_runs(log, bench, tmp_path, tiny_encoder):
+    alone = bench(methods="random-length", extra=None, seeds=2)
+    log.save(tmp_path / "data")
+    arguments = [
+        *("bench", tmp_path / "data", "--out", tmp_path / "divided", "--methods", "random-length", "--seeds", 2),
+        *("--budgets", 3, "--student-steps", 6, "--encoder", tiny_encoder, "--dim", 8, "--layers", 1, "--heads", 1),
+        *("--max-length", 8, "--steps", 10, "--eval-every", 5, "--checkpoints", 4, "--device", "cpu", "--json"),
+    ]
+    ports = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29531", "WORLD_SIZE": "2", "OMP_NUM_THREADS": "1"}
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-m", "foster", *map(str, arguments)],
+            env={**os.environ, **ports, "RANK": str(rank), "LOCAL_RANK": str(rank)},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for rank in range(2)
+    ]
+    (out, log_of_main), (nothing, log_of_other) = (process.communicate(timeout=120) for process in processes)
+    assert [process.returncode for process in processes] == [0, 0], log_of_main + log_of_other
+    assert not nothing
+    rows = json.loads(out)
+    assert rows.pop("about")["seeds"] == [0, 1]
+    for name, row in alone["rows"].items():
+        assert rows[name]["ndcg@10"] == pytest.approx(row["ndcg@10"], rel=1e-4), name
+    assert log_of_main.count("NDCG@10") and log_of_other.count("NDCG@10")
+
+
+def test_ranks_give_the_metrics(bench):
+    bench(methods="random", extra=None)
+    import numpy as np
+
+    from foster.evaluation import metrics_of
+
+    record = json.loads(Path(bench.out / "seed0" / "random-3.json").read_text())["records"][0]
+    assert metrics_of(np.load(bench.out / record["ranks"])) == record["metrics"]

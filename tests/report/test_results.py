@@ -1,0 +1,108 @@
+"""Aggregation of finished runs: means, ratios, intervals, break-even, files."""
+
+from __future__ import annotations
+
+import csv
+import json
+
+import numpy as np
+import pytest
+
+from foster.report.results import break_even, markdown, ndcg_of_ranks, paired_bootstrap, summarise, write_results
+
+ABOUT = {"data": "toy", "users": 4, "items": 9, "interactions": 20, "seeds": [0, 1]}
+RANKS = {
+    ("full", 0): [1, 1, 2, 30],
+    ("full", 1): [1, 2, 2, 30],
+    ("random", 0): [3, 40, 2, 30],
+    ("random", 1): [9, 40, 20, 30],
+    ("foster", 0): [1, 3, 2, 30],
+    ("foster", 1): [2, 2, 2, 30],
+}
+
+
+def records_of(budgets=(20,)):
+    out = []
+    for (name, seed), ranks in RANKS.items():
+        for budget in budgets if name != "full" else (None,):
+            out.append(
+                {
+                    "name": name,
+                    "method": name,
+                    "budget": budget,
+                    "seed": seed,
+                    "metrics": {
+                        "ndcg@10": float(ndcg_of_ranks(np.array(ranks)).mean()),
+                        "recall@10": float((np.array(ranks) <= 10).mean()),
+                    },
+                    "needs_teacher": name == "foster",
+                    "train_seconds": 100.0 + seed if name == "full" else 10.0,
+                    **({} if name == "full" else {"make_seconds": 45.0, "bytes": 1000, "recipe": "soft"}),
+                }
+            )
+    return out
+
+
+def ranks(record):
+    return np.array(RANKS[record["name"], record["seed"]], dtype=float)
+
+
+def test_means_deviations_and_ratios():
+    rows = summarise(records_of(), ranks)
+    assert list(rows) == ["full", "random", "foster"]
+    values = [ndcg_of_ranks(np.array(RANKS["foster", seed])).mean() for seed in (0, 1)]
+    full = [ndcg_of_ranks(np.array(RANKS["full", seed])).mean() for seed in (0, 1)]
+    assert rows["foster"]["ndcg@10"] == pytest.approx(np.mean(values))
+    assert rows["foster"]["ndcg@10_sd"] == pytest.approx(np.std(values, ddof=1))
+    assert rows["foster"]["of_full"] == pytest.approx(np.mean(np.divide(values, full)))
+    assert rows["full"]["of_full"] == 1.0
+    assert rows["full"]["minus_full"] is None and rows["random"]["minus_random"] is None
+    low, high = rows["foster"]["minus_random"]
+    difference = rows["foster"]["ndcg@10"] - rows["random"]["ndcg@10"]
+    assert low < difference < high
+
+
+def test_a_single_seed_has_no_deviation():
+    rows = summarise([record for record in records_of() if record["seed"] == 0], ranks)
+    assert rows["foster"]["ndcg@10_sd"] is None
+    assert "±" not in markdown(rows, ABOUT).splitlines()[4]
+
+
+def test_several_budgets_have_rows_of_their_own():
+    rows = summarise(records_of((20, 60)), ranks)
+    assert list(rows) == ["full", "random-20", "random-60", "foster-20", "foster-60"]
+    assert rows["foster-60"]["minus_random"] is not None
+
+
+def test_break_even_counts_the_teacher_where_one_is_needed():
+    row, runs = {"make_seconds": 50.0, "train_seconds": 10.0}, {0: {"needs_teacher": False}}
+    assert break_even(row, 110.0, runs) == 0.5
+    assert break_even(row, 110.0, {0: {"needs_teacher": True}}) == 1.6
+    assert break_even(row, 9.0, runs) is None
+    assert break_even({**row, "make_seconds": None}, 110.0, runs) is None
+    assert break_even(row, None, runs) is None
+
+
+def test_bootstrap_interval_has_the_width_of_theory():
+    rng = np.random.default_rng(3)
+    difference = np.where(rng.random(4000) < 0.2, rng.normal(0.05, 0.3, 4000), 0.0)
+    low, high = paired_bootstrap(difference)
+    error = difference.std() / np.sqrt(len(difference))
+    assert low == pytest.approx(difference.mean() - 1.96 * error, abs=0.15 * error)
+    assert high == pytest.approx(difference.mean() + 1.96 * error, abs=0.15 * error)
+    assert paired_bootstrap(np.zeros(10)) == (0.0, 0.0)
+
+
+def test_files(tmp_path):
+    records = records_of()
+    rows = summarise(records, ranks)
+    write_results(tmp_path, rows, ABOUT, records)
+    assert json.loads((tmp_path / "results.json").read_text())["rows"].keys() == rows.keys()
+    with (tmp_path / "results.csv").open() as file:
+        lines = list(csv.DictReader(file))
+    assert len(lines) == len(records) and {line["seed"] for line in lines} == {"0", "1"}
+    assert float(lines[0]["ndcg@10"]) == records[0]["metrics"]["ndcg@10"]
+    table = (tmp_path / "results.md").read_text()
+    row = next(line for line in table.splitlines() if line.startswith("| foster"))
+    assert f"{rows['foster']['ndcg@10']:.4f} ± {rows['foster']['ndcg@10_sd']:.4f}" in row
+    assert f"{rows['foster']['break_even']:.1f}" in row
