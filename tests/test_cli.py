@@ -12,7 +12,7 @@ import polars as pl
 import pytest
 
 import foster
-from foster import cli
+from foster import cli, coresets, distillation
 from synthetic_log import synthetic_log, write_csv
 
 MODEL = ("--dim", 8, "--heads", 1, "--max-length", 8)
@@ -74,13 +74,16 @@ class Made:
     data: Path
     teacher: Path
     distilled: Path
+    encoder: Path
 
 
 @pytest.fixture(scope="session")
 def made(tmp_path_factory, tiny_encoder) -> Made:
     """A data set, a teacher of it and distilled sequences, made once."""
     root = tmp_path_factory.mktemp("made")
-    made = Made(write_csv(root / "log.csv", synthetic_log()), root / "data", root / "teacher", root / "distilled")
+    made = Made(
+        write_csv(root / "log.csv", synthetic_log()), root / "data", root / "teacher", root / "distilled", tiny_encoder
+    )
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("FOSTER_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
         for arguments in (
@@ -206,7 +209,7 @@ def test_a_config_file_is_used_and_flags_win(run, made, tmp_path):
         ("steps: many", (), ("recipe.yaml", "'steps'", "valid integer", "'many'")),
         ("steps: 3", ("--lr", "-1"), ("command line", "'lr'", "greater than 0")),
         ("dim: 9", ("--heads", "2"), ("recipe.yaml", "command line", "dim 9 is no multiple of heads 2")),
-        ("- steps", (), ("recipe.yaml", "must hold option names and values")),
+        ("- steps", (), ("recipe.yaml", "must hold names and values")),
         ("steps: [", (), ("recipe.yaml", "no valid YAML")),
         (None, (), ("recipe.yaml", "cannot be read")),
     ],
@@ -297,6 +300,13 @@ def filled_in(made: Made, *arguments: object) -> tuple[object, ...]:
         (("pretrain", "DATA", *MODEL, "--device", "abacus"), ("--device abacus", "cpu")),
         (("select", "randm", "DATA"), ("'randm'", "did you mean 'random'")),
         (("select", "random", "DATA", "--sequences", 61), ("--sequences 61", "60")),
+        (("select", "herding", "DATA"), ("herding", "needs a teacher", "foster pretrain", "--teacher")),
+        (("select", "kcenter", "DATA", "--teacher", "DISTILLED"), ("distilled", "teacher is needed")),
+        (("distill", "DATA", "--teacher", "TEACHER", "--method", "dmm"), ("--method dmm", "did you mean 'dm'")),
+        (("distill", "DATA", "--teacher", "TEACHER", "--method", "dm", "--window", 3), ("'window'", "none of dm's")),
+        (("bench", "DATA", "--methods", "random,fostr"), ("--methods", "did you mean 'foster'")),
+        (("bench", "DATA", "--methods", "random", "--budgets", "20,61"), ("--budgets 61", "1 to 60")),
+        (("bench", "TEACHER"), ("holds a teacher", "foster prepare")),
         (("train", "TEACHER"), ("holds a teacher", "foster distill")),
         (("train", "DISTILLED", "--validation", "TEACHER"), ("holds a teacher", "foster prepare")),
         (("train", "DISTILLED", "--seed", -1), ("'seed'", "greater than or equal to 0", "got -1")),
@@ -309,6 +319,52 @@ def test_bad_input_is_one_line_and_leaves_nothing(run, made, tmp_path, arguments
     for word in words:
         assert word in message
     assert [path for path in tmp_path.rglob("*") if path.is_file() or path.name != "out"] == []
+
+
+@pytest.mark.parametrize("method", coresets.METHODS)
+def test_every_selection_trains_a_model(run, made, tmp_path, method):
+    if method == "goracs":
+        pytest.importorskip("ot")
+    coreset, teacher = tmp_path / "coreset", ("--teacher", made.teacher) if method in coresets.NEED_TEACHER else ()
+    encoder = () if teacher else ("--encoder", made.encoder, *MODEL)
+    arguments = ("select", method, made.data, "--sequences", 5, *teacher, *encoder)
+    assert run(*arguments, "--out", coreset, "--json").json["sequences"] == 5
+    assert run(*arguments, "--out", tmp_path / "again").code == 0
+    assert files_of(coreset) == files_of(tmp_path / "again")
+    assert run("train", coreset, "--steps", 3, "--out", tmp_path / "model", "--json").json["steps"] == 3
+
+
+@pytest.mark.parametrize("method", distillation.METHODS)
+def test_every_distillation_trains_a_model(run, made, tmp_path, method):
+    sizes = ("--sequences", 3, "--length", 8, "--steps", 2, "--select-every", 1, "--student-steps", 3)
+    arguments = ("distill", made.data, "--teacher", made.teacher, "--method", method, *sizes)
+    result = run(*arguments, "--out", tmp_path / "distilled", "--json").json
+    assert result["sequences"] == 3 and "real" in result["from_real_data"]
+    assert run(*arguments, "--out", tmp_path / "again").code == 0
+    assert files_of(tmp_path / "distilled") == files_of(tmp_path / "again")
+    assert json.loads((tmp_path / "distilled" / "config.json").read_text())["method"] == method
+    train = ("train", tmp_path / "distilled", "--steps", 3, "--out", tmp_path / "model")
+    assert run(*train, "--json").json["steps"] == 3
+
+
+def test_bench_prints_rows_by_method(run, made, tmp_path):
+    variants = tmp_path / "variants.yaml"
+    variants.write_text("short: {method: foster, length: 6, steps: 1}\n")
+    arguments = ("bench", made.data, "--methods", "random-length", "--variants", variants, "--encoder", made.encoder)
+    sizes = ("--seeds", 1, "--budgets", 3, "--student-steps", 3)
+    result = run(*arguments, *TEACHER, *sizes, "--out", tmp_path / "out", "--json").json
+    assert set(result) == {"popularity", "random", "random-length", "short", "full", "about"}
+    assert result["short"]["break_even"] is None or result["short"]["break_even"] > 0
+    table = run(*arguments, *TEACHER, *sizes, "--out", tmp_path / "out").out
+    assert table.strip() == (tmp_path / "out" / "results.md").read_text().strip()
+    assert "another 'train'" in run(*arguments, *TEACHER, *sizes, "--lr", 0.1, "--out", tmp_path / "out").message
+
+
+def test_bench_says_which_extra_is_missing_before_it_starts(run, made, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "ot", None)
+    message = run("bench", made.data, "--methods", "goracs", "--budgets", 3, "--out", tmp_path / "out").message
+    assert "POT" in message and "pip install" in message
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-import torch
+from torch import Tensor
 
 from foster.data.dataset import Dataset
 from foster.engine import Engine
@@ -50,12 +50,11 @@ class Pool:
     def untrained(self) -> TextRecommender:
         """A student as it is before training: random weights over the public encoder."""
         if self.trained is not None:
-            return self.trained.fresh(self.seed)
+            return self.trained.fresh(self.seed).eval()
         return TextRecommender.build(
             self.data.catalogue, self.encoder, self.model, seed=self.seed, device=self.engine.device
-        )
+        ).eval()
 
-    @torch.no_grad()
-    def states(self, model: TextRecommender) -> torch.Tensor:
+    def states(self, model: TextRecommender) -> Tensor:
         """Return the model's state after each history, ``[U, d]``."""
         return model.states(self.histories)

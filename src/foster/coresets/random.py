@@ -7,6 +7,8 @@ import numpy as np
 from foster.coresets.pool import Pool
 from foster.data.sampling import random_long_histories
 
+STRATA = 10
+
 
 def random_histories(pool: Pool) -> np.ndarray:
     """Draw histories uniformly without replacement; returns ``[budget]`` row numbers."""
@@ -16,3 +18,21 @@ def random_histories(pool: Pool) -> np.ndarray:
 def long_histories(pool: Pool) -> np.ndarray:
     """Draw among the histories that are as long as students read, or take the longest; ``[budget]`` row numbers."""
     return random_long_histories(pool.histories, pool.budget, pool.model.max_length, pool.rng)
+
+
+def stratified_histories(pool: Pool) -> np.ndarray:
+    """Draw equally from histories of popular, of middling and of rare items; int64 ``[budget]`` row numbers.
+
+    The popularity of a history is the mean logarithm of the training counts of its items. Its quantiles divide the
+    histories into 10 strata of equal size, or as many as the budget where that is smaller. Each stratum gives the same
+    number, drawn uniformly without replacement; what the division leaves over comes from random strata, one each.
+    """
+    popularity = np.log(pool.data.item_counts().clip(min=1))
+    order = np.argsort([popularity[history].mean() for history in pool.histories], kind="stable")
+    strata = np.array_split(order, min(STRATA, pool.budget))
+    each, left = divmod(pool.budget, len(strata))
+    # Sizes differ by one, so where the budget is nearly the whole pool, only some strata have one left.
+    roomy = [which for which, stratum in enumerate(strata) if len(stratum) > each]
+    extra = set(pool.rng.choice(roomy, left, replace=False).tolist())
+    draws = [pool.rng.choice(stratum, each + (which in extra), replace=False) for which, stratum in enumerate(strata)]
+    return np.concatenate(draws)

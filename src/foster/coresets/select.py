@@ -10,8 +10,11 @@ from typing import Any
 import numpy as np
 import torch
 
+from foster.coresets.dealrec import dealrec
+from foster.coresets.geometric import herding, kcenter
+from foster.coresets.goracs import goracs
 from foster.coresets.pool import Pool
-from foster.coresets.random import long_histories, random_histories
+from foster.coresets.random import long_histories, random_histories, stratified_histories
 from foster.data.dataset import Dataset
 from foster.engine import Engine, deterministic
 from foster.errors import InputError, did_you_mean
@@ -27,10 +30,15 @@ Method = Callable[[Pool], np.ndarray]
 METHODS: dict[str, Method] = {
     "random": random_histories,
     "random-length": long_histories,
+    "stratified": stratified_histories,
+    "herding": herding,
+    "kcenter": kcenter,
+    "dealrec": dealrec,
+    "goracs": goracs,
     "soft-label": long_histories,
 }
 
-NEED_TEACHER = frozenset({"soft-label"})
+NEED_TEACHER = frozenset({"herding", "kcenter", "dealrec", "soft-label"})
 WINDOW = 10  # steps of the short windows that a soft-label coreset has labels for, as FOSTER's
 
 

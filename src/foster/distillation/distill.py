@@ -11,6 +11,11 @@ from tqdm import tqdm
 
 from foster.artefacts import new_folder, write_metrics
 from foster.data.dataset import Dataset
+from foster.distillation.baselines.dc import DCOptions, GradientMatching
+from foster.distillation.baselines.dm import DistributionMatching, DMOptions
+from foster.distillation.baselines.farzi import Farzi, FarziOptions
+from foster.distillation.baselines.mtt import MTTOptions, TrajectoryMatching
+from foster.distillation.baselines.td3 import TD3, TD3Options
 from foster.distillation.foster import Foster
 from foster.distillation.options import CondenseOptions, DistillOptions, LatentOptions
 from foster.distillation.setting import Setting
@@ -35,8 +40,17 @@ class Distiller(Protocol):
 
 
 METHODS: dict[str, tuple[type[CondenseOptions], Callable[[Setting, Any], Distiller]]] = {
-    options.method: (options, distiller) for options, distiller in ((DistillOptions, Foster),)
+    options.method: (options, distiller)
+    for options, distiller in (
+        (DistillOptions, Foster),
+        (DMOptions, DistributionMatching),
+        (DCOptions, GradientMatching),
+        (MTTOptions, TrajectoryMatching),
+        (FarziOptions, Farzi),
+        (TD3Options, TD3),
+    )
 }
+"""FOSTER and the baselines of distillation: the class of the options and the distiller."""
 
 
 @deterministic()

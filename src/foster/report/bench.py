@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ from pydantic import Field
 from foster import coresets, distillation
 from foster.artefacts import new_file, read_config, read_json, read_metrics, write_json
 from foster.coresets import NEED_TEACHER, select
+from foster.coresets.goracs import require_pot
 from foster.data import Dataset
 from foster.distillation import CondenseOptions, distill, save_distilled
 from foster.engine import Engine
@@ -178,10 +178,8 @@ class Bench:
         self.variants, self.engine, self.alone, self.say = variants, engine, engine.alone(), say
         self.seeds = range(first_seed, first_seed + options.seeds)
         self.budgets = _budgets(options.budgets, len(data.training_histories()))
-        if any(v.method == "goracs" for v in variants) and find_spec("ot") is None:
-            raise InputError(
-                "bench: goracs needs the package POT; run pip install 'foster[baselines]', or name --methods without it"
-            )
+        if any(variant.method == "goracs" for variant in variants):
+            require_pot()
         self.starts = any(variant.method in CHECKPOINT_STARTS for variant in variants)
         self._claim()
 

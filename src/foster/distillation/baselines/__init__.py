@@ -1,0 +1,1 @@
+"""Distillers to compare FOSTER with, behind the same interface."""

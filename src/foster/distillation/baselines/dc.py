@@ -1,0 +1,91 @@
+"""Gradient matching (DC): Zhao, Mopuri and Bilen, *Dataset Condensation with Gradient Matching*, ICLR 2021."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import torch
+from pydantic import Field
+from torch import Tensor
+from torch.nn import functional as F
+
+from foster.distillation.baselines.matching import Matching, next_step_loss
+from foster.distillation.functional import Parameters, gradients, require_frozen, second_order
+from foster.distillation.options import LatentOptions
+from foster.distillation.setting import SUBSET, Setting
+
+
+class DCOptions(LatentOptions):
+    """Options of gradient matching; the defaults were chosen on validation."""
+
+    method: ClassVar[str] = "dc"
+
+    reset_every: int = Field(10, ge=1, description="steps between new random models")
+    inner_steps: int = Field(5, ge=0, description="updates of the model on the sequences a step")
+    model_lr: float = Field(1e-3, gt=0, description="learning rate of the model (AdamW)")
+
+
+class GradientMatching(Matching):
+    """Sequences whose loss has the gradient of the real loss, along the path of models that are trained on them.
+
+    A step moves S by the distance of the two gradients at the model's weights, then trains the model on S; every
+    ``reset_every`` steps the model is random again. There are no classes as in the paper: gradients of whole batches
+    are matched, of the adapter and the sequence model. The model is trained with AdamW, as students are. Second order:
+    the gradient on S is differentiated. Dropout is off, since noise in either gradient would drown what differs.
+
+    Args:
+        setting: log, teacher and random streams; of the teacher only the shape is used.
+        options: the method's.
+
+    Raises:
+        InputError: a tuned language model.
+    """
+
+    derived = "were moved towards the gradients of the real loss"
+
+    def __init__(self, setting: Setting, options: DCOptions) -> None:
+        require_frozen(setting.best, options.method, options.subset or SUBSET)
+        super().__init__(setting, options)
+        self.options = options
+        self.restart()
+
+    def restart(self) -> None:
+        """Take a new random model."""
+        self.model = self.setting.best.fresh(int(self.setting.rng.integers(2**31))).eval()
+        self.model_optimiser = torch.optim.AdamW(self.model.trained_parameters(), lr=self.options.model_lr)
+
+    def step(self, step: int) -> dict[str, Any]:
+        """Match the gradient of one real batch, then train the model on S; return what is logged."""
+        if step > 1 and (step - 1) % self.options.reset_every == 0:
+            self.restart()
+        parameters: Parameters = {name: value for name, value in self.model.named_parameters() if value.requires_grad}
+        subset = self.setting.subset(self.options.subset)
+        wanted = gradients(self.setting.source.loss(self.model, len(subset)), parameters)
+        p = self.synthetic(subset)
+        with second_order():
+            own = gradients(next_step_loss(self.model, p, subset), parameters, create_graph=True)
+            record = self.descend(gradient_distance(own, wanted), p)
+        for _ in range(self.options.inner_steps):
+            self._train_model()
+        return record
+
+    def _train_model(self) -> None:
+        subset = self.setting.subset(self.options.subset)
+        with torch.no_grad():
+            p = self.synthetic(subset)
+        self.model_optimiser.zero_grad(set_to_none=True)
+        next_step_loss(self.model, p, subset).backward()
+        self.model_optimiser.step()
+
+
+def gradient_distance(own: Parameters, wanted: Parameters) -> Tensor:
+    """Return the sum of ``1 - cos`` over the rows of all weights (equation 10 of the paper).
+
+    Biases and the weights of norms, which have no rows, do not count, as in the authors' program.
+
+    Args:
+        own: gradients of the synthetic loss, with their graph.
+        wanted: gradients of the real loss.
+    """
+    rows = [F.cosine_similarity(own[name], wanted[name], dim=-1) for name in own if own[name].ndim > 1]
+    return (1 - torch.cat(rows)).sum()

@@ -1,0 +1,75 @@
+"""What the matching baselines share: latents that move along the gradient of a matching loss."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from foster.distillation.objective import entropy, scores_on_subset, synthetic_loss
+from foster.distillation.options import LatentOptions
+from foster.distillation.setting import NEXT_ITEMS, Setting
+from foster.models import TextRecommender
+from foster.training.condensed import Condensed
+
+
+class Matching:
+    """Synthetic sequences whose labels are their own next steps, and the optimiser that moves them.
+
+    Args:
+        setting: log, teacher and random streams.
+        options: the method's.
+
+    Attributes:
+        derived: what of the sequences came from real data, besides their start.
+    """
+
+    derived: ClassVar[str]
+
+    def __init__(self, setting: Setting, options: LatentOptions) -> None:
+        self.setting = setting
+        self.synthetic = setting.latents(options)
+        self.optimiser = torch.optim.Adam(self.synthetic.parameters(), lr=options.lr)
+        self._keys = options.keys
+
+    def descend(self, loss: Tensor, p: Tensor) -> dict[str, float]:
+        """Move the latents, and whatever else the optimiser holds, against the gradient of the loss.
+
+        Args:
+            loss: the matching loss; models are constants of it or functions of the latents.
+            p: ``[M, steps, N]`` step distributions, for the log.
+
+        Returns:
+            What every matching method logs.
+        """
+        moved = [parameter for group in self.optimiser.param_groups for parameter in group["params"]]
+        for parameter, gradient in zip(moved, torch.autograd.grad(loss, moved), strict=True):
+            parameter.grad = gradient
+        self.setting.engine.average_gradients(moved)
+        self.optimiser.step()
+        assert self.synthetic.latents.grad is not None
+        return {
+            "matching_loss": loss.item(),
+            "gradient_norm": self.synthetic.latents.grad.norm().item(),
+            "input_entropy": entropy(p.detach()).item(),
+        }
+
+    def export(self) -> Condensed:
+        """Return the sequences as they are now."""
+        items, weights = self.synthetic.top(NEXT_ITEMS)
+        derived = f"the sequences, which start as real histories and {self.derived}"
+        if self._keys == "learned":
+            derived += "; latents were moved among the teacher's item vectors (keys learned)"
+        return self.setting.condensed(items, weights, derived)
+
+
+def next_step_loss(model: TextRecommender, p: Tensor, subset: Tensor) -> Tensor:
+    """Return the loss of a model on soft sequences: the cross-entropy of each next step over a subset of the items.
+
+    Args:
+        model: a recommender; gradients flow to its parameters.
+        p: ``[M, L, N]`` step distributions.
+        subset: ``[N]`` the items.
+    """
+    return synthetic_loss(scores_on_subset(model, p, model.tower(subset)), p, None)

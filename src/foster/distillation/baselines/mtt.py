@@ -1,0 +1,133 @@
+"""Trajectory matching (MTT): Cazenavette et al., *Dataset Distillation by Matching Training Trajectories*, 2022."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any, ClassVar, Self
+
+import torch
+from pydantic import Field, model_validator
+from torch import Tensor, nn
+
+from foster.distillation.baselines.matching import Matching, next_step_loss
+from foster.distillation.functional import Parameters, call_with, detached, gradients, require_frozen, second_order
+from foster.distillation.objective import EPSILON
+from foster.distillation.options import LatentOptions
+from foster.distillation.setting import SUBSET, Setting
+from foster.models import TextRecommender
+
+
+class MTTOptions(LatentOptions):
+    """Options of trajectory matching; the defaults were chosen on validation."""
+
+    method: ClassVar[str] = "mtt"
+
+    experts: int = Field(2, ge=1, description="models trained on the log whose paths are matched")
+    expert_steps: int = Field(200, ge=1, description="SGD steps of an expert")
+    expert_lr: float = Field(1.0, gt=0, description="learning rate of an expert; where a student's starts")
+    checkpoint_every: int = Field(10, ge=1, description="expert steps between checkpoints")
+    ahead: int = Field(2, ge=1, description="E, checkpoints between the start of a student and its target")
+    inner_steps: int = Field(10, ge=1, description="SGD steps in which a student should reach the target")
+    rate_lr: float = Field(
+        0.02, ge=0, description="learning rate (Adam) of the logarithm of the students' learning rate"
+    )
+
+    @model_validator(mode="after")
+    def _experts_reach_a_target(self) -> Self:
+        if self.expert_steps < self.ahead * self.checkpoint_every:
+            raise ValueError(
+                f"expert_steps {self.expert_steps} end before the first target, at ahead x checkpoint_every = "
+                f"{self.ahead * self.checkpoint_every}"
+            )
+        return self
+
+
+class TrajectoryMatching(Matching):
+    """Sequences on which a few SGD steps lead to where many SGD steps on the log lead.
+
+    A step takes a checkpoint of an expert, trains a student from there on S, with a graph, and moves S and the
+    student's learning rate by the squared distance to a later checkpoint, as a share of the expert's own way. The
+    distance is taken for each tensor and averaged: else the large ones decide alone.
+
+    Experts are trained here by plain SGD from random weights. The recorded trajectory of the teacher does not serve: it
+    is AdamW's, whose steps SGD on S cannot retrace. Experts are short, since the paper too starts from early
+    checkpoints only. Adapter and sequence model are matched; dropout is off.
+
+    Args:
+        setting: log, teacher and random streams; of the teacher only the shape is used.
+        options: the method's.
+
+    Raises:
+        InputError: a tuned language model.
+    """
+
+    derived = "were moved until SGD on them follows SGD on the log"
+
+    def __init__(self, setting: Setting, options: MTTOptions) -> None:
+        require_frozen(setting.best, options.method, options.subset or SUBSET, options.inner_steps)
+        super().__init__(setting, options)
+        self.options = options
+        self.log_rate = nn.Parameter(torch.tensor(math.log(options.expert_lr), device=setting.engine.device))
+        self.optimiser.add_param_group({"params": [self.log_rate], "lr": options.rate_lr})
+        self.paths = [self._expert() for _ in range(options.experts)]
+
+    def _expert(self) -> list[Parameters]:
+        """Train a random model on the log and return its checkpoints, step 0 included."""
+        options = self.options
+        model = self.setting.best.fresh(int(self.setting.rng.integers(2**31))).eval()
+        optimiser = torch.optim.SGD(model.trained_parameters(), lr=options.expert_lr)
+        path = [model.trained_state()]
+        for step in range(1, options.expert_steps + 1):
+            optimiser.zero_grad(set_to_none=True)
+            self.setting.source.loss(model, options.subset or SUBSET).backward()
+            optimiser.step()
+            if step % options.checkpoint_every == 0:
+                path.append(model.trained_state())
+        return path
+
+    def step(self, step: int) -> dict[str, Any]:
+        """Match one stretch of an expert's path; return what is logged."""
+        options, rng = self.options, self.setting.rng
+        path = self.paths[int(rng.integers(len(self.paths)))]
+        at = int(rng.integers(len(path) - options.ahead))
+        start, target = path[at], path[at + options.ahead]
+        subsets = [self.setting.subset(options.subset) for _ in range(options.inner_steps)]
+        sequences = [self.synthetic(subset) for subset in subsets]
+        with second_order():
+            reached = sgd_path(self.setting.best, start, sequences, subsets, self.log_rate.exp())
+            record = self.descend(path_distance(reached, target, start), sequences[0])
+        return record | {"start": at * options.checkpoint_every, "student_lr": self.log_rate.exp().item()}
+
+
+def sgd_path(
+    model: TextRecommender, start: Parameters, sequences: Sequence[Tensor], subsets: Sequence[Tensor], rate: Tensor
+) -> Parameters:
+    """Return the weights after SGD on soft sequences, as a function of the sequences and of the learning rate.
+
+    Args:
+        model: the recommender; it stays as it is.
+        start: weights to start from.
+        sequences: ``[M, L, N]`` step distributions, for each SGD step.
+        subsets: ``[N]`` items, for each SGD step.
+        rate: the learning rate, a scalar.
+    """
+    parameters = detached(start)
+    for p, subset in zip(sequences, subsets, strict=True):
+        loss = call_with(model, parameters, next_step_loss, p, subset)
+        slopes = gradients(loss, parameters, create_graph=True)
+        parameters = {name: value - rate * slopes[name] for name, value in parameters.items()}
+    return parameters
+
+
+def path_distance(reached: Parameters, target: Parameters, start: Parameters) -> Tensor:
+    """Return ``|reached - target|^2 / |start - target|^2`` of each tensor, averaged (equation 2 of the paper)."""
+
+    def square(a: Tensor, b: Tensor) -> Tensor:
+        return ((a - b) ** 2).sum()
+
+    shares = [
+        square(value, target[name]) / square(start[name], target[name]).clamp(min=EPSILON)
+        for name, value in reached.items()
+    ]
+    return torch.stack(shares).mean()
