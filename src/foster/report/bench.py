@@ -83,16 +83,36 @@ class Variant:
 
 @dataclass(frozen=True)
 class Run:
-    """One row, budget and seed: what is run at once, and once only."""
+    """One row, budget and seed: what is run at once, and once only.
+
+    Attributes:
+        variant: the method.
+        budget: M; None where nothing is condensed.
+        seed: of everything.
+        checkpoint: whether students start from a checkpoint of the teacher; the full log then has no training at all.
+    """
 
     variant: Variant
     budget: int | None
     seed: int
+    checkpoint: bool = False
+
+    @property
+    def row(self) -> str:
+        """The name of its row."""
+        if not self.checkpoint:
+            return self.variant.name
+        return "checkpoint" if self.variant.method == "full" else f"{self.variant.name}+checkpoint"
+
+    @property
+    def artefact(self) -> str:
+        """The name of what it trains on, among the folders of a seed; students from a checkpoint share it."""
+        return self.variant.name if self.budget is None else f"{self.variant.name}-{self.budget}"
 
     @property
     def name(self) -> str:
         """Its name among the runs of a seed."""
-        return self.variant.name if self.budget is None else f"{self.variant.name}-{self.budget}"
+        return self.row if self.budget is None else f"{self.row}-{self.budget}"
 
 
 @dataclass(frozen=True)
@@ -199,26 +219,30 @@ class Bench:
         self.engine.wait()
 
     def runs(self) -> list[Run]:
-        """Return all runs, seed by seed, those on full data first."""
+        """Return all runs, seed by seed."""
         out: list[Run] = []
         for seed in self.seeds:
             for variant in self.variants:
-                if variant.method in ("popularity", "full"):
-                    out.append(Run(variant, None, seed))
-                else:
-                    out += [Run(variant, budget, seed) for budget in self.budgets]
+                for budget in [None] if variant.method in ("popularity", "full") else self.budgets:
+                    out.append(Run(variant, budget, seed))
+                    if self.starts and variant.method in CHECKPOINT_STARTS | {"random", "full"}:
+                        out.append(Run(variant, budget, seed, checkpoint=True))
         return out
 
     def make(self) -> list[dict[str, Any]]:
-        """Make what is missing and return the records of all runs, one a run and start."""
+        """Make what is missing and return the records of all runs."""
         runs = self.runs()
-        teachers = [run for run in runs if run.variant.method == "full"]
-        others = [run for run in runs if run.variant.method != "full"]
-        for part in (teachers, others):
-            for run in part[self.engine.rank :: self.engine.world]:
-                self._make_once(run)
+        # What shares a folder is for one process; teachers come first, since the others need them.
+        shares: dict[tuple[str, int], list[Run]] = {}
+        for run in runs:
+            shares.setdefault((run.artefact, run.seed), []).append(run)
+        for first in (True, False):
+            part = [share for share in shares.values() if (share[0].variant.method == "full") == first]
+            for share in part[self.engine.rank :: self.engine.world]:
+                for run in share:
+                    self._make_once(run)
             self.engine.wait()
-        return [record for run in runs for record in read_json(self._file(run))["records"]]
+        return [read_json(self._file(run)) for run in runs]
 
     def ranks(self, record: Mapping[str, Any]) -> np.ndarray:
         """Return the test rank of every user of a finished run, ``[users]``."""
@@ -233,25 +257,24 @@ class Bench:
             return
         path.parent.mkdir(parents=True, exist_ok=True)
         if run.variant.method == "popularity":
-            result = evaluate_popularity(self.data)
-            records = [self._record(run, "popularity", result, {"bytes": 8 * self.data.n_items, "train_seconds": 0.0})]
+            costs = {"bytes": 8 * self.data.n_items, "train_seconds": 0.0}
+            record = self._record(run, evaluate_popularity(self.data), costs)
         elif run.variant.method == "full":
-            records = self._full(run)
+            record = self._full(run)
         else:
-            records = self._condensed(run)
-        _write_whole(path, {"records": records})
-        for record in records:
-            self.say(
-                f"seed {run.seed}  {record['name']:<24} NDCG@10 {record['metrics']['ndcg@10']:.4f}  "
-                f"made in {record.get('make_seconds', 0):.0f} s, trained in {record['train_seconds']:.0f} s"
-            )
+            record = self._condensed(run)
+        _write_whole(path, record)
+        self.say(
+            f"seed {run.seed}  {run.name:<24} NDCG@10 {record['metrics']['ndcg@10']:.4f}  "
+            f"made in {record.get('make_seconds', 0):.0f} s, trained in {record['train_seconds']:.0f} s"
+        )
 
-    def _record(self, run: Run, name: str, result: Evaluation, costs: dict[str, Any]) -> dict[str, Any]:
-        ranks = f"seed{run.seed}/{name}{'' if run.budget is None else f'-{run.budget}'}.ranks.npy"
+    def _record(self, run: Run, result: Evaluation, costs: dict[str, Any]) -> dict[str, Any]:
+        ranks = f"seed{run.seed}/{run.name}.ranks.npy"
         with new_file(self.out / ranks) as path, path.open("wb") as file:
             np.save(file, result.ranks)
         return {
-            "name": name,
+            "name": run.row,
             "method": run.variant.method,
             "budget": run.budget,
             "seed": run.seed,
@@ -261,27 +284,24 @@ class Bench:
             **costs,
         }
 
-    def _full(self, run: Run) -> list[dict[str, Any]]:
-        folder, peak = self._teacher(run.seed), None
+    def _full(self, run: Run) -> dict[str, Any]:
+        folder = self._teacher(run.seed)
+        costs: dict[str, Any] = {"train_seconds": 0.0}
         if not folder.exists():
             with Measure(self.alone.device) as measure:
                 pretrain(self.data, folder, **vars(self.recipe), seed=run.seed, engine=self.alone)
-            peak = measure.peak_bytes
+            costs["train_peak_bytes"] = measure.peak_bytes
         config = read_config(folder, "teacher")
-        for name, wanted in (("encoder", self.recipe.encoder), ("model", self.recipe.model)):
-            if config.get(name) != wanted.model_dump():
+        for name, options in (("encoder", "encoder"), ("model", "model"), ("training", "train")):
+            if config.get(name) != getattr(self.recipe, options).model_dump():
                 raise InputError(f"{folder}: was made with other {name} options; remove it, or give the same options")
-        if config.get("training") != self.recipe.train.model_dump():
-            raise InputError(f"{folder}: was trained with other options; remove it, or give the same options")
         model = load_teacher(folder, self.data, device=self.alone.device)
-        costs = {"train_seconds": read_metrics(folder)[-1]["seconds"], "train_peak_bytes": peak}
-        costs |= {"validation_ndcg@10": config["fit"]["best_ndcg"], "best_step": config["fit"]["best_step"]}
-        records = [self._record(run, "full", evaluate(model, self.data, engine=self.alone), costs)]
-        if self.starts:
+        if run.checkpoint:
             model.load_trained_state(self._checkpoint(run.seed))
-            result = evaluate(model, self.data, engine=self.alone)
-            records.append(self._record(run, "checkpoint", result, {"train_seconds": 0.0}))
-        return records
+        else:
+            costs["train_seconds"] = read_metrics(folder)[-1]["seconds"]
+            costs |= {"validation_ndcg@10": config["fit"]["best_ndcg"], "best_step": config["fit"]["best_step"]}
+        return self._record(run, evaluate(model, self.data, engine=self.alone), costs)
 
     def _teacher(self, seed: int) -> Path:
         return self.out / f"seed{seed}" / "teacher"
@@ -293,9 +313,9 @@ class Bench:
         which = min(range(1, len(trajectory)), key=lambda i: abs(trajectory.step(i) - wanted))
         return trajectory.state(which)
 
-    def _condensed(self, run: Run) -> list[dict[str, Any]]:
-        folder = self.out / f"seed{run.seed}" / run.name
-        made = folder.with_name(f"{run.name}.made.json")
+    def _condensed(self, run: Run) -> dict[str, Any]:
+        folder = self.out / f"seed{run.seed}" / run.artefact
+        made = folder.with_name(f"{run.artefact}.made.json")
         if not made.exists():
             with Measure(self.alone.device) as measure:
                 self._make_artefact(run, folder)
@@ -307,10 +327,7 @@ class Bench:
             "interactions": int(sequences.valid.sum()),
             "from_real_data": sequences.info["from_real_data"],
         }
-        starts: dict[str, dict[str, torch.Tensor] | None] = {run.variant.name: None}
-        if self.starts and run.variant.method in CHECKPOINT_STARTS | {"random"}:
-            starts[f"{run.variant.name}+checkpoint"] = self._checkpoint(run.seed)
-        return [self._student(run, sequences, name, state, costs) for name, state in starts.items()]
+        return self._student(run, sequences, costs)
 
     def _make_artefact(self, run: Run, folder: Path) -> None:
         assert run.budget is not None
@@ -339,14 +356,7 @@ class Bench:
         distilled, log = distill(self.data, teacher, options, seed=run.seed, engine=self.alone)
         save_distilled(distilled, log, folder, overwrite=True)
 
-    def _student(
-        self,
-        run: Run,
-        sequences: Condensed,
-        name: str,
-        state: dict[str, torch.Tensor] | None,
-        costs: dict[str, Any],
-    ) -> dict[str, Any]:
+    def _student(self, run: Run, sequences: Condensed, costs: dict[str, Any]) -> dict[str, Any]:
         """Train a student with every recipe; the better one on validation is tested."""
         tried: dict[str, tuple[TextRecommender, Fit, float]] = {}
         for label, (recipe, dropout) in RECIPES.items():
@@ -359,7 +369,7 @@ class Bench:
                     model=model,
                     train=recipe,
                     validation=self.data,
-                    start=state,
+                    start=self._checkpoint(run.seed) if run.checkpoint else None,
                     seed=run.seed,
                     engine=self.alone,
                 )
@@ -375,7 +385,7 @@ class Bench:
             "best_step": fit.best_step,
             "validation_ndcg@10": fit.best_ndcg,
         }
-        return self._record(run, name, evaluate(student, self.data, engine=self.alone), costs)
+        return self._record(run, evaluate(student, self.data, engine=self.alone), costs)
 
 
 def _budgets(given: tuple[str, ...], users: int) -> list[int]:
