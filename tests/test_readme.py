@@ -16,6 +16,7 @@ SMALL = {
     "distill": "--steps 2 --select-every 2 --student-steps 2",
     "select": "--dim 8 --heads 1",
     "train": "--steps 4",
+    "bench": "--steps 4 --eval-every 2 --dim 8 --heads 1 --checkpoints 3 --student-steps 2 --variants small.yaml",
 }
 
 
@@ -33,6 +34,7 @@ def small_log(tmp_path, monkeypatch):
     write_csv(tmp_path / "log.csv", [{name: row[name] for name in ("user_id", "item_id", "timestamp")} for row in rows])
     titles = {row["item_id"]: row["title"] for row in rows}
     write_csv(tmp_path / "items.csv", [{"item_id": item, "title": title} for item, title in titles.items()])
+    (tmp_path / "small.yaml").write_text("foster: {method: foster, steps: 2, select_every: 2}\n")
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -44,7 +46,7 @@ def test_command_lines(small_log, tiny_encoder, monkeypatch, capsys):
         program, verb, *rest = shlex.split(line, comments=True)
         assert program == "foster"
         extra = shlex.split(SMALL.get(verb, ""))
-        if verb in ("pretrain", "select"):
+        if verb in ("pretrain", "select", "bench"):
             extra += ["--encoder", str(tiny_encoder)]
         monkeypatch.setattr(sys, "argv", [program, verb, *rest, *extra])
         try:
