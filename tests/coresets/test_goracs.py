@@ -134,6 +134,25 @@ def test_exchange_is_near_the_best_of_all_subsets(seed):
     assert values[-1] <= 1.05 * best_transport(cost, 3)
 
 
+def test_the_most_promising_pair_comes_first(monkeypatch):
+    cost, seen = random_cost(0, 60, 50), []
+
+    def scores_of(cost, chosen, duals):
+        np.testing.assert_array_equal(duals, transport(cost[chosen])[1])
+        scores = exchange_scores(cost, chosen, duals)
+        seen.append((chosen, scores))
+        return scores
+
+    monkeypatch.setattr(module, "exchange_scores", scores_of)
+    monkeypatch.setattr(module, "CUT", 1)
+    exchange(cost, np.arange(5))
+    assert len(seen) > 2
+    for (chosen, scores), (after, _) in itertools.pairwise(seen):
+        others = np.setdiff1d(np.arange(60), chosen)
+        assert set(chosen) - set(after) == {chosen[scores[chosen].argmax()]}
+        assert set(after) - set(chosen) == {others[scores[others].argmin()]}
+
+
 def test_exchange_keeps_a_single_row_and_all_rows():
     cost = random_cost(0, 6, 4)
     assert exchange(cost, greedy(cost, 1))[0].tolist() == [int(cost.sum(axis=1).argmin())]

@@ -30,6 +30,7 @@ from foster.training.losses import sample_items, soft_cross_entropy
 from foster.training.options import STUDENT, TrainOptions
 from foster.version import __version__
 
+LEAST = 1e-4  # probability below which an item of the next step is no target
 TENSORS_NAME = "sequences.safetensors"
 CARD_NAME = "README.md"
 
@@ -202,6 +203,12 @@ class CondensedSource:
             self.features = model.public_features(data.encoder)
             lengths = [end - start for start, end in data.windows]
             self.soft = list((data.codes.to(device) @ data.basis.to(device)).split(lengths, dim=1))
+        else:
+            # Of a flat step most of the stored items weigh next to nothing: those are no targets, and are not scored.
+            following, weights = (x[:, 1:][self.valid[:, 1:]] for x in (self.items, self.weights))
+            self.targets = torch.where(weights < LEAST, 0, weights)
+            self.support = torch.unique(following[self.targets > 0])
+            self.places = torch.searchsorted(self.support, following).clamp(max=max(len(self.support) - 1, 0))
         self.mixed = None
         if isinstance(model.tower.features, FrozenFeatures):
             # A linear adapter maps a mixture of features to the mixture of item vectors: mix once, not every step.
@@ -234,14 +241,12 @@ class CondensedSource:
     def _next_step_loss(self, model: TextRecommender, states: Tensor, sample: Tensor) -> Tensor:
         """Return the loss against the next step; sampled items that are no target stand for all others."""
         real = self.valid[:, 1:]
-        items, weights = self.items[:, 1:][real], self.weights[:, 1:][real]
-        support = torch.unique(items)
-        sample = sample[~torch.isin(sample, support)]
-        scores = model.scores(states[:, :-1][real], model.tower(torch.cat([support, sample])))
-        others = (model.n_items - len(support)) / max(len(sample), 1)
+        sample = sample[~torch.isin(sample, self.support)]
+        scores = model.scores(states[:, :-1][real], model.tower(torch.cat([self.support, sample])))
+        others = (model.n_items - len(self.support)) / max(len(sample), 1)
         offset = torch.zeros(scores.shape[1], device=scores.device)
-        offset[len(support) :] = np.log(max(others, 1.0))
-        targets = torch.zeros_like(scores).scatter_add_(1, torch.searchsorted(support, items), weights)
+        offset[len(self.support) :] = np.log(max(others, 1.0))
+        targets = torch.zeros_like(scores).scatter_add_(1, self.places, self.targets)
         return soft_cross_entropy(scores + offset, targets)
 
 

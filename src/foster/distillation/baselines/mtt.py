@@ -24,14 +24,13 @@ class MTTOptions(LatentOptions):
     method: ClassVar[str] = "mtt"
 
     experts: int = Field(2, ge=1, description="models trained on the log whose paths are matched")
-    expert_steps: int = Field(200, ge=1, description="SGD steps of an expert")
-    expert_lr: float = Field(1.0, gt=0, description="learning rate of an expert; where a student's starts")
+    expert_steps: int = Field(100, ge=1, description="SGD steps of an expert")
+    expert_lr: float = Field(0.5, gt=0, description="learning rate of the experts")
     checkpoint_every: int = Field(10, ge=1, description="expert steps between checkpoints")
     ahead: int = Field(2, ge=1, description="E, checkpoints between the start of a student and its target")
     inner_steps: int = Field(10, ge=1, description="SGD steps in which a student should reach the target")
-    rate_lr: float = Field(
-        0.02, ge=0, description="learning rate (Adam) of the logarithm of the students' learning rate"
-    )
+    student_lr: float = Field(0.05, gt=0, description="learning rate of the students at the start; it is learned")
+    rate_lr: float = Field(0.02, gt=0, description="learning rate (Adam) of the logarithm of the students' one")
 
     @model_validator(mode="after")
     def _experts_reach_a_target(self) -> Self:
@@ -68,7 +67,7 @@ class TrajectoryMatching(Matching):
         require_frozen(setting.best, options.method, options.subset or SUBSET, options.inner_steps)
         super().__init__(setting, options)
         self.options = options
-        self.log_rate = nn.Parameter(torch.tensor(math.log(options.expert_lr), device=setting.engine.device))
+        self.log_rate = nn.Parameter(torch.tensor(math.log(options.student_lr), device=setting.engine.device))
         self.optimiser.add_param_group({"params": [self.log_rate], "lr": options.rate_lr})
         self.paths = [self._expert() for _ in range(options.experts)]
 
