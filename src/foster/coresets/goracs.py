@@ -34,9 +34,9 @@ def goracs(pool: Pool) -> np.ndarray:
     """Choose the histories from which the validation users are reached at the least cost.
 
     The authors embed prompts with a sentence encoder; here an embedding is the mean of the whitened public text
-    features of a history's items, target included. Their gradient norms are of the summed loss of one target; ours, of
-    the mean over a history's steps, are largest for short histories, which are therefore preferred. The validation split
-    is used for the selection, which results on that split then benefit from.
+    features of a history's items, target included. Their gradient norms are of a summed loss; ours are of the mean over
+    a history's steps, which makes those of short histories the largest and prefers these. The validation split is used
+    for the selection, so results on that split benefit from it.
 
     Returns:
         int64 ``[budget]`` row numbers, each once.
