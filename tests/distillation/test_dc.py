@@ -111,7 +111,7 @@ def test_one_seed_gives_one_result():
     assert torch.equal(first.synthetic.latents, second.synthetic.latents)
 
 
-def test_export_keeps_all_that_it_can():
+def test_export_keeps_the_most_probable_items():
     assert_exports(run_of(), "dc")
 
 

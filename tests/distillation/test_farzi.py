@@ -176,7 +176,7 @@ def test_export_keeps_all_that_it_can():
 
 
 def test_kept_mass(monkeypatch):
-    monkeypatch.setattr(farzi, "NEXT_ITEMS", 2)
+    monkeypatch.setattr(farzi, "STORED_ITEMS", 2)
     items, weights, mass = most_probable(torch.tensor([[[0.1, 0.6, 0.3], [0.2, 0.5, 0.3]]]))
     assert items.tolist() == [[[1, 2], [1, 2]]]
     torch.testing.assert_close(weights, torch.tensor([[[2 / 3, 1 / 3], [0.625, 0.375]]]))

@@ -19,7 +19,7 @@ from foster.distillation.objective import (
     value_gap,
 )
 from foster.distillation.options import DistillOptions
-from foster.distillation.setting import SOFT_ITEMS, Setting
+from foster.distillation.setting import STORED_ITEMS, Setting
 from foster.training.condensed import Condensed, draw_window
 from foster.training.losses import soft_cross_entropy
 from foster.training.soft_labels import label_windows, soft_labels
@@ -126,7 +126,7 @@ class Foster:
     @torch.no_grad()
     def export(self) -> Condensed:
         """Return the sequences as they are now, labelled by the best teacher."""
-        items, weights = self.synthetic.top(SOFT_ITEMS)
+        items, weights = self.synthetic.top(STORED_ITEMS)
         labels: dict[str, Any] = {}
         derived = "the sequences, which start as real histories"
         if self.options.targets == "soft":

@@ -20,6 +20,7 @@ class DCOptions(LatentOptions):
 
     method: ClassVar[str] = "dc"
 
+    lr: float = Field(0.03, gt=0, description="learning rate of the latents (Adam)")
     reset_every: int = Field(10, ge=1, description="steps between new random models")
     inner_steps: int = Field(5, ge=0, description="updates of the model on the sequences a step")
     model_lr: float = Field(1e-3, gt=0, description="learning rate of the model (AdamW)")

@@ -20,7 +20,8 @@ class DMOptions(LatentOptions):
 
     method: ClassVar[str] = "dm"
 
-    lr: float = Field(3e-3, gt=0, description="learning rate of the latents (Adam)")
+    steps: int = Field(400, ge=0, description="distillation steps; 0 keeps the starting point")
+    select_every: int = Field(200, ge=1, description="steps between students that are trained to judge the sequences")
 
 
 class DistributionMatching(Matching):
@@ -40,7 +41,7 @@ class DistributionMatching(Matching):
         options: the method's.
     """
 
-    derived = "were moved until states of random networks have the moments of real histories' states"
+    derived = "were moved towards the moments that states of real histories have under random networks"
 
     def __init__(self, setting: Setting, options: DMOptions) -> None:
         super().__init__(setting, options)

@@ -22,10 +22,11 @@ from foster.distillation.baselines.adam import AdamState, reverse_adam, train
 from foster.distillation.functional import Parameters, call_with, detached, gradients, require_frozen, second_order
 from foster.distillation.objective import entropy
 from foster.distillation.options import CondenseOptions
-from foster.distillation.setting import NEXT_ITEMS, Setting
+from foster.distillation.setting import Setting
 from foster.models import TextRecommender
 from foster.training.condensed import Condensed
 
+STORED_ITEMS = 128  # items kept of each step, since the steps of this method and of TD3 stay rather flat
 CANDIDATES = 1024  # items sampled for the real loss, as in training on the log
 
 
@@ -162,12 +163,12 @@ def mixture_cross_entropy(model: TextRecommender, states: Tensor, targets: Tenso
 
 
 def most_probable(p: Tensor) -> tuple[Tensor, Tensor, float]:
-    """Return what is kept of step distributions ``[M, L, V]``: the ``NEXT_ITEMS`` most probable items of each step.
+    """Return what is kept of step distributions ``[M, L, V]``: the ``STORED_ITEMS`` most probable items of each step.
 
     Returns:
         items int64 ``[M, L, k]``, their probabilities renormalised to sum to 1, and the mean mass that they had.
     """
-    weights, items = p.topk(min(NEXT_ITEMS, p.shape[-1]), dim=-1)
+    weights, items = p.topk(min(STORED_ITEMS, p.shape[-1]), dim=-1)
     mass = weights.sum(-1, keepdim=True)
     return items, weights / mass, mass.mean().item()
 

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from foster.distillation.objective import entropy, scores_on_subset, synthetic_loss
 from foster.distillation.options import LatentOptions
-from foster.distillation.setting import NEXT_ITEMS, Setting
+from foster.distillation.setting import STORED_ITEMS, Setting
 from foster.models import TextRecommender
 from foster.training.condensed import Condensed
 
@@ -57,7 +57,7 @@ class Matching:
 
     def export(self) -> Condensed:
         """Return the sequences as they are now."""
-        items, weights = self.synthetic.top(NEXT_ITEMS)
+        items, weights = self.synthetic.top(STORED_ITEMS)
         derived = f"the sequences, which start as real histories and {self.derived}"
         if self._keys == "learned":
             derived += "; latents were moved among the teacher's item vectors (keys learned)"

@@ -23,6 +23,8 @@ class MTTOptions(LatentOptions):
 
     method: ClassVar[str] = "mtt"
 
+    steps: int = Field(100, ge=0, description="distillation steps; 0 keeps the starting point")
+    select_every: int = Field(50, ge=1, description="steps between students that are trained to judge the sequences")
     experts: int = Field(2, ge=1, description="models trained on the log whose paths are matched")
     expert_steps: int = Field(100, ge=1, description="SGD steps of an expert")
     expert_lr: float = Field(0.5, gt=0, description="learning rate of the experts")
@@ -61,7 +63,7 @@ class TrajectoryMatching(Matching):
         InputError: a tuned language model.
     """
 
-    derived = "were moved until SGD on them follows SGD on the log"
+    derived = "were moved so that SGD on them follows SGD on the log"
 
     def __init__(self, setting: Setting, options: MTTOptions) -> None:
         require_frozen(setting.best, options.method, options.subset or SUBSET, options.inner_steps)
