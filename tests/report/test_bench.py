@@ -105,13 +105,13 @@ def test_the_recipe_that_is_better_on_validation_counts(bench, monkeypatch):
     def scripted(*arguments, **rest):
         model, fit = original(*arguments, **rest)
         fit.best_ndcg = {0.0: 0.2, 0.2: 0.3}[rest["model"].dropout]
-        seen.append(rest["model"].dropout)
+        seen.append(rest["train"].lr)
         return model, fit
 
     monkeypatch.setattr(module, "train", scripted)
     rows = bench()["rows"]
     assert rows["foster"]["recipes"] == rows["random"]["recipes"] == ["hard"]
-    assert seen == [dropout for _, dropout in RECIPES.values()] * 2
+    assert seen == [recipe.lr for recipe in RECIPES.values()] * 2
 
 
 def test_variants_are_rows_with_options_of_their_own(bench):
@@ -175,6 +175,19 @@ def test_another_benchmark_is_not_mixed_in(bench):
         bench(recipe=Recipe(**{**vars(bench.recipe), "train": TrainOptions(steps=11)}))
     with pytest.raises(InputError, match="another 'student_steps'"):
         bench(steps=7)
+
+
+def test_a_row_whose_options_changed_is_not_taken_for_the_old_one(bench):
+    bench()
+    with pytest.raises(InputError, match="row 'foster' was made with other options"):
+        bench(extra={"foster": {**EXTRA["foster"], "steps": 3}})
+
+
+def test_methods_that_need_frozen_vectors_are_refused_at_once(bench):
+    tuned = Recipe(**{**vars(bench.recipe), "model": ModelOptions(dim=8, heads=1, finetune="all")})
+    with pytest.raises(InputError, match=r"dc works on frozen item vectors only.*without dc, farzi"):
+        bench(methods="dc,farzi,foster", recipe=tuned)
+    assert not bench.out.exists()
 
 
 def test_processes_divide_the_runs(log, bench, tmp_path, tiny_encoder):

@@ -38,14 +38,14 @@ METHODS = (*ALWAYS[:2], *(name for name in coresets.METHODS if name != "random")
 CHECKPOINT_STARTS = frozenset({"farzi", "td3"})
 """Methods whose papers train students from a checkpoint of real training; random joins them as a control."""
 
+FROZEN_ONLY = frozenset({"dc", "mtt", "farzi", "td3"})
+"""Distillers that differentiate through gradients, and refuse a tuned language model."""
+
 CHECKPOINT_SHARE = 0.1
 """How much of the teacher's training such a checkpoint has seen; TD3 draws from 5 to 30 %."""
 
-RECIPES = {
-    "soft": (STUDENT, 0.0),
-    "hard": (HARD_LABELS, 0.2),
-}
-"""Recipes and dropouts that every method's students are trained with; the better one on validation counts."""
+RECIPES = {"soft": STUDENT, "hard": HARD_LABELS}
+"""Recipes that every method's students are trained with, soft without dropout; the better one on validation counts."""
 
 Say = Callable[[str], None]
 
@@ -200,6 +200,12 @@ class Bench:
         self.budgets = _budgets(options.budgets, len(data.training_histories()))
         if any(variant.method == "goracs" for variant in variants):
             require_pot()
+        second_order = [variant.method for variant in variants if variant.method in FROZEN_ONLY]
+        if recipe.model.finetune != "frozen" and second_order:
+            raise InputError(
+                f"bench: {second_order[0]} works on frozen item vectors only; give --finetune frozen, or name "
+                f"--methods without {', '.join(second_order)}"
+            )
         self.starts = any(variant.method in CHECKPOINT_STARTS for variant in variants)
         self._claim()
 
@@ -254,6 +260,7 @@ class Bench:
     def _make_once(self, run: Run) -> None:
         path = self._file(run)
         if path.exists():
+            self._check_options(run)
             return
         path.parent.mkdir(parents=True, exist_ok=True)
         if run.variant.method == "popularity":
@@ -331,9 +338,8 @@ class Bench:
 
     def _make_artefact(self, run: Run, folder: Path) -> None:
         assert run.budget is not None
-        options, method = run.variant.options, run.variant.method
-        teacher = self._teacher(run.seed)
-        if options is None:
+        method, teacher = run.variant.method, self._teacher(run.seed)
+        if run.variant.options is None:
             coreset = select(
                 method,
                 self.data,
@@ -346,23 +352,39 @@ class Bench:
             )
             coreset.save(folder, overwrite=True)
             return
+        distilled, log = distill(self.data, teacher, self._options(run), seed=run.seed, engine=self.alone)
+        save_distilled(distilled, log, folder, overwrite=True)
+
+    def _options(self, run: Run) -> CondenseOptions:
+        """Return a distiller's options with the sizes of this benchmark."""
+        options = run.variant.options
+        assert options is not None
         update: dict[str, Any] = {
             "sequences": run.budget,
             "length": min(options.length, self.recipe.model.max_length),
         }
         if self.options.student_steps is not None:
             update["student_steps"] = min(options.student_steps, self.options.student_steps)
-        options = options.model_copy(update=update)
-        distilled, log = distill(self.data, teacher, options, seed=run.seed, engine=self.alone)
-        save_distilled(distilled, log, folder, overwrite=True)
+        return options.model_copy(update=update)
+
+    def _check_options(self, run: Run) -> None:
+        """Refuse to take a finished run for one with other options."""
+        if run.variant.options is None:
+            return
+        folder = self.out / f"seed{run.seed}" / run.artefact
+        if read_config(folder, "distilled")["info"]["options"] != self._options(run).model_dump():
+            raise InputError(
+                f"{folder}: row '{run.variant.name}' was made with other options; give the row another name, or remove "
+                f"{self._file(run)}, {run.artefact}.made.json and the folder"
+            )
 
     def _student(self, run: Run, sequences: Condensed, costs: dict[str, Any]) -> dict[str, Any]:
         """Train a student with every recipe; the better one on validation is tested."""
         tried: dict[str, tuple[TextRecommender, Fit, float]] = {}
-        for label, (recipe, dropout) in RECIPES.items():
+        for label, recipe in RECIPES.items():
             if self.options.student_steps is not None:
                 recipe = recipe.model_copy(update={"steps": min(recipe.steps, self.options.student_steps)})
-            model = self.recipe.model.model_copy(update={"dropout": dropout})
+            model = self.recipe.model.model_copy(update={"dropout": 0.0}) if label == "soft" else self.recipe.model
             with Measure(self.alone.device) as measure:
                 student, fit = train(
                     sequences,
