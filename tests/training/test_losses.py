@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from foster.data.batches import endless_batches, pad
 from foster.training.condensed import Condensed, CondensedSource
-from foster.training.losses import next_item_loss, sample_items
+from foster.training.losses import next_item_loss, sample_items, soft_cross_entropy
 from small_models import small_recommender
 
 HISTORIES = [np.array([3, 5, 7, 1]), np.array([2, 9]), np.array([30, 31, 32])]
@@ -48,6 +48,36 @@ def test_real_histories_as_condensed_data_have_the_loss_of_the_log():
     )
     loss = CondensedSource(coreset, model, seed=0).loss(model, 40)
     torch.testing.assert_close(loss, full_loss(model))
+
+
+@pytest.mark.parametrize("candidates", [7, 20, 39, 40])
+def test_a_sampled_coreset_has_the_loss_of_the_log_on_the_same_sample(candidates):
+    model = small_recommender()
+    coreset = Condensed.of_histories(
+        HISTORIES, 10, "random", model.catalogue, encoder=model.encoder, model=model.options
+    )
+    loss = CondensedSource(coreset, model, seed=0).loss(model, candidates)
+    generator = torch.Generator().manual_seed(0)
+    torch.testing.assert_close(loss, next_item_loss(model, pad(HISTORIES, 10), candidates, generator))
+
+
+def test_soft_steps_have_the_cross_entropy_of_their_distributions():
+    model = small_recommender()
+    p = torch.rand(3, 6, 40, generator=torch.Generator().manual_seed(5)).pow(8)
+    weights, items = (p / p.sum(-1, keepdim=True)).topk(9)
+    weights = weights / weights.sum(-1, keepdim=True)
+    condensed = Condensed(
+        "distilled", "dm", items, weights, None, None, model.catalogue, encoder=model.encoder, model=model.options
+    )
+    dense = torch.zeros(3, 6, 40).scatter_(-1, items, weights)
+    table = model.tower(torch.arange(40))
+    exact = soft_cross_entropy(model.scores(model.backbone(dense @ table), table)[:, :-1], dense[:, 1:])
+    source = CondensedSource(condensed, model, seed=0)
+    # What is left out, targets below 1e-4, is all the difference.
+    torch.testing.assert_close(source.loss(model, 40), exact, atol=2e-3, rtol=0)
+    # exp(loss) is linear in the partition of a single position only; here it is near enough.
+    sampled = np.mean([source.loss(model, 25).item() for _ in range(300)])
+    assert sampled == pytest.approx(exact.item(), rel=0.02)
 
 
 def test_samples_are_distinct_and_ascending():

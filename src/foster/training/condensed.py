@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -204,11 +205,10 @@ class CondensedSource:
             lengths = [end - start for start, end in data.windows]
             self.soft = list((data.codes.to(device) @ data.basis.to(device)).split(lengths, dim=1))
         else:
-            # Of a flat step most of the stored items weigh next to nothing: those are no targets, and are not scored.
+            # Of a flat step most of the stored items weigh next to nothing: those are no targets.
             following, weights = (x[:, 1:][self.valid[:, 1:]] for x in (self.items, self.weights))
-            self.targets = torch.where(weights < LEAST, 0, weights)
-            self.support = torch.unique(following[self.targets > 0])
-            self.places = torch.searchsorted(self.support, following).clamp(max=max(len(self.support) - 1, 0))
+            used = (weights >= LEAST).any(0)
+            self.following, self.targets = following[:, used], weights[:, used]
         self.mixed = None
         if isinstance(model.tower.features, FrozenFeatures):
             # A linear adapter maps a mixture of features to the mixture of item vectors: mix once, not every step.
@@ -239,15 +239,20 @@ class CondensedSource:
         return model.tower(distinct)[place]
 
     def _next_step_loss(self, model: TextRecommender, states: Tensor, sample: Tensor) -> Tensor:
-        """Return the loss against the next step; sampled items that are no target stand for all others."""
-        real = self.valid[:, 1:]
-        sample = sample[~torch.isin(sample, self.support)]
-        scores = model.scores(states[:, :-1][real], model.tower(torch.cat([self.support, sample])))
-        others = (model.n_items - len(self.support)) / max(len(sample), 1)
-        offset = torch.zeros(scores.shape[1], device=scores.device)
-        offset[len(self.support) :] = np.log(max(others, 1.0))
-        targets = torch.zeros_like(scores).scatter_add_(1, self.places, self.targets)
-        return soft_cross_entropy(scores + offset, targets)
+        """Return the loss against the next step: ``next_item_loss`` with several weighted positives a position."""
+        states = states[:, :-1][self.valid[:, 1:]]
+        distinct, place = torch.unique(torch.cat([self.following.flatten(), sample]), return_inverse=True)
+        vectors = model.tower(distinct)
+        own = vectors[place[: self.following.numel()]].view(*self.following.shape, -1)
+        positive = torch.einsum("nd,nkd->nk", states, own) / math.sqrt(model.options.dim)
+        negative = model.scores(states, vectors[place[self.following.numel() :]])
+        negative = negative + math.log(model.n_items / len(sample))
+        # A positive that was sampled counts once.
+        at = torch.searchsorted(sample, self.following).clamp(max=len(sample) - 1)
+        rows, columns = torch.nonzero(sample[at] == self.following, as_tuple=True)
+        negative = negative.index_put((rows, at[rows, columns]), negative.new_tensor(-torch.inf))
+        partition = torch.cat([positive, negative], 1).logsumexp(1)
+        return (self.targets.sum(1) * partition - (self.targets * positive).sum(1)).mean()
 
 
 def draw_window(windows: int, generator: torch.Generator) -> int:
