@@ -8,12 +8,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 from foster.data import Dataset
 from foster.engine import Engine
 from foster.errors import InputError
+from foster.evaluation import metrics_of
 from foster.models import ModelOptions
 from foster.report import bench as module
 from foster.report.bench import METHODS, RECIPES, BenchOptions, Recipe, run_bench, variants_of
@@ -198,32 +200,24 @@ def test_processes_divide_the_runs(log, bench, tmp_path, tiny_encoder):
         *("--budgets", 3, "--student-steps", 6, "--encoder", tiny_encoder, "--dim", 8, "--layers", 1, "--heads", 1),
         *("--max-length", 8, "--steps", 10, "--eval-every", 5, "--checkpoints", 4, "--device", "cpu", "--json"),
     ]
-    ports = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29531", "WORLD_SIZE": "2", "OMP_NUM_THREADS": "1"}
-    processes = [
-        subprocess.Popen(
-            [sys.executable, "-m", "foster", *map(str, arguments)],
-            env={**os.environ, **ports, "RANK": str(rank), "LOCAL_RANK": str(rank)},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for rank in range(2)
-    ]
-    (out, log_of_main), (nothing, log_of_other) = (process.communicate(timeout=120) for process in processes)
-    assert [process.returncode for process in processes] == [0, 0], log_of_main + log_of_other
-    assert not nothing
-    rows = json.loads(out)
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", "-m", "foster"]
+    done = subprocess.run(
+        [*launch, *map(str, arguments)],
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=240,
+    )
+    assert done.returncode == 0, done.stderr[-6000:]
+    rows = json.loads(done.stdout)
     assert rows.pop("about")["seeds"] == [0, 1]
     for name, row in alone["rows"].items():
         assert rows[name]["ndcg@10"] == pytest.approx(row["ndcg@10"], rel=1e-4), name
-    assert log_of_main.count("NDCG@10") and log_of_other.count("NDCG@10")
+    # Each run was made once, by one of the two.
+    assert done.stderr.count("NDCG@10") == 8
 
 
 def test_ranks_give_the_metrics(bench):
     bench(methods="random", extra=None)
-    import numpy as np
-
-    from foster.evaluation import metrics_of
-
     record = json.loads(Path(bench.out / "seed0" / "random-3.json").read_text())
     assert metrics_of(np.load(bench.out / record["ranks"])) == record["metrics"]
