@@ -347,6 +347,17 @@ def test_every_distillation_trains_a_model(run, made, tmp_path, method):
     assert run(*train, "--json").json["steps"] == 3
 
 
+def test_help_says_which_method_has_a_flag_and_its_defaults(run, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "400")
+    lines = {line.split()[1]: line for line in run("distill", "--help").out.splitlines() if line.startswith("│    --")}
+    defaults = {name: options().steps for name, (options, _) in distillation.METHODS.items()}
+    assert f"default {defaults['foster']};" in lines["--steps"]
+    for name, steps in defaults.items():
+        assert name == "foster" or steps == defaults["foster"] or f"{name} {steps}" in lines["--steps"]
+    assert "td3: W, the last of these" in lines["--unroll"]
+    assert "foster: steps of the short windows" in lines["--window"]
+
+
 def test_bench_prints_rows_by_method(run, made, tmp_path):
     variants = tmp_path / "variants.yaml"
     variants.write_text("short: {method: foster, length: 6, steps: 1}\n")

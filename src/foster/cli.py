@@ -107,17 +107,16 @@ def verb(
             if p.name not in ("values", "as_json")
         ]
         flags: dict[str, inspect.Parameter] = {}
-        for group in classes:
-            for key, field in group.model_fields.items():
-                kind: Any = str if get_origin(field.annotation) in (Literal, tuple) else field.annotation
-                shown = "" if field.default is None else f" (default {_shown(field.default)})"
-                flag = f"--{key.replace('_', '-')}"
-                # Given a name, typer makes no negation of its own.
-                names = f"{flag}/--no-{flag[2:]}" if kind is bool else flag
-                option = typer.Option(names, help=f"{field.description}{shown}", show_default=False)
-                flags[key] = inspect.Parameter(
-                    key, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[kind | None, option]
-                )
+        for key, owners in _owners(classes).items():
+            annotation = owners[0].model_fields[key].annotation
+            kind: Any = str if get_origin(annotation) in (Literal, tuple) else annotation
+            flag = f"--{key.replace('_', '-')}"
+            # Given a name, typer makes no negation of its own.
+            names = f"{flag}/--no-{flag[2:]}" if kind is bool else flag
+            option = typer.Option(names, help=_flag_help(key, owners, classes), show_default=False)
+            flags[key] = inspect.Parameter(
+                key, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[kind | None, option]
+            )
         extra = [
             inspect.Parameter(
                 "config", inspect.Parameter.KEYWORD_ONLY, default=None,
@@ -142,6 +141,29 @@ def verb(
         return function
 
     return register
+
+
+def _owners(classes: tuple[type[Options], ...]) -> dict[str, list[type[Options]]]:
+    """Return the option groups that have each option; several do where a verb has several methods."""
+    owners: dict[str, list[type[Options]]] = {}
+    for group in classes:
+        for key in group.model_fields:
+            owners.setdefault(key, []).append(group)
+    return owners
+
+
+def _flag_help(key: str, owners: list[type[Options]], classes: tuple[type[Options], ...]) -> str:
+    """Describe an option as its first group does, and say which methods have it and where their defaults differ."""
+    methods = [group for group in classes if hasattr(group, "method")]
+    field = owners[0].model_fields[key]
+    text = str(field.description)
+    if methods and owners[0] in methods and len(owners) < len(methods):
+        text = f"{', '.join(group.method for group in owners if hasattr(group, 'method'))}: {text}"
+    defaults = [] if field.default is None else [f"default {_shown(field.default)}"]
+    for group in owners[1:]:
+        if (default := group.model_fields[key].default) != field.default and hasattr(group, "method"):
+            defaults.append(f"{group.method} {_shown(default)}")
+    return f"{text} ({'; '.join(defaults)})" if defaults else text
 
 
 def _shown(default: Any) -> str:
