@@ -1,9 +1,6 @@
 """Devices, and two processes against one."""
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +13,7 @@ from foster.engine import Engine, deterministic
 from foster.errors import InputError
 from foster.evaluation import evaluate
 from small_models import small_recommender
+from two_processes import in_two_processes
 
 SCRIPT = """
 import json, sys
@@ -46,10 +44,7 @@ def evaluated(engine: Engine) -> list[float]:
 def test_two_processes_rank_and_average_as_one(tmp_path):
     script = tmp_path / "script.py"
     script.write_text(SCRIPT)
-    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parent), "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", str(script)]
-    done = subprocess.run([*command, str(tmp_path)], env=environment, capture_output=True, text=True, timeout=120)
-    assert done.returncode == 0, done.stderr[-6000:]
+    in_two_processes(script, tmp_path, PYTHONPATH=str(Path(__file__).parent))
     alone = evaluated(Engine("cpu"))
     assert len(alone) == 61
     for rank in (0, 1):
@@ -62,24 +57,15 @@ def test_the_command_line_in_two_processes_writes_and_prints_once(tmp_path, tiny
 
     data = Dataset.prepare(write_csv(tmp_path / "log.csv", synthetic_log()))
     data.save(tmp_path / "data")
-    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", "-m", "foster"]
     model = ("--dim", "8", "--heads", "1", "--encoder", str(tiny_encoder), "--steps", "4", "--eval-every", "2")
     few = ("--sequences", "3", "--length", "6", "--steps", "2", "--select-every", "2", "--student-steps", "2")
     once = ("--device", "cpu", "--json")
-    teacher = [*launch, "pretrain", "data", "--out", "teacher", "--checkpoints", "3", *model, *once]
-    distill = [*launch, "distill", "data", "--teacher", "teacher", "--out", "distilled", *few, *once]
-    student = [*launch, "train", "distilled", "--out", "model", "--validation", "data", *once]
-    judge = [*launch, "evaluate", "teacher", "data", *once]
+    teacher = ["pretrain", "data", "--out", "teacher", "--checkpoints", "3", *model, *once]
+    distill = ["distill", "data", "--teacher", "teacher", "--out", "distilled", *few, *once]
+    student = ["train", "distilled", "--out", "model", "--validation", "data", *once]
+    judge = ["evaluate", "teacher", "data", *once]
     for command in (teacher, distill, student, judge):
-        done = subprocess.run(
-            command,
-            cwd=tmp_path,
-            env=os.environ | {"OMP_NUM_THREADS": "1"},
-            capture_output=True,
-            text=True,
-            timeout=120,
-        )
-        assert done.returncode == 0, done.stderr[-6000:]
+        done = in_two_processes("-m", "foster", *command, cwd=tmp_path)
         content = json.loads(done.stdout)
     assert content["users"] == data.n_users
     assert sorted(path.name for path in tmp_path.iterdir()) == ["data", "distilled", "log.csv", "model", "teacher"]

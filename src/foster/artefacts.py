@@ -49,17 +49,6 @@ def new_folder(out: str | Path, overwrite: bool = False) -> Iterator[Path]:
         shutil.rmtree(work, ignore_errors=True)
 
 
-@contextmanager
-def new_file(path: Path) -> Iterator[Path]:
-    """Yield a temporary path that becomes ``path`` when the block ends without an error, and vanishes otherwise."""
-    part = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        yield part
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
-
-
 def check_free(out: str | Path, overwrite: bool = False) -> None:
     """Raise InputError early where ``new_folder`` would: ask before the work, not after it."""
     out = Path(out)

@@ -154,15 +154,14 @@ def _owners(classes: tuple[type[Options], ...]) -> dict[str, list[type[Options]]
 
 def _flag_help(key: str, owners: list[type[Options]], classes: tuple[type[Options], ...]) -> str:
     """Describe an option as its first group does, and say which methods have it and where their defaults differ."""
-    methods = [group for group in classes if hasattr(group, "method")]
-    field = owners[0].model_fields[key]
-    text = str(field.description)
-    if methods and owners[0] in methods and len(owners) < len(methods):
-        text = f"{', '.join(group.method for group in owners if hasattr(group, 'method'))}: {text}"
-    defaults = [] if field.default is None else [f"default {_shown(field.default)}"]
-    for group in owners[1:]:
-        if (default := group.model_fields[key].default) != field.default and hasattr(group, "method"):
-            defaults.append(f"{group.method} {_shown(default)}")
+    default_of = {group: group.model_fields[key].default for group in owners}
+    text, default = str(owners[0].model_fields[key].description), default_of[owners[0]]
+    methods = {group: str(group.method) for group in classes if hasattr(group, "method")}
+    own = [name for group, name in methods.items() if group in owners]
+    if own and len(own) < len(methods):
+        text = f"{', '.join(own)}: {text}"
+    defaults = [] if default is None else [f"default {_shown(default)}"]
+    defaults += [f"{methods[group]} {_shown(other)}" for group, other in default_of.items() if other != default]
     return f"{text} ({'; '.join(defaults)})" if defaults else text
 
 

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +20,7 @@ from foster.text import EncoderOptions
 from foster.training import TeacherOptions, TrainOptions
 from foster.training.trajectory import Trajectory
 from synthetic_log import synthetic_log, write_csv
+from two_processes import in_two_processes
 
 
 class Killed(BaseException):
@@ -200,15 +198,7 @@ def test_processes_divide_the_runs(log, bench, tmp_path, tiny_encoder):
         *("--budgets", 3, "--student-steps", 6, "--encoder", tiny_encoder, "--dim", 8, "--layers", 1, "--heads", 1),
         *("--max-length", 8, "--steps", 10, "--eval-every", 5, "--checkpoints", 4, "--device", "cpu", "--json"),
     ]
-    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", "-m", "foster"]
-    done = subprocess.run(
-        [*launch, *map(str, arguments)],
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        timeout=240,
-    )
-    assert done.returncode == 0, done.stderr[-6000:]
+    done = in_two_processes("-m", "foster", *arguments)
     rows = json.loads(done.stdout)
     assert rows.pop("about")["seeds"] == [0, 1]
     for name, row in alone["rows"].items():

@@ -8,7 +8,8 @@ import json
 import numpy as np
 import pytest
 
-from foster.report.results import break_even, markdown, ndcg_of_ranks, paired_bootstrap, summarise, write_results
+from foster.evaluation.metrics import ndcg_of_ranks
+from foster.report.results import break_even, markdown, paired_bootstrap, summarise, write_results
 
 ABOUT = {"data": "toy", "users": 4, "items": 9, "interactions": 20, "seeds": [0, 1]}
 RANKS = {

@@ -74,4 +74,4 @@ def kcenter_greedy(features: Tensor, budget: int) -> np.ndarray:
 
 def _features(pool: Pool) -> Tensor:
     """Return the teacher's state after each history, L2-normalised, ``[U, d]``."""
-    return F.normalize(pool.states(pool.teacher), dim=1)
+    return F.normalize(pool.teacher.states(pool.histories), dim=1)

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-from torch import Tensor
 
 from foster.data.dataset import Dataset
 from foster.engine import Engine
@@ -54,7 +53,3 @@ class Pool:
         return TextRecommender.build(
             self.data.catalogue, self.encoder, self.model, seed=self.seed, device=self.engine.device
         ).eval()
-
-    def states(self, model: TextRecommender) -> Tensor:
-        """Return the model's state after each history, ``[U, d]``."""
-        return model.states(self.histories)

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from foster.coresets.dealrec import dealrec
 from foster.coresets.geometric import herding, kcenter
@@ -18,12 +16,12 @@ from foster.coresets.random import long_histories, random_histories, stratified_
 from foster.data.dataset import Dataset
 from foster.engine import Engine, deterministic
 from foster.errors import InputError, did_you_mean
-from foster.models import ModelOptions, TextRecommender
+from foster.models import ModelOptions
 from foster.text import EncoderOptions
 from foster.training.condensed import Condensed
-from foster.training.options import HARD_LABELS, STUDENT
+from foster.training.options import HARD_LABELS
 from foster.training.runs import load_teacher
-from foster.training.soft_labels import label_windows, soft_labels
+from foster.training.soft_labels import LABEL_WINDOW, label_windows, with_soft_labels
 
 Method = Callable[[Pool], np.ndarray]
 
@@ -39,7 +37,6 @@ METHODS: dict[str, Method] = {
 }
 
 NEED_TEACHER = frozenset({"herding", "kcenter", "dealrec", "soft-label"})
-WINDOW = 10  # steps of the short windows that a soft-label coreset has labels for, as FOSTER's
 
 
 @deterministic()
@@ -101,25 +98,6 @@ def select(
     }
     rest: dict[str, Any] = {"encoder": encoder, "model": model, "recipe": HARD_LABELS, "info": info}
     coreset = Condensed.of_histories(chosen, model.max_length, method, data.catalogue, **rest)
-    return _with_soft_labels(coreset, pool.teacher) if method == "soft-label" else coreset
-
-
-@torch.no_grad()
-def _with_soft_labels(coreset: Condensed, teacher: TextRecommender) -> Condensed:
-    """Label every step with the teacher's prediction, as FOSTER's sequences are."""
-    windows = label_windows(coreset.items.shape[1], WINDOW)
-    items, weights = coreset.items.to(teacher.device), coreset.weights.to(teacher.device)
-    codes, basis = soft_labels(teacher, items, weights, windows)
-    derived = coreset.info["from_real_data"]
-    return replace(
-        coreset,
-        codes=codes.cpu(),
-        basis=basis.cpu(),
-        windows=windows,
-        model=coreset.model.model_copy(update={"dropout": 0.0}),
-        recipe=STUDENT,
-        info={
-            **coreset.info,
-            "from_real_data": f"{derived}; soft labels: the teacher's states and the map of its adapter (codes, basis)",
-        },
-    )
+    if method != "soft-label":
+        return coreset
+    return with_soft_labels(coreset, pool.teacher, label_windows(coreset.items.shape[1], LABEL_WINDOW))

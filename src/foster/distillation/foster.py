@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -22,7 +23,7 @@ from foster.distillation.options import DistillOptions
 from foster.distillation.setting import STORED_ITEMS, Setting
 from foster.training.condensed import Condensed, draw_window
 from foster.training.losses import soft_cross_entropy
-from foster.training.soft_labels import label_windows, soft_labels
+from foster.training.soft_labels import label_windows, with_soft_labels
 
 
 class Foster:
@@ -127,15 +128,12 @@ class Foster:
     def export(self) -> Condensed:
         """Return the sequences as they are now, labelled by the best teacher."""
         items, weights = self.synthetic.top(STORED_ITEMS)
-        labels: dict[str, Any] = {}
-        derived = "the sequences, which start as real histories"
-        if self.options.targets == "soft":
-            codes, basis = soft_labels(self.setting.best, items, weights, self.windows)
-            labels = {"codes": codes, "basis": basis, "windows": self.windows}
-            derived += "; soft labels: the teacher's states and the map of its adapter (codes, basis)"
-        if self.options.keys == "learned":
-            derived += "; latents were moved among the teacher's item vectors (keys learned)"
-        return self.setting.condensed(items, weights, derived, **labels)
+        sequences = self.setting.condensed(items, weights, "the sequences, which start as real histories")
+        if self.options.targets == "next":
+            return sequences
+        labelled = with_soft_labels(sequences, self.setting.best, self.windows)
+        recipe = labelled.recipe.model_copy(update={"steps": self.options.student_steps})
+        return replace(labelled, recipe=recipe)
 
 
 def barrier_weight(real: Tensor, gap: Tensor, parameters: list[nn.Parameter], eta: float = 0.5) -> float:

@@ -7,12 +7,15 @@ from typing import ClassVar, Literal
 from pydantic import Field
 
 from foster.options import Options
+from foster.training.soft_labels import LABEL_WINDOW
 
 
 class CondenseOptions(Options):
     """What every distiller takes; a subclass names its method and adds or overrides fields."""
 
     method: ClassVar[str]
+    second_order: ClassVar[bool] = False
+    """Whether it differentiates through gradients, which takes frozen item vectors."""
 
     sequences: int = Field(20, ge=1, description="M, synthetic sequences")
     length: int = Field(50, ge=2, description="L, steps of a sequence; no more than the model reads")
@@ -46,7 +49,9 @@ class DistillOptions(LatentOptions):
         "soft", description="labels: soft, the outer model's predictions; next, the following synthetic step"
     )
     window: int = Field(
-        10, ge=0, description="steps of the short windows that have soft labels too, besides the whole; 0 for none"
+        LABEL_WINDOW,
+        ge=0,
+        description="steps of the short windows that have soft labels too, besides the whole; 0 for none",
     )
     gap: Literal["value", "joint"] = Field(
         "value",

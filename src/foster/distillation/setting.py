@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -91,34 +91,28 @@ class Setting:
         keys = self.features if options.keys == "text" else self.best.item_table()
         return SyntheticSequences(keys, self.real_histories(), options.temperature).to(self.engine.device)
 
-    def condensed(self, items: Tensor, weights: Tensor, derived: str, **labels: Any) -> Condensed:
-        """Wrap steps ``[M, L, k]`` as what ``distill`` returns.
+    def condensed(self, items: Tensor, weights: Tensor, derived: str) -> Condensed:
+        """Wrap steps ``[M, L, k]``, each the label of the one before, as what ``distill`` returns.
 
         Args:
             items: the most probable items of each step.
             weights: their probabilities.
             derived: what of it came from real data, for the card.
-            labels: ``codes``, ``basis`` and ``windows`` where there are soft labels.
         """
-        soft = labels.get("codes") is not None
         options = self.options
-        recipe = STUDENT.model_copy(update={"steps": options.student_steps}) if soft else HARD_LABELS
-        if not soft:
-            recipe = recipe.model_copy(update={"steps": min(recipe.steps, options.student_steps)})
-        codes, basis = (labels[name].cpu() if soft else None for name in ("codes", "basis"))
+        if isinstance(options, LatentOptions) and options.keys == "learned":
+            derived += "; latents were moved among the teacher's item vectors (keys learned)"
         return Condensed(
             kind="distilled",
             method=options.method,
             items=items.cpu(),
             weights=weights.cpu(),
-            codes=codes,
-            basis=basis,
+            codes=None,
+            basis=None,
             catalogue=self.best.catalogue,
             encoder=self.best.encoder,
-            # Soft labels leave little to over-fit: on validation students do best without dropout.
-            model=self.best.options.model_copy(update={"dropout": 0.0}) if soft else self.best.options,
-            windows=labels.get("windows", ()),
-            recipe=recipe,
+            model=self.best.options,
+            recipe=HARD_LABELS.model_copy(update={"steps": min(HARD_LABELS.steps, options.student_steps)}),
             info={
                 "data_fingerprint": self.data.info.fingerprint,
                 "options": options.model_dump(),

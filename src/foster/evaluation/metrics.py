@@ -25,6 +25,12 @@ def metrics_of(ranks: np.ndarray, cutoffs: tuple[int, ...] = CUTOFFS) -> dict[st
     out: dict[str, float] = {}
     for k in cutoffs:
         hit = ranks <= k
-        gains = {"recall": hit * 1.0, "ndcg": hit / np.log2(ranks + 1), "mrr": hit / ranks}
+        gains = {"recall": hit * 1.0, "ndcg": ndcg_of_ranks(ranks, k), "mrr": hit / ranks}
         out |= {f"{name}@{k}": float(gain.mean()) if len(ranks) else 0.0 for name, gain in gains.items()}
+    return out
+
+
+def ndcg_of_ranks(ranks: np.ndarray, k: int = 10) -> np.ndarray:
+    """Return each user's NDCG@k, ``[users]``: ``1 / log2(rank + 1)``, or 0 beyond rank k."""
+    out: np.ndarray = (ranks <= k) / np.log2(ranks + 1)
     return out

@@ -12,7 +12,7 @@ import torch
 from pydantic import Field
 
 from foster import coresets, distillation
-from foster.artefacts import new_file, read_config, read_json, read_metrics, write_json
+from foster.artefacts import read_config, read_json, read_metrics, write_json
 from foster.coresets import NEED_TEACHER, select
 from foster.coresets.goracs import require_pot
 from foster.data import Dataset
@@ -25,6 +25,7 @@ from foster.options import Names, Options
 from foster.report.measure import Measure
 from foster.report.results import summarise, write_results
 from foster.text import EncoderOptions
+from foster.text.storage import whole_file
 from foster.training import Condensed, Fit, TeacherOptions, TrainOptions, load_teacher, pretrain, train
 from foster.training.condensed import stored_bytes
 from foster.training.options import HARD_LABELS, STUDENT
@@ -37,9 +38,6 @@ METHODS = (*ALWAYS[:2], *(name for name in coresets.METHODS if name != "random")
 
 CHECKPOINT_STARTS = frozenset({"farzi", "td3"})
 """Methods whose papers train students from a checkpoint of real training; random joins them as a control."""
-
-FROZEN_ONLY = frozenset({"dc", "mtt", "farzi", "td3"})
-"""Distillers that differentiate through gradients, and refuse a tuned language model."""
 
 CHECKPOINT_SHARE = 0.1
 """How much of the teacher's training such a checkpoint has seen; TD3 draws from 5 to 30 %."""
@@ -140,20 +138,19 @@ def variants_of(names: Iterable[str], extra: Mapping[str, Any], source: str = "-
     Raises:
         InputError: an unknown method or option.
     """
-    known = dict.fromkeys([*METHODS])
-    rows = {name: _variant(name, {"method": name}, known, "--methods") for name in (*ALWAYS, *names)}
+    rows = {name: _variant(name, {"method": name}, "--methods") for name in (*ALWAYS, *names)}
     for name, content in extra.items():
         if not isinstance(content, dict) or "method" not in content:
             raise InputError(f"{source}: row '{name}' must hold 'method' and its options, as in 'method: foster'")
-        rows[str(name)] = _variant(str(name), content, known, f"{source}: row '{name}'")
-    order = list(METHODS)
-    return sorted(rows.values(), key=lambda row: (order.index(row.method), row.name != row.method))
+        rows[str(name)] = _variant(str(name), content, f"{source}: row '{name}'")
+    return sorted(rows.values(), key=lambda row: (METHODS.index(row.method), row.name != row.method))
 
 
-def _variant(name: str, content: dict[str, Any], known: dict[str, None], source: str) -> Variant:
+def _variant(name: str, content: dict[str, Any], source: str) -> Variant:
     method = str(content["method"])
-    if method not in known:
-        raise InputError(f"{source}: unknown method '{method}'{did_you_mean(method, known)}; known: {', '.join(known)}")
+    if method not in METHODS:
+        hint = did_you_mean(method, METHODS)
+        raise InputError(f"{source}: unknown method '{method}'{hint}; known: {', '.join(METHODS)}")
     given = {key: value for key, value in content.items() if key != "method"}
     if method in distillation.METHODS:
         return Variant(name, method, distillation.METHODS[method][0].parse(given, source))
@@ -200,7 +197,7 @@ class Bench:
         self.budgets = _budgets(options.budgets, len(data.training_histories()))
         if any(variant.method == "goracs" for variant in variants):
             require_pot()
-        second_order = [variant.method for variant in variants if variant.method in FROZEN_ONLY]
+        second_order = [variant.method for variant in variants if variant.options and variant.options.second_order]
         if recipe.model.finetune != "frozen" and second_order:
             raise InputError(
                 f"bench: {second_order[0]} works on frozen item vectors only; give --finetune frozen, or name "
@@ -278,7 +275,7 @@ class Bench:
 
     def _record(self, run: Run, result: Evaluation, costs: dict[str, Any]) -> dict[str, Any]:
         ranks = f"seed{run.seed}/{run.name}.ranks.npy"
-        with new_file(self.out / ranks) as path, path.open("wb") as file:
+        with whole_file(self.out / ranks) as path, path.open("wb") as file:
             np.save(file, result.ranks)
         return {
             "name": run.row,
@@ -421,7 +418,7 @@ def _budgets(given: tuple[str, ...], users: int) -> list[int]:
 
 def _write_whole(path: Path, content: dict[str, Any]) -> None:
     """Write JSON that is either there as a whole or not at all."""
-    with new_file(path) as part:
+    with whole_file(path) as part:
         write_json(part, content)
 
 

@@ -12,6 +12,8 @@ from typing import Any
 
 import numpy as np
 
+from foster.evaluation.metrics import ndcg_of_ranks
+
 RESAMPLES = 2000
 SHOWN = ("recall@10", "ndcg@10")
 TESTED = "ndcg@10"  # what the bootstrap compares
@@ -93,11 +95,6 @@ def paired_bootstrap(difference: np.ndarray, resamples: int = RESAMPLES, seed: i
         means[i] = moved[rng.integers(len(moved), size=count)].sum() / users if count else 0.0
     low, high = np.quantile(means, (0.025, 0.975))
     return float(low), float(high)
-
-
-def ndcg_of_ranks(ranks: np.ndarray, k: int = 10) -> np.ndarray:
-    """Return each user's NDCG@k, ``[users]``."""
-    return np.where(ranks <= k, 1 / np.log2(ranks + 1), 0.0)
 
 
 def _interval(

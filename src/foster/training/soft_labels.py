@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor
 
 from foster.models import TextRecommender
 from foster.models.item_tower import FrozenFeatures
+from foster.training.condensed import Condensed
+from foster.training.options import STUDENT
+
+LABEL_WINDOW = 10  # steps of the short windows that have labels of their own, by default
 
 
 def label_windows(length: int, window: int) -> tuple[tuple[int, int], ...]:
@@ -18,28 +24,36 @@ def label_windows(length: int, window: int) -> tuple[tuple[int, int], ...]:
 
 
 @torch.no_grad()
-def soft_labels(
-    teacher: TextRecommender, items: Tensor, weights: Tensor, windows: tuple[tuple[int, int], ...]
-) -> tuple[Tensor, Tensor]:
-    """Return what ``Condensed`` stores of the teacher's predictions: codes and basis.
+def with_soft_labels(sequences: Condensed, teacher: TextRecommender, windows: tuple[tuple[int, int], ...]) -> Condensed:
+    """Label every step with the teacher's predictions, and set the recipe of students that learn from such labels.
 
     With a frozen encoder that is exact: the scores of items are ``codes @ basis @ features.T`` plus a constant a step.
 
     Args:
+        sequences: without labels.
         teacher: the model whose predictions are labels.
-        items: ``[M, L, k]`` items of each step.
-        weights: ``[M, L, k]``, summing to 1 over k.
-        windows: first step and end of each window that gets labels of its own.
-
-    Returns:
-        codes ``[M, P, d]``, the windows one after another, and basis ``[d, text width]``.
+        windows: first step and end of each window that gets labels of its own, see ``label_windows``.
     """
+    items, weights = sequences.items.to(teacher.device), sequences.weights.to(teacher.device)
     table = teacher.item_table()
     basis = linear_map(teacher, teacher.public_features(teacher.encoder), table)
     mixed = torch.einsum("mlkd,mlk->mld", table[items], weights)
     unit = torch.eye(basis.shape[0], device=mixed.device)
     parts = [teacher.scores(teacher.backbone(mixed[:, start:end]), unit) for start, end in windows]
-    return torch.cat(parts, dim=1), basis
+    derived = sequences.info["from_real_data"]
+    return replace(
+        sequences,
+        codes=torch.cat(parts, dim=1).cpu(),
+        basis=basis.cpu(),
+        windows=windows,
+        # Soft labels leave little to over-fit: on validation students do best without dropout.
+        model=sequences.model.model_copy(update={"dropout": 0.0}),
+        recipe=STUDENT,
+        info={
+            **sequences.info,
+            "from_real_data": f"{derived}; soft labels: the teacher's states and the map of its adapter (codes, basis)",
+        },
+    )
 
 
 def linear_map(model: TextRecommender, features: Tensor, table: Tensor) -> Tensor:

@@ -19,6 +19,7 @@ class DCOptions(LatentOptions):
     """Options of gradient matching; the defaults were chosen on validation."""
 
     method: ClassVar[str] = "dc"
+    second_order: ClassVar[bool] = True
 
     lr: float = Field(0.03, gt=0, description="learning rate of the latents (Adam)")
     reset_every: int = Field(10, ge=1, description="steps between new random models")

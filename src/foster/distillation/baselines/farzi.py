@@ -34,6 +34,7 @@ class FarziOptions(CondenseOptions):
     """Farzi's options; the defaults fit a run on some ten thousand items into minutes on a CPU."""
 
     method: ClassVar[str] = "farzi"
+    second_order: ClassVar[bool] = True
 
     steps: int = Field(40, ge=0, description="outer steps; 0 keeps the starting point")
     select_every: int = Field(20, ge=1, description="steps between students that are trained to judge the sequences")

@@ -31,7 +31,6 @@ class Matching:
         self.setting = setting
         self.synthetic = setting.latents(options)
         self.optimiser = torch.optim.Adam(self.synthetic.parameters(), lr=options.lr)
-        self._keys = options.keys
 
     def descend(self, loss: Tensor, p: Tensor) -> dict[str, float]:
         """Move the latents, and whatever else the optimiser holds, against the gradient of the loss.
@@ -58,10 +57,9 @@ class Matching:
     def export(self) -> Condensed:
         """Return the sequences as they are now."""
         items, weights = self.synthetic.top(STORED_ITEMS)
-        derived = f"the sequences, which start as real histories and {self.derived}"
-        if self._keys == "learned":
-            derived += "; latents were moved among the teacher's item vectors (keys learned)"
-        return self.setting.condensed(items, weights, derived)
+        return self.setting.condensed(
+            items, weights, f"the sequences, which start as real histories and {self.derived}"
+        )
 
 
 def next_step_loss(model: TextRecommender, p: Tensor, subset: Tensor) -> Tensor:

@@ -22,6 +22,7 @@ class MTTOptions(LatentOptions):
     """Options of trajectory matching; the defaults were chosen on validation."""
 
     method: ClassVar[str] = "mtt"
+    second_order: ClassVar[bool] = True
 
     steps: int = Field(100, ge=0, description="distillation steps; 0 keeps the starting point")
     select_every: int = Field(50, ge=1, description="steps between students that are trained to judge the sequences")

@@ -40,6 +40,7 @@ class TD3Options(CondenseOptions):
     """
 
     method: ClassVar[str] = "td3"
+    second_order: ClassVar[bool] = True
 
     length: int = Field(50, ge=3, description="L, steps of a sequence; no more than the model reads")
     steps: int = Field(60, ge=0, description="outer steps; 0 keeps the starting point")
