@@ -181,6 +181,9 @@ def test_a_row_whose_options_changed_is_not_taken_for_the_old_one(bench):
     bench()
     with pytest.raises(InputError, match="row 'foster' was made with other options"):
         bench(extra={"foster": {**EXTRA["foster"], "steps": 3}})
+    (bench.out / "seed0" / "foster-3.json").unlink()  # as if it had been cut off before the student was finished
+    with pytest.raises(InputError, match="row 'foster' was made with other options"):
+        bench(extra={"foster": {**EXTRA["foster"], "steps": 3}})
 
 
 def test_methods_that_need_frozen_vectors_are_refused_at_once(bench):

@@ -254,10 +254,17 @@ class Bench:
     def _file(self, run: Run) -> Path:
         return self.out / f"seed{run.seed}" / f"{run.name}.json"
 
+    def _folder(self, run: Run) -> Path:
+        return self.out / f"seed{run.seed}" / run.artefact
+
+    def _made(self, run: Run) -> Path:
+        """Return the file that says what making the artefact took; it is there once the folder is complete."""
+        return self.out / f"seed{run.seed}" / f"{run.artefact}.made.json"
+
     def _make_once(self, run: Run) -> None:
         path = self._file(run)
+        self._check_options(run)
         if path.exists():
-            self._check_options(run)
             return
         path.parent.mkdir(parents=True, exist_ok=True)
         if run.variant.method == "popularity":
@@ -318,8 +325,7 @@ class Bench:
         return trajectory.state(which)
 
     def _condensed(self, run: Run) -> dict[str, Any]:
-        folder = self.out / f"seed{run.seed}" / run.artefact
-        made = folder.with_name(f"{run.artefact}.made.json")
+        folder, made = self._folder(run), self._made(run)
         if not made.exists():
             with Measure(self.alone.device) as measure:
                 self._make_artefact(run, folder)
@@ -365,14 +371,14 @@ class Bench:
         return options.model_copy(update=update)
 
     def _check_options(self, run: Run) -> None:
-        """Refuse to take a finished run for one with other options."""
-        if run.variant.options is None:
+        """Refuse to take what is there for an artefact with other options, whether its students are finished or not."""
+        folder = self._folder(run)
+        if run.variant.options is None or not self._made(run).exists():
             return
-        folder = self.out / f"seed{run.seed}" / run.artefact
         if read_config(folder, "distilled")["info"]["options"] != self._options(run).model_dump():
             raise InputError(
                 f"{folder}: row '{run.variant.name}' was made with other options; give the row another name, or remove "
-                f"{self._file(run)}, {run.artefact}.made.json and the folder"
+                f"{self._file(run)}, {self._made(run)} and the folder"
             )
 
     def _student(self, run: Run, sequences: Condensed, costs: dict[str, Any]) -> dict[str, Any]:
