@@ -80,6 +80,22 @@ def test_soft_steps_have_the_cross_entropy_of_their_distributions():
     assert sampled == pytest.approx(exact.item(), rel=0.02)
 
 
+def test_few_and_many_positives_have_the_same_loss(monkeypatch):
+    model = small_recommender()
+    torch.nn.init.normal_(model.tower.adapter.bias)
+    items = torch.randint(40, (3, 6, 4), generator=torch.Generator().manual_seed(6))
+    weights = torch.softmax(torch.randn(3, 6, 4, generator=torch.Generator().manual_seed(7)), -1)
+    condensed = Condensed(
+        "distilled", "dm", items, weights, None, None, model.catalogue, encoder=model.encoder, model=model.options
+    )
+    few = CondensedSource(condensed, model, seed=0)
+    monkeypatch.setattr("foster.training.condensed.FEW", 3)
+    many = CondensedSource(condensed, model, seed=0)
+    assert few.positives is not None
+    assert many.positives is None
+    torch.testing.assert_close(few.loss(model, 25), many.loss(model, 25))
+
+
 def test_samples_are_distinct_and_ascending():
     sample = sample_items(100, 30, torch.Generator().manual_seed(1))
     assert len(set(sample.tolist())) == 30

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 USERS = 512  # the most users a block
-SCORES = 2**24  # scores held at once: with a larger catalogue a block has fewer users
+SCORES = 2**22  # scores held at once, few enough for a cache: with a larger catalogue a block has fewer users
 TIE = 1e-6  # relative difference of float32 scores below which two items are tied
 
 ScoreBlock = Callable[[slice], Tensor]
@@ -35,7 +35,7 @@ def rank_targets(
             excepted.
         n_items: size V of the catalogue.
         mask_history: whether items of the history are left out.
-        users: users a block, which sets memory and speed, not the result; by default as many as fit into 64 MiB.
+        users: users a block, which sets memory and speed, not the result; by default as many as fit into 16 MiB.
 
     Returns:
         float64 ``[U]``; a rank is a multiple of a half.

@@ -157,7 +157,7 @@ class TextRecommender(nn.Module):
 
     def scores(self, states: Tensor, vectors: Tensor) -> Tensor:
         """Return tied scores ``[..., n]`` of states ``[..., d]`` against item vectors ``[n, d]``."""
-        return states @ vectors.T / math.sqrt(self.options.dim)
+        return (states / math.sqrt(self.options.dim)) @ vectors.T
 
     @torch.no_grad()
     def item_table(self) -> Tensor:

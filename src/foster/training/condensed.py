@@ -27,10 +27,11 @@ from foster.errors import InputError
 from foster.models import ModelOptions, TextRecommender
 from foster.models.item_tower import FrozenFeatures
 from foster.text import EncoderOptions
-from foster.training.losses import sample_items, soft_cross_entropy
+from foster.training.losses import sample_items, soft_cross_entropy, without
 from foster.training.options import STUDENT, TrainOptions
 from foster.version import __version__
 
+FEW = 32  # positives of a step up to which their text features are kept ready
 LEAST = 1e-4  # probability below which an item of the next step is no target
 TENSORS_NAME = "sequences.safetensors"
 CARD_NAME = "README.md"
@@ -201,18 +202,21 @@ class CondensedSource:
         self.valid = data.valid.to(device)
         self.soft: list[Tensor] = []
         if data.codes is not None and data.basis is not None:
-            self.features = model.public_features(data.encoder)
+            # Features are mapped to the width of the codes once; widening the codes would cost more at every step.
+            self.keys = model.public_features(data.encoder) @ data.basis.to(device).T
             lengths = [end - start for start, end in data.windows]
-            self.soft = list((data.codes.to(device) @ data.basis.to(device)).split(lengths, dim=1))
+            self.soft = list(data.codes.to(device).split(lengths, dim=1))
         else:
             # Of a flat step most of the stored items weigh next to nothing: those are no targets.
             following, weights = (x[:, 1:][self.valid[:, 1:]] for x in (self.items, self.weights))
             used = (weights >= LEAST).any(0)
             self.following, self.targets = following[:, used], weights[:, used]
-        self.mixed = None
+        self.mixed = self.positives = None
         if isinstance(model.tower.features, FrozenFeatures):
             # A linear adapter maps a mixture of features to the mixture of item vectors: mix once, not every step.
             self.mixed = torch.einsum("mlkd,mlk->mld", model.tower.features(self.items), self.weights)
+            if not self.soft and self.following.shape[1] <= FEW:
+                self.positives = model.tower.features(self.following)
 
     def loss(self, model: TextRecommender, candidates: int) -> Tensor:
         """Return the mean cross-entropy against the targets over sampled items."""
@@ -223,7 +227,7 @@ class CondensedSource:
         start, end = self.data.windows[which]
         valid = self.valid[:, start:end]
         states = model.backbone(self._inputs(model, start, end))[valid]
-        targets = torch.softmax(self.soft[which][valid] @ self.features[sample].T, -1)
+        targets = torch.softmax(self.soft[which][valid] @ self.keys[sample].T, -1)
         return soft_cross_entropy(model.scores(states, model.tower(sample)), targets)
 
     def _inputs(self, model: TextRecommender, start: int = 0, end: int | None = None) -> Tensor:
@@ -241,17 +245,20 @@ class CondensedSource:
     def _next_step_loss(self, model: TextRecommender, states: Tensor, sample: Tensor) -> Tensor:
         """Return the loss against the next step: ``next_item_loss`` with several weighted positives a position."""
         states = states[:, :-1][self.valid[:, 1:]]
-        distinct, place = torch.unique(torch.cat([self.following.flatten(), sample]), return_inverse=True)
-        vectors = model.tower(distinct)
-        own = vectors[place[: self.following.numel()]].view(*self.following.shape, -1)
-        positive = torch.einsum("nd,nkd->nk", states, own) / math.sqrt(model.options.dim)
-        negative = model.scores(states, vectors[place[self.following.numel() :]])
-        negative = negative + math.log(model.n_items / len(sample))
-        # A positive that was sampled counts once.
-        at = torch.searchsorted(sample, self.following).clamp(max=len(sample) - 1)
-        rows, columns = torch.nonzero(sample[at] == self.following, as_tuple=True)
-        negative = negative.index_put((rows, at[rows, columns]), negative.new_tensor(-torch.inf))
-        partition = torch.cat([positive, negative], 1).logsumexp(1)
+        if self.positives is not None:
+            # <h, W f + b> is <W'h, f> + <h, b>: few states meet the adapter, not their many positives.
+            queries, adapter = states / math.sqrt(model.options.dim), model.tower.adapter
+            positive = torch.einsum("nd,nkd->nk", queries @ adapter.weight, self.positives)
+            positive = positive + (queries @ adapter.bias)[:, None]
+            negative = model.scores(states, model.tower(sample))
+        else:
+            distinct, place = torch.unique(torch.cat([self.following.flatten(), sample]), return_inverse=True)
+            vectors = model.tower(distinct)
+            own = vectors[place[: self.following.numel()]].view(*self.following.shape, -1)
+            positive = torch.einsum("nd,nkd->nk", states, own) / math.sqrt(model.options.dim)
+            negative = model.scores(states, vectors[place[self.following.numel() :]])
+        rest = without(negative, sample, self.following).logsumexp(1) + math.log(model.n_items / len(sample))
+        partition = torch.logaddexp(positive.logsumexp(1), rest)
         return (self.targets.sum(1) * partition - (self.targets * positive).sum(1)).mean()
 
 

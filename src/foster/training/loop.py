@@ -127,7 +127,7 @@ def fit(
     """
     engine, start = engine or Engine(str(model.device)), time.perf_counter()
     parameters = model.trained_parameters()
-    optimiser = torch.optim.AdamW(parameters, lr=options.lr, weight_decay=options.weight_decay)
+    optimiser = torch.optim.AdamW(parameters, lr=options.lr, weight_decay=options.weight_decay, fused=True)
     result, best = Fit(), None
     torch.manual_seed(seed * 1013 + engine.rank)
     model.train()

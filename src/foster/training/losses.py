@@ -21,9 +21,8 @@ def sample_items(n_items: int, n: int, generator: torch.Generator) -> Tensor:
 def next_item_loss(model: TextRecommender, items: Tensor, candidates: int, generator: torch.Generator) -> Tensor:
     """Return the mean cross-entropy of each next item.
 
-    Where the catalogue is larger than ``candidates``, the softmax runs over the positive and a uniform sample whose
-    items
-    count for ``V / n`` each, so that the loss stays an estimate of the full softmax loss.
+    Where the catalogue is larger than ``candidates``, the softmax runs over the positive and a uniform sample, whose
+    items count for ``V / n`` each, so that the loss stays an estimate of the full softmax loss.
 
     Args:
         model: the recommender.
@@ -45,9 +44,21 @@ def next_item_loss(model: TextRecommender, items: Tensor, candidates: int, gener
     if len(sample) == model.n_items:
         return F.cross_entropy(negative, positives)
     positive = (states * vectors[place[n : 2 * n]]).sum(1, keepdim=True) / math.sqrt(model.options.dim)
-    negative = negative + math.log(model.n_items / len(sample))
-    negative = negative.masked_fill(sample == positives[:, None], -torch.inf)
-    return F.cross_entropy(torch.cat([positive, negative], 1), torch.zeros_like(positives))
+    rest = without(negative, sample, positives[:, None]).logsumexp(1) + math.log(model.n_items / len(sample))
+    return F.softplus(rest - positive[:, 0]).mean()
+
+
+def without(scores: Tensor, sample: Tensor, positives: Tensor) -> Tensor:
+    """Return scores ``[rows, n]`` of a sample, minus infinity where the sample holds one of a row's positives.
+
+    Args:
+        scores: of the sampled items.
+        sample: ``[n]`` item indices, ascending.
+        positives: ``[rows, k]`` item indices, which count apart.
+    """
+    at = torch.searchsorted(sample, positives).clamp(max=len(sample) - 1)
+    rows, columns = torch.nonzero(sample[at] == positives, as_tuple=True)
+    return scores.index_put((rows, at[rows, columns]), scores.new_tensor(-torch.inf))
 
 
 def soft_cross_entropy(scores: Tensor, targets: Tensor) -> Tensor:
