@@ -110,7 +110,7 @@ def test_a_step_moves_what_it_should_and_nothing_else(setting, changes):
 def test_soft_labels_survive_storage(setting, tmp_path):
     run = run_of(setting, window=4)
     exported = run.export()
-    assert exported.windows == ((0, 6), (0, 4), (2, 6))
+    assert exported.windows == ((0, 6), (0, 4), (1, 5), (2, 6))
     table = run.setting.best.item_table()
     mixed = torch.einsum("mlkd,mlk->mld", table[exported.items], exported.weights)
     parts = [run.setting.best.backbone(mixed[:, start:end]) for start, end in exported.windows]

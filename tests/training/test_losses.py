@@ -10,6 +10,7 @@ from torch.nn import functional as F
 from foster.data.batches import endless_batches, pad
 from foster.training.condensed import Condensed, CondensedSource
 from foster.training.losses import next_item_loss, sample_items, soft_cross_entropy
+from foster.training.soft_labels import label_windows, with_soft_labels
 from small_models import small_recommender
 
 HISTORIES = [np.array([3, 5, 7, 1]), np.array([2, 9]), np.array([30, 31, 32])]
@@ -94,6 +95,50 @@ def test_few_and_many_positives_have_the_same_loss(monkeypatch):
     assert few.positives is not None
     assert many.positives is None
     torch.testing.assert_close(few.loss(model, 25), many.loss(model, 25))
+
+
+def soft_labelled(student):
+    """Return sequences whose labels are the outputs of another model, and that model."""
+    teacher = student.fresh(5)
+    items = torch.randint(40, (4, 8, 1), generator=torch.Generator().manual_seed(6))
+    plain = Condensed(
+        "coreset", "soft-label", items, torch.ones(4, 8, 1), None, None, student.catalogue,
+        encoder=student.encoder, model=student.options, info={"from_real_data": "histories"},
+    )  # fmt: skip
+    return with_soft_labels(plain, teacher, label_windows(8, 5)), teacher
+
+
+def test_a_student_sees_whole_sequences_and_short_windows_with_labels_of_their_own():
+    model = small_recommender()
+    labelled, teacher = soft_labelled(model)
+    table, own = teacher.item_table(), model.item_table()
+
+    def expected(items):
+        targets = teacher.scores(teacher.backbone(table[items]), table).softmax(-1)
+        return soft_cross_entropy(model.scores(model.backbone(own[items]), own), targets).item()
+
+    items = labelled.items[..., 0]
+    whole = expected(items)
+    # Six windows of five steps, as many of the 4 x 4 as have the steps of four whole sequences.
+    windows = [expected(items[row : row + 1, start : start + 5]) for row in range(4) for start in range(4)]
+    source = CondensedSource(labelled, model, seed=0)
+    losses = [source.loss(model, 40).item() for _ in range(400)]
+    near = np.isclose(losses, whole, rtol=1e-5)
+    assert 0.12 < near.mean() < 0.28
+    short = np.array(losses)[~near]
+    assert short.mean() == pytest.approx(np.mean(windows), rel=0.01)
+    assert min(windows) <= short.min() <= short.max() <= max(windows)
+
+
+def test_a_student_starts_with_the_item_map_of_its_labels():
+    model = small_recommender()
+    labelled, teacher = soft_labelled(model)
+    labelled.start(model)
+    assert torch.equal(model.tower.adapter.weight, teacher.tower.adapter.weight)
+    wider = model.fresh(1, model.options.model_copy(update={"dim": 2 * model.options.dim}))
+    before = wider.tower.adapter.weight.clone()
+    labelled.start(wider)
+    assert torch.equal(wider.tower.adapter.weight, before)
 
 
 def test_samples_are_distinct_and_ascending():

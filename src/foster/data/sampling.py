@@ -42,3 +42,35 @@ def filled_histories(histories: Sequence[np.ndarray], rows: np.ndarray, length: 
         others = [histories[other] for other in np.roll(rows, -place)[1:]]
         out[place] = kept if len(kept) == length else np.resize(np.concatenate([kept, *others]), length)
     return out
+
+
+def packed_histories(
+    histories: Sequence[np.ndarray], budget: int, length: int, part: int, rng: np.random.Generator
+) -> np.ndarray:
+    """Return ``budget`` sequences of ``length`` items, each made of short pieces of random histories.
+
+    A piece is at most ``part`` consecutive items. Most users are short, so that pieces of many of them look more like
+    what a model meets than all of a few long ones do, at the same number of steps.
+
+    Args:
+        histories: item numbers of each user, oldest first; those of one item count only where there are no others.
+        budget: M, sequences.
+        length: items of each.
+        part: most items of a piece.
+        rng: source of the draws.
+
+    Returns:
+        int64 ``[budget, length]``; a history comes again only when all of them have been used.
+    """
+    usable = [row for row, history in enumerate(histories) if len(history) > 1] or range(len(histories))
+    pieces: list[np.ndarray] = []
+    wanted = budget * length
+    while wanted > 0:
+        for row in rng.permutation(np.asarray(usable)):
+            history = histories[row]
+            start = int(rng.integers(max(len(history) - part, 0) + 1))
+            pieces.append(history[start : start + part])
+            wanted -= len(pieces[-1])
+            if wanted <= 0:
+                break
+    return np.concatenate(pieces)[: budget * length].reshape(budget, length).astype(np.int64)

@@ -21,7 +21,7 @@ from foster.distillation.objective import (
 )
 from foster.distillation.options import DistillOptions
 from foster.distillation.setting import STORED_ITEMS, Setting
-from foster.training.condensed import Condensed, draw_window
+from foster.training.condensed import Condensed
 from foster.training.losses import soft_cross_entropy
 from foster.training.soft_labels import label_windows, with_soft_labels
 
@@ -38,7 +38,9 @@ class Foster:
         self.setting, self.options = setting, options
         # Next-step targets are the steps themselves: a window has no labels of its own, and the whole says it all.
         self.windows = label_windows(options.length, options.window if options.targets == "soft" else 0)
-        self.synthetic = setting.latents(options)
+        # Labels of their own free the steps from following one another: pieces of many users make more contexts.
+        packed = options.targets == "soft" and options.window > 0
+        self.synthetic = setting.latents(options, setting.packed_histories(options.window) if packed else None)
         self.optimiser = torch.optim.Adam(self.synthetic.parameters(), lr=options.lr)
         self.outer, self.inner = copy.deepcopy(setting.best), copy.deepcopy(setting.best)
         self.reset()
@@ -62,7 +64,7 @@ class Foster:
         if options.reset_every and step > 1 and (step - 1) % options.reset_every == 0:
             record["reset"] = self.reset()
         subset = self.setting.subset(options.subset)
-        window = slice(*self.windows[draw_window(len(self.windows), self.setting.generator)])
+        window = slice(*self.windows[_draw_window(len(self.windows), self.setting.generator)])
         with torch.no_grad():
             p = self.synthetic(subset)[:, window]
             labels = self._labels(p, subset)
@@ -159,3 +161,10 @@ def _descend(optimiser: torch.optim.Optimizer, loss: Tensor) -> None:
     optimiser.zero_grad(set_to_none=True)
     loss.backward()
     optimiser.step()
+
+
+def _draw_window(windows: int, generator: torch.Generator) -> int:
+    """Draw the whole sequence, number 0, half of the time, and one of the short windows otherwise."""
+    short = windows - 1
+    draw = int(torch.randint(2 * max(short, 1), (), generator=generator))
+    return draw + 1 if draw < short else 0

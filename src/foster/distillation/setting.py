@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from foster.data.dataset import Dataset
-from foster.data.sampling import filled_histories, random_long_histories
+from foster.data.sampling import filled_histories, packed_histories, random_long_histories
 from foster.distillation.options import CondenseOptions, LatentOptions
 from foster.distillation.synthetic import SyntheticSequences
 from foster.engine import Engine
@@ -86,10 +86,18 @@ class Setting:
         rows = random_long_histories(histories, self.options.sequences, length, self.rng)
         return torch.from_numpy(filled_histories(histories, rows, length)).to(self.engine.device)
 
-    def latents(self, options: LatentOptions) -> SyntheticSequences:
-        """Return latent sequences that start as long real histories."""
+    def packed_histories(self, part: int) -> Tensor:
+        """Draw pieces of at most ``part`` items of real histories, one after another, to start from, ``[M, L]``."""
+        options = self.options
+        histories = self.data.histories("train")
+        items = packed_histories(histories, options.sequences, options.length, part, self.rng)
+        return torch.from_numpy(items).to(self.engine.device)
+
+    def latents(self, options: LatentOptions, start: Tensor | None = None) -> SyntheticSequences:
+        """Return latent sequences that start as the items ``start``, by default long real histories."""
         keys = self.features if options.keys == "text" else self.best.item_table()
-        return SyntheticSequences(keys, self.real_histories(), options.temperature).to(self.engine.device)
+        items = self.real_histories() if start is None else start
+        return SyntheticSequences(keys, items, options.temperature).to(self.engine.device)
 
     def condensed(self, items: Tensor, weights: Tensor, derived: str) -> Condensed:
         """Wrap steps ``[M, L, k]``, each the label of the one before, as what ``distill`` returns.
@@ -129,6 +137,7 @@ class Setting:
         dozens of steps, so that the best of its states counts, as it does when users validate.
         """
         student = self.best.fresh(self.seed, sequences.model)
+        sequences.start(student)
         source = CondensedSource(sequences, student, self.seed)
         recipe = sequences.recipe
         if sequences.codes is None:

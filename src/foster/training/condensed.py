@@ -33,8 +33,12 @@ from foster.version import __version__
 
 FEW = 32  # positives of a step up to which their text features are kept ready
 LEAST = 1e-4  # probability below which an item of the next step is no target
+WHOLE = 0.2  # how often a student with soft labels sees whole sequences; short windows otherwise
 TENSORS_NAME = "sequences.safetensors"
 CARD_NAME = "README.md"
+
+Steps = tuple[slice | Tensor, slice | Tensor]
+"""Where steps are: an index into the first two dimensions, sequence and step."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,7 +59,8 @@ class Condensed:
         items: int64 ``[M, L, k]`` item indices of the catalogue.
         weights: float ``[M, L, k]``, summing to 1; all 0 behind the end of a short sequence.
         codes: float ``[M, P, r]`` or None; the labels of the windows one after another, P steps in all.
-        windows: first step and end of each window; only with codes. The first one is the whole sequence.
+        windows: first step and end of each window; only with codes. The first one is the whole sequence, the
+            others have one length.
         basis: float ``[r, text width]`` or None.
         catalogue: the items with their texts.
         encoder: the text encoder that the soft labels refer to.
@@ -90,6 +95,17 @@ class Condensed:
             weights[row, : len(history)] = 1
         return cls("coreset", method, items, weights, None, None, catalogue, **rest)
 
+    @torch.no_grad()
+    def start(self, model: TextRecommender) -> None:
+        """Give a student the item map that soft labels are stored with, if its features and width are the same.
+
+        The labels say how items relate through this map in any case; a student that starts with it learns the rest.
+        """
+        weight = model.tower.adapter.weight
+        same = isinstance(model.tower.features, FrozenFeatures) and model.encoder == self.encoder
+        if self.basis is not None and same and self.basis.shape == weight.shape:
+            weight.copy_(self.basis)
+
     @property
     def valid(self) -> Tensor:
         """Bool ``[M, L]``: where there is a step."""
@@ -113,7 +129,10 @@ class Condensed:
         """Write ``config.json``, ``sequences.safetensors``, the item texts and a card into an existing folder."""
         tensors = {"items": self.items.to(torch.int32), "weights": self.weights.half()}
         if self.codes is not None and self.basis is not None:
-            tensors |= {"codes": self.codes.half(), "basis": self.basis.half()}
+            # A byte a number, with one scale a label: the error is far below that of the labels themselves.
+            scales = self.codes.abs().amax(-1).clamp(min=torch.finfo(torch.float32).tiny) / 127
+            codes = (self.codes / scales[..., None]).round().to(torch.int8)
+            tensors |= {"codes": codes, "code_scales": scales, "basis": self.basis.half()}
         config = {
             "kind": self.kind,
             "foster": __version__,
@@ -146,7 +165,12 @@ class Condensed:
         catalogue = Catalogue.read(folder)
         if not {"items", "weights"} <= tensors.keys() or int(tensors["items"].max()) >= len(catalogue):
             raise InputError(f"{path}: does not fit {CATALOGUE_NAME}; the folder is damaged, make or copy it again")
-        soft = {name: tensors[name].float() if name in tensors else None for name in ("codes", "basis")}
+        soft: dict[str, Tensor] = {}
+        if "codes" in tensors:
+            if not {"code_scales", "basis"} <= tensors.keys():
+                raise InputError(f"{path}: soft labels lack 'code_scales' or 'basis'; make the folder again")
+            soft["codes"] = tensors["codes"].float() * tensors["code_scales"][..., None]
+            soft["basis"] = tensors["basis"].float()
         where = str(folder / CONFIG_NAME)
 
         def stored(name: str) -> Any:
@@ -163,7 +187,8 @@ class Condensed:
             windows=tuple((start, end) for start, end in stored("windows")),
             recipe=TrainOptions.parse(stored("recipe"), where),
             info=stored("info"),
-            **soft,
+            codes=soft.get("codes"),
+            basis=soft.get("basis"),
         )
 
     def _card(self, folder: Path) -> str:
@@ -200,12 +225,13 @@ class CondensedSource:
         device = model.device
         self.items, self.weights = data.items.to(device), data.weights.to(device)
         self.valid = data.valid.to(device)
-        self.soft: list[Tensor] = []
+        self.soft: list[Tensor] = []  # codes of whole sequences [M, L, r] and of their short windows [M, windows, W, r]
         if data.codes is not None and data.basis is not None:
             # Features are mapped to the width of the codes once; widening the codes would cost more at every step.
             self.keys = model.public_features(data.encoder) @ data.basis.to(device).T
-            lengths = [end - start for start, end in data.windows]
-            self.soft = list(data.codes.to(device).split(lengths, dim=1))
+            first, *short = data.codes.to(device).split([end - start for start, end in data.windows], dim=1)
+            self.soft = [first, torch.stack(short, dim=1)] if short else [first]
+            self.starts = torch.tensor([start for start, _ in data.windows[1:]], device=device)
         else:
             # Of a flat step most of the stored items weigh next to nothing: those are no targets.
             following, weights = (x[:, 1:][self.valid[:, 1:]] for x in (self.items, self.weights))
@@ -222,20 +248,31 @@ class CondensedSource:
         """Return the mean cross-entropy against the targets over sampled items."""
         sample = sample_items(model.n_items, candidates, self.generator).to(self.items.device)
         if not self.soft:
-            return self._next_step_loss(model, model.backbone(self._inputs(model)), sample)
-        which = draw_window(len(self.soft), self.generator)
-        start, end = self.data.windows[which]
-        valid = self.valid[:, start:end]
-        states = model.backbone(self._inputs(model, start, end))[valid]
-        targets = torch.softmax(self.soft[which][valid] @ self.keys[sample].T, -1)
+            return self._next_step_loss(model, model.backbone(self._inputs(model, (slice(None), slice(None)))), sample)
+        steps, codes = self._draw_contexts()
+        valid = self.valid[steps]
+        states = model.backbone(self._inputs(model, steps))[valid]
+        targets = torch.softmax(codes[valid] @ self.keys[sample].T, -1)
         return soft_cross_entropy(model.scores(states, model.tower(sample)), targets)
 
-    def _inputs(self, model: TextRecommender, start: int = 0, end: int | None = None) -> Tensor:
+    def _draw_contexts(self) -> tuple[Steps, Tensor]:
+        """Draw all whole sequences or, mostly, as many steps in short windows: where they are, and their codes."""
+        if len(self.soft) == 1 or torch.rand((), generator=self.generator) < WHOLE:
+            return (slice(None), slice(None)), self.soft[0]
+        codes = self.soft[1]
+        sequences, windows, length = codes.shape[:3]
+        n = max(self.valid.numel() // length, 1)
+        drawn = torch.randperm(sequences * windows, generator=self.generator)[:n].to(codes.device)
+        rows, which = drawn // windows, drawn % windows
+        steps = self.starts[which][:, None] + torch.arange(length, device=codes.device)
+        return (rows[:, None], steps), codes[rows, which]
+
+    def _inputs(self, model: TextRecommender, steps: Steps) -> Tensor:
         if self.mixed is not None:
-            out: Tensor = model.tower.adapter(self.mixed[:, start:end])
+            out: Tensor = model.tower.adapter(self.mixed[steps])
             return out
         # A tuned language model encodes what is asked for anew: one item drawn for each step, not all of its items.
-        weights, choice = self.weights[:, start:end], self.items[:, start:end]
+        weights, choice = self.weights[steps], self.items[steps]
         chances = weights.flatten(0, 1) + torch.finfo(torch.float32).tiny
         drawn = torch.multinomial(chances.cpu(), 1, generator=self.generator).to(self.items.device)
         items = choice.flatten(0, 1).gather(1, drawn).view(choice.shape[:2])
@@ -260,13 +297,6 @@ class CondensedSource:
         rest = without(negative, sample, self.following).logsumexp(1) + math.log(model.n_items / len(sample))
         partition = torch.logaddexp(positive.logsumexp(1), rest)
         return (self.targets.sum(1) * partition - (self.targets * positive).sum(1)).mean()
-
-
-def draw_window(windows: int, generator: torch.Generator) -> int:
-    """Draw the whole sequence, number 0, half of the time, and one of the short windows otherwise."""
-    short = windows - 1
-    draw = int(torch.randint(2 * max(short, 1), (), generator=generator))
-    return draw + 1 if draw < short else 0
 
 
 def _normalised(weights: Tensor) -> Tensor:

@@ -113,7 +113,10 @@ def train(
     seed: int = 0,
     engine: Engine | None = None,
 ) -> tuple[TextRecommender, Fit]:
-    """Train a recommender from random weights (or from ``start``) on a log, on distilled sequences or on a coreset.
+    """Train a recommender on a log, on distilled sequences or on a coreset.
+
+    It starts from random weights, or from ``start``; with soft labels its item map is the one that is stored with them
+    (``Condensed.start``).
 
     Args:
         source: what to train on. Distilled sequences and coresets need nothing else: no log, no teacher.
@@ -137,6 +140,8 @@ def train(
     recommender = TextRecommender.build(source.catalogue, encoder, model, seed=seed, device=engine.device)
     if start is not None:
         recommender.load_trained_state(start)
+    elif isinstance(source, Condensed):
+        source.start(recommender)
     losses: LogSource | CondensedSource
     if isinstance(source, Dataset):
         losses = LogSource(source, train, recommender.options.max_length, seed, engine)
