@@ -54,8 +54,8 @@ def with_soft_labels(sequences: Condensed, teacher: TextRecommender, windows: tu
         recipe=STUDENT,
         info={
             **sequences.info,
-            "from_real_data": f"{derived}; soft labels: the teacher's states and the map of its adapter (codes, basis), "
-            "with which students of the same width start",
+            "from_real_data": f"{derived}; soft labels: the teacher's states and the map of its adapter (codes, "
+            "basis), with which students of the same width start",
         },
     )
 
