@@ -138,6 +138,8 @@ def test_from_log_to_recommendations(run, tmp_path, tiny_encoder):
     log.unlink()
     for folder in (data, teacher, distilled):
         shutil.rmtree(folder)
+    other = run("train", moved, "--out", tmp_path / "gru", "--backbone", "gru4rec", "--steps", 2, "--json")
+    assert other.json["steps"] == 2
     alone = tmp_path / "model-alone"
     run("train", moved, "--out", alone, "--steps", 5, "--json")
     assert files_of(alone) == files_of(tmp_path / "model-distilled")

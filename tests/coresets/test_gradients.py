@@ -8,10 +8,11 @@ import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from foster.coresets import gradients
-from foster.coresets.gradients import SampleGradients, effort
+from foster.coresets.gradients import SampleGradients, effort, last_block
 from foster.coresets.pool import Pool
 from foster.data.batches import pad
 from foster.engine import Engine
+from foster.errors import InputError
 from foster.training.losses import next_item_loss
 from small_models import small_recommender
 
@@ -102,3 +103,10 @@ def test_effort_is_the_gradient_norm_of_the_untrained_student():
     layer = student.backbone.blocks[-1].feed[2]
     expected = [direct(student, layer, history, 9, candidates=2048).norm().item() for history in histories()]
     np.testing.assert_allclose(effort(pool), expected, rtol=1e-5, atol=1e-6)
+
+
+def test_another_sequence_model_has_no_last_block():
+    model = small_recommender()
+    other = model.fresh(0, model.options.model_copy(update={"backbone": "gru4rec"}))
+    with pytest.raises(InputError, match="not of gru4rec: give a SASRec teacher"):
+        last_block(other)

@@ -7,8 +7,8 @@ import torch
 
 from foster.errors import InputError
 from foster.models import ModelOptions, TextRecommender
-from foster.models.sasrec import SASRec
 from foster.text import EncoderOptions
+from foster.training.losses import next_item_loss
 from small_models import small_recommender
 
 
@@ -26,10 +26,29 @@ def model(tiny_encoder):
     ).eval()
 
 
-def test_states_do_not_depend_on_what_follows():
-    backbone = SASRec(dim=8, layers=2, heads=2, max_length=10, dropout=0.0).eval()
-    inputs = torch.randn(2, 10, 8)
-    torch.testing.assert_close(backbone(inputs)[:, :4], backbone(inputs[:, :4]))
+@pytest.mark.parametrize("name", ["sasrec", "gru4rec", "mean"])
+def test_states_do_not_depend_on_what_follows(model, name):
+    options = ModelOptions(backbone=name, dim=8, layers=2, heads=2, max_length=10, dropout=0.0)
+    backbone = model.fresh(0, options).backbone.eval()
+    inputs = torch.randn(2, 10, 8, generator=torch.Generator().manual_seed(0))
+    states = backbone(inputs)
+    torch.testing.assert_close(states[:, :4], backbone(inputs[:, :4]))
+    # Order counts, but not for the mean.
+    swapped = backbone(inputs[:, [1, 0, *range(2, 10)]])[:, -1]
+    assert torch.allclose(states[:, -1], swapped, atol=1e-5) == (name == "mean")
+
+
+@pytest.mark.parametrize("name", ["gru4rec", "mean"])
+def test_another_sequence_model_is_trained_saved_and_loaded(model, name, tmp_path):
+    other = model.fresh(0, model.options.model_copy(update={"backbone": name}))
+    generator = torch.Generator().manual_seed(0)
+    items = torch.tensor([[0, 1, 2, 3], [4, 5, 6, -1]])
+    loss = next_item_loss(other, items, 18, generator)
+    loss.backward()
+    assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in other.backbone.parameters() if p.dim() > 1)
+    other.eval().save_pretrained(tmp_path / "model")
+    loaded = TextRecommender.from_pretrained(tmp_path / "model")
+    assert loaded.recommend([["i0", "i1"]], k=5) == other.recommend([["i0", "i1"]], k=5)
 
 
 def test_history_is_left_out_and_best_comes_first(model):

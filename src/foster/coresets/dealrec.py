@@ -16,10 +16,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from foster.coresets.gradients import SampleGradients, effort
+from foster.coresets.gradients import SampleGradients, effort, last_block
 from foster.coresets.pool import Pool
 from foster.errors import InputError
-from foster.models.sasrec import Block
 
 Solver = Literal["cg", "lissa"]
 Product = Callable[[Tensor], Tensor]
@@ -46,9 +45,7 @@ def dealrec(pool: Pool, solver: Solver = "cg", bins: int | None = None) -> np.nd
     Raises:
         InputError: the influence cannot be computed, see ``influence``.
     """
-    block = pool.teacher.backbone.blocks[-1]
-    assert isinstance(block, Block)
-    gradients = SampleGradients(pool.teacher, block.project, pool.histories, pool.seed)
+    gradients = SampleGradients(pool.teacher, last_block(pool.teacher).project, pool.histories, pool.seed)
     scores = unit_range(influence(gradients, pool.rng, solver)) + EFFORT_WEIGHT * unit_range(effort(pool))
     return coverage(scores, pool.budget, pool.rng, bins)
 

@@ -18,8 +18,9 @@ from torch.nn import functional as F
 
 from foster.coresets.pool import Pool
 from foster.data.batches import pad
+from foster.errors import InputError
 from foster.models import TextRecommender
-from foster.models.sasrec import Block
+from foster.models.sasrec import Block, SASRec
 from foster.training.losses import sample_items
 
 BATCH = 128  # samples whose gradients are computed at once
@@ -133,8 +134,22 @@ def effort(pool: Pool) -> np.ndarray:
     the gradient is in a low-rank adapter of the last layer of a language model; here it is in the second linear layer
     of the feed-forward network of the student's last block.
     """
-    block = pool.untrained.backbone.blocks[-1]
-    assert isinstance(block, Block)
-    layer = block.feed[2]
+    layer = last_block(pool.untrained).feed[2]
     assert isinstance(layer, nn.Linear)
     return SampleGradients(pool.untrained, layer, pool.histories, pool.seed).norms()
+
+
+def last_block(model: TextRecommender) -> Block:
+    """Return the last block of a SASRec, whose gradients say what a history is worth.
+
+    Raises:
+        InputError: another sequence model.
+    """
+    if not isinstance(model.backbone, SASRec):
+        raise InputError(
+            f"gradients of histories are taken in the last block of SASRec, not of {model.options.backbone}: give a "
+            "SASRec teacher and --backbone sasrec, or another method; students of the coreset can have any backbone"
+        )
+    block = model.backbone.blocks[-1]
+    assert isinstance(block, Block)
+    return block

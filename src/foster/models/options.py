@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Self
+from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -13,8 +13,11 @@ class ModelOptions(Options):
     """Shape of the item tower and the sequence model."""
 
     dim: int = Field(128, ge=4, description="width of item vectors and states")
-    layers: int = Field(2, ge=1, description="SASRec blocks")
-    heads: int = Field(2, ge=1, description="attention heads")
+    backbone: Literal["sasrec", "gru4rec", "mean"] = Field(
+        "sasrec", description="sequence model: self-attention, recurrent units, or the mean of the history"
+    )
+    layers: int = Field(2, ge=1, description="SASRec blocks or GRU4Rec layers")
+    heads: int = Field(2, ge=1, description="attention heads of SASRec")
     max_length: int = Field(50, ge=2, description="the most recent items of a history that the model reads")
     dropout: float = Field(0.2, ge=0, lt=1, description="dropout of the sequence model")
     finetune: str = Field("frozen", description="language model: frozen, top:K (the last K layers) or all")

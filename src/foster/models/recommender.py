@@ -23,7 +23,9 @@ from foster.artefacts import (
 from foster.data.batches import pad
 from foster.data.catalogue import Catalogue
 from foster.errors import InputError
+from foster.models.gru4rec import GRU4Rec
 from foster.models.item_tower import FeatureSource, FrozenFeatures, ItemTower, TunedFeatures, Whitening
+from foster.models.mean_pool import MeanPool
 from foster.models.options import ModelOptions
 from foster.models.sasrec import SASRec
 from foster.text import EncoderOptions, TextEncoder, embed_texts
@@ -38,7 +40,8 @@ STATES = 1024  # histories whose states are computed at once
 class TextRecommender(nn.Module):
     """A text-based sequential recommender with tied scores.
 
-    ``e_v = adapter(whiten(pool(LM(text_v))))``, ``h_t = SASRec(e_1 .. e_t)``, ``score(v | t) = <h_t, e_v> / sqrt(d)``.
+    ``e_v = adapter(whiten(pool(LM(text_v))))``, ``h_t = backbone(e_1 .. e_t)`` with SASRec or another sequence model,
+    ``score(v | t) = <h_t, e_v> / sqrt(d)``.
 
     There is no user table and no item table that is learned: a new user is a history, a new item is a text.
 
@@ -64,7 +67,7 @@ class TextRecommender(nn.Module):
         self.options = options
         self.whitening = whitening
         self.tower = ItemTower(features, options.dim)
-        self.backbone = SASRec(options.dim, options.layers, options.heads, options.max_length, options.dropout)
+        self.backbone = _backbone(options)
         self._stored_table: Tensor | None = None
 
     @classmethod
@@ -372,6 +375,14 @@ def _take(state: dict[str, Tensor], name: str, path: Path) -> Tensor:
     if name not in state:
         raise InputError(f"{path}: tensor {name} is missing; the folder is damaged, make or copy it again")
     return state.pop(name)
+
+
+def _backbone(options: ModelOptions) -> nn.Module:
+    if options.backbone == "gru4rec":
+        return GRU4Rec(options.dim, options.layers, options.dropout)
+    if options.backbone == "mean":
+        return MeanPool(options.dim, options.dropout)
+    return SASRec(options.dim, options.layers, options.heads, options.max_length, options.dropout)
 
 
 def _features(

@@ -1,0 +1,29 @@
+"""GRU4Rec: session-based recommendation with recurrent networks (Hidasi et al., ICLR 2016)."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+
+class GRU4Rec(nn.Module):
+    """Gated recurrent units over item vectors.
+
+    Sequences are padded on the right; a position never sees what comes behind it.
+
+    Args:
+        dim: width d of item vectors and states.
+        layers: number of recurrent layers.
+        dropout: rate on the inputs and between layers.
+    """
+
+    def __init__(self, dim: int, layers: int, dropout: float) -> None:
+        super().__init__()
+        self.dropout = nn.Dropout(dropout)
+        self.gru = nn.GRU(dim, dim, layers, batch_first=True, dropout=dropout if layers > 1 else 0.0)
+        self.norm = nn.LayerNorm(dim)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Return the states ``[batch, length, d]`` after each step of item vectors ``[batch, length, d]``."""
+        states, _ = self.gru(self.dropout(inputs))
+        out: Tensor = self.norm(states)
+        return out
