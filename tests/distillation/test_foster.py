@@ -118,7 +118,7 @@ def test_soft_labels_survive_storage(setting, tmp_path):
     exported.save(tmp_path / "distilled")
     read = Condensed.read(tmp_path / "distilled")
     stored = (read.codes @ read.basis @ run.setting.features.T).softmax(-1)
-    torch.testing.assert_close(stored, expected, atol=1e-4, rtol=1e-2)
+    torch.testing.assert_close(stored, expected, atol=1e-3, rtol=2e-2)  # a byte a number
 
 
 @pytest.mark.parametrize(("scores", "best"), [([0.3, 0.2, 0.1], 0), ([0.1, 0.3, 0.2], 2), ([0.1, 0.2, 0.2], 2)])
