@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from foster.artefacts import read_json, write_json
 from foster.data import Dataset
 from foster.engine import Engine
 from foster.errors import InputError
@@ -175,6 +176,16 @@ def test_another_benchmark_is_not_mixed_in(bench):
         bench(recipe=Recipe(**{**vars(bench.recipe), "train": TrainOptions(steps=11)}))
     with pytest.raises(InputError, match="another 'student_steps'"):
         bench(steps=7)
+
+
+def test_a_benchmark_from_before_an_option_goes_on(bench):
+    bench(methods="random")
+    for path in (bench.out / "bench.json", bench.out / "seed0" / "teacher" / "config.json"):
+        content = read_json(path)
+        del content["model"]["backbone"]
+        write_json(path, content)
+    (bench.out / "seed0" / "full.json").unlink()
+    bench(methods="random")
 
 
 def test_a_row_whose_options_changed_is_not_taken_for_the_old_one(bench):

@@ -214,7 +214,8 @@ class Bench:
         if path.exists():
             found = read_json(path)
             for key, value in about.items():
-                if found.get(key) != value:
+                options = getattr(self.recipe, key, None)
+                if found.get(key) != value and not (options and _same(options, found.get(key), path)):
                     raise InputError(f"{path}: was made with another '{key}'; give another --out, or the same options")
         elif self.engine.is_main:
             self.out.mkdir(parents=True, exist_ok=True)
@@ -304,7 +305,7 @@ class Bench:
             costs["train_peak_bytes"] = measure.peak_bytes
         config = read_config(folder, "teacher")
         for name, options in (("encoder", "encoder"), ("model", "model"), ("training", "train")):
-            if config.get(name) != getattr(self.recipe, options).model_dump():
+            if not _same(getattr(self.recipe, options), config.get(name), folder):
                 raise InputError(f"{folder}: was made with other {name} options; remove it, or give the same options")
         model = load_teacher(folder, self.data, device=self.alone.device)
         if run.checkpoint:
@@ -420,6 +421,11 @@ def _budgets(given: tuple[str, ...], users: int) -> list[int]:
             raise InputError(f"--budgets {text}: give numbers from 1 to {users}, the users with two training items")
         out.append(int(text))
     return sorted(dict.fromkeys(out))
+
+
+def _same(options: Options, found: Any, source: Path) -> bool:
+    """Whether stored options are these; what an earlier version did not store has its default."""
+    return isinstance(found, dict) and type(options).parse(found, str(source)) == options
 
 
 def _write_whole(path: Path, content: dict[str, Any]) -> None:
