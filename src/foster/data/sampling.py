@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import chain, count
 
 import numpy as np
 
@@ -63,14 +64,10 @@ def packed_histories(
         int64 ``[budget, length]``; a history comes again only when all of them have been used.
     """
     usable = [row for row, history in enumerate(histories) if len(history) > 1] or range(len(histories))
-    pieces: list[np.ndarray] = []
-    wanted = budget * length
-    while wanted > 0:
-        for row in rng.permutation(np.asarray(usable)):
-            history = histories[row]
-            start = int(rng.integers(max(len(history) - part, 0) + 1))
-            pieces.append(history[start : start + part])
-            wanted -= len(pieces[-1])
-            if wanted <= 0:
-                break
-    return np.concatenate(pieces)[: budget * length].reshape(budget, length).astype(np.int64)
+    rows = chain.from_iterable(rng.permutation(np.asarray(usable)) for _ in count())
+    items: list[int] = []
+    while len(items) < budget * length:
+        history = histories[next(rows)]
+        start = int(rng.integers(max(len(history) - part, 0) + 1))
+        items += history[start : start + part].tolist()
+    return np.array(items[: budget * length], dtype=np.int64).reshape(budget, length)

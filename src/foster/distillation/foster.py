@@ -37,10 +37,10 @@ class Foster:
     def __init__(self, setting: Setting, options: DistillOptions) -> None:
         self.setting, self.options = setting, options
         # Next-step targets are the steps themselves: a window has no labels of its own, and the whole says it all.
-        self.windows = label_windows(options.length, options.window if options.targets == "soft" else 0)
+        window = options.window if options.targets == "soft" else 0
+        self.windows = label_windows(options.length, window)
         # Labels of their own free the steps from following one another: pieces of many users make more contexts.
-        packed = options.targets == "soft" and options.window > 0
-        self.synthetic = setting.latents(options, setting.packed_histories(options.window) if packed else None)
+        self.synthetic = setting.latents(options, setting.packed_histories(window) if window else None)
         self.optimiser = torch.optim.Adam(self.synthetic.parameters(), lr=options.lr)
         self.outer, self.inner = copy.deepcopy(setting.best), copy.deepcopy(setting.best)
         self.reset()

@@ -40,6 +40,8 @@ CARD_NAME = "README.md"
 Steps = tuple[slice | Tensor, slice | Tensor]
 """Where steps are: an index into the first two dimensions, sequence and step."""
 
+ALL: Steps = (slice(None), slice(None))
+
 
 @dataclass(frozen=True, eq=False)
 class Condensed:
@@ -211,7 +213,7 @@ def stored_bytes(folder: str | Path) -> int:
 
 
 class CondensedSource:
-    """Losses of a student that trains on condensed sequences, all of them every step.
+    """Losses of a student: every step on all condensed sequences, or on as many steps in their short windows.
 
     Args:
         data: the sequences.
@@ -248,7 +250,7 @@ class CondensedSource:
         """Return the mean cross-entropy against the targets over sampled items."""
         sample = sample_items(model.n_items, candidates, self.generator).to(self.items.device)
         if not self.soft:
-            return self._next_step_loss(model, model.backbone(self._inputs(model, (slice(None), slice(None)))), sample)
+            return self._next_step_loss(model, model.backbone(self._inputs(model, ALL)), sample)
         steps, codes = self._draw_contexts()
         valid = self.valid[steps]
         states = model.backbone(self._inputs(model, steps))[valid]
@@ -258,7 +260,7 @@ class CondensedSource:
     def _draw_contexts(self) -> tuple[Steps, Tensor]:
         """Draw all whole sequences or, mostly, as many steps in short windows: where they are, and their codes."""
         if len(self.soft) == 1 or torch.rand((), generator=self.generator) < WHOLE:
-            return (slice(None), slice(None)), self.soft[0]
+            return ALL, self.soft[0]
         codes = self.soft[1]
         sequences, windows, length = codes.shape[:3]
         n = max(self.valid.numel() // length, 1)

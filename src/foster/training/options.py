@@ -28,7 +28,7 @@ class TrainOptions(Options):
 
 
 STUDENT = TrainOptions(steps=1500, lr=3e-3, weight_decay=0.1, candidates=2048, eval_every=100, patience=5)
-"""The recipe for a handful of sequences with soft labels: all of them every step."""
+"""The recipe for a handful of sequences with soft labels."""
 
 HARD_LABELS = TrainOptions(steps=300, lr=1e-3, warmup=20, candidates=2048, eval_every=20, patience=5)
 """The recipe for real histories: they are learned by heart within some dozens of steps, so validate often."""
