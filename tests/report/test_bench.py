@@ -204,6 +204,21 @@ def test_methods_that_need_frozen_vectors_are_refused_at_once(bench):
     assert not bench.out.exists()
 
 
+def test_methods_that_need_sasrec_are_refused_at_once(bench):
+    other = Recipe(**{**vars(bench.recipe), "model": ModelOptions(dim=8, backbone="gru4rec")})
+    with pytest.raises(InputError, match=r"dealrec works on SASRec only.*without dealrec, goracs"):
+        bench(methods="goracs,dealrec,random-length", recipe=other)
+    assert not bench.out.exists()
+
+
+def test_changed_options_are_refused_before_anything_is_made(bench):
+    bench()
+    changed = {"more": {**EXTRA["foster"], "lr": 0.1}, "foster": {**EXTRA["foster"], "steps": 3}}
+    with pytest.raises(InputError, match="row 'foster' was made with other options"):
+        bench(methods="random-length", extra=changed)
+    assert not list((bench.out / "seed0").glob("random-length*")) and not list((bench.out / "seed0").glob("more*"))
+
+
 def test_processes_divide_the_runs(log, bench, tmp_path, tiny_encoder):
     alone = bench(methods="random-length", extra=None, seeds=2)
     log.save(tmp_path / "data")

@@ -1,5 +1,5 @@
 """Coresets: real histories that stand for the log."""
 
-from foster.coresets.select import METHODS, NEED_TEACHER, select
+from foster.coresets.select import METHODS, NEED_SASREC, NEED_TEACHER, select
 
-__all__ = ["METHODS", "NEED_TEACHER", "select"]
+__all__ = ["METHODS", "NEED_SASREC", "NEED_TEACHER", "select"]

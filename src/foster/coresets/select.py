@@ -38,6 +38,9 @@ METHODS: dict[str, Method] = {
 
 NEED_TEACHER = frozenset({"herding", "kcenter", "dealrec", "soft-label"})
 
+NEED_SASREC = frozenset({"dealrec", "goracs"})
+"""Methods that score by gradients in a layer of SASRec."""
+
 
 @deterministic()
 def select(

@@ -13,7 +13,7 @@ from pydantic import Field
 
 from foster import coresets, distillation
 from foster.artefacts import read_config, read_json, read_metrics, write_json
-from foster.coresets import NEED_TEACHER, select
+from foster.coresets import NEED_SASREC, NEED_TEACHER, select
 from foster.coresets.goracs import require_pot
 from foster.data import Dataset
 from foster.distillation import CondenseOptions, distill, save_distilled
@@ -176,7 +176,8 @@ class Bench:
         say: called with one line a finished run.
 
     Raises:
-        InputError: a budget beyond the users, a missing extra, or a folder of another benchmark.
+        InputError: a budget beyond the users, a missing extra, a method that cannot work on such models, or a folder of
+            another benchmark.
     """
 
     def __init__(
@@ -195,15 +196,21 @@ class Bench:
         self.variants, self.engine, self.alone, self.say = variants, engine, engine.alone(), say
         self.seeds = range(first_seed, first_seed + options.seeds)
         self.budgets = _budgets(options.budgets, len(data.training_histories()))
-        if any(variant.method == "goracs" for variant in variants):
+        methods = {variant.method for variant in variants}
+        if "goracs" in methods:
             require_pot()
+        if unfit := [name for name in METHODS if name in methods & NEED_SASREC and recipe.model.backbone != "sasrec"]:
+            raise InputError(
+                f"bench: {unfit[0]} works on SASRec only; give --backbone sasrec, or name --methods without "
+                f"{', '.join(unfit)}"
+            )
         second_order = [variant.method for variant in variants if variant.options and variant.options.second_order]
         if recipe.model.finetune != "frozen" and second_order:
             raise InputError(
                 f"bench: {second_order[0]} works on frozen item vectors only; give --finetune frozen, or name "
                 f"--methods without {', '.join(second_order)}"
             )
-        self.starts = any(variant.method in CHECKPOINT_STARTS for variant in variants)
+        self.starts = bool(methods & CHECKPOINT_STARTS)
         self._claim()
 
     def _claim(self) -> None:
@@ -236,6 +243,8 @@ class Bench:
     def make(self) -> list[dict[str, Any]]:
         """Make what is missing and return the records of all runs."""
         runs = self.runs()
+        for run in runs:
+            self._check_options(run)
         # What shares a folder is for one process; teachers come first, since the others need them.
         shares: dict[tuple[str, int], list[Run]] = {}
         for run in runs:
@@ -264,7 +273,6 @@ class Bench:
 
     def _make_once(self, run: Run) -> None:
         path = self._file(run)
-        self._check_options(run)
         if path.exists():
             return
         path.parent.mkdir(parents=True, exist_ok=True)
