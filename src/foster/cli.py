@@ -489,6 +489,9 @@ def bench(
     variants: Annotated[
         Path | None, typer.Option(help="YAML of more rows: 'no-reset: {method: foster, reset_every: 0}'")
     ] = None,
+    students: Annotated[
+        Path | None, typer.Option(help="YAML of other models to train on all of it: 'gru4rec: {backbone: gru4rec}'")
+    ] = None,
     *,
     values: Values,
     as_json: bool,
@@ -508,6 +511,7 @@ def bench(
         values.of(training.TeacherOptions),
     )
     extra = _read_yaml(variants, "--variants", example) if variants else {}
+    others = _read_yaml(students, "--students", "gru4rec: {backbone: gru4rec}") if students else {}
     with _running(common.device) as engine:
         result = run_bench(
             _read_data(data),
@@ -516,6 +520,8 @@ def bench(
             options=values.of(BenchOptions),
             extra=extra,
             source=str(variants),
+            students=others,
+            students_source=str(students),
             seed=common.seed,
             engine=engine,
             say=_say,

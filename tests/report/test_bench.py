@@ -11,12 +11,13 @@ import torch
 
 from foster.artefacts import read_json, write_json
 from foster.data import Dataset
+from foster.data.catalogue import Catalogue
 from foster.engine import Engine
 from foster.errors import InputError
 from foster.evaluation import metrics_of
 from foster.models import ModelOptions
 from foster.report import bench as module
-from foster.report.bench import METHODS, RECIPES, BenchOptions, Recipe, run_bench, variants_of
+from foster.report.bench import METHODS, RECIPES, BenchOptions, Recipe, run_bench, students_of, variants_of
 from foster.text import EncoderOptions
 from foster.training import TeacherOptions, TrainOptions
 from foster.training.trajectory import Trajectory
@@ -45,8 +46,8 @@ def bench(log, tmp_path, tiny_encoder):
         TeacherOptions(checkpoints=4),
     )
 
-    def run(methods="foster", seeds=1, budgets="3", extra=EXTRA, steps=6, **rest):
-        options = BenchOptions(methods=methods, seeds=seeds, budgets=budgets, student_steps=steps)
+    def run(methods="foster", seeds=1, budgets="3", extra=EXTRA, steps=6, new_items=0.0, **rest):
+        options = BenchOptions(methods=methods, seeds=seeds, budgets=budgets, student_steps=steps, new_items=new_items)
         rest = {"recipe": recipe, "engine": Engine("cpu"), **rest}
         return run_bench(log, tmp_path / "out", options=options, extra=extra, **rest)
 
@@ -217,6 +218,57 @@ def test_changed_options_are_refused_before_anything_is_made(bench):
     with pytest.raises(InputError, match="row 'foster' was made with other options"):
         bench(methods="random-length", extra=changed)
     assert not list((bench.out / "seed0").glob("random-length*")) and not list((bench.out / "seed0").glob("more*"))
+
+
+def test_other_students_train_on_the_same_artefacts_and_on_the_log(bench, monkeypatch):
+    students = {"gru": {"backbone": "gru4rec"}, "wide": {"dim": 16}}
+    bench()
+    original, trained = module.train, []
+
+    def watched(source, **rest):
+        trained.append((isinstance(source, Dataset), rest["model"].backbone, rest["model"].dim))
+        return original(source, **rest)
+
+    monkeypatch.setattr(module, "train", watched)
+    rows = bench(students=students)["rows"]
+    own = ["popularity", "random", "foster", "full"]
+    assert list(rows) == own + [f"{name}@{student}" for student in students for name in own[1:]]
+    shapes = (("gru4rec", 8), ("sasrec", 16))
+    assert sorted(set(trained)) == [(on_log, *shape) for on_log in (False, True) for shape in shapes]
+    assert sum(on_log for on_log, *_ in trained) == 2
+    assert rows["full@gru"]["of_full"] == 1.0 and rows["full@gru"]["ndcg@10"] != rows["full"]["ndcg@10"]
+    assert rows["foster@gru"]["bytes"] == rows["foster"]["bytes"]
+    trained.clear()
+    assert bench(students=students)["rows"] == rows and not trained
+    with pytest.raises(InputError, match="student 'gru' had other options"):
+        bench(students={"gru": {"backbone": "mean"}})
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"gru": {"bakbone": "gru4rec"}}, "s.yaml: student 'gru': unknown option 'bakbone' .did you mean 'backbone'"),
+        ({"gru": {}}, "s.yaml: student 'gru' must have a name"),
+        ({"a/b": {"dim": 8}}, "student 'a/b' must have a name of letters"),
+        ({"odd": {"dim": 7}}, "student 'odd': dim 7 is no multiple of heads 2"),
+    ],
+)
+def test_students_that_cannot_be(given, message):
+    recipe = Recipe(EncoderOptions(), ModelOptions(), TrainOptions(), TeacherOptions())
+    with pytest.raises(InputError, match=message):
+        students_of(given, recipe, "s.yaml")
+
+
+def test_new_items_are_never_trained_on_and_ranked_at_the_end(log, bench):
+    result = bench(new_items=0.1)
+    about, rows = result["about"], result["rows"]
+    assert about["new_items"] == 4 and about["items"] == log.n_items - 4 and about["new_item_users"] > 10
+    assert len(Catalogue.read(bench.out / "seed0" / "teacher")) == log.n_items - 4
+    for name in ("random", "foster", "full"):
+        assert 0 <= rows[name]["new_recall@10"] <= 1, name
+    assert "new_recall@10" not in rows["popularity"]
+    with pytest.raises(InputError, match="another 'data_fingerprint'"):
+        bench()
 
 
 def test_processes_divide_the_runs(log, bench, tmp_path, tiny_encoder):

@@ -77,11 +77,41 @@ def test_several_budgets_have_rows_of_their_own():
 
 def test_break_even_counts_the_teacher_where_one_is_needed():
     row, runs = {"make_seconds": 50.0, "train_seconds": 10.0}, {0: {"needs_teacher": False}}
-    assert break_even(row, 110.0, runs) == 0.5
-    assert break_even(row, 110.0, {0: {"needs_teacher": True}}) == 1.6
-    assert break_even(row, 9.0, runs) is None
-    assert break_even({**row, "make_seconds": None}, 110.0, runs) is None
-    assert break_even(row, None, runs) is None
+    assert break_even(row, 110.0, 110.0, runs) == 0.5
+    assert break_even(row, 110.0, 110.0, {0: {"needs_teacher": True}}) == 1.6
+    assert break_even(row, 110.0, 60.0, {0: {"needs_teacher": True}}) == 3.2  # another model, the same teacher
+    assert break_even(row, 110.0, 9.0, runs) is None
+    assert break_even({**row, "make_seconds": None}, 110.0, 110.0, runs) is None
+    assert break_even(row, 110.0, None, runs) is None
+
+
+def test_other_students_are_compared_with_their_own_kind():
+    records = []
+    for record in records_of():
+        worse = {name: value / 2 for name, value in record["metrics"].items()}
+        other = {"student": "gru", "name": f"{record['name']}@gru", "metrics": worse}
+        records += [record, {**record, **other}]
+    rows = summarise(records, lambda record: ranks({**record, "name": record["name"].split("@")[0]}))
+    for name in ("full", "random", "foster"):
+        assert rows[f"{name}@gru"]["of_full"] == pytest.approx(rows[name]["of_full"])
+        assert rows[f"{name}@gru"]["minus_random"] == rows[name]["minus_random"]
+    assert "another kind of model" in markdown(rows, ABOUT)
+
+
+def test_new_items_have_columns_of_their_own():
+    records = records_of()
+    for record in records:
+        record["new_items"] = {"recall@10": record["metrics"]["recall@10"] / 4, "ndcg@10": 0.01 * (1 + record["seed"])}
+    records.append({**records[0], "name": "popularity", "method": "popularity"})
+    del records[-1]["new_items"]
+    rows = summarise(records, lambda record: ranks({"name": "full", "seed": 0}))
+    assert rows["foster"]["new_recall@10"] == pytest.approx(rows["foster"]["recall@10"] / 4)
+    assert rows["full"]["new_of_full"] == 1.0 and rows["popularity"]["new_of_full"] is None
+    assert rows["foster"]["new_ndcg@10"] == pytest.approx(0.015)
+    table = markdown(rows, {**ABOUT, "new_items": 2, "new_item_users": 3}).splitlines()
+    assert "new items Recall@10 | of full |" in table[0]
+    assert {line.count("|") for line in table[:6]} == {table[0].count("|")}
+    assert "new items" not in markdown(rows, ABOUT)
 
 
 def test_bootstrap_interval_has_the_width_of_theory():

@@ -3,5 +3,6 @@
 from foster.data.check import CheckReport, check
 from foster.data.dataset import Dataset, DatasetInfo
 from foster.data.grocery import grocery
+from foster.data.new_items import NewItems, withhold
 
-__all__ = ["CheckReport", "Dataset", "DatasetInfo", "check", "grocery"]
+__all__ = ["CheckReport", "Dataset", "DatasetInfo", "NewItems", "check", "grocery", "withhold"]

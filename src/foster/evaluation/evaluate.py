@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from foster.data.dataset import Dataset, TargetSplit
+from foster.data.new_items import NewItems
 from foster.engine import Engine
 from foster.errors import InputError
 from foster.evaluation.metrics import metrics_of
@@ -122,6 +123,27 @@ def evaluate_popularity(
         mask_history=mask_history,
     )
     return _evaluation(data, split, users, ranks, data.n_items, mask_history)
+
+
+def rank_new_items(model: TextRecommender, new: NewItems) -> np.ndarray:
+    """Add items that the model never saw and rank each of them, for the users who took it, among old and new ones.
+
+    Args:
+        model: a model of the log that they were withheld from; it has the new items afterwards.
+        new: see ``withhold``.
+
+    Returns:
+        float64 ``[users]`` ranks, the history masked, ties split.
+    """
+    first = model.n_items
+    model.add_items(new.texts, new.ids)
+    table = model.item_table()
+    states = model.states(new.histories, table)
+
+    def score(rows: slice) -> Tensor:
+        return model.scores(states[rows], table)
+
+    return rank_targets(score, first + new.targets, new.histories, model.n_items)
 
 
 def item_mapping(model: TextRecommender, data: Dataset) -> np.ndarray:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +15,11 @@ from foster import coresets, distillation
 from foster.artefacts import read_config, read_json, read_metrics, write_json
 from foster.coresets import NEED_SASREC, NEED_TEACHER, select
 from foster.coresets.goracs import require_pot
-from foster.data import Dataset
+from foster.data import Dataset, NewItems, withhold
 from foster.distillation import CondenseOptions, distill, save_distilled
 from foster.engine import Engine
 from foster.errors import InputError, did_you_mean
-from foster.evaluation import Evaluation, evaluate, evaluate_popularity
+from foster.evaluation import Evaluation, evaluate, evaluate_popularity, metrics_of, rank_new_items
 from foster.models import ModelOptions, TextRecommender
 from foster.options import Names, Options
 from foster.report.measure import Measure
@@ -57,6 +57,9 @@ class BenchOptions(Options):
     student_steps: int | None = Field(
         None, ge=1, description="most steps of a student; by default those of the two recipes"
     )
+    new_items: float = Field(
+        0.0, ge=0, lt=1, description="share of items, the newest, that are withheld from all training and ranked apart"
+    )
 
 
 @dataclass(frozen=True)
@@ -80,6 +83,25 @@ class Variant:
 
 
 @dataclass(frozen=True)
+class Student:
+    """Another kind of model than the teacher's, which is trained on what every method made, and on the full log.
+
+    Attributes:
+        name: in its rows.
+        encoder: its text encoder.
+        model: its shape.
+    """
+
+    name: str
+    encoder: EncoderOptions
+    model: ModelOptions
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return its options by group."""
+        return {"encoder": self.encoder.model_dump(), "model": self.model.model_dump()}
+
+
+@dataclass(frozen=True)
 class Run:
     """One row, budget and seed: what is run at once, and once only.
 
@@ -88,23 +110,27 @@ class Run:
         budget: M; None where nothing is condensed.
         seed: of everything.
         checkpoint: whether students start from a checkpoint of the teacher; the full log then has no training at all.
+        student: what is trained; None for the model of the teacher.
     """
 
     variant: Variant
     budget: int | None
     seed: int
     checkpoint: bool = False
+    student: Student | None = None
 
     @property
     def row(self) -> str:
         """The name of its row."""
+        if self.student:
+            return f"{self.variant.name}@{self.student.name}"
         if not self.checkpoint:
             return self.variant.name
         return "checkpoint" if self.variant.method == "full" else f"{self.variant.name}+checkpoint"
 
     @property
     def artefact(self) -> str:
-        """The name of what it trains on, among the folders of a seed; students from a checkpoint share it."""
+        """The name of what it trains on, among the folders of a seed; all students of a method share it."""
         return self.variant.name if self.budget is None else f"{self.variant.name}-{self.budget}"
 
     @property
@@ -146,6 +172,37 @@ def variants_of(names: Iterable[str], extra: Mapping[str, Any], source: str = "-
     return sorted(rows.values(), key=lambda row: (METHODS.index(row.method), row.name != row.method))
 
 
+def students_of(given: Mapping[str, Any], recipe: Recipe, source: str = "--students") -> list[Student]:
+    """Return the other models to train.
+
+    Args:
+        given: ``{name: {option: value, ...}}``, options of model and encoder that differ from the recipe's.
+        recipe: of the benchmark.
+        source: where ``given`` comes from, named in errors.
+
+    Raises:
+        InputError: an unknown option, or a name that no file can have.
+    """
+    students = []
+    for name, content in given.items():
+        if not isinstance(content, dict) or not content or not str(name).replace("-", "").replace("_", "").isalnum():
+            raise InputError(
+                f"{source}: student '{name}' must have a name of letters, digits and hyphens, and hold what differs, "
+                "as in 'gru4rec: {backbone: gru4rec}'"
+            )
+        where = f"{source}: student '{name}'"
+        encoder = {key: value for key, value in content.items() if key in EncoderOptions.model_fields}
+        model = {key: value for key, value in content.items() if key not in encoder}
+        students.append(
+            Student(
+                str(name),
+                EncoderOptions.parse({**recipe.encoder.model_dump(), **encoder}, where),
+                ModelOptions.parse({**recipe.model.model_dump(), **model}, where),
+            )
+        )
+    return students
+
+
 def _variant(name: str, content: dict[str, Any], source: str) -> Variant:
     method = str(content["method"])
     if method not in METHODS:
@@ -171,6 +228,8 @@ class Bench:
         recipe: of teacher and models.
         variants: the rows.
         options: seeds and budgets.
+        students: other models that are trained too.
+        new: items that were withheld from the log, to be ranked apart.
         first_seed: seeds count from here.
         engine: under several processes each makes its share of the runs, alone.
         say: called with one line a finished run.
@@ -188,10 +247,13 @@ class Bench:
         variants: list[Variant],
         options: BenchOptions,
         *,
+        students: list[Student],
+        new: NewItems | None,
         first_seed: int = 0,
         engine: Engine,
         say: Say,
     ) -> None:
+        self.students, self.new = students, new
         self.data, self.out, self.recipe, self.options = data, out, recipe, options
         self.variants, self.engine, self.alone, self.say = variants, engine, engine.alone(), say
         self.seeds = range(first_seed, first_seed + options.seeds)
@@ -230,14 +292,17 @@ class Bench:
         self.engine.wait()
 
     def runs(self) -> list[Run]:
-        """Return all runs, seed by seed."""
+        """Return all runs, seed by seed, those of other students behind the rest."""
         out: list[Run] = []
         for seed in self.seeds:
+            own: list[Run] = []
             for variant in self.variants:
                 for budget in [None] if variant.method in ("popularity", "full") else self.budgets:
-                    out.append(Run(variant, budget, seed))
+                    own.append(Run(variant, budget, seed))
                     if self.starts and variant.method in CHECKPOINT_STARTS | {"random", "full"}:
-                        out.append(Run(variant, budget, seed, checkpoint=True))
+                        own.append(Run(variant, budget, seed, checkpoint=True))
+            trained = [run for run in own if not run.checkpoint and run.variant.method != "popularity"]
+            out += own + [replace(run, student=student) for student in self.students for run in trained]
         return out
 
     def make(self) -> list[dict[str, Any]]:
@@ -278,7 +343,9 @@ class Bench:
         path.parent.mkdir(parents=True, exist_ok=True)
         if run.variant.method == "popularity":
             costs = {"bytes": 8 * self.data.n_items, "train_seconds": 0.0}
-            record = self._record(run, evaluate_popularity(self.data), costs)
+            record = self._record(run, evaluate_popularity(self.data), costs, None)
+        elif run.student and run.variant.method == "full":
+            record = self._full_student(run, run.student)
         elif run.variant.method == "full":
             record = self._full(run)
         else:
@@ -289,12 +356,22 @@ class Bench:
             f"made in {record.get('make_seconds', 0):.0f} s, trained in {record['train_seconds']:.0f} s"
         )
 
-    def _record(self, run: Run, result: Evaluation, costs: dict[str, Any]) -> dict[str, Any]:
+    def _tested(self, run: Run, model: TextRecommender, costs: dict[str, Any]) -> dict[str, Any]:
+        """Look at the test users, once, and return the record of a run; new items are ranked at the very end."""
+        return self._record(run, evaluate(model, self.data, engine=self.alone), costs, model)
+
+    def _record(
+        self, run: Run, result: Evaluation, costs: dict[str, Any], model: TextRecommender | None
+    ) -> dict[str, Any]:
         ranks = f"seed{run.seed}/{run.name}.ranks.npy"
         with whole_file(self.out / ranks) as path, path.open("wb") as file:
             np.save(file, result.ranks)
+        if model is not None and self.new is not None:
+            costs = {**costs, "new_items": metrics_of(rank_new_items(model, self.new))}
         return {
             "name": run.row,
+            "student": run.student.name if run.student else None,
+            "student_options": run.student.as_dict() if run.student else None,
             "method": run.variant.method,
             "budget": run.budget,
             "seed": run.seed,
@@ -321,7 +398,19 @@ class Bench:
         else:
             costs["train_seconds"] = read_metrics(folder)[-1]["seconds"]
             costs |= {"validation_ndcg@10": config["fit"]["best_ndcg"], "best_step": config["fit"]["best_step"]}
-        return self._record(run, evaluate(model, self.data, engine=self.alone), costs)
+        return self._tested(run, model, costs)
+
+    def _full_student(self, run: Run, student: Student) -> dict[str, Any]:
+        with Measure(self.alone.device) as measure:
+            model, fit = train(
+                self.data,
+                encoder=student.encoder,
+                model=student.model,
+                train=self.recipe.train,
+                seed=run.seed,
+                engine=self.alone,
+            )
+        return self._tested(run, model, {**_costs(fit), "train_peak_bytes": measure.peak_bytes})
 
     def _teacher(self, seed: int) -> Path:
         return self.out / f"seed{seed}" / "teacher"
@@ -381,7 +470,9 @@ class Bench:
 
     def _check_options(self, run: Run) -> None:
         """Refuse to take what is there for an artefact with other options, whether its students are finished or not."""
-        folder = self._folder(run)
+        folder, path = self._folder(run), self._file(run)
+        if run.student and path.exists() and read_json(path).get("student_options") != run.student.as_dict():
+            raise InputError(f"{path}: student '{run.student.name}' had other options; give it another name")
         if run.variant.options is None or not self._made(run).exists():
             return
         if read_config(folder, "distilled")["info"]["options"] != self._options(run).model_dump():
@@ -392,14 +483,16 @@ class Bench:
 
     def _student(self, run: Run, sequences: Condensed, costs: dict[str, Any]) -> dict[str, Any]:
         """Train a student with every recipe; the better one on validation is tested."""
+        encoder, shape = (run.student or self.recipe).encoder, (run.student or self.recipe).model
         tried: dict[str, tuple[TextRecommender, Fit, float]] = {}
         for label, recipe in RECIPES.items():
             if self.options.student_steps is not None:
                 recipe = recipe.model_copy(update={"steps": min(recipe.steps, self.options.student_steps)})
-            model = self.recipe.model.model_copy(update={"dropout": 0.0}) if label == "soft" else self.recipe.model
+            model = shape.model_copy(update={"dropout": 0.0}) if label == "soft" else shape
             with Measure(self.alone.device) as measure:
                 student, fit = train(
                     sequences,
+                    encoder=encoder,
                     model=model,
                     train=recipe,
                     validation=self.data,
@@ -412,14 +505,16 @@ class Bench:
         student, fit, peak = tried[best]
         costs = {
             **costs,
-            "train_seconds": fit.seconds,
+            **_costs(fit),
             "tuning_seconds": sum(other.seconds for _, other, _ in tried.values()),
             "train_peak_bytes": peak,
             "recipe": best,
-            "best_step": fit.best_step,
-            "validation_ndcg@10": fit.best_ndcg,
         }
-        return self._record(run, evaluate(student, self.data, engine=self.alone), costs)
+        return self._tested(run, student, costs)
+
+
+def _costs(fit: Fit) -> dict[str, Any]:
+    return {"train_seconds": fit.seconds, "validation_ndcg@10": fit.best_ndcg, "best_step": fit.best_step}
 
 
 def _budgets(given: tuple[str, ...], users: int) -> list[int]:
@@ -450,6 +545,8 @@ def run_bench(
     options: BenchOptions | None = None,
     extra: Mapping[str, Any] | None = None,
     source: str = "--variants",
+    students: Mapping[str, Any] | None = None,
+    students_source: str = "--students",
     seed: int = 0,
     engine: Engine | None = None,
     say: Say = lambda line: None,
@@ -464,6 +561,9 @@ def run_bench(
         options: methods, seeds, budgets.
         extra: more rows, ``{row: {"method": name, option: value, ...}}``.
         source: where ``extra`` comes from, named in errors.
+        students: other models to train on what every method made, ``{name: {option: value, ...}}``: see
+            ``students_of``. Their rows are named ``METHOD@NAME`` and are compared with ``full@NAME``.
+        students_source: where ``students`` comes from, named in errors.
         seed: the first seed.
         engine: device; several processes divide the runs.
         say: called with one line a finished run.
@@ -477,10 +577,16 @@ def run_bench(
     options, engine = options or BenchOptions(), engine or Engine()
     recipe = recipe or Recipe(EncoderOptions(), ModelOptions(), TrainOptions(), TeacherOptions())
     variants = variants_of(options.methods, extra or {}, source)
-    bench = Bench(data, Path(out), recipe, variants, options, first_seed=seed, engine=engine, say=say)
+    others = students_of(students or {}, recipe, students_source)
+    data, new = withhold(data, options.new_items) if options.new_items else (data, None)
+    bench = Bench(
+        data, Path(out), recipe, variants, options, students=others, new=new, first_seed=seed, engine=engine, say=say
+    )
     records = bench.make()
     about = {
         "data": data.info.name,
+        "new_items": len(new.ids) if new else 0,
+        "new_item_users": len(new.targets) if new else 0,
         "users": data.n_users,
         "items": data.n_items,
         "interactions": data.n_interactions,

@@ -17,6 +17,7 @@ from foster.evaluation.metrics import ndcg_of_ranks
 RESAMPLES = 2000
 SHOWN = ("recall@10", "ndcg@10")
 TESTED = "ndcg@10"  # what the bootstrap compares
+NEW = "new_recall@10"
 
 Record = Mapping[str, Any]
 
@@ -34,7 +35,9 @@ def summarise(records: Iterable[Record], ranks: Callable[[Record], np.ndarray]) 
         - ``<metric>`` (mean over seeds) and ``<metric>_sd`` of every metric;
         - ``of_full``: the mean ratio of NDCG@10 to the full log's of the same seed;
         - ``minus_random`` and ``minus_full``: 95 % paired bootstrap intervals over users of the difference in NDCG@10,
-          random being of the same budget, or of the smallest one for rows without;
+          random being of the same budget, or of the smallest one for rows without; other students are compared with
+          their own kind;
+        - ``new_<metric>`` and its deviation where items were withheld, and ``new_of_full``, of Recall@10;
         - the costs, means over seeds, and ``break_even``.
     """
     groups: dict[tuple[str, int | None], dict[int, Record]] = {}
@@ -42,16 +45,21 @@ def summarise(records: Iterable[Record], ranks: Callable[[Record], np.ndarray]) 
         groups.setdefault((record["name"], record["budget"]), {})[record["seed"]] = record
     budgets = {budget for _, budget in groups if budget is not None}
     several = len(budgets) > 1
-    full = groups.get(("full", None), {})
+    teacher_seconds = _mean(run["train_seconds"] for run in groups.get(("full", None), {}).values())
     rows = {}
     for (name, budget), runs in groups.items():
-        row: dict[str, Any] = {"method": next(iter(runs.values()))["method"], "budget": budget, "seeds": sorted(runs)}
-        for metric in next(iter(runs.values()))["metrics"]:
-            values = [run["metrics"][metric] for run in runs.values()]
-            row[metric] = statistics.mean(values)
-            row[f"{metric}_sd"] = statistics.stdev(values) if len(values) > 1 else None
-        row["of_full"] = _mean(_ratio(run, full.get(seed)) for seed, run in runs.items())
-        random = groups.get(("random", min(budgets) if budget is None else budget), {})
+        any_run = next(iter(runs.values()))
+        row: dict[str, Any] = {"method": any_run["method"], "budget": budget, "seeds": sorted(runs)}
+        for prefix, key in (("", "metrics"), ("new_", "new_items")):
+            for metric in any_run.get(key) or ():
+                values = [run[key][metric] for run in runs.values()]
+                row[prefix + metric] = statistics.mean(values)
+                row[f"{prefix}{metric}_sd"] = statistics.stdev(values) if len(values) > 1 else None
+        kind = f"@{any_run['student']}" if any_run.get("student") else ""
+        full = groups.get((f"full{kind}", None), {})
+        row["of_full"] = _ratio(runs, full, "metrics", TESTED)
+        row["new_of_full"] = _ratio(runs, full, "new_items", "recall@10")
+        random = groups.get((f"random{kind}", min(budgets) if budget is None else budget), {})
         row["minus_random"] = _interval(runs, random, ranks)
         row["minus_full"] = _interval(runs, full, ranks)
         for cost in (
@@ -59,21 +67,25 @@ def summarise(records: Iterable[Record], ranks: Callable[[Record], np.ndarray]) 
             "interactions",
         ):  # fmt: skip
             row[cost] = _mean(run.get(cost) for run in runs.values())
-        row["break_even"] = break_even(row, _mean(run["train_seconds"] for run in full.values()), runs)
+        full_seconds = _mean(run["train_seconds"] for run in full.values())
+        row["break_even"] = break_even(row, teacher_seconds, full_seconds, runs)
         row["recipes"] = sorted({run["recipe"] for run in runs.values() if "recipe" in run})
         row["from_real_data"] = next((run["from_real_data"] for run in runs.values() if "from_real_data" in run), None)
         rows[f"{name}-{budget}" if several and budget is not None else name] = row
     return rows
 
 
-def break_even(row: Record, full_seconds: float | None, runs: Mapping[int, Record]) -> float | None:
+def break_even(
+    row: Record, teacher_seconds: float | None, full_seconds: float | None, runs: Mapping[int, Record]
+) -> float | None:
     """Return the number of trainings from which on making and students together beat training on the full log.
 
     That is (teacher + distillation) / (full - student); None where nothing was made, or where students are no faster.
+    The full training is that of the same kind of model; the teacher can be of another.
     """
-    if full_seconds is None or row["make_seconds"] is None:
+    if teacher_seconds is None or full_seconds is None or row["make_seconds"] is None:
         return None
-    made = row["make_seconds"] + (full_seconds if any(run["needs_teacher"] for run in runs.values()) else 0.0)
+    made = row["make_seconds"] + (teacher_seconds if any(run["needs_teacher"] for run in runs.values()) else 0.0)
     saved = full_seconds - row["train_seconds"]
     return made / saved if saved > 0 else None
 
@@ -108,8 +120,10 @@ def _interval(
     return paired_bootstrap(np.mean(differences, axis=0))
 
 
-def _ratio(run: Record, full: Record | None) -> float | None:
-    return run["metrics"][TESTED] / full["metrics"][TESTED] if full and full["metrics"][TESTED] else None
+def _ratio(runs: Mapping[int, Record], full: Mapping[int, Record], key: str, metric: str) -> float | None:
+    """Return the mean over seeds of the ratio of a metric to the full log's of the same seed."""
+    pairs = [(run[key][metric], full[seed][key][metric]) for seed, run in runs.items() if seed in full and key in run]
+    return _mean(value / of for value, of in pairs if of)
 
 
 def _mean(values: Iterable[float | None]) -> float | None:
@@ -119,10 +133,12 @@ def _mean(values: Iterable[float | None]) -> float | None:
 
 def markdown(rows: Mapping[str, Record], about: Record) -> str:
     """Return the table, with what one has to know to read it."""
-    head = (
+    head: tuple[str, ...] = (
         "method", "Recall@10", "NDCG@10", "of full", "minus random", "minus full", "making s", "training s", "peak MiB",
         "bytes", "break-even",
     )  # fmt: skip
+    new = bool(about.get("new_items"))
+    head += ("new items Recall@10", "of full") if new else ()
     lines = [f"| {' | '.join(head)} |", "|" + "---|" * len(head)]
     for name, row in rows.items():
         peaks = [row[key] for key in ("make_peak_bytes", "train_peak_bytes") if row[key]]
@@ -137,6 +153,9 @@ def markdown(rows: Mapping[str, Record], about: Record) -> str:
             _shown(row["bytes"], ",.0f"),
             _shown(row["break_even"], ".1f"),
         )
+        if new:
+            spread = _spread(row[NEW], row[f"{NEW}_sd"]) if NEW in row else ""
+            cells += (spread, _shown(row["new_of_full"], ".3f"))
         lines.append(f"| {' | '.join(cells)} |")
     notes = (
         f"{about['data']}: {about['users']:,} users, {about['items']:,} items, {about['interactions']:,} interactions. "
@@ -148,6 +167,17 @@ def markdown(rows: Mapping[str, Record], about: Record) -> str:
         "texts. `+checkpoint` rows start from the teacher's weights after a tenth of its training, which is real data; "
         "`checkpoint` is that state itself."
     )
+    if new:
+        notes += (
+            f" The newest {about['new_items']:,} items were withheld from all of this and added to the models at the "
+            f"end; their columns are over {about['new_item_users']:,} users, each with its first new item as the "
+            "target among all items, old and new."
+        )
+    if any("@" in name for name in rows):
+        notes += (
+            " Rows `METHOD@STUDENT` train another kind of model on what the method made, and are compared with `full` "
+            "and `random` of that kind."
+        )
     return "\n".join([*lines, "", notes, ""])
 
 
@@ -168,10 +198,17 @@ def write_results(out: Path, rows: Mapping[str, Record], about: Record, records:
     (out / "results.md").write_text(markdown(rows, about), encoding="utf-8")
     content = {"about": about, "rows": rows}
     (out / "results.json").write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    flat = [{**record["metrics"], **{k: v for k, v in record.items() if k != "metrics"}} for record in records]
+    flat = [_flat(record) for record in records]
     names = list(dict.fromkeys(name for row in flat for name in row))
     first = ["name", "method", "budget", "seed"]
     with (out / "results.csv").open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, [*first, *(name for name in names if name not in first)])
         writer.writeheader()
         writer.writerows(flat)
+
+
+def _flat(record: Record) -> dict[str, Any]:
+    """Return a record as one line: metrics of new items get a prefix, and options stay in its file."""
+    new = {f"new_{name}": value for name, value in record.get("new_items", {}).items()}
+    rest = {key: value for key, value in record.items() if key not in ("metrics", "new_items", "student_options")}
+    return {**record["metrics"], **new, **rest}
