@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tiny_encoder import build_tiny_encoder
+from tiny_encoder import build_tiny_decoder, build_tiny_encoder
 
 
 @pytest.fixture(autouse=True)
@@ -17,3 +17,9 @@ def own_cache(tmp_path_factory, monkeypatch):
 def tiny_encoder(tmp_path_factory) -> Path:
     """The folder of a random BERT that knows a few words."""
     return build_tiny_encoder(tmp_path_factory.mktemp("encoder"))
+
+
+@pytest.fixture(scope="session")
+def tiny_decoder(tmp_path_factory) -> Path:
+    """The folder of a random causal language model of the Qwen family that knows the same words."""
+    return build_tiny_decoder(tmp_path_factory.mktemp("decoder"))

@@ -15,31 +15,11 @@ def build_tiny_encoder(folder: Path) -> Path:
     The weights are the same in every run. Words outside the small vocabulary are spelled in letters.
     """
     import torch
-    from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
-    from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
+    from transformers import BertConfig, BertModel
 
-    special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]"]
-    letters = "abcdefghijklmnopqrstuvwxyz0123456789"
-    words = [word for word in dict.fromkeys(_WORDS) if len(word) > 1]
-    names = [*special, *letters, *(f"##{letter}" for letter in letters), *words]
-    vocabulary = {name: number for number, name in enumerate(names)}
-    tokenizer = Tokenizer(models.WordPiece(vocabulary, unk_token="[UNK]"))
-    tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
-    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    tokenizer.post_processor = processors.TemplateProcessing(
-        single="[CLS] $A [SEP]", special_tokens=[(name, vocabulary[name]) for name in ("[CLS]", "[SEP]")]
-    )
-    PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer,
-        pad_token="[PAD]",
-        unk_token="[UNK]",
-        cls_token="[CLS]",
-        sep_token="[SEP]",
-        model_max_length=128,
-    ).save_pretrained(folder)
-
+    size = _save_tokenizer(folder, "[CLS] $A [SEP]")
     config = BertConfig(
-        vocab_size=len(vocabulary),
+        vocab_size=size,
         hidden_size=32,
         num_hidden_layers=2,
         num_attention_heads=2,
@@ -52,3 +32,56 @@ def build_tiny_encoder(folder: Path) -> Path:
         torch.manual_seed(0)
         BertModel(config).save_pretrained(folder)
     return folder
+
+
+def build_tiny_decoder(folder: Path) -> Path:
+    """Write a random two-layer causal Qwen3 (width 32), whose tokenizer ends a text with a token; return ``folder``."""
+    import torch
+    from transformers import Qwen3Config, Qwen3ForCausalLM
+
+    size = _save_tokenizer(folder, "$A [SEP]")
+    config = Qwen3Config(
+        vocab_size=size,
+        hidden_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        num_key_value_heads=1,
+        head_dim=16,
+        intermediate_size=64,
+        max_position_embeddings=128,
+        initializer_range=0.2,
+        pad_token_id=0,
+        bos_token_id=None,
+        eos_token_id=3,
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        Qwen3ForCausalLM(config).save_pretrained(folder)
+    return folder
+
+
+def _save_tokenizer(folder: Path, template: str) -> int:
+    """Write a WordPiece tokenizer and return the size of its vocabulary."""
+    from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
+    from transformers import PreTrainedTokenizerFast
+
+    special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]"]
+    letters = "abcdefghijklmnopqrstuvwxyz0123456789"
+    words = [word for word in dict.fromkeys(_WORDS) if len(word) > 1]
+    names = [*special, *letters, *(f"##{letter}" for letter in letters), *words]
+    vocabulary = {name: number for number, name in enumerate(names)}
+    tokenizer = Tokenizer(models.WordPiece(vocabulary, unk_token="[UNK]"))
+    tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single=template, special_tokens=[(name, vocabulary[name]) for name in ("[CLS]", "[SEP]")]
+    )
+    PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        pad_token="[PAD]",
+        unk_token="[UNK]",
+        cls_token="[CLS]",
+        sep_token="[SEP]",
+        model_max_length=128,
+    ).save_pretrained(folder)
+    return len(vocabulary)

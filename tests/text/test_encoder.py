@@ -97,7 +97,7 @@ def test_an_absent_pooler_does_not_matter(own_encoder, options):
 def test_damaged_files_are_an_input_error_of_one_line(own_encoder, name):
     path = own_encoder / name
     path.write_bytes(path.read_bytes()[:100])
-    with pytest.raises(InputError, match=f"{own_encoder}: not loadable as an encoder") as caught:
+    with pytest.raises(InputError, match=f"{own_encoder}(: not loadable as an encoder|/config.json: )") as caught:
         TextEncoder.load(EncoderOptions(encoder=str(own_encoder)))
     assert "\n" not in str(caught.value)
 

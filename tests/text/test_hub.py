@@ -160,6 +160,8 @@ def test_damaged_memory_of_fingerprints_is_ignored(own_encoder, cache, content):
         ({"pooling_mode_cls_token": False, "pooling_mode_mean_tokens": True}, "mean"),
         ({"pooling_mode": "cls", "embedding_dimension": 32}, "cls"),
         ({"pooling_mode": "mean"}, "mean"),
+        ({"pooling_mode": "lasttoken"}, "last"),
+        ({"pooling_mode_lasttoken": True, "pooling_mode_mean_tokens": False}, "last"),
     ],
 )
 def test_pooling_is_read_in_the_old_and_the_new_form(own_encoder, config, pooling):
@@ -176,12 +178,14 @@ def test_pooling_is_mean_where_the_folder_does_not_say(tiny_encoder):
     [
         {"pooling_mode_max_tokens": True},
         {"pooling_mode_mean_tokens": True, "pooling_mode_max_tokens": True},
-        {"pooling_mode": "lasttoken"},
+        {"pooling_mode": "weightedmean"},
     ],
 )
 def test_pooling_that_we_do_not_know_is_an_error(own_encoder, config):
     write_pooling(own_encoder, config)
-    with pytest.raises(InputError, match=r"1_Pooling/config\.json: asks for pooling .*set pooling to mean or cls"):
+    with pytest.raises(
+        InputError, match=r"1_Pooling/config\.json: asks for pooling .*set pooling to mean, cls or last"
+    ):
         folder_pooling(own_encoder)
 
 

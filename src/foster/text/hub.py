@@ -21,7 +21,7 @@ _DEFAULT_HUB_NAME = "sentence-transformers/all-MiniLM-L6-v2"
 _HUB_TIMEOUT = 3.0
 _TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "vocab.*", "merges.txt", "*.model")
 _OTHER_FILES = ("config.json", "special_tokens_map.json", "added_tokens.json", "1_Pooling/config.json")
-_POOLING_FLAGS = {"mean_tokens": "mean", "cls_token": "cls"}
+_POOLING_FLAGS = {"mean_tokens": "mean", "cls_token": "cls", "lasttoken": "last"}
 
 
 def resolve(name: str) -> str:
@@ -105,22 +105,28 @@ def folder_fingerprint(folder: Path) -> str:
 
 
 def folder_pooling(folder: Path) -> str:
-    """Return the pooling that ``1_Pooling/config.json`` of a model folder asks for; "mean" without that file.
+    """Return the pooling that ``1_Pooling/config.json`` of a model folder asks for.
+
+    Without that file it is "last" for a causal language model, whose last token alone has seen all of the text, and
+    "mean" for others.
 
     Raises:
-        InputError: the file asks for a pooling other than mean and cls.
+        InputError: the file asks for a pooling other than mean, cls and last.
     """
     path = folder / "1_Pooling" / "config.json"
     if not path.is_file():
-        return "mean"
+        architectures = read_json(folder / "config.json").get("architectures") or [""]
+        return "last" if str(architectures[0]).endswith("ForCausalLM") else "mean"
     config = read_json(path)
     # sentence-transformers writes one name; for years it wrote one flag a mode.
     prefix = "pooling_mode_"
     flags = [key.removeprefix(prefix) for key, on in config.items() if key.startswith(prefix) and on]
     asked = str(config.get("pooling_mode") or "+".join(flags))
     pooling = _POOLING_FLAGS.get(asked, asked)
-    if pooling not in ("mean", "cls"):
-        raise InputError(f"{path}: asks for pooling '{pooling}', which we do not know; set pooling to mean or cls")
+    if pooling not in _POOLING_FLAGS.values():
+        raise InputError(
+            f"{path}: asks for pooling '{pooling}', which we do not know; set pooling to mean, cls or last"
+        )
     return pooling
 
 

@@ -1,7 +1,8 @@
 """Encoders whose layers are trained along with the recommender.
 
 With ``top:K`` the layers below the last K never change, so their outputs are computed once for the catalogue
-and kept on disk (float16, memory-mapped): a training step runs K layers only.
+and kept on disk (float16, memory-mapped): a training step runs K layers only. With ``lora:R`` all layers run, and
+low-rank updates of their weights are trained (Hu et al., *LoRA*, ICLR 2022, arXiv 2106.09685).
 """
 
 from __future__ import annotations
@@ -11,11 +12,12 @@ import hashlib
 import logging
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Literal, NamedTuple, Self
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from foster.errors import InputError
 from foster.text.cache import Progress, content_name, progress_bar, text_key
@@ -27,30 +29,44 @@ __all__ = ["TokenTable", "TunableEncoder", "parse_finetune"]
 
 _log = logging.getLogger(__name__)
 
-# Where the families of encoders keep their list of layers: BERT and kin, DistilBERT, ModernBERT.
+# Where the families of encoders keep their list of layers: BERT and kin, DistilBERT, ModernBERT and most decoders.
 _LAYER_PATHS = ("encoder.layer", "transformer.layer", "layers")
+_LAST_NORMS = ("final_norm", "norm")  # ModernBERT; Llama, Qwen and kin
 _BLOCK_TEXTS = 1_024
 _SPLIT_ERROR = 0.01  # relative; what rounding to float16 costs is ten times less
 
 
-def parse_finetune(value: str, layers: int | None = None) -> Literal["frozen", "all"] | int:
-    """Read the option ``finetune``: "frozen", "all", or "top:K", which gives the number K.
+class Finetune(NamedTuple):
+    """What of a language model is trained: the last ``number`` layers, updates of that rank, or all or nothing."""
+
+    kind: Literal["frozen", "all", "top", "lora"]
+    number: int = 0
+
+
+def parse_finetune(value: str, layers: int | None = None) -> Finetune:
+    """Read the option ``finetune``: "frozen", "all", "top:K" (the last K layers) or "lora:R" (updates of rank R).
 
     Args:
         value: the option.
         layers: layers that the encoder has, the largest K; None where they are not known yet.
 
     Raises:
-        InputError: anything else, or K outside of 1 to ``layers``.
+        InputError: anything else, K outside of 1 to ``layers``, or R below 1.
     """
     if value in ("frozen", "all"):
-        return value  # type: ignore[return-value]
-    kind, _, number = value.partition(":")
-    if kind != "top" or not (number.isascii() and number.isdigit()):
-        raise InputError(f"finetune: '{value}' is not known; give frozen, all, or top:K with a number K of layers")
-    if int(number) < 1 or (layers is not None and int(number) > layers):
+        return Finetune(value)  # type: ignore[arg-type]
+    kind, _, digits = value.partition(":")
+    if kind not in ("top", "lora") or not (digits.isascii() and digits.isdigit()):
+        raise InputError(
+            f"finetune: '{value}' is not known; give frozen, all, top:K with a number K of layers, or lora:R with a "
+            "rank R"
+        )
+    number = int(digits)
+    if kind == "lora" and number < 1:
+        raise InputError(f"finetune: '{value}', but the rank must be 1 or more")
+    if kind == "top" and (number < 1 or (layers is not None and number > layers)):
         raise InputError(f"finetune: '{value}', but K must lie between 1 and {layers or 'the number of layers'}")
-    return int(number)
+    return Finetune(kind, number)  # type: ignore[arg-type]
 
 
 class TunableEncoder(nn.Module):
@@ -58,39 +74,52 @@ class TunableEncoder(nn.Module):
 
     The weights are copies, the given encoder stays as it is. Dropout inside the language model stays off in
     training too (``train()`` does not reach it): fine-tuning is short, and runs repeat. Copies made with
-    ``copy.deepcopy`` share the catalogue and the frozen encoder, so that an inner and an outer model cost
-    their trained weights only.
+    ``copy.deepcopy`` share the catalogue, the frozen encoder and all weights that are not trained, so that an inner
+    and an outer model cost their trained weights only.
 
     Attributes:
-        model: what is run in training: the whole language model ("all"), or its last K layers ("top:K").
-        finetune: "all" or "top:K".
+        model: what is run in training: the whole language model ("all", "lora:R"), or its last K layers ("top:K").
+        finetune: "all", "top:K" or "lora:R".
         width: length of a vector.
     """
 
-    def __init__(self, encoder: TextEncoder, finetune: str) -> None:
+    def __init__(
+        self, encoder: TextEncoder, finetune: str, dtype: torch.dtype = torch.float32, chunk: int | None = None
+    ) -> None:
         """Copy the layers to train.
 
         Args:
             encoder: the pretrained encoder.
-            finetune: "all" or "top:K".
+            finetune: "all", "top:K" or "lora:R".
+            dtype: number type of the matrix products. Trained weights stay in float32, frozen ones are kept in it.
+            chunk: texts whose activations are kept for the gradient at once; those of others are computed again in the
+                backward pass. None keeps all.
 
         Raises:
-            InputError: another ``finetune``, or an architecture whose layers we cannot split.
+            InputError: another ``finetune``, an architecture whose layers we cannot split, or the package for low-rank
+                updates is missing.
         """
         super().__init__()
         self.finetune = finetune
         self.width = encoder.width
+        self._dtype, self._chunk = dtype, chunk
         # Neither is a module of ours: what is frozen is not in the state and is not moved or copied with it.
         self._encoder = encoder
         self._catalogue: _Catalogue | None = None
         self._split: _LayerSplit | None = None
-        if finetune == "all":
+        kind, number = parse_finetune(finetune)
+        if kind == "all":
             self.model = copy.deepcopy(encoder.model).requires_grad_(True)
+        elif kind == "lora":
+            self.model = _with_low_rank_updates(copy.deepcopy(encoder.model), number)
         else:
             self._split = _LayerSplit(encoder, finetune)
             self.model = copy.deepcopy(self._split.upper)
             self.model.requires_grad_(False)
             self.model.get_submodule(self._split.path).requires_grad_(True)
+        for parameter in self.model.parameters():
+            if not parameter.requires_grad and parameter.dtype != dtype:
+                parameter.data = parameter.data.to(dtype)
 
     def set_catalogue(self, texts: Sequence[str], progress: Progress = True) -> None:
         """Take the texts that rows refer to, in place of any before; with "top:K" this runs the lower layers.
@@ -116,15 +145,23 @@ class TunableEncoder(nn.Module):
         """
         if self._catalogue is None:
             raise RuntimeError("set_catalogue comes before forward")
+        if self._chunk is None or not torch.is_grad_enabled():
+            return self._encode(index)
+        parts = [checkpoint(self._encode, part, use_reentrant=False) for part in index.split(self._chunk)]
+        return torch.cat(parts)
+
+    def _encode(self, index: Tensor) -> Tensor:
+        assert self._catalogue is not None
         device = next(self.model.parameters()).device
-        if self._split is None:
-            ids, mask = self._catalogue.tokens.batch(index.to(device))
-            hidden = _run(self.model, mask, input_ids=ids)
-        else:
-            states, mask = self._catalogue.states(index)
-            mask = mask.to(device)
-            hidden = _run(self.model, mask, inputs_embeds=states.to(device).float())
-        return self._encoder.pool(hidden, mask)
+        with torch.autocast(device.type, dtype=self._dtype, enabled=self._dtype != torch.float32):
+            if self._split is None:
+                ids, mask = self._catalogue.tokens.batch(index.to(device))
+                hidden = _run(self.model, mask, input_ids=ids)
+            else:
+                states, mask = self._catalogue.states(index)
+                mask = mask.to(device)
+                hidden = _run(self.model, mask, inputs_embeds=states.to(device).float())
+        return self._encoder.pool(hidden.float(), mask)
 
     def graph_bytes(self, items: int) -> float:
         """Estimate what a pass over ``items`` texts keeps for its gradient, in float32 bytes.
@@ -135,8 +172,8 @@ class TunableEncoder(nn.Module):
         if self._catalogue is None:
             raise RuntimeError("set_catalogue comes before graph_bytes")
         config: Any = self.model.config
-        depth = parse_finetune(self.finetune)
-        layers = depth if isinstance(depth, int) else config.num_hidden_layers
+        kind, number = parse_finetune(self.finetune)
+        layers = number if kind == "top" else config.num_hidden_layers
         tokens = self._catalogue.tokens.lengths.double().mean().item()
         width, heads = config.hidden_size, config.num_attention_heads
         return 2.0 * layers * tokens * items * width * (34 + 5 * heads * tokens / width)
@@ -159,7 +196,8 @@ class TunableEncoder(nn.Module):
         return self
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
-        for shared in (self._encoder, self._catalogue, self._split):
+        frozen = [parameter for parameter in self.model.parameters() if not parameter.requires_grad]
+        for shared in (self._encoder, self._catalogue, self._split, *frozen):
             memo[id(shared)] = shared
         clone = self.__class__.__new__(self.__class__)
         memo[id(self)] = clone
@@ -183,21 +221,23 @@ class _LayerSplit:
     def __init__(self, encoder: TextEncoder, finetune: str) -> None:
         model = encoder.model
         refusal = InputError(
-            f"finetune: '{finetune}' needs layers that we can split, not a {type(model).__name__}; give all or frozen"
+            f"finetune: '{finetune}' needs layers that we can split, not a {type(model).__name__}; give lora:R, all or "
+            "frozen"
         )
         modules = dict(model.named_modules())
         path = next((path for path in _LAYER_PATHS if isinstance(modules.get(path), nn.ModuleList)), None)
         if path is None:
             raise refusal
         layers = list(modules[path].children())
-        depth = parse_finetune(finetune, len(layers))
-        if not isinstance(depth, int):
-            raise InputError(f"finetune: '{finetune}' trains no layer; give all or top:K")
+        kind, depth = parse_finetune(finetune, len(layers))
+        if kind != "top":
+            raise InputError(f"finetune: '{finetune}' trains no layer; give top:K, lora:R or all")
         self.path = path
         self.below = len(layers) - depth
         self.lower = _with_layers(model, path, layers[: self.below])
-        if hasattr(self.lower, "final_norm"):  # ModernBERT's norm after the last layer; the upper half has it
-            self.lower.final_norm = nn.Identity()
+        for norm in _LAST_NORMS:
+            if hasattr(self.lower, norm):  # comes after the last layer, and the upper half has that
+                setattr(self.lower, norm, nn.Identity())
         self.upper = _with_layers(model, path, layers[self.below :])
         self.upper.embeddings = _PassOn()
         if not self._is_faithful(encoder):
@@ -218,6 +258,23 @@ class _LayerSplit:
             _log.debug("the split failed: %s", error)
             return False
         return bool((halves - whole)[mask].norm() <= _SPLIT_ERROR * whole[mask].norm())
+
+
+def _with_low_rank_updates(model: nn.Module, rank: int) -> nn.Module:
+    """Freeze a language model and put trained updates of some rank, zero at first, on all of its linear layers.
+
+    Raises:
+        InputError: the package that does so is missing.
+    """
+    try:
+        from peft import LoraConfig, inject_adapter_in_model
+    except ImportError as error:
+        raise InputError(f"finetune: 'lora:{rank}' needs the package peft; run: pip install 'foster[lora]'") from error
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)  # one half of each update is random: the same one in every model that is compared
+        config = LoraConfig(r=rank, lora_alpha=2 * rank, lora_dropout=0.0, target_modules="all-linear")
+        out: nn.Module = inject_adapter_in_model(config, model)
+    return out
 
 
 def _run(model: nn.Module, mask: Tensor, **inputs: Tensor) -> Tensor:
