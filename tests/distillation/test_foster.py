@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from foster.data import Dataset
-from foster.distillation import DistillOptions, distill
+from foster.distillation import METHODS, DistillOptions, distill
 from foster.distillation.foster import Foster, barrier_weight
 from foster.distillation.setting import Setting
 from foster.engine import Engine
@@ -24,7 +24,7 @@ OPTIONS = DistillOptions(
 )
 
 
-@pytest.fixture(scope="module", params=["frozen"])
+@pytest.fixture(scope="module", params=[{}])
 def setting(tmp_path_factory, request):
     folder = tmp_path_factory.mktemp("foster")
     with pytest.MonkeyPatch.context() as patch:
@@ -41,7 +41,7 @@ def setting(tmp_path_factory, request):
             data,
             folder / "teacher",
             encoder=encoder,
-            model=ModelOptions(dim=8, layers=1, heads=1, max_length=8, finetune=request.param),
+            model=ModelOptions(dim=8, layers=1, heads=1, max_length=8, **request.param),
             train=TrainOptions(steps=12, batch_size=16, eval_every=6, warmup=2),
             teacher=TeacherOptions(checkpoints=4, half=False),
             engine=Engine("cpu"),
@@ -167,7 +167,7 @@ def test_bome_weight_makes_the_step_lower_the_gap_at_the_asked_rate():
     assert barrier_weight(gap, gap, [x], eta=0.5) == 0.0
 
 
-@pytest.mark.parametrize("setting", ["top:1", "all"], indirect=True)
+@pytest.mark.parametrize("setting", [{"finetune": "top:1"}, {"finetune": "all"}], indirect=True)
 def test_a_tuned_language_model_is_distilled_and_its_student_starts_from_the_public_one(setting):
     data, teacher = setting
     best = TextRecommender.from_pretrained(teacher)
@@ -180,3 +180,17 @@ def test_a_tuned_language_model_is_distilled_and_its_student_starts_from_the_pub
     distilled, _ = distill(data, teacher, OPTIONS, engine=Engine("cpu"), progress=False)
     student, _ = train(distilled, engine=Engine("cpu"))
     assert any(not torch.equal(student.trained_state()[name], public[name]) for name in tuned)
+
+
+@pytest.mark.parametrize("setting", [{"adapter": "moe"}], indirect=True)
+def test_a_teacher_with_experts_is_distilled(setting):
+    data, teacher = setting
+    distilled, _ = distill(data, teacher, OPTIONS, engine=Engine("cpu"), progress=False)
+    # Its item map is not linear: labels are the least-squares fit, and no start for a linear student.
+    student, _ = train(distilled, engine=Engine("cpu"))
+    assert student.options.adapter == "moe"
+    linear, _ = train(distilled, model=distilled.model.model_copy(update={"adapter": "linear"}), engine=Engine("cpu"))
+    for model in (student, linear):
+        assert all(value.isfinite().all() for value in model.trained_state().values())
+    with pytest.raises(InputError, match="farzi: works on linear adapters only"):
+        distill(data, teacher, METHODS["farzi"][0](sequences=3, length=6), engine=Engine("cpu"))

@@ -51,6 +51,31 @@ def test_another_sequence_model_is_trained_saved_and_loaded(model, name, tmp_pat
     assert loaded.recommend([["i0", "i1"]], k=5) == other.recommend([["i0", "i1"]], k=5)
 
 
+def test_experts_are_a_gated_sum_of_linear_maps(model):
+    other = model.fresh(0, model.options.model_copy(update={"adapter": "moe"})).eval()
+    moe = other.tower.adapter
+    with torch.no_grad():
+        for parameter in moe.parameters():
+            parameter.normal_()
+    features = other.tower.features(torch.arange(4))
+    gates = torch.softmax(features @ moe.gate, -1)
+    expected = sum(gates[:, [k]] * ((features - moe.biases[k]) @ moe.experts[k]) for k in range(len(moe.experts)))
+    torch.testing.assert_close(moe(features), expected, atol=1e-3, rtol=1e-4)
+    moe.train()
+    assert not torch.allclose(moe(features), moe(features))  # noisy gates
+
+
+def test_a_model_with_experts_is_trained_saved_and_loaded(model, tmp_path):
+    other = model.fresh(0, model.options.model_copy(update={"adapter": "moe"}))
+    loss = next_item_loss(other, torch.tensor([[0, 1, 2, 3], [4, 5, 6, -1]]), 18, torch.Generator().manual_seed(0))
+    loss.backward()
+    assert all(p.grad is not None for p in other.tower.parameters())
+    other.eval().save_pretrained(tmp_path / "model")
+    loaded = TextRecommender.from_pretrained(tmp_path / "model")
+    assert loaded.recommend([["i0", "i1"]], k=5) == other.recommend([["i0", "i1"]], k=5)
+    assert loaded.recommend([["red apple"]], k=5)
+
+
 def test_history_is_left_out_and_best_comes_first(model):
     ((*pairs,),) = model.recommend([["i0", "i1"]], k=16)
     assert [s for _, s in pairs] == sorted((s for _, s in pairs), reverse=True)

@@ -200,7 +200,7 @@ def test_a_row_whose_options_changed_is_not_taken_for_the_old_one(bench):
 
 def test_methods_that_need_frozen_vectors_are_refused_at_once(bench):
     tuned = Recipe(**{**vars(bench.recipe), "model": ModelOptions(dim=8, heads=1, finetune="all")})
-    with pytest.raises(InputError, match=r"dc works on frozen item vectors only.*without dc, farzi"):
+    with pytest.raises(InputError, match=r"dc works on linear maps of frozen.*without dc, farzi"):
         bench(methods="dc,farzi,foster", recipe=tuned)
     assert not bench.out.exists()
 

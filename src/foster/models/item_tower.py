@@ -1,4 +1,4 @@
-"""The item tower: text features, whitening, a linear adapter."""
+"""The item tower: text features, whitening, an adapter."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
+from foster.models.moe import MoEAdapter
+from foster.models.options import ModelOptions
 from foster.text.tuning import TunableEncoder
 
 RIDGE = 1e-3  # share of the largest eigenvalue added before whitening, so that noise is not blown up
@@ -142,20 +144,35 @@ class Whitening(nn.Module):
 class ItemTower(nn.Module):
     """Item index to item vector: ``adapter(features(index))``.
 
-    The adapter is linear: a non-linear one is no better here, and a mixture of items then has the mixture of their
-    vectors as its vector, which the soft steps of synthetic sequences rely on.
+    With a linear adapter a mixture of items has the mixture of their vectors as its vector. With experts, the vector of
+    such a soft step is that of the mixed features.
 
     Args:
         features: whitened text features of the items.
-        dim: width d of item vectors.
+        options: width d of item vectors, and which adapter.
     """
 
-    def __init__(self, features: FeatureSource, dim: int) -> None:
+    def __init__(self, features: FeatureSource, options: ModelOptions) -> None:
         super().__init__()
         self.features = features
-        self.adapter = nn.Linear(features.width, dim)
+        self.adapter: nn.Linear | MoEAdapter
+        if options.adapter == "moe":
+            self.adapter = MoEAdapter(features.width, options.dim, options.dropout)
+            return
+        self.adapter = nn.Linear(features.width, options.dim)
         nn.init.normal_(self.adapter.weight, std=1 / math.sqrt(features.width))
         nn.init.zeros_(self.adapter.bias)
+
+    @property
+    def linear(self) -> nn.Linear | None:
+        """The adapter where it maps frozen features linearly, or None."""
+        fixed = isinstance(self.features, FrozenFeatures)
+        return self.adapter if fixed and isinstance(self.adapter, nn.Linear) else None
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return next(self.adapter.parameters()).device
 
     def forward(self, index: Tensor) -> Tensor:
         """Return item vectors ``[n, d]`` for item indices ``[n]``, with gradients."""
@@ -168,6 +185,6 @@ class ItemTower(nn.Module):
         return torch.cat([self(index) for index in self._chunks()])
 
     def _chunks(self) -> Iterator[Tensor]:
-        device = self.adapter.weight.device
+        device = self.device
         for start in range(0, len(self.features), CHUNK):
             yield torch.arange(start, min(start + CHUNK, len(self.features)), device=device)

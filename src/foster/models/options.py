@@ -16,6 +16,9 @@ class ModelOptions(Options):
     backbone: Literal["sasrec", "gru4rec", "mean"] = Field(
         "sasrec", description="sequence model: self-attention, recurrent units, or the mean of the history"
     )
+    adapter: Literal["linear", "moe"] = Field(
+        "linear", description="from text features to item vectors: a linear map, or UniSRec's mixture of experts"
+    )
     layers: int = Field(2, ge=1, description="SASRec blocks or GRU4Rec layers")
     heads: int = Field(2, ge=1, description="attention heads of SASRec")
     max_length: int = Field(50, ge=2, description="the most recent items of a history that the model reads")

@@ -66,7 +66,7 @@ class TextRecommender(nn.Module):
         self.encoder = encoder
         self.options = options
         self.whitening = whitening
-        self.tower = ItemTower(features, options.dim)
+        self.tower = ItemTower(features, options)
         self.backbone = _backbone(options)
         self._stored_table: Tensor | None = None
 
@@ -119,7 +119,7 @@ class TextRecommender(nn.Module):
     @property
     def device(self) -> torch.device:
         """Where the weights are."""
-        return self.tower.adapter.weight.device
+        return self.tower.device
 
     @property
     def n_items(self) -> int:

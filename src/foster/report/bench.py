@@ -267,10 +267,10 @@ class Bench:
                 f"{', '.join(unfit)}"
             )
         second_order = [variant.method for variant in variants if variant.options and variant.options.second_order]
-        if recipe.model.finetune != "frozen" and second_order:
+        if (recipe.model.finetune, recipe.model.adapter) != ("frozen", "linear") and second_order:
             raise InputError(
-                f"bench: {second_order[0]} works on frozen item vectors only; give --finetune frozen, or name "
-                f"--methods without {', '.join(second_order)}"
+                f"bench: {second_order[0]} works on linear maps of frozen text vectors only; give --finetune frozen "
+                f"and --adapter linear, or name --methods without {', '.join(second_order)}"
             )
         self.starts = bool(methods & CHECKPOINT_STARTS)
         self._claim()

@@ -103,10 +103,11 @@ class Condensed:
 
         The labels say how items relate through this map in any case; a student that starts with it learns the rest.
         """
-        weight = model.tower.adapter.weight
-        same = isinstance(model.tower.features, FrozenFeatures) and model.encoder == self.encoder
-        if self.basis is not None and same and self.basis.shape == weight.shape:
-            weight.copy_(self.basis)
+        adapter = model.tower.linear
+        if self.basis is None or adapter is None or model.encoder != self.encoder:
+            return
+        if self.basis.shape == adapter.weight.shape:
+            adapter.weight.copy_(self.basis)
 
     @property
     def valid(self) -> Tensor:
@@ -243,7 +244,7 @@ class CondensedSource:
         if isinstance(model.tower.features, FrozenFeatures):
             # A linear adapter maps a mixture of features to the mixture of item vectors: mix once, not every step.
             self.mixed = torch.einsum("mlkd,mlk->mld", model.tower.features(self.items), self.weights)
-            if not self.soft and self.following.shape[1] <= FEW:
+            if not self.soft and self.following.shape[1] <= FEW and model.tower.linear is not None:
                 self.positives = model.tower.features(self.following)
 
     def loss(self, model: TextRecommender, candidates: int) -> Tensor:
@@ -284,9 +285,10 @@ class CondensedSource:
     def _next_step_loss(self, model: TextRecommender, states: Tensor, sample: Tensor) -> Tensor:
         """Return the loss against the next step: ``next_item_loss`` with several weighted positives a position."""
         states = states[:, :-1][self.valid[:, 1:]]
-        if self.positives is not None:
+        adapter = model.tower.linear
+        if self.positives is not None and adapter is not None:
             # <h, W f + b> is <W'h, f> + <h, b>: few states meet the adapter, not their many positives.
-            queries, adapter = states / math.sqrt(model.options.dim), model.tower.adapter
+            queries = states / math.sqrt(model.options.dim)
             positive = torch.einsum("nd,nkd->nk", queries @ adapter.weight, self.positives)
             positive = positive + (queries @ adapter.bias)[:, None]
             negative = model.scores(states, model.tower(sample))

@@ -8,7 +8,6 @@ import torch
 from torch import Tensor
 
 from foster.models import TextRecommender
-from foster.models.item_tower import FrozenFeatures
 from foster.training.condensed import Condensed
 from foster.training.options import STUDENT
 
@@ -30,7 +29,7 @@ def label_windows(length: int, window: int) -> tuple[tuple[int, int], ...]:
 def with_soft_labels(sequences: Condensed, teacher: TextRecommender, windows: tuple[tuple[int, int], ...]) -> Condensed:
     """Label every step with the teacher's predictions, and set the recipe of students that learn from such labels.
 
-    With a frozen encoder that is exact: the scores of items are ``codes @ basis @ features.T`` plus a constant a step.
+    With a frozen encoder and a linear adapter that is exact: scores are ``codes @ basis @ features.T`` plus a constant.
 
     Args:
         sequences: without labels.
@@ -63,10 +62,10 @@ def with_soft_labels(sequences: Condensed, teacher: TextRecommender, windows: tu
 def linear_map(model: TextRecommender, features: Tensor, table: Tensor) -> Tensor:
     """Return B ``[d, width]`` such that item vectors are ``features @ B.T`` plus a constant.
 
-    With a frozen encoder that is the adapter, and exact; with a tuned one it is the least-squares fit.
+    With a frozen encoder and a linear adapter that is the adapter, and exact; otherwise it is the least-squares fit.
     """
-    if isinstance(model.tower.features, FrozenFeatures):
-        return model.tower.adapter.weight.detach()
+    if model.tower.linear is not None:
+        return model.tower.linear.weight.detach()
     # Double precision and the driver for rank-deficient systems: the default one is not reproducible on these.
     x = torch.cat([features, torch.ones(len(features), 1, device=features.device)], 1).double().cpu()
     solution = torch.linalg.lstsq(x, table.double().cpu(), driver="gelsd").solution

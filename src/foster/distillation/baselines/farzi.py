@@ -159,7 +159,9 @@ def mixture_cross_entropy(model: TextRecommender, states: Tensor, targets: Tenso
         targets: ``[n, width]`` mean text features under y, ``y @ features``.
         features: ``[V, width]`` text features.
     """
-    queries = states @ model.tower.adapter.weight / math.sqrt(model.options.dim)
+    adapter = model.tower.linear
+    assert adapter is not None
+    queries = states @ adapter.weight / math.sqrt(model.options.dim)
     return ((queries @ features.T).logsumexp(-1) - (queries * targets).sum(-1)).mean()
 
 

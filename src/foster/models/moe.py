@@ -1,0 +1,44 @@
+"""The mixture-of-experts adaptor of UniSRec (Hou et al., KDD 2022, arXiv 2206.05941)."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+EXPERTS = 8
+LEAST_NOISE = 1e-2
+
+
+class MoEAdapter(nn.Module):
+    """Text features to item vectors: ``sum_k g_k (x - b_k) W_k`` with gates that depend on the text.
+
+    In training the gates are noisy, ``softmax(x W_1 + noise * softplus(x W_2))`` (equations 3 to 5 of the paper), and
+    features are dropped out.
+
+    Args:
+        width: of text features.
+        dim: width d of item vectors.
+        dropout: rate on the features.
+    """
+
+    def __init__(self, width: int, dim: int, dropout: float) -> None:
+        super().__init__()
+        # The mean of independent experts has their deviation over sqrt(EXPERTS): vectors start as large as linear ones.
+        self.experts = nn.Parameter(torch.randn(EXPERTS, width, dim) * math.sqrt(EXPERTS / width))
+        self.biases = nn.Parameter(torch.zeros(EXPERTS, width))
+        self.gate = nn.Parameter(torch.zeros(width, EXPERTS))
+        self.noise = nn.Parameter(torch.zeros(width, EXPERTS))
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Return item vectors ``[..., d]`` of text features ``[..., width]``."""
+        logits = features @ self.gate
+        if self.training:
+            logits = logits + torch.randn_like(logits) * (F.softplus(features @ self.noise) + LEAST_NOISE)
+        # (x - b) W is x W - b W: the b_k W_k are few, the items are many.
+        mapped = torch.einsum("...w,kwd->...kd", self.dropout(features), self.experts)
+        shift = torch.einsum("kw,kwd->kd", self.biases, self.experts)
+        return torch.einsum("...k,...kd->...d", torch.softmax(logits, -1), mapped - shift)
