@@ -8,7 +8,8 @@ import torch
 from torch.nn import functional as F
 
 from foster.data.batches import endless_batches, pad
-from foster.training.condensed import Condensed, CondensedSource
+from foster.errors import InputError
+from foster.training.condensed import Condensed, CondensedSource, from_four_bits, to_four_bits
 from foster.training.losses import next_item_loss, sample_items, soft_cross_entropy
 from foster.training.soft_labels import label_windows, with_soft_labels
 from small_models import small_recommender
@@ -97,15 +98,15 @@ def test_few_and_many_positives_have_the_same_loss(monkeypatch):
     torch.testing.assert_close(few.loss(model, 25), many.loss(model, 25))
 
 
-def soft_labelled(student):
+def soft_labelled(student, k=1, generator=None):
     """Return sequences whose labels are the outputs of another model, and that model."""
     teacher = student.fresh(5)
-    items = torch.randint(40, (4, 8, 1), generator=torch.Generator().manual_seed(6))
+    items = torch.randint(40, (4, 8, k), generator=torch.Generator().manual_seed(6))
     plain = Condensed(
-        "coreset", "soft-label", items, torch.ones(4, 8, 1), None, None, student.catalogue,
+        "coreset", "soft-label", items, torch.ones(4, 8, k) / k, None, None, student.catalogue,
         encoder=student.encoder, model=student.options, info={"from_real_data": "histories"},
     )  # fmt: skip
-    return with_soft_labels(plain, teacher, label_windows(8, 5)), teacher
+    return with_soft_labels(plain, teacher, label_windows(8, 5), generator), teacher
 
 
 def test_a_student_sees_whole_sequences_and_short_windows_with_labels_of_their_own():
@@ -128,6 +129,52 @@ def test_a_student_sees_whole_sequences_and_short_windows_with_labels_of_their_o
     short = np.array(losses)[~near]
     assert short.mean() == pytest.approx(np.mean(windows), rel=0.01)
     assert min(windows) <= short.min() <= short.max() <= max(windows)
+
+
+def test_drawn_contexts_hold_one_item_of_each_step():
+    model = small_recommender()
+    labelled, teacher = soft_labelled(model, k=3, generator=torch.Generator().manual_seed(0))
+    table, own = teacher.item_table(), model.item_table()
+    assert labelled.draws.shape == labelled.codes.shape[:2]
+    losses, first = [], 0
+    for start, end in labelled.windows:
+        part = labelled.draws[:, first : first + end - start]
+        items = labelled.items[:, start:end].gather(-1, part[..., None])[..., 0]
+        assert not torch.equal(items, labelled.items[:, start:end, 0])
+        targets = teacher.scores(teacher.backbone(table[items]), table).softmax(-1)
+        made = (
+            labelled.codes[:, first : first + end - start] @ labelled.basis @ model.tower.features.vectors.T
+        ).softmax(-1)
+        torch.testing.assert_close(made, targets, atol=1e-5, rtol=1e-3)
+        losses.append(soft_cross_entropy(model.scores(model.backbone(own[items]), own), targets).item())
+        first += end - start
+    source = CondensedSource(labelled, model, seed=0)
+    seen = np.array([source.loss(model, 40).item() for _ in range(300)])
+    near = np.isclose(seen, losses[0], rtol=1e-5)
+    assert 0.1 < near.mean() < 0.3
+    assert seen[~near].mean() == pytest.approx(np.mean(losses[1:]), rel=0.01)
+
+
+@pytest.mark.parametrize("width", [8, 7])
+def test_codes_are_kept_in_four_bits(width):
+    codes = torch.randn(3, 5, width, generator=torch.Generator().manual_seed(0))
+    codes[0, 0] = 0
+    packed, scales = to_four_bits(codes)
+    assert (packed.dtype, packed.shape) == (torch.uint8, (3, 5, 4))
+    again = from_four_bits(packed, scales)[..., :width]
+    steps = codes.abs().amax(-1, keepdim=True) / 7
+    assert ((again - codes).abs() <= 0.51 * steps).all()
+    assert again.abs().amax(-1) == pytest.approx(codes.abs().amax(-1), rel=1e-3)
+
+
+def test_draws_are_stored_and_damaged_ones_are_seen(tmp_path):
+    labelled, _ = soft_labelled(small_recommender(), k=3, generator=torch.Generator().manual_seed(0))
+    labelled.save(tmp_path / "good")
+    assert torch.equal(Condensed.read(tmp_path / "good").draws, labelled.draws)
+    labelled.draws[2, 3] = 3  # steps have three items
+    labelled.save(tmp_path / "bad")
+    with pytest.raises(InputError, match=r"bad/sequences.safetensors: 'draws' do not fit the labels"):
+        Condensed.read(tmp_path / "bad")
 
 
 def test_a_student_starts_with_the_item_map_of_its_labels():

@@ -133,7 +133,9 @@ class Foster:
         sequences = self.setting.condensed(items, weights, "the sequences, which start as real histories")
         if self.options.targets == "next":
             return sequences
-        labelled = with_soft_labels(sequences, self.setting.best, self.windows)
+        # The same draws at every export: students differ by what the steps became, and by nothing else.
+        generator = torch.Generator().manual_seed(self.setting.seed)
+        labelled = with_soft_labels(sequences, self.setting.best, self.windows, generator)
         recipe = labelled.recipe.model_copy(update={"steps": self.options.student_steps})
         return replace(labelled, recipe=recipe)
 

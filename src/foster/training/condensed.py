@@ -10,6 +10,7 @@ from typing import Any, Literal, Self
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from foster.artefacts import (
     CONFIG_NAME,
@@ -31,6 +32,7 @@ from foster.training.losses import sample_items, soft_cross_entropy, without
 from foster.training.options import STUDENT, TrainOptions
 from foster.version import __version__
 
+LEVELS = 7  # on either side of zero, of the numbers of a stored soft label
 FEW = 32  # positives of a step up to which their text features are kept ready
 LEAST = 1e-4  # probability below which an item of the next step is no target
 WHOLE = 0.2  # how often a student with soft labels sees whole sequences; short windows otherwise
@@ -55,6 +57,9 @@ class Condensed:
     so far, and after the steps of a short window only. Users' histories are mostly short, so that states after few
     items are what a student needs most, and a long sequence alone has few of these.
 
+    With ``draws`` a context is not the mixtures of its steps, but one item of each: windows that share steps then hold
+    different items, and the student meets more of the catalogue.
+
     Attributes:
         kind: distilled or coreset.
         method: what made it.
@@ -63,6 +68,7 @@ class Condensed:
         codes: float ``[M, P, r]`` or None; the labels of the windows one after another, P steps in all.
         windows: first step and end of each window; only with codes. The first one is the whole sequence, the
             others have one length.
+        draws: int64 ``[M, P]`` or None; which of its k items each step is in the context of its label.
         basis: float ``[r, text width]`` or None.
         catalogue: the items with their texts.
         encoder: the text encoder that the soft labels refer to.
@@ -81,6 +87,7 @@ class Condensed:
     encoder: EncoderOptions
     model: ModelOptions
     windows: tuple[tuple[int, int], ...] = ()
+    draws: Tensor | None = None
     recipe: TrainOptions = STUDENT
     info: dict[str, Any] = field(default_factory=dict)
 
@@ -132,10 +139,10 @@ class Condensed:
         """Write ``config.json``, ``sequences.safetensors``, the item texts and a card into an existing folder."""
         tensors = {"items": self.items.to(torch.int32), "weights": self.weights.half()}
         if self.codes is not None and self.basis is not None:
-            # A byte a number, with one scale a label: the error is far below that of the labels themselves.
-            scales = self.codes.abs().amax(-1).clamp(min=torch.finfo(torch.float32).tiny) / 127
-            codes = (self.codes / scales[..., None]).round().to(torch.int8)
+            codes, scales = to_four_bits(self.codes)
             tensors |= {"codes": codes, "code_scales": scales, "basis": self.basis.half()}
+        if self.draws is not None:
+            tensors["draws"] = self.draws.to(torch.uint8)
         config = {
             "kind": self.kind,
             "foster": __version__,
@@ -172,8 +179,12 @@ class Condensed:
         if "codes" in tensors:
             if not {"code_scales", "basis"} <= tensors.keys():
                 raise InputError(f"{path}: soft labels lack 'code_scales' or 'basis'; make the folder again")
-            soft["codes"] = tensors["codes"].float() * tensors["code_scales"][..., None]
             soft["basis"] = tensors["basis"].float()
+            soft["codes"] = from_four_bits(tensors["codes"], tensors["code_scales"])[..., : len(soft["basis"])]
+        if "draws" in tensors:
+            soft["draws"] = tensors["draws"].long()
+            if soft["draws"].shape != soft["codes"].shape[:2] or int(soft["draws"].max()) >= tensors["items"].shape[2]:
+                raise InputError(f"{path}: 'draws' do not fit the labels; the folder is damaged, make or copy it again")
         where = str(folder / CONFIG_NAME)
 
         def stored(name: str) -> Any:
@@ -192,6 +203,7 @@ class Condensed:
             info=stored("info"),
             codes=soft.get("codes"),
             basis=soft.get("basis"),
+            draws=soft.get("draws"),
         )
 
     def _card(self, folder: Path) -> str:
@@ -206,6 +218,25 @@ class Condensed:
             f"- licence: {self.info.get('licence', 'that of the data it was made from')}\n\n"
             "Train on it with `foster train FOLDER --out MODEL`.\n"
         )
+
+
+def to_four_bits(codes: Tensor) -> tuple[Tensor, Tensor]:
+    """Round codes ``[..., r]`` to 15 levels, two numbers a byte: on validation, more labels beat more exact ones.
+
+    Returns:
+        uint8 ``[..., ceil(r / 2)]``, and float16 ``[...]``, the step between levels.
+    """
+    least = torch.finfo(torch.float16).tiny
+    scales = (codes.abs().amax(-1) / LEVELS).clamp(min=least).half()
+    levels = (codes / scales[..., None].float()).round().clamp(-LEVELS, LEVELS).to(torch.int16) + LEVELS
+    levels = F.pad(levels, (0, levels.shape[-1] % 2))
+    return (levels[..., ::2] + 16 * levels[..., 1::2]).to(torch.uint8), scales
+
+
+def from_four_bits(packed: Tensor, scales: Tensor) -> Tensor:
+    """Return float codes ``[..., 2 * bytes]`` of what ``to_four_bits`` gave; the last of an odd width is padding."""
+    levels = torch.stack([packed % 16, packed // 16], dim=-1).flatten(-2)
+    return (levels.float() - LEVELS) * scales[..., None].float()
 
 
 def stored_bytes(folder: str | Path) -> int:
@@ -228,12 +259,15 @@ class CondensedSource:
         device = model.device
         self.items, self.weights = data.items.to(device), data.weights.to(device)
         self.valid = data.valid.to(device)
-        self.soft: list[Tensor] = []  # codes of whole sequences [M, L, r] and of their short windows [M, windows, W, r]
+        # Of whole sequences [M, L, ...] and, where there are some, of their short windows [M, windows, W, ...].
+        self.soft: list[Tensor] = []
+        self.drawn: list[Tensor] = []
         if data.codes is not None and data.basis is not None:
             # Features are mapped to the width of the codes once; widening the codes would cost more at every step.
             self.keys = model.public_features(data.encoder) @ data.basis.to(device).T
-            first, *short = data.codes.to(device).split([end - start for start, end in data.windows], dim=1)
-            self.soft = [first, torch.stack(short, dim=1)] if short else [first]
+            self.soft = self._by_window(data.codes.to(device))
+            if data.draws is not None:
+                self.drawn = self._by_window(data.draws.to(device))
             self.starts = torch.tensor([start for start, _ in data.windows[1:]], device=device)
         else:
             # Of a flat step most of the stored items weigh next to nothing: those are no targets.
@@ -252,33 +286,44 @@ class CondensedSource:
         sample = sample_items(model.n_items, candidates, self.generator).to(self.items.device)
         if not self.soft:
             return self._next_step_loss(model, model.backbone(self._inputs(model, ALL)), sample)
-        steps, codes = self._draw_contexts()
+        steps, codes, drawn = self._draw_contexts()
         valid = self.valid[steps]
-        states = model.backbone(self._inputs(model, steps))[valid]
+        states = model.backbone(self._inputs(model, steps, drawn))[valid]
         targets = torch.softmax(codes[valid] @ self.keys[sample].T, -1)
         return soft_cross_entropy(model.scores(states, model.tower(sample)), targets)
 
-    def _draw_contexts(self) -> tuple[Steps, Tensor]:
-        """Draw all whole sequences or, mostly, as many steps in short windows: where they are, and their codes."""
+    def _by_window(self, values: Tensor) -> list[Tensor]:
+        """Split values ``[M, P, ...]`` of the labels into those of whole sequences and those of short windows."""
+        first, *short = values.split([end - start for start, end in self.data.windows], dim=1)
+        return [first, torch.stack(short, dim=1)] if short else [first]
+
+    def _draw_contexts(self) -> tuple[Steps, Tensor, Tensor | None]:
+        """Draw all whole sequences or, mostly, as many steps in short windows: where these are, codes and draws."""
         if len(self.soft) == 1 or torch.rand((), generator=self.generator) < WHOLE:
-            return ALL, self.soft[0]
+            return ALL, self.soft[0], self.drawn[0] if self.drawn else None
         codes = self.soft[1]
         sequences, windows, length = codes.shape[:3]
         n = max(self.valid.numel() // length, 1)
         drawn = torch.randperm(sequences * windows, generator=self.generator)[:n].to(codes.device)
         rows, which = drawn // windows, drawn % windows
         steps = self.starts[which][:, None] + torch.arange(length, device=codes.device)
-        return (rows[:, None], steps), codes[rows, which]
+        return (rows[:, None], steps), codes[rows, which], self.drawn[1][rows, which] if self.drawn else None
 
-    def _inputs(self, model: TextRecommender, steps: Steps) -> Tensor:
-        if self.mixed is not None:
-            out: Tensor = model.tower.adapter(self.mixed[steps])
+    def _inputs(self, model: TextRecommender, steps: Steps, drawn: Tensor | None = None) -> Tensor:
+        """Return the item vectors of steps: of the drawn items ``drawn`` ``[m, l]``, or of the mixtures."""
+        out: Tensor
+        if drawn is None and self.mixed is not None:
+            out = model.tower.adapter(self.mixed[steps])
             return out
-        # A tuned language model encodes what is asked for anew: one item drawn for each step, not all of its items.
-        weights, choice = self.weights[steps], self.items[steps]
-        chances = weights.flatten(0, 1) + torch.finfo(torch.float32).tiny
-        drawn = torch.multinomial(chances.cpu(), 1, generator=self.generator).to(self.items.device)
-        items = choice.flatten(0, 1).gather(1, drawn).view(choice.shape[:2])
+        if drawn is None:
+            # A tuned language model encodes what is asked for anew: one item drawn for each step, not all of its items.
+            weights = self.weights[steps]
+            chances = weights.flatten(0, 1) + torch.finfo(torch.float32).tiny
+            drawn = torch.multinomial(chances.cpu(), 1, generator=self.generator).view(weights.shape[:2])
+        items = self.items[steps].gather(-1, drawn.to(self.items.device)[..., None])[..., 0]
+        if self.mixed is not None:
+            out = model.tower(items)
+            return out
         distinct, place = torch.unique(items, return_inverse=True)
         return model.tower(distinct)[place]
 

@@ -15,18 +15,19 @@ LABEL_WINDOW = 10  # steps of the short windows that have labels of their own, b
 
 
 def label_windows(length: int, window: int) -> tuple[tuple[int, int], ...]:
-    """Return the whole sequence and, unless ``window`` is 0, windows of that many steps that begin at every few steps.
-
-    Labels of many short contexts are worth their bytes: on validation, five starts a window are better than two.
-    """
+    """Return the whole sequence and, unless ``window`` is 0, windows of that many steps that begin at every step."""
     if window == 0 or window >= length:
         return ((0, length),)
-    starts = range(0, length - window + 1, max(window // 5, 1))
-    return ((0, length), *((start, start + window) for start in starts))
+    return ((0, length), *((start, start + window) for start in range(length - window + 1)))
 
 
 @torch.no_grad()
-def with_soft_labels(sequences: Condensed, teacher: TextRecommender, windows: tuple[tuple[int, int], ...]) -> Condensed:
+def with_soft_labels(
+    sequences: Condensed,
+    teacher: TextRecommender,
+    windows: tuple[tuple[int, int], ...],
+    generator: torch.Generator | None = None,
+) -> Condensed:
     """Label every step with the teacher's predictions, and set the recipe of students that learn from such labels.
 
     With a frozen encoder and a linear adapter that is exact: scores are ``codes @ basis @ features.T`` plus a constant.
@@ -35,19 +36,30 @@ def with_soft_labels(sequences: Condensed, teacher: TextRecommender, windows: tu
         sequences: without labels.
         teacher: the model whose predictions are labels.
         windows: first step and end of each window that gets labels of its own, see ``label_windows``.
+        generator: of the draw of one item for each step of each window, uniformly among its k stored ones; None for the
+            mixtures of the steps.
     """
     items, weights = sequences.items.to(teacher.device), sequences.weights.to(teacher.device)
-    table = teacher.item_table()
+    table, draws = teacher.item_table(), None
     basis = linear_map(teacher, teacher.public_features(teacher.encoder), table)
     mixed = torch.einsum("mlkd,mlk->mld", table[items], weights)
+    contexts = [mixed[:, start:end] for start, end in windows]
+    if generator is not None:
+        labels = sum(end - start for start, end in windows)
+        draws = torch.randint(items.shape[2], (len(items), labels), generator=generator)
+        parts = draws.to(items.device).split([end - start for start, end in windows], dim=1)
+        contexts = [
+            table[items[:, start:end].gather(-1, part[..., None])[..., 0]]
+            for (start, end), part in zip(windows, parts, strict=True)
+        ]
     unit = torch.eye(basis.shape[0], device=mixed.device)
-    parts = [teacher.scores(teacher.backbone(mixed[:, start:end]), unit) for start, end in windows]
     derived = sequences.info["from_real_data"]
     return replace(
         sequences,
-        codes=torch.cat(parts, dim=1).cpu(),
+        codes=torch.cat([teacher.scores(teacher.backbone(context), unit) for context in contexts], dim=1).cpu(),
         basis=basis.cpu(),
         windows=windows,
+        draws=draws,
         # Soft labels leave little to over-fit: on validation students do best without dropout.
         model=sequences.model.model_copy(update={"dropout": 0.0}),
         recipe=STUDENT,
