@@ -204,3 +204,16 @@ def test_a_teacher_with_experts_is_distilled(setting):
         assert all(value.isfinite().all() for value in model.trained_state().values())
     with pytest.raises(InputError, match="farzi: works on linear adapters only"):
         distill(data, teacher, METHODS["farzi"][0](sequences=3, length=6), engine=Engine("cpu"))
+
+
+@pytest.mark.parametrize(("asked", "size"), [(None, 30), (0, 30), (12, 12)])
+def test_a_step_sees_a_sample_or_all_items(setting, asked, size):
+    run = run_of(setting, subset=asked)
+    assert run.setting.subset_size == size
+    drawn = run.setting.subset()
+    assert len(drawn.unique()) == len(drawn) == size
+
+
+def test_a_subset_of_one_item_is_refused():
+    with pytest.raises(InputError, match="option 'subset': must be at least 2, or 0 for the whole catalogue"):
+        DistillOptions.parse({"subset": 1})

@@ -63,7 +63,7 @@ class Foster:
         record: dict[str, Any] = {}
         if options.reset_every and step > 1 and (step - 1) % options.reset_every == 0:
             record["reset"] = self.reset()
-        subset = self.setting.subset(options.subset)
+        subset = self.setting.subset()
         window = slice(*self.windows[_draw_window(len(self.windows), self.setting.generator)])
         with torch.no_grad():
             p = self.synthetic(subset)[:, window]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from foster.options import Options
 from foster.training.soft_labels import LABEL_WINDOW
@@ -35,9 +35,16 @@ class LatentOptions(CondenseOptions):
     temperature: float = Field(0.03, gt=0, description="tau of the softmax over cosine similarities")
     subset: int | None = Field(
         None,
-        ge=2,
-        description="N, items sampled a step; by default 512, or the catalogue where it is smaller",
+        ge=0,
+        description="N, items sampled a step; by default 512, or the catalogue where it is smaller; 0: the catalogue",
     )
+
+    @field_validator("subset")
+    @classmethod
+    def _several(cls, value: int | None) -> int | None:
+        if value == 1:
+            raise ValueError("must be at least 2, or 0 for the whole catalogue")
+        return value
 
 
 class DistillOptions(LatentOptions):

@@ -76,9 +76,16 @@ class Setting:
         self.features = self.best.public_features(self.best.encoder)
         self.validate = validator(self.data, STUDENT.eval_users, self.engine)
 
-    def subset(self, size: int | None) -> Tensor:
-        """Draw N items uniformly, ``[N]``; by default 512, or all where these are fewer."""
-        return sample_items(self.best.n_items, size or SUBSET, self.generator).to(self.engine.device)
+    @property
+    def subset_size(self) -> int:
+        """N, the items that a step encodes."""
+        assert isinstance(self.options, LatentOptions)
+        asked, items = self.options.subset, self.best.n_items
+        return min(SUBSET, items) if asked is None else asked or items
+
+    def subset(self) -> Tensor:
+        """Draw N items uniformly, ``[N]``."""
+        return sample_items(self.best.n_items, self.subset_size, self.generator).to(self.engine.device)
 
     def real_histories(self) -> Tensor:
         """Draw long real histories to start from, ``[M, L]``."""

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from foster.distillation.baselines.matching import Matching, next_step_loss
 from foster.distillation.functional import Parameters, gradients, require_frozen, second_order
 from foster.distillation.options import LatentOptions
-from foster.distillation.setting import SUBSET, Setting
+from foster.distillation.setting import Setting
 
 
 class DCOptions(LatentOptions):
@@ -46,7 +46,7 @@ class GradientMatching(Matching):
     derived = "were moved towards the gradients of the real loss"
 
     def __init__(self, setting: Setting, options: DCOptions) -> None:
-        require_frozen(setting.best, options.method, options.subset or SUBSET)
+        require_frozen(setting.best, options.method, setting.subset_size)
         super().__init__(setting, options)
         self.options = options
         self.restart()
@@ -61,7 +61,7 @@ class GradientMatching(Matching):
         if step > 1 and (step - 1) % self.options.reset_every == 0:
             self.restart()
         parameters: Parameters = {name: value for name, value in self.model.named_parameters() if value.requires_grad}
-        subset = self.setting.subset(self.options.subset)
+        subset = self.setting.subset()
         wanted = gradients(self.setting.source.loss(self.model, len(subset)), parameters)
         p = self.synthetic(subset)
         with second_order():
@@ -72,7 +72,7 @@ class GradientMatching(Matching):
         return record
 
     def _train_model(self) -> None:
-        subset = self.setting.subset(self.options.subset)
+        subset = self.setting.subset()
         with torch.no_grad():
             p = self.synthetic(subset)
         self.model_optimiser.zero_grad(set_to_none=True)

@@ -54,7 +54,7 @@ class DistributionMatching(Matching):
         """Match the moments of one real batch under one random network; return what is logged."""
         network = self.public.fresh(int(self.setting.rng.integers(2**31))).eval().requires_grad_(False)
         real = self.setting.source.batch()[:, : self.options.length]
-        subset = self.setting.subset(self.options.subset)
+        subset = self.setting.subset()
         steps = real.shape[1]
         start = int(self.setting.rng.integers(self.options.length - steps + 1))
         p = self.synthetic(subset)[:, start : start + steps]

@@ -14,7 +14,7 @@ from foster.distillation.baselines.matching import Matching, next_step_loss
 from foster.distillation.functional import Parameters, call_with, detached, gradients, require_frozen, second_order
 from foster.distillation.objective import EPSILON
 from foster.distillation.options import LatentOptions
-from foster.distillation.setting import SUBSET, Setting
+from foster.distillation.setting import Setting
 from foster.models import TextRecommender
 
 
@@ -67,7 +67,7 @@ class TrajectoryMatching(Matching):
     derived = "were moved so that SGD on them follows SGD on the log"
 
     def __init__(self, setting: Setting, options: MTTOptions) -> None:
-        require_frozen(setting.best, options.method, options.subset or SUBSET, options.inner_steps)
+        require_frozen(setting.best, options.method, setting.subset_size, options.inner_steps)
         super().__init__(setting, options)
         self.options = options
         self.log_rate = nn.Parameter(torch.tensor(math.log(options.student_lr), device=setting.engine.device))
@@ -82,7 +82,7 @@ class TrajectoryMatching(Matching):
         path = [model.trained_state()]
         for step in range(1, options.expert_steps + 1):
             optimiser.zero_grad(set_to_none=True)
-            self.setting.source.loss(model, options.subset or SUBSET).backward()
+            self.setting.source.loss(model, self.setting.subset_size).backward()
             optimiser.step()
             if step % options.checkpoint_every == 0:
                 path.append(model.trained_state())
@@ -94,7 +94,7 @@ class TrajectoryMatching(Matching):
         path = self.paths[int(rng.integers(len(self.paths)))]
         at = int(rng.integers(len(path) - options.ahead))
         start, target = path[at], path[at + options.ahead]
-        subsets = [self.setting.subset(options.subset) for _ in range(options.inner_steps)]
+        subsets = [self.setting.subset() for _ in range(options.inner_steps)]
         sequences = [self.synthetic(subset) for subset in subsets]
         with second_order():
             reached = sgd_path(self.setting.best, start, sequences, subsets, self.log_rate.exp())
