@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import yaml
 
 from foster.artefacts import read_json, write_json
 from foster.data import Dataset
@@ -292,3 +293,13 @@ def test_ranks_give_the_metrics(bench):
     bench(methods="random", extra=None)
     record = json.loads(Path(bench.out / "seed0" / "random-3.json").read_text())
     assert metrics_of(np.load(bench.out / record["ranks"])) == record["metrics"]
+
+
+def test_the_ablations_are_rows_that_can_be():
+    path = Path(__file__).parents[2] / "benchmarks" / "ablations.yaml"
+    content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    rows = variants_of(["foster"], content, str(path))
+    defaults = next(row.options for row in rows if row.name == "foster")
+    changed = [row for row in rows if row.method == "foster" and row.name != "foster"]
+    assert {row.name for row in changed} == set(content)
+    assert all(row.options != defaults for row in changed)

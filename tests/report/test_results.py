@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import csv
+import importlib.util
 import json
 
 import numpy as np
 import pytest
 
 from foster.evaluation.metrics import ndcg_of_ranks
+from foster.report.plots import plot_results
 from foster.report.results import break_even, markdown, paired_bootstrap, summarise, write_results
 
 ABOUT = {"data": "toy", "users": 4, "items": 9, "interactions": 20, "seeds": [0, 1]}
@@ -137,3 +139,28 @@ def test_files(tmp_path):
     row = next(line for line in table.splitlines() if line.startswith("| foster"))
     assert f"{rows['foster']['ndcg@10']:.4f} ± {rows['foster']['ndcg@10_sd']:.4f}" in row
     assert f"{rows['foster']['break_even']:.1f}" in row
+
+
+@pytest.mark.parametrize("budgets", [(20,), (20, 60)])
+def test_plots_show_every_row(tmp_path, budgets, monkeypatch):
+    figure = pytest.importorskip("matplotlib.figure").Figure
+    shown = []
+    monkeypatch.setattr(figure, "savefig", lambda self, path, **rest: (shown.append(self), path.write_bytes(b"")))
+    rows = summarise(records_of(budgets), ranks)
+    assert plot_results(tmp_path, rows, "toy") == tmp_path / "results.png"
+    first, second = shown[0].axes
+    for axes, metric in ((first, "ndcg@10"), (second, "recall@10")):
+        if len(budgets) > 1:
+            drawn = {container.get_label(): list(container[0].get_ydata()) for container in axes.containers}
+            expected = {name: [rows[f"{name}-{budget}"][metric] for budget in budgets] for name in ("random", "foster")}
+            assert drawn == expected
+        else:
+            names = [label.get_text() for label in axes.get_yticklabels()]
+            drawn = dict(zip(names, axes.containers[0][0].get_xdata(), strict=True))
+            assert drawn == {name: row[metric] for name, row in rows.items()}
+
+
+def test_without_matplotlib_there_is_no_plot(tmp_path, monkeypatch):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    assert plot_results(tmp_path, summarise(records_of(), ranks), "toy") is None
+    assert not list(tmp_path.iterdir())

@@ -23,6 +23,7 @@ from foster.evaluation import Evaluation, evaluate, evaluate_popularity, metrics
 from foster.models import ModelOptions, TextRecommender
 from foster.options import Names, Options
 from foster.report.measure import Measure
+from foster.report.plots import plot_results
 from foster.report.results import summarise, write_results
 from foster.text import EncoderOptions
 from foster.text.storage import whole_file
@@ -555,8 +556,9 @@ def run_bench(
 
     Args:
         data: the log.
-        out: folder of artefacts, finished runs and, in the end, ``results.md``, ``results.json`` and ``results.csv``. A
-            ``seedS/teacher`` that ``pretrain`` made with the same options may be there already.
+        out: folder of artefacts, finished runs and, in the end, ``results.md``, ``results.json``, ``results.csv`` and,
+            with matplotlib, ``results.png``. A ``seedS/teacher`` that ``pretrain`` made with the same options may be
+            there already.
         recipe: of teachers and models; None for the defaults.
         options: methods, seeds, budgets.
         extra: more rows, ``{row: {"method": name, option: value, ...}}``.
@@ -599,4 +601,7 @@ def run_bench(
     rows = summarise(records, bench.ranks)
     if engine.is_main:
         write_results(bench.out, rows, about, records)
+        plot_results(
+            bench.out, rows, f"{data.info.name}, test, mean and standard deviation over {len(bench.seeds)} seeds"
+        )
     return {"about": about, "rows": rows}

@@ -1,0 +1,85 @@
+"""Plots of a benchmark, where matplotlib (extra ``report``) is installed."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+PLOT_NAME = "results.png"
+TITLES = {"ndcg@10": "NDCG@10", "recall@10": "Recall@10"}
+
+
+def plot_results(out: Path, rows: Mapping[str, Mapping[str, Any]], title: str) -> Path | None:
+    """Draw NDCG@10 and Recall@10 of every row, mean and standard deviation, the full log as a line.
+
+    With several budgets a method is a curve over M; with one budget it is a point.
+
+    Args:
+        out: folder for ``results.png``.
+        rows: as ``results.summarise`` gives them.
+        title: of the figure.
+
+    Returns:
+        The file, or None without matplotlib.
+    """
+    if importlib.util.find_spec("matplotlib") is None:
+        return None
+    from matplotlib.figure import Figure
+
+    budgets = sorted({row["budget"] for row in rows.values() if row["budget"] is not None})
+    several = len(budgets) > 1
+    figure = Figure(figsize=(11, 4.5 if several else 1.2 + 0.3 * len(rows)), layout="constrained")
+    figure.suptitle(title)
+    for place, metric in enumerate(TITLES):
+        axes = figure.add_subplot(1, 2, place + 1)
+        if several:
+            _curves(axes, rows, budgets, metric)
+        else:
+            _points(axes, rows, metric)
+        axes.grid(alpha=0.3)
+    path = out / PLOT_NAME
+    figure.savefig(path, dpi=120)
+    return path
+
+
+def _points(axes: Axes, rows: Mapping[str, Mapping[str, Any]], metric: str) -> None:
+    names = list(rows)[::-1]
+    values = [rows[name][metric] for name in names]
+    errors = [rows[name][f"{metric}_sd"] or 0.0 for name in names]
+    axes.errorbar(values, range(len(names)), xerr=errors, fmt="o", capsize=3)
+    axes.set_yticks(range(len(names)), names)
+    axes.set_xlim(left=0)
+    axes.set_xlabel(TITLES[metric])
+    if "full" in rows:
+        axes.axvline(rows["full"][metric], linestyle="--", color="grey")
+
+
+def _curves(axes: Axes, rows: Mapping[str, Mapping[str, Any]], budgets: list[int], metric: str) -> None:
+    curves: dict[str, list[Mapping[str, Any]]] = {}
+    for name, row in rows.items():
+        if row["budget"] is None:
+            axes.axhline(row[metric], linestyle="--", color="grey")
+            axes.annotate(name, (budgets[0], row[metric]), va="bottom", color="grey")
+        else:
+            curves.setdefault(name.removesuffix(f"-{row['budget']}"), []).append(row)
+    for name, points in curves.items():
+        points = sorted(points, key=lambda row: row["budget"])
+        axes.errorbar(
+            [row["budget"] for row in points],
+            [row[metric] for row in points],
+            yerr=[row[f"{metric}_sd"] or 0.0 for row in points],
+            marker="o",
+            capsize=3,
+            label=name,
+        )
+    axes.set_xscale("log")
+    axes.set_xticks(budgets, [str(budget) for budget in budgets])
+    axes.set_ylim(bottom=0)
+    axes.set_xlabel("M, sequences")
+    axes.set_ylabel(TITLES[metric])
+    axes.legend()
