@@ -499,8 +499,9 @@ def bench(
     """Compare methods on a log: quality, intervals, seconds, memory, bytes, break-even."""
     from foster import training
     from foster.models import ModelOptions
-    from foster.report.bench import BenchOptions, Recipe, run_bench
+    from foster.report.bench import BenchOptions, run_bench
     from foster.report.results import markdown
+    from foster.report.rows import Recipe
     from foster.text import EncoderOptions
 
     common, example = values.of(CommonOptions), "no-reset: {method: foster, reset_every: 0}"

@@ -18,7 +18,8 @@ from foster.errors import InputError
 from foster.evaluation import metrics_of
 from foster.models import ModelOptions
 from foster.report import bench as module
-from foster.report.bench import METHODS, RECIPES, BenchOptions, Recipe, run_bench, students_of, variants_of
+from foster.report.bench import RECIPES, BenchOptions, run_bench
+from foster.report.rows import METHODS, Recipe, students_of, variants_of
 from foster.text import EncoderOptions
 from foster.training import TeacherOptions, TrainOptions
 from foster.training.trajectory import Trajectory
