@@ -7,6 +7,15 @@ _WORDS = (  # noqa: SIM905 - as a list it would take a page
     "dog cat horse bird fish apple bread milk cheese coffee tea water sugar salt rice game race car boat plane "
     "puzzle sword castle forest ocean desert music guitar drum song story book child friend winter summer"
 ).split()
+_SHAPE = {
+    "hidden_size": 32,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "intermediate_size": 64,
+    "max_position_embeddings": 128,
+    # Ten times the usual: with 0.02 a random network hardly moves what enters it, and layers could be lost unseen.
+    "initializer_range": 0.2,
+}
 
 
 def build_tiny_encoder(folder: Path) -> Path:
@@ -14,49 +23,30 @@ def build_tiny_encoder(folder: Path) -> Path:
 
     The weights are the same in every run. Words outside the small vocabulary are spelled in letters.
     """
-    import torch
     from transformers import BertConfig, BertModel
 
     size = _save_tokenizer(folder, "[CLS] $A [SEP]")
-    config = BertConfig(
-        vocab_size=size,
-        hidden_size=32,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        intermediate_size=64,
-        max_position_embeddings=128,
-        # Ten times BERT's: with 0.02 a random network hardly moves what enters it, and layers could be lost unseen.
-        initializer_range=0.2,
-    )
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        BertModel(config).save_pretrained(folder)
-    return folder
+    config = BertConfig(vocab_size=size, **_SHAPE)
+    return _save_random(BertModel, config, folder)
 
 
 def build_tiny_decoder(folder: Path) -> Path:
     """Write a random two-layer causal Qwen3 (width 32), whose tokenizer ends a text with a token; return ``folder``."""
-    import torch
     from transformers import Qwen3Config, Qwen3ForCausalLM
 
     size = _save_tokenizer(folder, "$A [SEP]")
-    config = Qwen3Config(
-        vocab_size=size,
-        hidden_size=32,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        num_key_value_heads=1,
-        head_dim=16,
-        intermediate_size=64,
-        max_position_embeddings=128,
-        initializer_range=0.2,
-        pad_token_id=0,
-        bos_token_id=None,
-        eos_token_id=3,
-    )
+    heads = {"num_key_value_heads": 1, "head_dim": 16}
+    config = Qwen3Config(vocab_size=size, **_SHAPE, **heads, pad_token_id=0, bos_token_id=None, eos_token_id=3)
+    return _save_random(Qwen3ForCausalLM, config, folder)
+
+
+def _save_random(model_class, config, folder: Path) -> Path:
+    """Write a model with the same random weights in every run; return ``folder``."""
+    import torch
+
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        Qwen3ForCausalLM(config).save_pretrained(folder)
+        model_class(config).save_pretrained(folder)
     return folder
 
 

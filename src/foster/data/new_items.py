@@ -54,12 +54,12 @@ def withhold(data: Dataset, share: float, seed: int = 0) -> tuple[Dataset, NewIt
         order = np.argsort(first, kind="stable")
     known, new = np.sort(order[:-count]), np.sort(order[-count:])
     number = np.full(data.n_items, -1)
-    number[known], is_new = np.arange(len(known)), np.isin(np.arange(data.n_items), new)
+    number[known] = np.arange(len(known))
 
     histories, targets = [], []
     for user in range(data.n_users):
         sequence = data.sequence(user)
-        at = np.flatnonzero(is_new[sequence])
+        at = np.flatnonzero(number[sequence] < 0)
         if len(at) and at[0] > 0:
             histories.append(number[sequence[: at[0]]])
             targets.append(sequence[at[0]])

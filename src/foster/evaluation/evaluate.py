@@ -96,12 +96,7 @@ def evaluate(
     own = users[engine.rank :: engine.world]
     histories = [to_model[history] for history in data.histories(split, own)]
     targets = to_model[data.targets(split, own)]
-    states = model.states(histories, table)
-
-    def score(rows: slice) -> Tensor:
-        return model.scores(states[rows], table)
-
-    ranks = rank_targets(score, targets, histories, model.n_items, mask_history=mask_history)
+    ranks = _ranks(model, table, histories, targets, mask_history)
     return _evaluation(data, split, users, engine.gather_strided(ranks, len(users)), model.n_items, mask_history)
 
 
@@ -137,13 +132,7 @@ def rank_new_items(model: TextRecommender, new: NewItems) -> np.ndarray:
     """
     first = model.n_items
     model.add_items(new.texts, new.ids)
-    table = model.item_table()
-    states = model.states(new.histories, table)
-
-    def score(rows: slice) -> Tensor:
-        return model.scores(states[rows], table)
-
-    return rank_targets(score, first + new.targets, new.histories, model.n_items)
+    return _ranks(model, model.item_table(), new.histories, first + new.targets, mask_history=True)
 
 
 def item_mapping(model: TextRecommender, data: Dataset) -> np.ndarray:
@@ -160,6 +149,18 @@ def item_mapping(model: TextRecommender, data: Dataset) -> np.ndarray:
             "add them with add_items, or evaluate on the data that the model's catalogue came from"
         )
     return np.array([index[item_id] for item_id in data.item_ids], dtype=np.int64)
+
+
+def _ranks(
+    model: TextRecommender, table: Tensor, histories: list[np.ndarray], targets: np.ndarray, mask_history: bool
+) -> np.ndarray:
+    """Rank each target after its history among all items of the table."""
+    states = model.states(histories, table)
+
+    def score(rows: slice) -> Tensor:
+        return model.scores(states[rows], table)
+
+    return rank_targets(score, targets, histories, model.n_items, mask_history=mask_history)
 
 
 def _evaluation(

@@ -103,17 +103,12 @@ class Bench:
         methods = {variant.method for variant in variants}
         if "goracs" in methods:
             require_pot()
-        if unfit := [name for name in METHODS if name in methods & NEED_SASREC and recipe.model.backbone != "sasrec"]:
-            raise InputError(
-                f"bench: {unfit[0]} works on SASRec only; give --backbone sasrec, or name --methods without "
-                f"{', '.join(unfit)}"
-            )
-        second_order = [variant.method for variant in variants if variant.options and variant.options.second_order]
-        if (recipe.model.finetune, recipe.model.adapter) != ("frozen", "linear") and second_order:
-            raise InputError(
-                f"bench: {second_order[0]} works on linear maps of frozen text vectors only; give --finetune frozen "
-                f"and --adapter linear, or name --methods without {', '.join(second_order)}"
-            )
+        if recipe.model.backbone != "sasrec":
+            by_gradients = [variant.method for variant in variants if variant.method in NEED_SASREC]
+            _refuse(by_gradients, "SASRec", "--backbone sasrec")
+        if (recipe.model.finetune, recipe.model.adapter) != ("frozen", "linear"):
+            second_order = [variant.method for variant in variants if variant.options and variant.options.second_order]
+            _refuse(second_order, "linear maps of frozen text vectors", "--finetune frozen and --adapter linear")
         self.starts = bool(methods & CHECKPOINT_STARTS)
         self._claim()
 
@@ -126,7 +121,7 @@ class Bench:
             found = read_json(path)
             for key, value in about.items():
                 options = getattr(self.recipe, key, None)
-                if found.get(key) != value and not (options and _same(options, found.get(key), path)):
+                if not (_same(options, found.get(key), path) if options else found.get(key) == value):
                     raise InputError(f"{path}: was made with another '{key}'; give another --out, or the same options")
         elif self.engine.is_main:
             self.out.mkdir(parents=True, exist_ok=True)
@@ -185,7 +180,7 @@ class Bench:
         path.parent.mkdir(parents=True, exist_ok=True)
         if run.variant.method == "popularity":
             costs = {"bytes": 8 * self.data.n_items, "train_seconds": 0.0}
-            record = self._record(run, evaluate_popularity(self.data), costs, None)
+            record = self._record(run, evaluate_popularity(self.data), costs)
         elif run.student and run.variant.method == "full":
             record = self._full_student(run, run.student)
         elif run.variant.method == "full":
@@ -200,16 +195,15 @@ class Bench:
 
     def _tested(self, run: Run, model: TextRecommender, costs: dict[str, Any]) -> dict[str, Any]:
         """Look at the test users, once, and return the record of a run; new items are ranked at the very end."""
-        return self._record(run, evaluate(model, self.data, engine=self.alone), costs, model)
+        result = evaluate(model, self.data, engine=self.alone)
+        if self.new is not None:
+            costs = {**costs, "new_items": metrics_of(rank_new_items(model, self.new))}
+        return self._record(run, result, costs)
 
-    def _record(
-        self, run: Run, result: Evaluation, costs: dict[str, Any], model: TextRecommender | None
-    ) -> dict[str, Any]:
+    def _record(self, run: Run, result: Evaluation, costs: dict[str, Any]) -> dict[str, Any]:
         ranks = f"seed{run.seed}/{run.name}.ranks.npy"
         with whole_file(self.out / ranks) as path, path.open("wb") as file:
             np.save(file, result.ranks)
-        if model is not None and self.new is not None:
-            costs = {**costs, "new_items": metrics_of(rank_new_items(model, self.new))}
         return {
             "name": run.row,
             "student": run.student.name if run.student else None,
@@ -313,28 +307,30 @@ class Bench:
     def _check_options(self, run: Run) -> None:
         """Refuse to take what is there for an artefact with other options, whether its students are finished or not."""
         folder, path = self._folder(run), self._file(run)
-        if run.student and path.exists() and read_json(path).get("student_options") != run.student.as_dict():
-            raise InputError(f"{path}: student '{run.student.name}' had other options; give it another name")
+        if run.student:  # the artefact is that of the run without a student, which is always there too
+            if path.exists() and read_json(path).get("student_options") != run.student.as_dict():
+                raise InputError(f"{path}: student '{run.student.name}' had other options; give it another name")
+            return
         if run.variant.options is None or not self._made(run).exists():
             return
         if read_config(folder, "distilled")["info"]["options"] != self._options(run).model_dump():
             raise InputError(
                 f"{folder}: row '{run.variant.name}' was made with other options; give the row another name, or remove "
-                f"{self._file(run)}, {self._made(run)} and the folder"
+                f"{path}, {self._made(run)} and the folder"
             )
 
     def _student(self, run: Run, sequences: Condensed, costs: dict[str, Any]) -> dict[str, Any]:
         """Train a student with every recipe; the better one on validation is tested."""
-        encoder, shape = (run.student or self.recipe).encoder, (run.student or self.recipe).model
+        kind = run.student or self.recipe
         tried: dict[str, tuple[TextRecommender, Fit, float]] = {}
         for label, recipe in RECIPES.items():
             if self.options.student_steps is not None:
                 recipe = recipe.model_copy(update={"steps": min(recipe.steps, self.options.student_steps)})
-            model = shape.model_copy(update={"dropout": 0.0}) if label == "soft" else shape
+            model = kind.model.model_copy(update={"dropout": 0.0}) if label == "soft" else kind.model
             with Measure(self.alone.device) as measure:
                 student, fit = train(
                     sequences,
-                    encoder=encoder,
+                    encoder=kind.encoder,
                     model=model,
                     train=recipe,
                     validation=self.data,
@@ -357,6 +353,13 @@ class Bench:
 
 def _costs(fit: Fit) -> dict[str, Any]:
     return {"train_seconds": fit.seconds, "validation_ndcg@10": fit.best_ndcg, "best_step": fit.best_step}
+
+
+def _refuse(methods: list[str], basis: str, fix: str) -> None:
+    """Refuse methods, if there are any, that cannot work on the models of this benchmark."""
+    if methods:
+        names = ", ".join(dict.fromkeys(methods))
+        raise InputError(f"bench: {methods[0]} works on {basis} only; give {fix}, or name --methods without {names}")
 
 
 def _budgets(given: tuple[str, ...], users: int) -> list[int]:

@@ -220,6 +220,16 @@ class Condensed:
         )
 
 
+def by_window(values: Tensor, windows: tuple[tuple[int, int], ...]) -> tuple[Tensor, ...]:
+    """Split values ``[M, P, ...]`` of the labels into those of each window."""
+    return values.split([end - start for start, end in windows], dim=1)
+
+
+def drawn_items(items: Tensor, draws: Tensor) -> Tensor:
+    """Return one item of each step, ``[m, l]``: that which ``draws`` ``[m, l]`` names in ``items`` ``[m, l, k]``."""
+    return items.gather(-1, draws[..., None])[..., 0]
+
+
 def to_four_bits(codes: Tensor) -> tuple[Tensor, Tensor]:
     """Round codes ``[..., r]`` to 15 levels, two numbers a byte: on validation, more labels beat more exact ones.
 
@@ -265,9 +275,9 @@ class CondensedSource:
         if data.codes is not None and data.basis is not None:
             # Features are mapped to the width of the codes once; widening the codes would cost more at every step.
             self.keys = model.public_features(data.encoder) @ data.basis.to(device).T
-            self.soft = self._by_window(data.codes.to(device))
+            self.soft = self._whole_and_short(data.codes.to(device))
             if data.draws is not None:
-                self.drawn = self._by_window(data.draws.to(device))
+                self.drawn = self._whole_and_short(data.draws.to(device))
             self.starts = torch.tensor([start for start, _ in data.windows[1:]], device=device)
         else:
             # Of a flat step most of the stored items weigh next to nothing: those are no targets.
@@ -276,8 +286,9 @@ class CondensedSource:
             self.following, self.targets = following[:, used], weights[:, used]
         self.mixed = self.positives = None
         if isinstance(model.tower.features, FrozenFeatures):
-            # A linear adapter maps a mixture of features to the mixture of item vectors: mix once, not every step.
-            self.mixed = torch.einsum("mlkd,mlk->mld", model.tower.features(self.items), self.weights)
+            if not self.drawn:
+                # A linear adapter maps a mixture of features to the mixture of item vectors: mix once, not every step.
+                self.mixed = torch.einsum("mlkd,mlk->mld", model.tower.features(self.items), self.weights)
             if not self.soft and self.following.shape[1] <= FEW and model.tower.linear is not None:
                 self.positives = model.tower.features(self.following)
 
@@ -292,9 +303,9 @@ class CondensedSource:
         targets = torch.softmax(codes[valid] @ self.keys[sample].T, -1)
         return soft_cross_entropy(model.scores(states, model.tower(sample)), targets)
 
-    def _by_window(self, values: Tensor) -> list[Tensor]:
+    def _whole_and_short(self, values: Tensor) -> list[Tensor]:
         """Split values ``[M, P, ...]`` of the labels into those of whole sequences and those of short windows."""
-        first, *short = values.split([end - start for start, end in self.data.windows], dim=1)
+        first, *short = by_window(values, self.data.windows)
         return [first, torch.stack(short, dim=1)] if short else [first]
 
     def _draw_contexts(self) -> tuple[Steps, Tensor, Tensor | None]:
@@ -320,8 +331,8 @@ class CondensedSource:
             weights = self.weights[steps]
             chances = weights.flatten(0, 1) + torch.finfo(torch.float32).tiny
             drawn = torch.multinomial(chances.cpu(), 1, generator=self.generator).view(weights.shape[:2])
-        items = self.items[steps].gather(-1, drawn.to(self.items.device)[..., None])[..., 0]
-        if self.mixed is not None:
+        items = drawn_items(self.items[steps], drawn.to(self.items.device))
+        if isinstance(model.tower.features, FrozenFeatures):
             out = model.tower(items)
             return out
         distinct, place = torch.unique(items, return_inverse=True)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from foster.models import TextRecommender
-from foster.training.condensed import Condensed
+from foster.training.condensed import Condensed, by_window, drawn_items
 from foster.training.options import STUDENT
 
 LABEL_WINDOW = 10  # steps of the short windows that have labels of their own, by default
@@ -42,17 +42,17 @@ def with_soft_labels(
     items, weights = sequences.items.to(teacher.device), sequences.weights.to(teacher.device)
     table, draws = teacher.item_table(), None
     basis = linear_map(teacher, teacher.public_features(teacher.encoder), table)
-    mixed = torch.einsum("mlkd,mlk->mld", table[items], weights)
-    contexts = [mixed[:, start:end] for start, end in windows]
-    if generator is not None:
+    if generator is None:
+        mixed = torch.einsum("mlkd,mlk->mld", table[items], weights)
+        contexts = [mixed[:, start:end] for start, end in windows]
+    else:
         labels = sum(end - start for start, end in windows)
         draws = torch.randint(items.shape[2], (len(items), labels), generator=generator)
-        parts = draws.to(items.device).split([end - start for start, end in windows], dim=1)
+        parts = by_window(draws.to(items.device), windows)
         contexts = [
-            table[items[:, start:end].gather(-1, part[..., None])[..., 0]]
-            for (start, end), part in zip(windows, parts, strict=True)
+            table[drawn_items(items[:, start:end], part)] for (start, end), part in zip(windows, parts, strict=True)
         ]
-    unit = torch.eye(basis.shape[0], device=mixed.device)
+    unit = torch.eye(basis.shape[0], device=table.device)
     derived = sequences.info["from_real_data"]
     return replace(
         sequences,
