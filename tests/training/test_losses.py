@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from torch.nn import functional as F
 
 from foster.data.batches import endless_batches, pad
@@ -175,6 +176,27 @@ def test_draws_are_stored_and_damaged_ones_are_seen(tmp_path):
     labelled.save(tmp_path / "bad")
     with pytest.raises(InputError, match=r"bad/sequences.safetensors: 'draws' do not fit the labels"):
         Condensed.read(tmp_path / "bad")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            lambda tensors: tensors.update(codes=tensors["codes"].to(torch.int8)),
+            "'codes' are not those of this version",
+        ),
+        (lambda tensors: tensors.pop("codes"), "'draws' do not fit the labels"),
+        (lambda tensors: tensors.pop("code_scales"), "soft labels lack 'code_scales' or 'basis'"),
+    ],
+)
+def test_labels_of_another_version_or_without_their_parts_are_refused(tmp_path, change, message):
+    labelled, _ = soft_labelled(small_recommender(), k=3, generator=torch.Generator().manual_seed(0))
+    path = labelled.save(tmp_path / "folder") / "sequences.safetensors"
+    tensors = load_file(path)
+    change(tensors)
+    save_file(tensors, path)
+    with pytest.raises(InputError, match=message):
+        Condensed.read(tmp_path / "folder")
 
 
 def test_a_student_starts_with_the_item_map_of_its_labels():

@@ -179,11 +179,14 @@ class Condensed:
         if "codes" in tensors:
             if not {"code_scales", "basis"} <= tensors.keys():
                 raise InputError(f"{path}: soft labels lack 'code_scales' or 'basis'; make the folder again")
+            if tensors["codes"].dtype != torch.uint8:  # an earlier version had a byte a number, or two
+                raise InputError(f"{path}: 'codes' are not those of this version; make the folder again")
             soft["basis"] = tensors["basis"].float()
             soft["codes"] = from_four_bits(tensors["codes"], tensors["code_scales"])[..., : len(soft["basis"])]
         if "draws" in tensors:
-            soft["draws"] = tensors["draws"].long()
-            if soft["draws"].shape != soft["codes"].shape[:2] or int(soft["draws"].max()) >= tensors["items"].shape[2]:
+            draws = soft["draws"] = tensors["draws"].long()
+            labels = soft["codes"].shape[:2] if "codes" in soft else None
+            if draws.shape != labels or int(draws.max()) >= tensors["items"].shape[2]:
                 raise InputError(f"{path}: 'draws' do not fit the labels; the folder is damaged, make or copy it again")
         where = str(folder / CONFIG_NAME)
 
