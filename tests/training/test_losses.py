@@ -12,6 +12,7 @@ from foster.data.batches import endless_batches, pad
 from foster.errors import InputError
 from foster.training.condensed import Condensed, CondensedSource, from_four_bits, to_four_bits
 from foster.training.losses import next_item_loss, sample_items, soft_cross_entropy
+from foster.training.score_matching import ScoreMatching
 from foster.training.soft_labels import label_windows, with_soft_labels
 from small_models import small_recommender
 
@@ -110,14 +111,20 @@ def soft_labelled(student, k=1, generator=None):
     return with_soft_labels(plain, teacher, label_windows(8, 5), generator), teacher
 
 
+def centred_error(scores, targets):
+    """Return half the mean squared difference of scores ``[..., V]``, each row centred."""
+    difference = scores - targets
+    return (difference - difference.mean(-1, keepdim=True)).square().mean() / 2
+
+
 def test_a_student_sees_whole_sequences_and_short_windows_with_labels_of_their_own():
     model = small_recommender()
     labelled, teacher = soft_labelled(model)
     table, own = teacher.item_table(), model.item_table()
 
     def expected(items):
-        targets = teacher.scores(teacher.backbone(table[items]), table).softmax(-1)
-        return soft_cross_entropy(model.scores(model.backbone(own[items]), own), targets).item()
+        targets = teacher.scores(teacher.backbone(table[items]), table)
+        return centred_error(model.scores(model.backbone(own[items]), own), targets).item()
 
     items = labelled.items[..., 0]
     whole = expected(items)
@@ -142,12 +149,10 @@ def test_drawn_contexts_hold_one_item_of_each_step():
         part = labelled.draws[:, first : first + end - start]
         items = labelled.items[:, start:end].gather(-1, part[..., None])[..., 0]
         assert not torch.equal(items, labelled.items[:, start:end, 0])
-        targets = teacher.scores(teacher.backbone(table[items]), table).softmax(-1)
-        made = (
-            labelled.codes[:, first : first + end - start] @ labelled.basis @ model.tower.features.vectors.T
-        ).softmax(-1)
-        torch.testing.assert_close(made, targets, atol=1e-5, rtol=1e-3)
-        losses.append(soft_cross_entropy(model.scores(model.backbone(own[items]), own), targets).item())
+        targets = teacher.scores(teacher.backbone(table[items]), table)
+        made = labelled.codes[:, first : first + end - start] @ labelled.basis @ model.tower.features.vectors.T
+        torch.testing.assert_close(made.softmax(-1), targets.softmax(-1), atol=1e-5, rtol=1e-3)
+        losses.append(centred_error(model.scores(model.backbone(own[items]), own), targets).item())
         first += end - start
     source = CondensedSource(labelled, model, seed=0)
     seen = np.array([source.loss(model, 40).item() for _ in range(300)])
@@ -197,6 +202,50 @@ def test_labels_of_another_version_or_without_their_parts_are_refused(tmp_path, 
     save_file(tensors, path)
     with pytest.raises(InputError, match=message):
         Condensed.read(tmp_path / "folder")
+
+
+def test_scores_are_matched_over_the_whole_catalogue_without_being_computed():
+    model = small_recommender()
+    torch.nn.init.normal_(model.tower.adapter.bias)  # a constant for all items, which must not count
+    teacher = model.fresh(5, model.options.model_copy(update={"dim": 2 * model.options.dim}))
+    g = torch.Generator().manual_seed(0)
+    states = torch.randn(6, model.options.dim, generator=g, requires_grad=True)
+    labels = torch.randn(6, teacher.options.dim, generator=g)
+    everything = torch.arange(40)
+    keys = teacher.tower(everything).detach()
+    matching = ScoreMatching(model.tower, keys)
+    exact = centred_error(states @ model.tower(everything).T, labels @ keys.T)
+    wanted = torch.autograd.grad(exact, [states, model.tower.adapter.weight])
+    for sample in (everything, everything[:1]):  # a linear tower does not look at the sample
+        loss = matching(states, labels, model.tower, sample)
+        torch.testing.assert_close(loss, exact)
+        got = torch.autograd.grad(loss, [states, model.tower.adapter.weight])
+        torch.testing.assert_close(got, wanted, atol=1e-5, rtol=1e-4)
+
+
+def test_scores_of_an_adapter_of_experts_are_matched_on_the_sample():
+    plain = small_recommender()
+    model = plain.fresh(0, plain.options.model_copy(update={"adapter": "moe"})).eval()
+    g = torch.Generator().manual_seed(0)
+    states, labels = torch.randn(6, model.options.dim, generator=g), torch.randn(6, 12, generator=g)
+    keys, sample = torch.randn(40, 12, generator=g), torch.tensor([1, 2, 5, 8, 30])
+    loss = ScoreMatching(model.tower, keys)(states, labels, model.tower, sample)
+    torch.testing.assert_close(loss, centred_error(states @ model.tower(sample).T, labels @ keys[sample].T))
+
+
+def test_draws_follow_the_counts_of_items():
+    model = small_recommender()
+    counts = torch.zeros(40, dtype=torch.int64)
+    counts[7] = 10**6
+    items = torch.stack([torch.full((4, 8), 7), torch.randint(8, 40, (4, 8))], -1)
+    plain = Condensed(
+        "coreset", "soft-label", items, torch.full((4, 8, 2), 0.5), None, None, model.catalogue,
+        encoder=model.encoder, model=model.options, info={"from_real_data": "histories"},
+    )  # fmt: skip
+    drawn = with_soft_labels(plain, model, label_windows(8, 5), torch.Generator().manual_seed(0), counts).draws
+    assert (drawn == 0).all()
+    evenly = with_soft_labels(plain, model, label_windows(8, 5), torch.Generator().manual_seed(0)).draws
+    assert 0.3 < evenly.float().mean() < 0.7
 
 
 def test_a_student_starts_with_the_item_map_of_its_labels():

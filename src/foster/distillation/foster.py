@@ -135,7 +135,8 @@ class Foster:
             return sequences
         # The same draws at every export: students differ by what the steps became, and by nothing else.
         generator = torch.Generator().manual_seed(self.setting.seed)
-        labelled = with_soft_labels(sequences, self.setting.best, self.windows, generator)
+        counts = torch.from_numpy(self.setting.data.item_counts())
+        labelled = with_soft_labels(sequences, self.setting.best, self.windows, generator, counts)
         recipe = labelled.recipe.model_copy(update={"steps": self.options.student_steps})
         return replace(labelled, recipe=recipe)
 

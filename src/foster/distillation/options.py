@@ -23,7 +23,7 @@ class CondenseOptions(Options):
     lr: float = Field(0.01, gt=0, description="learning rate of the latents (Adam)")
     batch_size: int = Field(256, ge=1, description="real histories a step")
     select_every: int = Field(100, ge=1, description="steps between students that are trained to judge the sequences")
-    student_steps: int = Field(1500, ge=1, description="training steps of a student, in the recipe that is stored")
+    student_steps: int = Field(2000, ge=1, description="training steps of a student, in the recipe that is stored")
 
 
 class LatentOptions(CondenseOptions):

@@ -28,8 +28,9 @@ from foster.errors import InputError
 from foster.models import ModelOptions, TextRecommender
 from foster.models.item_tower import FrozenFeatures
 from foster.text import EncoderOptions
-from foster.training.losses import sample_items, soft_cross_entropy, without
+from foster.training.losses import sample_items, without
 from foster.training.options import STUDENT, TrainOptions
+from foster.training.score_matching import ScoreMatching
 from foster.version import __version__
 
 LEVELS = 7  # on either side of zero, of the numbers of a stored soft label
@@ -50,8 +51,8 @@ class Condensed:
     """M sequences of at most L steps; each step is a distribution over items.
 
     A step is stored by its k most probable items. A target is the next step (``codes`` is None), or a soft label of
-    its own, stored as a vector over whitened public text features: ``log y_v = <codes @ basis, features(v)>`` up to
-    the normalisation. It therefore gives a probability to any item that has a text.
+    its own, the teacher's scores, stored as a vector over whitened public text features: item v has the score
+    ``<codes @ basis, features(v)>`` up to a constant. A label therefore scores any item that has a text.
 
     A step can have several soft labels, one for each window of the sequence that it lies in: after the whole sequence
     so far, and after the steps of a short window only. Users' histories are mostly short, so that states after few
@@ -258,7 +259,7 @@ def stored_bytes(folder: str | Path) -> int:
 
 
 class CondensedSource:
-    """Losses of a student: every step on all condensed sequences, or on as many steps in their short windows.
+    """Losses of a student: every step on all condensed sequences, or on half as many steps in their short windows.
 
     Args:
         data: the sequences.
@@ -277,7 +278,8 @@ class CondensedSource:
         self.drawn: list[Tensor] = []
         if data.codes is not None and data.basis is not None:
             # Features are mapped to the width of the codes once; widening the codes would cost more at every step.
-            self.keys = model.public_features(data.encoder) @ data.basis.to(device).T
+            keys = model.public_features(data.encoder) @ data.basis.to(device).T
+            self.matching = ScoreMatching(model.tower, keys)
             self.soft = self._whole_and_short(data.codes.to(device))
             if data.draws is not None:
                 self.drawn = self._whole_and_short(data.draws.to(device))
@@ -296,15 +298,19 @@ class CondensedSource:
                 self.positives = model.tower.features(self.following)
 
     def loss(self, model: TextRecommender, candidates: int) -> Tensor:
-        """Return the mean cross-entropy against the targets over sampled items."""
+        """Return the mean loss of the steps: of their scores with soft labels, else the cross-entropy.
+
+        Args:
+            model: the student.
+            candidates: items sampled for the softmax, or for the scores where these have no closed form.
+        """
         sample = sample_items(model.n_items, candidates, self.generator).to(self.items.device)
         if not self.soft:
             return self._next_step_loss(model, model.backbone(self._inputs(model, ALL)), sample)
         steps, codes, drawn = self._draw_contexts()
         valid = self.valid[steps]
         states = model.backbone(self._inputs(model, steps, drawn))[valid]
-        targets = torch.softmax(codes[valid] @ self.keys[sample].T, -1)
-        return soft_cross_entropy(model.scores(states, model.tower(sample)), targets)
+        return self.matching(states / math.sqrt(model.options.dim), codes[valid], model.tower, sample)
 
     def _whole_and_short(self, values: Tensor) -> list[Tensor]:
         """Split values ``[M, P, ...]`` of the labels into those of whole sequences and those of short windows."""
@@ -312,12 +318,12 @@ class CondensedSource:
         return [first, torch.stack(short, dim=1)] if short else [first]
 
     def _draw_contexts(self) -> tuple[Steps, Tensor, Tensor | None]:
-        """Draw all whole sequences or, mostly, as many steps in short windows: where these are, codes and draws."""
+        """Draw all whole sequences or, mostly, half as many steps in windows: where these are, codes, draws."""
         if len(self.soft) == 1 or torch.rand((), generator=self.generator) < WHOLE:
             return ALL, self.soft[0], self.drawn[0] if self.drawn else None
         codes = self.soft[1]
         sequences, windows, length = codes.shape[:3]
-        n = max(self.valid.numel() // length, 1)
+        n = max(self.valid.numel() // (2 * length), 1)
         drawn = torch.randperm(sequences * windows, generator=self.generator)[:n].to(codes.device)
         rows, which = drawn // windows, drawn % windows
         steps = self.starts[which][:, None] + torch.arange(length, device=codes.device)

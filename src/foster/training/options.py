@@ -20,14 +20,15 @@ class TrainOptions(Options):
     candidates: int = Field(
         1024,
         ge=1,
-        description="items sampled a step for the softmax; the whole catalogue where that is smaller",
+        description="items sampled a step for the softmax; the whole catalogue where that is smaller (soft labels need "
+        "them only where items are no linear map of frozen text vectors)",
     )
     eval_every: int = Field(250, ge=1, description="steps between validations")
     eval_users: int = Field(5000, ge=1, description="users drawn once for validation during training")
     patience: int = Field(5, ge=1, description="validations without a better NDCG@10 before training stops")
 
 
-STUDENT = TrainOptions(steps=1500, lr=3e-3, weight_decay=0.1, candidates=2048, eval_every=100, patience=5)
+STUDENT = TrainOptions(steps=2000, lr=5e-3, weight_decay=0.1, candidates=2048, eval_every=100, patience=5)
 """The recipe for a handful of sequences with soft labels."""
 
 HARD_LABELS = TrainOptions(steps=300, lr=1e-3, warmup=20, candidates=2048, eval_every=20, patience=5)

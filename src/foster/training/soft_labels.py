@@ -27,17 +27,20 @@ def with_soft_labels(
     teacher: TextRecommender,
     windows: tuple[tuple[int, int], ...],
     generator: torch.Generator | None = None,
+    counts: Tensor | None = None,
 ) -> Condensed:
     """Label every step with the teacher's predictions, and set the recipe of students that learn from such labels.
 
     With a frozen encoder and a linear adapter that is exact: scores are ``codes @ basis @ features.T`` plus a constant.
+    Students learn from it by ``ScoreMatching``.
 
     Args:
         sequences: without labels.
         teacher: the model whose predictions are labels.
         windows: first step and end of each window that gets labels of its own, see ``label_windows``.
-        generator: of the draw of one item for each step of each window, uniformly among its k stored ones; None for the
-            mixtures of the steps.
+        generator: of the draw of one item for each step of each window among its k stored ones; None for the mixtures
+            of the steps.
+        counts: ``[V]``, how often items are in the log; draws follow them, plus one. None for uniform draws.
     """
     items, weights = sequences.items.to(teacher.device), sequences.weights.to(teacher.device)
     table, draws = teacher.item_table(), None
@@ -46,8 +49,11 @@ def with_soft_labels(
         mixed = torch.einsum("mlkd,mlk->mld", table[items], weights)
         contexts = [mixed[:, start:end] for start, end in windows]
     else:
-        labels = sum(end - start for start, end in windows)
-        draws = torch.randint(items.shape[2], (len(items), labels), generator=generator)
+        # Of similar items, those that users take more often make contexts that are more like theirs.
+        chances = torch.ones(sequences.items.shape) if counts is None else counts.float()[sequences.items] + 1
+        steps = torch.cat([torch.arange(start, end) for start, end in windows])
+        flat = torch.multinomial(chances[:, steps].flatten(0, 1), 1, generator=generator)
+        draws = flat.view(len(items), len(steps))
         parts = by_window(draws.to(items.device), windows)
         contexts = [
             table[drawn_items(items[:, start:end], part)] for (start, end), part in zip(windows, parts, strict=True)

@@ -1,0 +1,57 @@
+"""The loss of soft labels: scores like the teacher's, over the whole catalogue at once."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from foster.models.item_tower import FrozenFeatures, ItemTower
+
+
+class ScoreMatching:
+    """Half the mean squared difference of two models' scores over the items, each model's centred.
+
+    A softmax does not see a constant, so that scores count up to one. For a small difference this is the divergence
+    of the softmax at a high temperature (Hinton et al., arXiv 1503.02531, section 2.1; Kim et al., IJCAI 2021, arXiv
+    2105.08919, find it the better loss for distillation; so did validation here, see benchmarks/research.md).
+
+    Scores are inner products, so the mean over items needs no scores: with C the covariance of item vectors e and of
+    label keys k, it is ``(h C_ee h - 2 h C_ek y + y C_kk y) / 2``. Where item vectors are a linear map of frozen text
+    features, C follows from the covariance of these, which is computed once: a step is exact over the whole catalogue
+    and does not depend on its size. Otherwise C is that of a sample.
+
+    Args:
+        tower: of the student.
+        keys: ``[V, r]``; a label ``y`` scores item v as ``<y, keys[v]>``.
+    """
+
+    def __init__(self, tower: ItemTower, keys: Tensor) -> None:
+        self.keys = keys
+        self.own = self.cross = self.label = None
+        if tower.linear is not None and isinstance(tower.features, FrozenFeatures):
+            features = tower.features.vectors
+            self.own, self.cross = covariance(features, features), covariance(features, keys)
+            self.label = covariance(keys, keys)
+
+    def __call__(self, states: Tensor, labels: Tensor, tower: ItemTower, sample: Tensor) -> Tensor:
+        """Return the loss, a scalar.
+
+        Args:
+            states: ``[n, d]``, scaled such that the student scores item v as ``<state, tower(v)>``.
+            labels: ``[n, r]``.
+            tower: of the student.
+            sample: item indices ``[N]``, used where there is no closed form.
+        """
+        if self.own is not None and self.cross is not None and self.label is not None and tower.linear is not None:
+            weight, label = tower.linear.weight, self.label
+            own, cross = weight @ self.own @ weight.T, weight @ self.cross
+        else:
+            vectors, keys = tower(sample), self.keys[sample]
+            own, cross, label = covariance(vectors, vectors), covariance(vectors, keys), covariance(keys, keys)
+        square = (states @ own - 2 * labels @ cross.T).mul(states).sum(-1) + (labels @ label).mul(labels).sum(-1)
+        return square.mean() / 2
+
+
+def covariance(left: Tensor, right: Tensor) -> Tensor:
+    """Return the covariance ``[a, b]`` of the columns of ``[n, a]`` and ``[n, b]`` over their rows."""
+    return left.T @ right / len(left) - torch.outer(left.mean(0), right.mean(0))
