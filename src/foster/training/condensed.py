@@ -304,13 +304,17 @@ class CondensedSource:
             model: the student.
             candidates: items sampled for the softmax, or for the scores where these have no closed form.
         """
-        sample = sample_items(model.n_items, candidates, self.generator).to(self.items.device)
         if not self.soft:
+            sample = self._sample(model, candidates)
             return self._next_step_loss(model, model.backbone(self._inputs(model, ALL)), sample)
         steps, codes, drawn = self._draw_contexts()
         valid = self.valid[steps]
         states = model.backbone(self._inputs(model, steps, drawn))[valid]
-        return self.matching(states / math.sqrt(model.options.dim), codes[valid], model.tower, sample)
+        some = None if self.matching.exact else self._sample(model, candidates)
+        return self.matching(states / math.sqrt(model.options.dim), codes[valid], model.tower, some)
+
+    def _sample(self, model: TextRecommender, candidates: int) -> Tensor:
+        return sample_items(model.n_items, candidates, self.generator).to(self.items.device)
 
     def _whole_and_short(self, values: Tensor) -> list[Tensor]:
         """Split values ``[M, P, ...]`` of the labels into those of whole sequences and those of short windows."""

@@ -23,29 +23,33 @@ class ScoreMatching:
     Args:
         tower: of the student.
         keys: ``[V, r]``; a label ``y`` scores item v as ``<y, keys[v]>``.
+
+    Attributes:
+        exact: whether there is a closed form.
     """
 
     def __init__(self, tower: ItemTower, keys: Tensor) -> None:
         self.keys = keys
-        self.own = self.cross = self.label = None
-        if tower.linear is not None and isinstance(tower.features, FrozenFeatures):
-            features = tower.features.vectors
+        self.exact = tower.linear is not None and isinstance(tower.features, FrozenFeatures)
+        if self.exact:
+            features = tower.features(torch.arange(len(keys), device=keys.device))
             self.own, self.cross = covariance(features, features), covariance(features, keys)
             self.label = covariance(keys, keys)
 
-    def __call__(self, states: Tensor, labels: Tensor, tower: ItemTower, sample: Tensor) -> Tensor:
+    def __call__(self, states: Tensor, labels: Tensor, tower: ItemTower, sample: Tensor | None = None) -> Tensor:
         """Return the loss, a scalar.
 
         Args:
             states: ``[n, d]``, scaled such that the student scores item v as ``<state, tower(v)>``.
             labels: ``[n, r]``.
             tower: of the student.
-            sample: item indices ``[N]``, used where there is no closed form.
+            sample: item indices ``[N]``, where there is no closed form.
         """
-        if self.own is not None and self.cross is not None and self.label is not None and tower.linear is not None:
+        if tower.linear is not None and self.exact:
             weight, label = tower.linear.weight, self.label
             own, cross = weight @ self.own @ weight.T, weight @ self.cross
         else:
+            assert sample is not None
             vectors, keys = tower(sample), self.keys[sample]
             own, cross, label = covariance(vectors, vectors), covariance(vectors, keys), covariance(keys, keys)
         square = (states @ own - 2 * labels @ cross.T).mul(states).sum(-1) + (labels @ label).mul(labels).sum(-1)
