@@ -7,6 +7,7 @@ from typing import ClassVar, Literal
 from pydantic import Field, field_validator
 
 from foster.options import Options
+from foster.training.options import STUDENT
 from foster.training.soft_labels import LABEL_WINDOW
 
 
@@ -23,7 +24,9 @@ class CondenseOptions(Options):
     lr: float = Field(0.01, gt=0, description="learning rate of the latents (Adam)")
     batch_size: int = Field(256, ge=1, description="real histories a step")
     select_every: int = Field(100, ge=1, description="steps between students that are trained to judge the sequences")
-    student_steps: int = Field(2000, ge=1, description="training steps of a student, in the recipe that is stored")
+    student_steps: int = Field(
+        STUDENT.steps, ge=1, description="training steps of a student, in the recipe that is stored"
+    )
 
 
 class LatentOptions(CondenseOptions):

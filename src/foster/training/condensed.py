@@ -310,8 +310,8 @@ class CondensedSource:
         steps, codes, drawn = self._draw_contexts()
         valid = self.valid[steps]
         states = model.backbone(self._inputs(model, steps, drawn))[valid]
-        some = None if self.matching.exact else self._sample(model, candidates)
-        return self.matching(states / math.sqrt(model.options.dim), codes[valid], model.tower, some)
+        needed = None if model.tower.linear is not None else self._sample(model, candidates)
+        return self.matching(states / math.sqrt(model.options.dim), codes[valid], model.tower, needed)
 
     def _sample(self, model: TextRecommender, candidates: int) -> Tensor:
         return sample_items(model.n_items, candidates, self.generator).to(self.items.device)

@@ -23,16 +23,14 @@ class ScoreMatching:
     Args:
         tower: of the student.
         keys: ``[V, r]``; a label ``y`` scores item v as ``<y, keys[v]>``.
-
-    Attributes:
-        exact: whether there is a closed form.
     """
 
     def __init__(self, tower: ItemTower, keys: Tensor) -> None:
-        self.keys = keys
-        self.exact = tower.linear is not None and isinstance(tower.features, FrozenFeatures)
-        if self.exact:
-            features = tower.features(torch.arange(len(keys), device=keys.device))
+        if tower.linear is None:
+            self.keys = keys
+        else:
+            assert isinstance(tower.features, FrozenFeatures)  # others are not linear
+            features = tower.features.vectors
             self.own, self.cross = covariance(features, features), covariance(features, keys)
             self.label = covariance(keys, keys)
 
@@ -43,9 +41,9 @@ class ScoreMatching:
             states: ``[n, d]``, scaled such that the student scores item v as ``<state, tower(v)>``.
             labels: ``[n, r]``.
             tower: of the student.
-            sample: item indices ``[N]``, where there is no closed form.
+            sample: item indices ``[N]``, where ``tower.linear`` is None and there is no closed form.
         """
-        if tower.linear is not None and self.exact:
+        if tower.linear is not None:
             weight, label = tower.linear.weight, self.label
             own, cross = weight @ self.own @ weight.T, weight @ self.cross
         else:
