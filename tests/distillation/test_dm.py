@@ -84,7 +84,7 @@ def assert_exports(run: Matching, method: str) -> None:
     assert exported.method == method
     assert exported.codes is None
     assert "real histories" in exported.info["from_real_data"]
-    assert 0 <= run.setting.student_score(exported) <= 1
+    assert 0 <= run.setting.student_ndcg(exported).mean() <= 1
 
 
 def run_of(**changes) -> DistributionMatching:

@@ -113,7 +113,7 @@ def assert_exports(run, method: str):
     assert exported.method == method
     assert exported.codes is None
     assert "real histories" in exported.info["from_real_data"]
-    assert 0 <= run.setting.student_score(exported) <= 1
+    assert 0 <= run.setting.student_ndcg(exported).mean() <= 1
 
 
 def tuned_recommender(tiny_encoder) -> TextRecommender:

@@ -9,6 +9,7 @@ import torch
 
 from foster.data import Dataset
 from foster.distillation import METHODS, DistillOptions, distill
+from foster.distillation.distill import clearly_better
 from foster.distillation.foster import Foster, barrier_weight
 from foster.distillation.setting import Setting
 from foster.engine import Engine
@@ -143,15 +144,25 @@ def test_the_sequences_of_the_best_student_are_kept(setting, monkeypatch, scores
 
     def scripted(run, sequences):
         seen.append(sequences.weights)
-        return next(coming)
+        return np.full(50, next(coming))
 
-    monkeypatch.setattr(Setting, "student_score", scripted)
+    monkeypatch.setattr(Setting, "student_ndcg", scripted)
     kept, log = distill(data, teacher, OPTIONS, engine=Engine("cpu"), progress=False)
     steps = [record["step"] for record in log if "student_ndcg@10" in record]
     assert steps == [0, 2, 4]
     assert torch.equal(kept.weights, seen[steps.index(best)])
     assert not torch.equal(seen[0], seen[1])
     assert any("reset" in record for record in log)
+
+
+def test_a_state_is_kept_if_it_gains_more_than_the_error_of_the_difference():
+    old = np.zeros(100)
+    assert not clearly_better(old, old)
+    assert clearly_better(old + 0.01, old)
+    one_user = np.eye(100)[0]  # mean 0.01, standard error 0.00995
+    assert clearly_better(one_user, old)
+    assert not clearly_better(one_user - 0.001, old)
+    assert not clearly_better(old, one_user)
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol
 
+import numpy as np
 from tqdm import tqdm
 
 from foster.artefacts import new_folder, write_metrics
@@ -66,8 +67,9 @@ def distill(
 ) -> tuple[Condensed, list[dict[str, Any]]]:
     """Condense a log into M synthetic sequences.
 
-    Sequences start as real histories. What is kept is the state whose student does best on validation users, the
-    starting point included, so that distillation cannot end below its start, as validation sees it.
+    Sequences start as real histories. Students of the states on the way are judged on validation users, and a state
+    takes the place of an earlier one, the start included, only if its student is better by more than the standard
+    error of the difference: most differences are noise, and choosing by noise costs accuracy.
 
     Args:
         data: the log.
@@ -92,19 +94,26 @@ def distill(
     distiller = METHODS[options.method][1](setting, options)
     log: list[dict[str, Any]] = []
     kept = distiller.export()
-    kept_score = setting.student_score(kept)
-    log.append({"step": 0, "student_ndcg@10": kept_score})
+    kept_ndcg = setting.student_ndcg(kept)
+    log.append({"step": 0, "student_ndcg@10": float(kept_ndcg.mean())})
     disable = None if progress else True
     for step in tqdm(range(1, options.steps + 1), desc="distilling", file=sys.stderr, disable=disable, mininterval=1):
         record = distiller.step(step)
         if step % options.select_every == 0 or step == options.steps:
             sequences = distiller.export()
-            record["student_ndcg@10"] = score = setting.student_score(sequences)
-            if score > kept_score:
-                kept, kept_score = sequences, score
+            ndcg = setting.student_ndcg(sequences)
+            record["student_ndcg@10"] = float(ndcg.mean())
+            if clearly_better(ndcg, kept_ndcg):
+                kept, kept_ndcg = sequences, ndcg
         if step % 10 == 0 or "student_ndcg@10" in record or "reset" in record:
             log.append({"step": step, **record})
     return kept, log
+
+
+def clearly_better(new: np.ndarray, old: np.ndarray) -> bool:
+    """Return whether values of the same users ``[users]`` grew by more than the standard error of the difference."""
+    gain = new - old
+    return bool(gain.mean() > gain.std() / np.sqrt(len(gain)))
 
 
 def save_distilled(distilled: Condensed, log: list[dict[str, Any]], out: str | Path, overwrite: bool = False) -> Path:

@@ -14,14 +14,17 @@ from foster.data.sampling import filled_histories, packed_histories, random_long
 from foster.distillation.options import CondenseOptions, LatentOptions
 from foster.distillation.synthetic import SyntheticSequences
 from foster.engine import Engine
+from foster.evaluation import evaluate
+from foster.evaluation.metrics import ndcg_of_ranks
 from foster.models import TextRecommender
 from foster.training.condensed import Condensed, CondensedSource
-from foster.training.loop import LogSource, Validate, fit, validator
+from foster.training.loop import LogSource, Validate, fit, validation_users, validator
 from foster.training.losses import sample_items
 from foster.training.options import HARD_LABELS, STUDENT, TrainOptions
 
 SUBSET = 512
 STORED_ITEMS = 16  # items kept of each step: at tau 0.03 they hold nearly all of it
+JUDGES = 20_000  # most validation users that judge a student: states differ by less than the noise of a few thousand
 
 
 class Checkpoints(Protocol):
@@ -137,8 +140,8 @@ class Setting:
             },
         )
 
-    def student_score(self, sequences: Condensed) -> float:
-        """Train a short student on the sequences and return its validation NDCG@10.
+    def student_ndcg(self, sequences: Condensed) -> np.ndarray:
+        """Train a short student on the sequences and return its NDCG@10 of each judging validation user, ``[users]``.
 
         With soft labels that takes half of the steps of the recipe. Without these a student over-fits within some
         dozens of steps, so that the best of its states counts, as it does when users validate.
@@ -148,8 +151,9 @@ class Setting:
         source = CondensedSource(sequences, student, self.seed)
         recipe = sequences.recipe
         if sequences.codes is None:
-            result = fit(student, source, recipe, seed=self.seed, engine=self.engine, validate=self.validate)
-            return result.best_ndcg or 0.0
-        recipe = recipe.model_copy(update={"steps": max(recipe.steps // 2, 1)})
-        fit(student, source, recipe, seed=self.seed, engine=self.engine)
-        return self.validate(student)
+            fit(student, source, recipe, seed=self.seed, engine=self.engine, validate=self.validate)
+        else:
+            recipe = recipe.model_copy(update={"steps": max(recipe.steps // 2, 1)})
+            fit(student, source, recipe, seed=self.seed, engine=self.engine)
+        users = validation_users(self.data, JUDGES)
+        return ndcg_of_ranks(evaluate(student, self.data, "validation", users=users, engine=self.engine).ranks)

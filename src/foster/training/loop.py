@@ -95,9 +95,15 @@ class Fit:
     seconds: float = 0.0
 
 
+def validation_users(data: Dataset, users: int) -> np.ndarray:
+    """Return the indices of a fixed draw of at most ``users`` users, sorted."""
+    chosen: np.ndarray = np.sort(np.random.default_rng(0).permutation(data.n_users)[:users])
+    return chosen
+
+
 def validator(data: Dataset, users: int, engine: Engine) -> Validate:
     """Return a function that gives a model's NDCG@10 on validation targets of a fixed draw of users."""
-    chosen = np.sort(np.random.default_rng(0).permutation(data.n_users)[:users])
+    chosen = validation_users(data, users)
     return lambda model: evaluate(model, data, "validation", users=chosen, engine=engine).metrics["ndcg@10"]
 
 
