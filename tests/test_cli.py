@@ -263,6 +263,12 @@ def test_a_log_that_cannot_be_used(run, tmp_path, change, flags, words):
     assert [path.name for path in tmp_path.iterdir()] == ["log.csv"]
 
 
+def test_the_embedded_data_take_no_options(run, tmp_path):
+    message = run("prepare", "grocery", "--k-core", 20, "--text", "type", "--out", tmp_path / "data").message
+    assert "--text, --k-core" in message and "./grocery" in message
+    assert not any(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize("content", ["", "user_id,item_id,timestamp,title\n"], ids=["nothing", "header"])
 def test_an_empty_log(run, tmp_path, content):
     log = tmp_path / "log.csv"

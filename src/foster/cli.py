@@ -30,6 +30,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
+K_CORE = 5
 T = TypeVar("T", bound=Options)
 
 
@@ -226,7 +227,7 @@ def prepare(
     time_column: Annotated[str | None, typer.Option(help="column of times")] = None,
     text: Annotated[str | None, typer.Option(help="text columns, as in title,brand")] = None,
     template: Annotated[str | None, typer.Option(help="as in '{title} by {brand}'")] = None,
-    k_core: Annotated[int, typer.Option(help="keep users and items with so many interactions; 0: all")] = 5,
+    k_core: Annotated[int, typer.Option(help="keep users and items with so many interactions; 0: all")] = K_CORE,
     drop_textless: Annotated[bool, typer.Option("--drop-textless", help="drop items without text")] = False,
     overwrite: Overwrite = False,
     *,
@@ -238,6 +239,15 @@ def prepare(
 
     _free(out, overwrite)
     if sources == ["grocery"]:
+        given = {
+            "--items": items, "--user-column": user_column, "--item-column": item_column, "--time-column": time_column,
+            "--text": text, "--template": template, "--k-core": k_core != K_CORE, "--drop-textless": drop_textless,
+        }  # fmt: skip
+        if asked := [flag for flag, value in given.items() if value]:
+            raise InputError(
+                f"grocery: these data come with the package and are made in one way; leave out {', '.join(asked)} "
+                "(a folder of that name: write ./grocery)"
+            )
         data = grocery()
     else:
         data = Dataset.prepare(
