@@ -74,6 +74,11 @@ def test_reset_restores_a_checkpoint_and_clears_the_optimisers(setting):
     assert not run.outer_optimiser.state
 
 
+def test_resets_to_the_first_checkpoints_only(setting):
+    run, trajectory = run_of(setting, checkpoints=2), Trajectory(setting[1])
+    assert {run.reset() for _ in range(30)} == {trajectory.step(0), trajectory.step(1)}
+
+
 def test_resets_come_every_r_steps(setting):
     run = run_of(setting)
     assert ["reset" in run.step(step) for step in range(1, 6)] == [False, False, True, False, True]
@@ -171,6 +176,7 @@ def test_a_state_is_kept_if_it_gains_more_than_the_error_of_the_difference():
         ({"subset": 31}, "--subset 31"),
         ({"sequences": 51}, "--sequences 51"),
         ({"length": 9}, "--length 9"),
+        ({"checkpoints": 5}, "--checkpoints 5: the teacher recorded 4"),
     ],
 )
 def test_sizes_that_do_not_fit(setting, changes, message):

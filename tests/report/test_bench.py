@@ -188,7 +188,12 @@ def test_a_benchmark_from_before_an_option_goes_on(bench):
         del content["model"]["backbone"]
         write_json(path, content)
     (bench.out / "seed0" / "full.json").unlink()
-    bench(methods="random")
+    bench()
+    path = bench.out / "seed0" / "foster-3" / "config.json"
+    content = read_json(path)
+    del content["info"]["options"]["checkpoints"]
+    write_json(path, content)
+    bench()
 
 
 def test_a_row_whose_options_changed_is_not_taken_for_the_old_one(bench):

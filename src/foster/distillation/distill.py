@@ -84,13 +84,14 @@ def distill(
         The sequences, and one dict a logged step: losses, gradient norm, student scores and what the method adds.
 
     Raises:
-        InputError: a subset beyond the catalogue, more sequences than users, a teacher of other data, or a language
-            model that is tuned where the method needs the vectors of all items.
+        InputError: a subset beyond the catalogue, more checkpoints than were recorded, more sequences than users, a
+            teacher of other data, or a language model that is tuned where the method needs the vectors of all items.
     """
     options, engine = options or DistillOptions(), engine or Engine()
     best = load_teacher(teacher, data, encoder=encoder, device=engine.device)
-    _check(data, best, options)
-    setting = Setting(data, best, Trajectory(teacher), options, seed, engine)
+    trajectory = Trajectory(teacher)
+    _check(data, best, trajectory, options)
+    setting = Setting(data, best, trajectory, options, seed, engine)
     distiller = METHODS[options.method][1](setting, options)
     log: list[dict[str, Any]] = []
     kept = distiller.export()
@@ -124,7 +125,12 @@ def save_distilled(distilled: Condensed, log: list[dict[str, Any]], out: str | P
     return Path(out)
 
 
-def _check(data: Dataset, best: TextRecommender, options: CondenseOptions) -> None:
+def _check(data: Dataset, best: TextRecommender, trajectory: Trajectory, options: CondenseOptions) -> None:
+    if isinstance(options, DistillOptions) and (options.checkpoints or 0) > len(trajectory):
+        raise InputError(
+            f"--checkpoints {options.checkpoints}: the teacher recorded {len(trajectory)}; give at most that, or leave "
+            "it out"
+        )
     if isinstance(options, LatentOptions) and options.subset is not None and options.subset > data.n_items:
         raise InputError(
             f"--subset {options.subset}: the catalogue has {data.n_items} items; give at most that, or leave it out"

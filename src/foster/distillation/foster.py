@@ -47,15 +47,16 @@ class Foster:
 
     def reset(self) -> int:
         """Set both models to one random checkpoint of the trajectory and clear their optimisers."""
-        which = int(self.setting.rng.integers(len(self.setting.trajectory)))
-        state = self.setting.trajectory.state(which)
+        trajectory = self.setting.trajectory
+        which = int(self.setting.rng.integers(self.options.checkpoints or len(trajectory)))
+        state = trajectory.state(which)
         for model in (self.outer, self.inner):
             model.load_trained_state(state)
             model.eval()  # dropout off: the gap is a difference, and noise in either term would drown it
         lr = self.options.model_lr
         self.outer_optimiser = torch.optim.AdamW(self.outer.trained_parameters(), lr=lr)
         self.inner_optimiser = torch.optim.AdamW(self.inner.trained_parameters(), lr=lr)
-        return self.setting.trajectory.step(which)
+        return trajectory.step(which)
 
     def step(self, step: int) -> dict[str, Any]:
         """Update the inner model, the outer model, then S; return what is logged."""

@@ -69,6 +69,9 @@ class DistillOptions(LatentOptions):
         description="value: outer minus inner loss; joint: outer loss alone (a second reading of the paper)",
     )
     reset_every: int = Field(50, ge=0, description="R, steps between resets to a random checkpoint; 0 for none")
+    checkpoints: int | None = Field(
+        None, ge=1, description="resets draw from the first so many checkpoints of the trajectory; by default from all"
+    )
     inner_steps: int = Field(2, ge=1, description="K, updates of the inner model a step")
     gap_weight: float = Field(1.0, ge=0, description="lambda, weight of the gap; the largest one with bome")
     gap_rule: Literal["fixed", "bome"] = Field(

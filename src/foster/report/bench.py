@@ -313,7 +313,7 @@ class Bench:
             return
         if run.variant.options is None or not self._made(run).exists():
             return
-        if read_config(folder, "distilled")["info"]["options"] != self._options(run).model_dump():
+        if not _same(self._options(run), read_config(folder, "distilled")["info"]["options"], folder):
             raise InputError(
                 f"{folder}: row '{run.variant.name}' was made with other options; give the row another name, or remove "
                 f"{path}, {self._made(run)} and the folder"
