@@ -381,6 +381,7 @@ def train(
     from foster.text import EncoderOptions
     from foster.training import Condensed, TrainOptions, training_record
     from foster.training import train as run
+    from foster.training.options import affordable
 
     _free(out, overwrite)
     kind = artefact_kind(source)
@@ -393,7 +394,7 @@ def train(
         data = Condensed.read(source)
         encoder = values.of(EncoderOptions, data.encoder)
         model = values.of(ModelOptions, data.model)
-        recipe = values.of(TrainOptions, data.recipe)
+        recipe = values.of(TrainOptions, affordable(data.recipe, model.finetune))
     common = values.of(CommonOptions)
     start = time.perf_counter()
     with _running(common.device) as engine:

@@ -9,6 +9,7 @@ import torch
 
 from foster.data import Dataset
 from foster.distillation import METHODS, DistillOptions, distill
+from foster.distillation import setting as distillation_setting
 from foster.distillation.distill import clearly_better
 from foster.distillation.foster import Foster, barrier_weight
 from foster.distillation.setting import Setting
@@ -16,7 +17,7 @@ from foster.engine import Engine
 from foster.errors import InputError
 from foster.models import ModelOptions, TextRecommender
 from foster.text import EncoderOptions
-from foster.training import Condensed, TeacherOptions, TrainOptions, pretrain, train
+from foster.training import Condensed, TeacherOptions, TrainOptions, pretrain, runs, train
 from foster.training.trajectory import Trajectory
 from tiny_encoder import build_tiny_encoder
 
@@ -207,6 +208,22 @@ def test_a_tuned_language_model_is_distilled_and_its_student_starts_from_the_pub
     distilled, _ = distill(data, teacher, OPTIONS, engine=Engine("cpu"), progress=False)
     student, _ = train(distilled, engine=Engine("cpu"))
     assert any(not torch.equal(student.trained_state()[name], public[name]) for name in tuned)
+
+
+def test_a_student_with_a_tuned_language_model_samples_no_more_than_a_step_does(setting, monkeypatch):
+    sampled = []
+    for module in (runs, distillation_setting):
+
+        def watched(model, source, options, original=module.fit, **rest):
+            sampled.append((model.options.finetune, options.candidates))
+            return original(model, source, options, **rest)
+
+        monkeypatch.setattr(module, "fit", watched)
+    data, teacher = setting
+    distilled, _ = distill(data, teacher, OPTIONS, engine=Engine("cpu"), progress=False)
+    train(distilled, engine=Engine("cpu"))
+    train(distilled, model=distilled.model.model_copy(update={"finetune": "top:1"}), engine=Engine("cpu"))
+    assert sampled == [("frozen", 2048)] * (len(sampled) - 1) + [("top:1", 512)] and len(sampled) == 5
 
 
 @pytest.mark.parametrize("setting", [{"adapter": "moe"}], indirect=True)

@@ -20,7 +20,7 @@ from foster.models import TextRecommender
 from foster.training.condensed import Condensed, CondensedSource
 from foster.training.loop import LogSource, Validate, fit, validation_users, validator
 from foster.training.losses import sample_items
-from foster.training.options import HARD_LABELS, STUDENT, TrainOptions
+from foster.training.options import HARD_LABELS, STUDENT, TrainOptions, affordable
 
 SUBSET = 512
 STORED_ITEMS = 16  # items kept of each step: at tau 0.03 they hold nearly all of it
@@ -149,7 +149,7 @@ class Setting:
         student = self.best.fresh(self.seed, sequences.model)
         sequences.start(student)
         source = CondensedSource(sequences, student, self.seed)
-        recipe = sequences.recipe
+        recipe = affordable(sequences.recipe, student.options.finetune)
         if sequences.codes is None:
             fit(student, source, recipe, seed=self.seed, engine=self.engine, validate=self.validate)
         else:

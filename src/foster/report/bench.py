@@ -29,7 +29,7 @@ from foster.text import EncoderOptions
 from foster.text.storage import whole_file
 from foster.training import Condensed, Fit, TeacherOptions, TrainOptions, load_teacher, pretrain, train
 from foster.training.condensed import stored_bytes
-from foster.training.options import HARD_LABELS, STUDENT
+from foster.training.options import HARD_LABELS, STUDENT, affordable
 from foster.training.trajectory import Trajectory
 
 CHECKPOINT_STARTS = frozenset({"farzi", "td3"})
@@ -324,6 +324,7 @@ class Bench:
         kind = run.student or self.recipe
         tried: dict[str, tuple[TextRecommender, Fit, float]] = {}
         for label, recipe in RECIPES.items():
+            recipe = affordable(recipe, kind.model.finetune)
             if self.options.student_steps is not None:
                 recipe = recipe.model_copy(update={"steps": min(recipe.steps, self.options.student_steps)})
             model = kind.model.model_copy(update={"dropout": 0.0}) if label == "soft" else kind.model

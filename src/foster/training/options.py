@@ -33,3 +33,15 @@ STUDENT = TrainOptions(steps=2000, lr=5e-3, weight_decay=0.1, candidates=2048, e
 
 HARD_LABELS = TrainOptions(steps=300, lr=1e-3, warmup=20, candidates=2048, eval_every=20, patience=5)
 """The recipe for real histories: they are learned by heart within some dozens of steps, so validate often."""
+
+TUNED_CANDIDATES = 512
+
+
+def affordable(recipe: TrainOptions, finetune: str) -> TrainOptions:
+    """Return a recipe for sequences with at most 512 candidates where a tuned language model encodes them all.
+
+    That many a distillation step has too. Frozen vectors cost next to nothing and are sampled as the recipe says.
+    """
+    if finetune == "frozen":
+        return recipe
+    return recipe.model_copy(update={"candidates": min(recipe.candidates, TUNED_CANDIDATES)})

@@ -18,7 +18,7 @@ from foster.options import Options
 from foster.text import EncoderOptions
 from foster.training.condensed import Condensed, CondensedSource
 from foster.training.loop import Fit, LogSource, fit, validator
-from foster.training.options import TrainOptions
+from foster.training.options import TrainOptions, affordable
 from foster.training.trajectory import Recorder, checkpoint_steps
 
 
@@ -122,7 +122,7 @@ def train(
         source: what to train on. Distilled sequences and coresets need nothing else: no log, no teacher.
         encoder: text encoder; by default the one that is stored with the source.
         model: shape; by default the stored one.
-        train: recipe; by default the stored one.
+        train: recipe; by default the stored one (see ``affordable`` for tuned language models).
         validation: a log whose validation targets stop training and choose the weights; a log as source is its own.
         start: weights to start from, as ``trained_state`` and ``Trajectory.state`` give them. Weights that were
             trained on the log carry it into the model: say so with the result.
@@ -134,7 +134,8 @@ def train(
     """
     engine = engine or Engine()
     if isinstance(source, Condensed):
-        encoder, model, train = encoder or source.encoder, model or source.model, train or source.recipe
+        encoder, model = encoder or source.encoder, model or source.model
+        train = train or affordable(source.recipe, model.finetune)
     train = train or TrainOptions()
     validation = source if isinstance(source, Dataset) else validation
     recommender = TextRecommender.build(source.catalogue, encoder, model, seed=seed, device=engine.device)
