@@ -128,6 +128,25 @@ def test_a_tuned_language_model_learns_and_survives_saving(tiny_encoder, tmp_pat
 
 
 @pytest.mark.parametrize(
+    ("finetune", "ratio", "expected"), [("all", None, 0.01), ("top:1", 0.5, 0.5), ("lora:2", None, 0.1)]
+)
+def test_a_tuned_language_model_learns_more_slowly_than_the_rest(tiny_encoder, finetune, ratio, expected):
+    if finetune.startswith("lora"):
+        pytest.importorskip("peft", reason="needs the extra lora: pip install '.[lora]'")
+    from foster.data.catalogue import Catalogue
+
+    options = ModelOptions(dim=8, layers=1, heads=1, max_length=5, finetune=finetune, lm_lr_ratio=ratio)
+    catalogue = Catalogue(["a", "b", "c"], ["red dog", "blue cat", "green tea"])
+    model = TextRecommender.build(catalogue, EncoderOptions(encoder=str(tiny_encoder)), options)
+    rest, tuned = model.parameter_groups(0.2)
+    assert (rest["lr"], tuned["lr"]) == pytest.approx((0.2, 0.2 * expected))
+    names = {id(p): name for name, p in model.named_parameters()}
+    assert all(names[id(p)].startswith("tower.features.") for p in tuned["params"]) and tuned["params"]
+    assert not any(names[id(p)].startswith("tower.features.") for p in rest["params"])
+    assert len(rest["params"]) + len(tuned["params"]) == len(model.trained_parameters())
+
+
+@pytest.mark.parametrize(
     ("histories", "k", "message"),
     [([[]], 3, "history 0 is empty"), ([["0"]], 41, "k=41"), (["0"], 3, "one list of items a user")],
 )

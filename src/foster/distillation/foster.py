@@ -54,8 +54,8 @@ class Foster:
             model.load_trained_state(state)
             model.eval()  # dropout off: the gap is a difference, and noise in either term would drown it
         lr = self.options.model_lr
-        self.outer_optimiser = torch.optim.AdamW(self.outer.trained_parameters(), lr=lr)
-        self.inner_optimiser = torch.optim.AdamW(self.inner.trained_parameters(), lr=lr)
+        self.outer_optimiser = torch.optim.AdamW(self.outer.parameter_groups(lr))
+        self.inner_optimiser = torch.optim.AdamW(self.inner.parameter_groups(lr))
         return trajectory.step(which)
 
     def step(self, step: int) -> dict[str, Any]:

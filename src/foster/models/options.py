@@ -26,6 +26,12 @@ class ModelOptions(Options):
     finetune: str = Field(
         "frozen", description="language model: frozen, top:K (the last K layers), lora:R (updates of rank R) or all"
     )
+    lm_lr_ratio: float | None = Field(
+        None,
+        gt=0,
+        description="learning rate of a tuned language model in units of that of the rest; by default 0.1 for lora:R, "
+        "0.01 for whole layers",
+    )
     lm_dtype: Literal["float32", "bfloat16"] = Field(
         "float32", description="number type of a tuned language model's matrix products"
     )

@@ -29,11 +29,12 @@ from foster.models.mean_pool import MeanPool
 from foster.models.options import ModelOptions
 from foster.models.sasrec import SASRec
 from foster.text import EncoderOptions, TextEncoder, embed_texts
-from foster.text.tuning import TunableEncoder
+from foster.text.tuning import TunableEncoder, parse_finetune
 from foster.version import __version__
 
 WEIGHTS_NAME = "model.safetensors"
 ITEM_TABLE_NAME = "items.safetensors"
+LM_LR_RATIO = {"lora": 0.1, "top": 0.01, "all": 0.01}
 STATES = 1024  # histories whose states are computed at once
 
 
@@ -129,6 +130,25 @@ class TextRecommender(nn.Module):
     def trained_parameters(self) -> list[nn.Parameter]:
         """Return the parameters that training changes."""
         return [p for p in self.parameters() if p.requires_grad]
+
+    def parameter_groups(self, lr: float) -> list[dict[str, Any]]:
+        """Return the parameters that training changes as groups for an optimiser.
+
+        Args:
+            lr: learning rate; that of a tuned language model is ``lm_lr_ratio`` times as high, since at the rate that
+                new weights need it would lose what it learned in pretraining.
+        """
+        features = self.tower.features
+        if isinstance(features, FrozenFeatures):
+            return [{"params": self.trained_parameters(), "lr": lr}]
+        assert isinstance(features, TunedFeatures)
+        ratio = self.options.lm_lr_ratio or LM_LR_RATIO[parse_finetune(self.options.finetune).kind]
+        tuned = {p for p in features.parameters() if p.requires_grad}
+        parameters = self.trained_parameters()
+        return [
+            {"params": [p for p in parameters if p not in tuned], "lr": lr},
+            {"params": [p for p in parameters if p in tuned], "lr": lr * ratio},
+        ]
 
     def trained_state(self) -> dict[str, Tensor]:
         """Return a copy of the parameters that training changes, by name."""

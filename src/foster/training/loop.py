@@ -133,7 +133,9 @@ def fit(
     """
     engine, start = engine or Engine(str(model.device)), time.perf_counter()
     parameters = model.trained_parameters()
-    optimiser = torch.optim.AdamW(parameters, lr=options.lr, weight_decay=options.weight_decay, fused=True)
+    groups = model.parameter_groups(options.lr)
+    optimiser = torch.optim.AdamW(groups, weight_decay=options.weight_decay, fused=True)
+    rates = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda made: schedule(made + 1, options))
     result, best = Fit(), None
     torch.manual_seed(seed * 1013 + engine.rank)
     model.train()
@@ -141,13 +143,12 @@ def fit(
         record(0, model)
     disable = None if progress else True
     for step in tqdm(range(1, options.steps + 1), desc=progress, file=sys.stderr, disable=disable, mininterval=1):
-        for group in optimiser.param_groups:
-            group["lr"] = options.lr * schedule(step, options)
         loss = source.loss(model, options.candidates)
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
         engine.average_gradients(parameters)
         optimiser.step()
+        rates.step()
         result.steps = step
         if record:
             record(step, model)
