@@ -56,7 +56,7 @@ def _ranks(scores: Tensor, targets: np.ndarray, masked: list[np.ndarray]) -> np.
     margin = TIE * target.abs().clamp(min=1e-3)
     ignored_rows = np.concatenate([rows, np.repeat(rows, [len(history) for history in masked] or 0)])
     scores[ignored_rows, np.concatenate([targets, *masked])] = -torch.inf
-    # Counting what is not below keeps a model that diverged to NaN from ranking every target first.
-    better = (~(scores <= target + margin)).sum(1, dtype=torch.int32)
-    tied = (~(scores < target - margin)).sum(1, dtype=torch.int32) - better
-    return (1 + better.double() + tied.double() / 2).cpu().numpy()
+    # Counting what is not above keeps a model that diverged to NaN from ranking every target first.
+    not_better = (scores <= target + margin).sum(1, dtype=torch.int32)
+    worse = (scores < target - margin).sum(1, dtype=torch.int32)
+    return (1 + scores.shape[1] - (not_better + worse).double() / 2).cpu().numpy()

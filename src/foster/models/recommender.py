@@ -35,7 +35,7 @@ from foster.version import __version__
 WEIGHTS_NAME = "model.safetensors"
 ITEM_TABLE_NAME = "items.safetensors"
 LM_LR_RATIO = {"lora": 0.1, "top": 0.01, "all": 0.01}
-STATES = 1024  # histories whose states are computed at once
+STATES = 256  # histories whose states are computed at once: more of them would be padded to the longest
 
 
 class TextRecommender(nn.Module):
