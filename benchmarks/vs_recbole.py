@@ -20,6 +20,7 @@ import json
 import os
 import statistics
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -132,12 +133,10 @@ def run_ours(name: str, out: Path, seed: int) -> dict[str, float]:
 
 def run_recbole(name: str, out: Path, seed: int) -> dict[str, float]:
     """Train RecBole's with the recipe that is best on validation with seed 0."""
-    grid = []
-    for number, recipe in enumerate(RECBOLE_GRID):
-        path = out / f"grid{number}.json"
-        if not path.exists():
-            path.write_text(json.dumps({**train_recbole(out, 0, recipe), **recipe}, indent=1))
-        grid.append(json.loads(path.read_text()))
+    grid = [
+        made_once(out / f"grid{number}.json", lambda recipe=recipe: {**train_recbole(out, 0, recipe), **recipe})
+        for number, recipe in enumerate(RECBOLE_GRID)
+    ]
     best = max(range(len(grid)), key=lambda number: grid[number]["validation"])
     return grid[best] if seed == 0 else train_recbole(out, seed, RECBOLE_GRID[best])
 
@@ -191,14 +190,19 @@ def train_recbole(out: Path, seed: int, recipe: dict[str, float]) -> dict[str, f
     return {**trainer.evaluate(test), "validation": best, "seconds": seconds}
 
 
+def made_once(path: Path, make: Callable[[], dict[str, float]]) -> dict[str, float]:
+    """Return the result in a file, which is made if it is missing."""
+    if not path.exists():
+        path.write_text(json.dumps(make(), indent=1))
+        print(path.stem, path.read_text(), flush=True)
+    result: dict[str, float] = json.loads(path.read_text())
+    return result
+
+
 def make_runs(name: str, out: Path, seeds: int) -> None:
     """Make the runs of one side that OUT lacks."""
     for seed in range(seeds):
-        path = out / f"{name}{seed}.json"
-        if not path.exists():
-            result = RUNS[name](name, out, seed)
-            path.write_text(json.dumps(result, indent=1))
-            print(name, seed, result, flush=True)
+        made_once(out / f"{name}{seed}.json", lambda seed=seed: RUNS[name](name, out, seed))
 
 
 def print_table(out: Path) -> None:

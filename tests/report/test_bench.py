@@ -193,7 +193,13 @@ def test_a_benchmark_from_before_an_option_goes_on(bench):
     content = read_json(path)
     del content["info"]["options"]["checkpoints"]
     write_json(path, content)
-    bench()
+    students = {"gru": {"backbone": "gru4rec"}}
+    rows = bench(students=students)["rows"]
+    path = bench.out / "seed0" / "foster@gru-3.json"
+    content = read_json(path)
+    del content["student_options"]["model"]["lm_lr_ratio"]
+    write_json(path, content)
+    assert bench(students=students)["rows"] == rows
 
 
 def test_a_row_whose_options_changed_is_not_taken_for_the_old_one(bench):

@@ -139,12 +139,11 @@ class TextRecommender(nn.Module):
                 new weights need it would lose what it learned in pretraining.
         """
         features = self.tower.features
-        if isinstance(features, FrozenFeatures):
-            return [{"params": self.trained_parameters(), "lr": lr}]
-        assert isinstance(features, TunedFeatures)
-        ratio = self.options.lm_lr_ratio or LM_LR_RATIO[parse_finetune(self.options.finetune).kind]
-        tuned = {p for p in features.parameters() if p.requires_grad}
         parameters = self.trained_parameters()
+        if not isinstance(features, TunedFeatures):
+            return [{"params": parameters, "lr": lr}]
+        ratio = self.options.lm_lr_ratio or LM_LR_RATIO[parse_finetune(self.options.finetune).kind]
+        tuned = set(features.parameters())
         return [
             {"params": [p for p in parameters if p not in tuned], "lr": lr},
             {"params": [p for p in parameters if p in tuned], "lr": lr * ratio},

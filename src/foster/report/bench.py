@@ -308,8 +308,11 @@ class Bench:
         """Refuse to take what is there for an artefact with other options, whether its students are finished or not."""
         folder, path = self._folder(run), self._file(run)
         if run.student:  # the artefact is that of the run without a student, which is always there too
-            if path.exists() and read_json(path).get("student_options") != run.student.as_dict():
-                raise InputError(f"{path}: student '{run.student.name}' had other options; give it another name")
+            if path.exists():
+                found = read_json(path).get("student_options") or {}
+                groups = {"encoder": run.student.encoder, "model": run.student.model}
+                if not all(_same(options, found.get(name), path) for name, options in groups.items()):
+                    raise InputError(f"{path}: student '{run.student.name}' had other options; give it another name")
             return
         if run.variant.options is None or not self._made(run).exists():
             return
