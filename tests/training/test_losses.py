@@ -100,9 +100,9 @@ def test_few_and_many_positives_have_the_same_loss(monkeypatch):
     torch.testing.assert_close(few.loss(model, 25), many.loss(model, 25))
 
 
-def soft_labelled(student, k=1, generator=None):
-    """Return sequences whose labels are the outputs of another model, and that model."""
-    teacher = student.fresh(5)
+def soft_labelled(student, k=1, generator=None, **options):
+    """Return sequences whose labels are the outputs of another model, ``options`` apart, and that model."""
+    teacher = student.fresh(5, student.options.model_copy(update=options)).eval()
     items = torch.randint(40, (4, 8, k), generator=torch.Generator().manual_seed(6))
     plain = Condensed(
         "coreset", "soft-label", items, torch.ones(4, 8, k) / k, None, None, student.catalogue,
@@ -161,6 +161,28 @@ def test_drawn_contexts_hold_one_item_of_each_step():
     assert seen[~near].mean() == pytest.approx(np.mean(losses[1:]), rel=0.01)
 
 
+def test_labels_of_a_teacher_without_a_linear_map_refer_to_its_item_vectors(tmp_path):
+    model = small_recommender()
+    labelled, teacher = soft_labelled(model, adapter="moe")
+    assert labelled.basis is None
+    assert "item vectors" in labelled.info["from_real_data"]
+    table, whole = teacher.item_table(), labelled.items[..., 0]
+    targets = teacher.scores(teacher.backbone(table[whole]), table)
+    torch.testing.assert_close(labelled.codes[:, :8] @ labelled.keys.T, targets)
+    # The student is another model, with a linear map: it learns these scores over the whole catalogue.
+    own = model.item_table()
+    expected = centred_error(model.scores(model.backbone(own[whole]), own), targets)
+    losses = [CondensedSource(labelled, model, seed=seed).loss(model, 40).item() for seed in range(30)]
+    assert np.isclose(losses, expected.item(), rtol=1e-4).any()
+    before = model.tower.adapter.weight.clone()
+    labelled.start(model)
+    assert torch.equal(model.tower.adapter.weight, before)
+    again = Condensed.read(labelled.save(tmp_path / "folder"))
+    assert again.basis is None
+    torch.testing.assert_close(again.keys, labelled.keys, atol=1e-3, rtol=1e-3)
+    torch.testing.assert_close(again.label_keys(model), again.keys)
+
+
 @pytest.mark.parametrize("width", [8, 7])
 def test_codes_are_kept_in_four_bits(width):
     codes = torch.randn(3, 5, width, generator=torch.Generator().manual_seed(0))
@@ -191,7 +213,12 @@ def test_draws_are_stored_and_damaged_ones_are_seen(tmp_path):
             "'codes' are not those of this version",
         ),
         (lambda tensors: tensors.pop("codes"), "'draws' do not fit the labels"),
-        (lambda tensors: tensors.pop("code_scales"), "soft labels lack 'code_scales' or 'basis'"),
+        (lambda tensors: tensors.pop("code_scales"), "soft labels lack 'code_scales', 'basis' or 'keys'"),
+        (lambda tensors: tensors.pop("basis"), "soft labels lack 'code_scales', 'basis' or 'keys'"),
+        (
+            lambda tensors: tensors.update(keys=torch.zeros(39, len(tensors.pop("basis")))),
+            "'keys' do not fit catalogue.parquet",
+        ),
     ],
 )
 def test_labels_of_another_version_or_without_their_parts_are_refused(tmp_path, change, message):

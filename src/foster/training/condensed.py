@@ -51,8 +51,10 @@ class Condensed:
     """M sequences of at most L steps; each step is a distribution over items.
 
     A step is stored by its k most probable items. A target is the next step (``codes`` is None), or a soft label of
-    its own, the teacher's scores, stored as a vector over whitened public text features: item v has the score
-    ``<codes @ basis, features(v)>`` up to a constant. A label therefore scores any item that has a text.
+    its own, the teacher's scores, stored as a vector: item v has the score ``<codes, keys(v)>`` up to a constant. Where
+    the teacher's item vectors are a linear map of whitened public text features, that map is stored, and
+    ``keys(v) = basis @ features(v)``; where its language model was tuned, or its adapter has experts, no map gives them
+    and the vectors themselves are stored.
 
     A step can have several soft labels, one for each window of the sequence that it lies in: after the whole sequence
     so far, and after the steps of a short window only. Users' histories are mostly short, so that states after few
@@ -70,7 +72,8 @@ class Condensed:
         windows: first step and end of each window; only with codes. The first one is the whole sequence, the
             others have one length.
         draws: int64 ``[M, P]`` or None; which of its k items each step is in the context of its label.
-        basis: float ``[r, text width]`` or None.
+        basis: float ``[r, text width]`` or None; with codes there is either this or ``keys``.
+        keys: float ``[V, r]`` or None.
         catalogue: the items with their texts.
         encoder: the text encoder that the soft labels refer to.
         model: shape of the model that it was made with, the default for students.
@@ -87,6 +90,7 @@ class Condensed:
     catalogue: Catalogue
     encoder: EncoderOptions
     model: ModelOptions
+    keys: Tensor | None = None
     windows: tuple[tuple[int, int], ...] = ()
     draws: Tensor | None = None
     recipe: TrainOptions = STUDENT
@@ -117,6 +121,14 @@ class Condensed:
         if self.basis.shape == adapter.weight.shape:
             adapter.weight.copy_(self.basis)
 
+    def label_keys(self, model: TextRecommender) -> Tensor:
+        """Return ``[V, r]`` on the model's device: a label ``y`` scores item v as ``<y, label_keys[v]>``."""
+        if self.basis is None:
+            assert self.keys is not None  # the sequences have soft labels
+            return self.keys.to(model.device)
+        # Features are mapped to the width of the codes once; widening the codes would cost more at every step.
+        return model.public_features(self.encoder) @ self.basis.to(model.device).T
+
     @property
     def valid(self) -> Tensor:
         """Bool ``[M, L]``: where there is a step."""
@@ -139,9 +151,13 @@ class Condensed:
     def write_to(self, folder: Path) -> None:
         """Write ``config.json``, ``sequences.safetensors``, the item texts and a card into an existing folder."""
         tensors = {"items": self.items.to(torch.int32), "weights": self.weights.half()}
-        if self.codes is not None and self.basis is not None:
+        if self.codes is not None:
             codes, scales = to_four_bits(self.codes)
-            tensors |= {"codes": codes, "code_scales": scales, "basis": self.basis.half()}
+            tensors |= {"codes": codes, "code_scales": scales}
+        if self.basis is not None:
+            tensors["basis"] = self.basis.half()
+        if self.keys is not None:
+            tensors["keys"] = self.keys.half()
         if self.draws is not None:
             tensors["draws"] = self.draws.to(torch.uint8)
         config = {
@@ -178,12 +194,19 @@ class Condensed:
             raise InputError(f"{path}: does not fit {CATALOGUE_NAME}; the folder is damaged, make or copy it again")
         soft: dict[str, Tensor] = {}
         if "codes" in tensors:
-            if not {"code_scales", "basis"} <= tensors.keys():
-                raise InputError(f"{path}: soft labels lack 'code_scales' or 'basis'; make the folder again")
+            if "code_scales" not in tensors or len({"basis", "keys"} & tensors.keys()) != 1:
+                raise InputError(f"{path}: soft labels lack 'code_scales', 'basis' or 'keys'; make the folder again")
             if tensors["codes"].dtype != torch.uint8:  # an earlier version had a byte a number, or two
                 raise InputError(f"{path}: 'codes' are not those of this version; make the folder again")
-            soft["basis"] = tensors["basis"].float()
-            soft["codes"] = from_four_bits(tensors["codes"], tensors["code_scales"])[..., : len(soft["basis"])]
+            if "basis" in tensors:
+                soft["basis"] = tensors["basis"].float()
+                width = len(soft["basis"])
+            else:
+                soft["keys"] = tensors["keys"].float()
+                width = soft["keys"].shape[1]
+                if len(soft["keys"]) != len(catalogue):
+                    raise InputError(f"{path}: 'keys' do not fit {CATALOGUE_NAME}; make or copy the folder again")
+            soft["codes"] = from_four_bits(tensors["codes"], tensors["code_scales"])[..., :width]
         if "draws" in tensors:
             draws = soft["draws"] = tensors["draws"].long()
             labels = soft["codes"].shape[:2] if "codes" in soft else None
@@ -207,6 +230,7 @@ class Condensed:
             info=stored("info"),
             codes=soft.get("codes"),
             basis=soft.get("basis"),
+            keys=soft.get("keys"),
             draws=soft.get("draws"),
         )
 
@@ -276,10 +300,8 @@ class CondensedSource:
         # Of whole sequences [M, L, ...] and, where there are some, of their short windows [M, windows, W, ...].
         self.soft: list[Tensor] = []
         self.drawn: list[Tensor] = []
-        if data.codes is not None and data.basis is not None:
-            # Features are mapped to the width of the codes once; widening the codes would cost more at every step.
-            keys = model.public_features(data.encoder) @ data.basis.to(device).T
-            self.matching = ScoreMatching(model.tower, keys)
+        if data.codes is not None:
+            self.matching = ScoreMatching(model.tower, data.label_keys(model))
             self.soft = self._whole_and_short(data.codes.to(device))
             if data.draws is not None:
                 self.drawn = self._whole_and_short(data.draws.to(device))

@@ -1,4 +1,4 @@
-"""Soft labels: the teacher's predictions after each step, as codes over public text features."""
+"""Soft labels: the teacher's predictions after each step, as codes over its item vectors."""
 
 from __future__ import annotations
 
@@ -31,8 +31,9 @@ def with_soft_labels(
 ) -> Condensed:
     """Label every step with the teacher's predictions, and set the recipe of students that learn from such labels.
 
-    With a frozen encoder and a linear adapter that is exact: scores are ``codes @ basis @ features.T`` plus a constant.
-    Students learn from it by ``ScoreMatching``.
+    With a frozen encoder and a linear adapter scores are ``codes @ basis @ features.T`` plus a constant, and only the
+    adapter is stored. Otherwise the teacher's item vectors are, as ``keys``: a least-squares map of public features to
+    them loses half of a tuned teacher's quality (benchmarks/research.md, 30). Students learn by ``ScoreMatching``.
 
     Args:
         sequences: without labels.
@@ -44,7 +45,7 @@ def with_soft_labels(
     """
     items, weights = sequences.items.to(teacher.device), sequences.weights.to(teacher.device)
     table, draws = teacher.item_table(), None
-    basis = linear_map(teacher, teacher.public_features(teacher.encoder), table)
+    adapter = teacher.tower.linear
     if generator is None:
         mixed = torch.einsum("mlkd,mlk->mld", table[items], weights)
         contexts = [mixed[:, start:end] for start, end in windows]
@@ -58,33 +59,21 @@ def with_soft_labels(
         contexts = [
             table[drawn_items(items[:, start:end], part)] for (start, end), part in zip(windows, parts, strict=True)
         ]
-    unit = torch.eye(basis.shape[0], device=table.device)
+    unit = torch.eye(teacher.options.dim, device=table.device)
     derived = sequences.info["from_real_data"]
+    if adapter is None:
+        labels = "the teacher's states and item vectors (codes, keys)"
+    else:
+        labels = "the teacher's states and adapter (codes, basis), with which students of the same width start"
     return replace(
         sequences,
         codes=torch.cat([teacher.scores(teacher.backbone(context), unit) for context in contexts], dim=1).cpu(),
-        basis=basis.cpu(),
+        basis=None if adapter is None else adapter.weight.detach().cpu(),
+        keys=table.cpu() if adapter is None else None,
         windows=windows,
         draws=draws,
         # Soft labels leave little to over-fit: on validation students do best without dropout.
         model=sequences.model.model_copy(update={"dropout": 0.0}),
         recipe=STUDENT,
-        info={
-            **sequences.info,
-            "from_real_data": f"{derived}; soft labels: the teacher's states and the map of its adapter (codes, "
-            "basis), with which students of the same width start",
-        },
+        info={**sequences.info, "from_real_data": f"{derived}; soft labels: {labels}"},
     )
-
-
-def linear_map(model: TextRecommender, features: Tensor, table: Tensor) -> Tensor:
-    """Return B ``[d, width]`` such that item vectors are ``features @ B.T`` plus a constant.
-
-    With a frozen encoder and a linear adapter that is the adapter, and exact; otherwise it is the least-squares fit.
-    """
-    if model.tower.linear is not None:
-        return model.tower.linear.weight.detach()
-    # Double precision and the driver for rank-deficient systems: the default one is not reproducible on these.
-    x = torch.cat([features, torch.ones(len(features), 1, device=features.device)], 1).double().cpu()
-    solution = torch.linalg.lstsq(x, table.double().cpu(), driver="gelsd").solution
-    return solution[:-1].T.to(table)
