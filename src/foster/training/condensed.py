@@ -37,6 +37,7 @@ LEVELS = 7  # on either side of zero, of the numbers of a stored soft label
 FEW = 32  # positives of a step up to which their text features are kept ready
 LEAST = 1e-4  # probability below which an item of the next step is no target
 WHOLE = 0.2  # how often a student with soft labels sees whole sequences; short windows otherwise
+SHARE = 8  # a step of such a student sees an eighth of the positions: more take longer and teach no more
 TENSORS_NAME = "sequences.safetensors"
 CARD_NAME = "README.md"
 
@@ -283,7 +284,7 @@ def stored_bytes(folder: str | Path) -> int:
 
 
 class CondensedSource:
-    """Losses of a student: every step on all condensed sequences, or on half as many steps in their short windows.
+    """Losses of a student: every step on all condensed sequences or, with soft labels, on a draw of contexts.
 
     Args:
         data: the sequences.
@@ -344,16 +345,21 @@ class CondensedSource:
         return [first, torch.stack(short, dim=1)] if short else [first]
 
     def _draw_contexts(self) -> tuple[Steps, Tensor, Tensor | None]:
-        """Draw all whole sequences or, mostly, half as many steps in windows: where these are, codes, draws."""
+        """Draw whole sequences or, mostly, short windows: where their steps are, codes, draws."""
         if len(self.soft) == 1 or torch.rand((), generator=self.generator) < WHOLE:
-            return ALL, self.soft[0], self.drawn[0] if self.drawn else None
+            rows = self._some(*self.valid.shape)
+            return (rows, slice(None)), self.soft[0][rows], self.drawn[0][rows] if self.drawn else None
         codes = self.soft[1]
         sequences, windows, length = codes.shape[:3]
-        n = max(self.valid.numel() // (2 * length), 1)
-        drawn = torch.randperm(sequences * windows, generator=self.generator)[:n].to(codes.device)
+        drawn = self._some(sequences * windows, length)
         rows, which = drawn // windows, drawn % windows
         steps = self.starts[which][:, None] + torch.arange(length, device=codes.device)
         return (rows[:, None], steps), codes[rows, which], self.drawn[1][rows, which] if self.drawn else None
+
+    def _some(self, contexts: int, length: int) -> Tensor:
+        """Draw as many of the contexts, each of ``length`` steps, as make a step of training."""
+        n = max(self.valid.numel() // (SHARE * length), 1)
+        return torch.randperm(contexts, generator=self.generator)[:n].to(self.items.device)
 
     def _inputs(self, model: TextRecommender, steps: Steps, drawn: Tensor | None = None) -> Tensor:
         """Return the item vectors of steps: of the drawn items ``drawn`` ``[m, l]``, or of the mixtures."""
