@@ -12,7 +12,7 @@ from foster.data.batches import endless_batches, pad
 from foster.errors import InputError
 from foster.training.condensed import Condensed, CondensedSource, from_four_bits, to_four_bits
 from foster.training.losses import next_item_loss, sample_items, soft_cross_entropy
-from foster.training.score_matching import ScoreMatching
+from foster.training.score_matching import ITEMS, ScoreMatching
 from foster.training.soft_labels import label_windows, with_soft_labels
 from small_models import small_recommender
 
@@ -268,7 +268,22 @@ def test_scores_of_an_adapter_of_experts_are_matched_on_the_sample():
     states, labels = torch.randn(6, model.options.dim, generator=g), torch.randn(6, 12, generator=g)
     keys, sample = torch.randn(40, 12, generator=g), torch.tensor([1, 2, 5, 8, 30])
     loss = ScoreMatching(model.tower, keys)(states, labels, model.tower, sample)
-    torch.testing.assert_close(loss, centred_error(states @ model.tower(sample).T, labels @ keys[sample].T))
+    vectors = model.tower(sample)
+    contexts = centred_error(states @ vectors.T, labels @ keys[sample].T)
+    # The items are contexts too, and their scores of one another are matched.
+    vectors, keys = vectors - vectors.mean(0), keys[sample] - keys[sample].mean(0)
+    items = centred_error(vectors @ vectors.T, keys @ keys.T) / keys.square().sum(1).mean()
+    torch.testing.assert_close(loss, contexts + ITEMS * items)
+
+
+def test_items_of_a_turned_and_wider_space_match():
+    plain = small_recommender()
+    model = plain.fresh(0, plain.options.model_copy(update={"adapter": "moe"})).eval()
+    sample, none = torch.arange(40), torch.zeros(1, model.options.dim)
+    turn = torch.linalg.qr(torch.randn(20, 20, generator=torch.Generator().manual_seed(0))).Q[: model.options.dim]
+    keys = model.tower(sample).detach() @ turn
+    loss = ScoreMatching(model.tower, keys)(none, torch.zeros(1, 20), model.tower, sample)
+    torch.testing.assert_close(loss, torch.zeros(()), atol=1e-4, rtol=0)
 
 
 def test_draws_follow_the_counts_of_items():

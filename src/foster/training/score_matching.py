@@ -7,6 +7,8 @@ from torch import Tensor
 
 from foster.models.item_tower import FrozenFeatures, ItemTower
 
+ITEMS = 5.0  # weight of the items' own scores
+
 
 class ScoreMatching:
     """Half the mean squared difference of two models' scores over the items, each model's centred.
@@ -18,7 +20,11 @@ class ScoreMatching:
     Scores are inner products, so the mean over items needs no scores: with C the covariance of item vectors e and of
     label keys k, it is ``(h C_ee h - 2 h C_ek y + y C_kk y) / 2``. Where item vectors are a linear map of frozen text
     features, C follows from the covariance of these, which is computed once: a step is exact over the whole catalogue
-    and does not depend on its size. Otherwise C is that of a sample.
+    and does not depend on its size.
+
+    Otherwise C is that of a sample, and the sampled items are contexts too: an item's vector is a state whose label is
+    its key, so that items score one another as the teacher's do (relational distillation, Park et al., CVPR 2019, arXiv
+    1904.05068). From that a tuned language model learns its items, from the few contexts it does not.
 
     Args:
         tower: of the student.
@@ -48,10 +54,21 @@ class ScoreMatching:
             own, cross = weight @ self.own @ weight.T, weight @ self.cross
         else:
             assert sample is not None
-            vectors, keys = tower(sample), self.keys[sample]
+            vectors, keys = _centred(tower(sample)), _centred(self.keys[sample])
             own, cross, label = covariance(vectors, vectors), covariance(vectors, keys), covariance(keys, keys)
-        square = (states @ own - 2 * labels @ cross.T).mul(states).sum(-1) + (labels @ label).mul(labels).sum(-1)
-        return square.mean() / 2
+            # Of the size of states, whose squared norm is about 1.
+            items = _mismatch(vectors, keys, own, cross, label) / label.trace()
+            return _mismatch(states, labels, own, cross, label) + ITEMS * items
+        return _mismatch(states, labels, own, cross, label)
+
+
+def _mismatch(states: Tensor, labels: Tensor, own: Tensor, cross: Tensor, label: Tensor) -> Tensor:
+    square = (states @ own - 2 * labels @ cross.T).mul(states).sum(-1) + (labels @ label).mul(labels).sum(-1)
+    return square.mean() / 2
+
+
+def _centred(vectors: Tensor) -> Tensor:
+    return vectors - vectors.mean(0)
 
 
 def covariance(left: Tensor, right: Tensor) -> Tensor:
