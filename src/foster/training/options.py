@@ -28,7 +28,7 @@ class TrainOptions(Options):
     patience: int = Field(5, ge=1, description="validations without a better NDCG@10 before training stops")
 
 
-STUDENT = TrainOptions(steps=2000, lr=5e-3, weight_decay=0.1, candidates=2048)
+STUDENT = TrainOptions(steps=2000, lr=5e-3, weight_decay=0.1, candidates=2048, patience=3)
 """The recipe for a handful of sequences with soft labels."""
 
 HARD_LABELS = TrainOptions(steps=300, lr=1e-3, warmup=20, candidates=2048, eval_every=20, patience=5)
