@@ -7,8 +7,6 @@ from torch import Tensor
 
 from foster.models.item_tower import FrozenFeatures, ItemTower
 
-ITEMS = 5.0  # weight of the items' own scores
-
 
 class ScoreMatching:
     """Half the mean squared difference of two models' scores over the items, each model's centred.
@@ -58,7 +56,7 @@ class ScoreMatching:
             own, cross, label = covariance(vectors, vectors), covariance(vectors, keys), covariance(keys, keys)
             # Of the size of states, whose squared norm is about 1.
             items = _mismatch(vectors, keys, own, cross, label) / label.trace()
-            return _mismatch(states, labels, own, cross, label) + ITEMS * items
+            return _mismatch(states, labels, own, cross, label) + items
         return _mismatch(states, labels, own, cross, label)
 
 
