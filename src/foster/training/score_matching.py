@@ -50,14 +50,13 @@ class ScoreMatching:
         if tower.linear is not None:
             weight, label = tower.linear.weight, self.label
             own, cross = weight @ self.own @ weight.T, weight @ self.cross
-        else:
-            assert sample is not None
-            vectors, keys = _centred(tower(sample)), _centred(self.keys[sample])
-            own, cross, label = covariance(vectors, vectors), covariance(vectors, keys), covariance(keys, keys)
-            # Of the size of states, whose squared norm is about 1.
-            items = _mismatch(vectors, keys, own, cross, label) / label.trace()
-            return _mismatch(states, labels, own, cross, label) + items
-        return _mismatch(states, labels, own, cross, label)
+            return _mismatch(states, labels, own, cross, label)
+        assert sample is not None
+        vectors, keys = _centred(tower(sample)), _centred(self.keys[sample])
+        own, cross, label = covariance(vectors, vectors), covariance(vectors, keys), covariance(keys, keys)
+        # Of the size of states, whose squared norm is about 1.
+        items = _mismatch(vectors, keys, own, cross, label) / label.trace()
+        return _mismatch(states, labels, own, cross, label) + items
 
 
 def _mismatch(states: Tensor, labels: Tensor, own: Tensor, cross: Tensor, label: Tensor) -> Tensor:
