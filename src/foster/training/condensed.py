@@ -28,13 +28,12 @@ from foster.errors import InputError
 from foster.models import ModelOptions, TextRecommender
 from foster.models.item_tower import FrozenFeatures
 from foster.text import EncoderOptions
-from foster.training.losses import sample_items, without
+from foster.training.losses import own_scores, sample_items, without
 from foster.training.options import STUDENT, TrainOptions
 from foster.training.score_matching import ScoreMatching
 from foster.version import __version__
 
 LEVELS = 7  # on either side of zero, of the numbers of a stored soft label
-FEW = 32  # positives of a step up to which their text features are kept ready
 LEAST = 1e-4  # probability below which an item of the next step is no target
 WHOLE = 0.2  # how often a student with soft labels sees whole sequences; short windows otherwise
 SHARE = 8  # a step of such a student sees an eighth of the positions: more take longer and teach no more
@@ -312,13 +311,10 @@ class CondensedSource:
             following, weights = (x[:, 1:][self.valid[:, 1:]] for x in (self.items, self.weights))
             used = (weights >= LEAST).any(0)
             self.following, self.targets = following[:, used], weights[:, used]
-        self.mixed = self.positives = None
-        if isinstance(model.tower.features, FrozenFeatures):
-            if not self.drawn:
-                # A linear adapter maps a mixture of features to the mixture of item vectors: mix once, not every step.
-                self.mixed = torch.einsum("mlkd,mlk->mld", model.tower.features(self.items), self.weights)
-            if not self.soft and self.following.shape[1] <= FEW and model.tower.linear is not None:
-                self.positives = model.tower.features(self.following)
+        self.mixed = None
+        if isinstance(model.tower.features, FrozenFeatures) and not self.drawn:
+            # A linear adapter maps a mixture of features to the mixture of item vectors: mix once, not every step.
+            self.mixed = torch.einsum("mlkd,mlk->mld", model.tower.features(self.items), self.weights)
 
     def loss(self, model: TextRecommender, candidates: int) -> Tensor:
         """Return the mean loss of the steps: of their scores with soft labels, else the cross-entropy.
@@ -382,19 +378,19 @@ class CondensedSource:
     def _next_step_loss(self, model: TextRecommender, states: Tensor, sample: Tensor) -> Tensor:
         """Return the loss against the next step: ``next_item_loss`` with several weighted positives a position."""
         states = states[:, :-1][self.valid[:, 1:]]
-        adapter = model.tower.linear
-        if self.positives is not None and adapter is not None:
+        adapter, features = model.tower.linear, model.tower.features
+        if adapter is not None and isinstance(features, FrozenFeatures):
             # <h, W f + b> is <W'h, f> + <h, b>: few states meet the adapter, not their many positives.
             queries = states / math.sqrt(model.options.dim)
-            positive = torch.einsum("nd,nkd->nk", queries @ adapter.weight, self.positives)
+            positive = own_scores(queries @ adapter.weight, features.vectors, self.following)
             positive = positive + (queries @ adapter.bias)[:, None]
             negative = model.scores(states, model.tower(sample))
         else:
             distinct, place = torch.unique(torch.cat([self.following.flatten(), sample]), return_inverse=True)
             vectors = model.tower(distinct)
-            own = vectors[place[: self.following.numel()]].view(*self.following.shape, -1)
-            positive = torch.einsum("nd,nkd->nk", states, own) / math.sqrt(model.options.dim)
-            negative = model.scores(states, vectors[place[self.following.numel() :]])
+            own, sampled = place.split([self.following.numel(), len(sample)])
+            positive = own_scores(states, vectors, own.view_as(self.following)) / math.sqrt(model.options.dim)
+            negative = model.scores(states, vectors[sampled])
         rest = without(negative, sample, self.following).logsumexp(1) + math.log(model.n_items / len(sample))
         partition = torch.logaddexp(positive.logsumexp(1), rest)
         return (self.targets.sum(1) * partition - (self.targets * positive).sum(1)).mean()
