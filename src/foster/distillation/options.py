@@ -68,7 +68,7 @@ class DistillOptions(LatentOptions):
         "value",
         description="value: outer minus inner loss; joint: outer loss alone (a second reading of the paper)",
     )
-    reset_every: int = Field(50, ge=0, description="R, steps between resets to a random checkpoint; 0 for none")
+    reset_every: int = Field(10, ge=0, description="R, steps between resets to a random checkpoint; 0 for none")
     checkpoints: int | None = Field(
         None, ge=1, description="resets draw from the first so many checkpoints of the trajectory; by default from all"
     )
