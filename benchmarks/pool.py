@@ -72,8 +72,8 @@ def table(runs: list[Run], methods: list[str] | None, seeds: list[str] | None) -
 
 def spread(values: list[float]) -> str:
     """Return mean and deviation, or the one value."""
-    mean = f"{statistics.mean(values):.4f}"
-    return f"{mean} ± {statistics.stdev(values):.4f}" if len(values) > 1 else mean
+    centre = f"{statistics.mean(values):.4f}"
+    return f"{centre} ± {statistics.stdev(values):.4f}" if len(values) > 1 else centre
 
 
 def ratio(pairs: list[tuple[str, str]], form: str = ".2f") -> str:

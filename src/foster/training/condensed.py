@@ -379,7 +379,8 @@ class CondensedSource:
         """Return the loss against the next step: ``next_item_loss`` with several weighted positives a position."""
         states = states[:, :-1][self.valid[:, 1:]]
         adapter, features = model.tower.linear, model.tower.features
-        if adapter is not None and isinstance(features, FrozenFeatures):
+        if adapter is not None:
+            assert isinstance(features, FrozenFeatures)  # others are not linear
             # <h, W f + b> is <W'h, f> + <h, b>: few states meet the adapter, not their many positives.
             queries = states / math.sqrt(model.options.dim)
             positive = own_scores(queries @ adapter.weight, features.vectors, self.following)

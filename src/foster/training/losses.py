@@ -50,7 +50,7 @@ def next_item_loss(model: TextRecommender, items: Tensor, candidates: int, gener
 
 
 def own_scores(states: Tensor, vectors: Tensor, items: Tensor) -> Tensor:
-    """Return ``<states[n], vectors[items[n, k]]>``, ``[rows, k]``: the scores of the items of each row's own.
+    """Return ``<states[n], vectors[items[n, k]]>``, ``[rows, k]``: the scores of each row's own items.
 
     Args:
         states: ``[rows, d]``.
