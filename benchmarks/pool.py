@@ -4,88 +4,89 @@
     python benchmarks/pool.py table benchmarks/results/runs/games.csv [--methods soft-label,foster,packed] [--seeds 0,1]
 
 `add` appends the runs of a benchmark that the second file does not have, `table` prints means and deviations over
-seeds. Ranks stay where the benchmark was made, so intervals over users are in its own results.md only. Ratios and times
-are of the same seed, hence of one machine.
+seeds. Ranks stay where the benchmark was made, so intervals over users are in its own results.md only. Ratios are of
+the same seed, hence of one machine.
 """
 
 from __future__ import annotations
 
 import argparse
 import csv
-import statistics
 from pathlib import Path
+from typing import Any
+
+from foster.report.results import shown, spread, summarise
 
 FULL = "full"
+COSTS = ("make_seconds", "make_peak_bytes", "train_seconds", "tuning_seconds", "train_peak_bytes", "bytes")
 
-Run = dict[str, str]
+Line = dict[str, str]
 
 
-def read(path: Path) -> list[Run]:
+def read(path: Path) -> list[Line]:
     """Return the runs of a file, one a line."""
     with path.open(newline="", encoding="utf-8") as file:
         return list(csv.DictReader(file))
 
 
-def key(run: Run) -> tuple[str, str, str]:
+def key(line: Line) -> tuple[str, str, str]:
     """Return what tells runs of one log apart: row, budget, seed."""
-    return run["name"], run["budget"], run["seed"]
+    return line["name"], line["budget"], line["seed"]
 
 
 def add(new: Path, to: Path) -> int:
     """Append runs of ``new`` that ``to`` lacks, with its columns, and return how many these were."""
     known, found = read(to), read(new)
-    seen = {key(run) for run in known}
-    fresh = [run for run in found if key(run) not in seen]
+    seen = {key(line) for line in known}
+    fresh = [line for line in found if key(line) not in seen]
     with to.open("a", newline="", encoding="utf-8") as file:
         csv.DictWriter(file, list(known[0]), extrasaction="ignore", lineterminator="\n").writerows(fresh)
     return len(fresh)
 
 
-def table(runs: list[Run], methods: list[str] | None, seeds: list[str] | None) -> str:
+def record(line: Line) -> dict[str, Any]:
+    """Return a line as the record of the run that it was written from, without ranks and options."""
+    metrics: dict[str, dict[str, float]] = {"metrics": {}, "new_items": {}}
+    for name, value in line.items():
+        if "@" in name and value and not name.startswith("validation_"):
+            metrics["new_items" if name.startswith("new_") else "metrics"][name.removeprefix("new_")] = float(value)
+    return {
+        "name": line["name"],
+        "method": line["method"],
+        "student": line.get("student"),
+        "budget": int(line["budget"]) if line["budget"] else None,
+        "seed": int(line["seed"]),
+        "needs_teacher": line["needs_teacher"] == "True",
+        **{group: found for group, found in metrics.items() if found},
+        **{name: float(line[name]) for name in COSTS if line.get(name)},
+    }
+
+
+def table(lines: list[Line], methods: list[str] | None, seeds: list[str] | None) -> str:
     """Return one line a row and budget, as Markdown."""
-    groups: dict[tuple[str, str], dict[str, Run]] = {}
-    for run in runs:
-        if (seeds is None or run["seed"] in seeds) and (methods is None or run["name"] in [*methods, FULL]):
-            groups.setdefault((run["name"], run["budget"]), {})[run["seed"]] = run
-    full = groups[FULL, ""]
+    chosen = [
+        record(line)
+        for line in lines
+        if (seeds is None or line["seed"] in seeds) and (methods is None or line["name"] in [*methods, FULL])
+    ]
     head = (
         "method", "M", "seeds", "Recall@10", "NDCG@10", "Recall of full", "NDCG of full", "making s", "training s",
-        "times as fast", "bytes",
+        "times as fast", "bytes", "break-even",
     )  # fmt: skip
-    lines = [f"| {' | '.join(head)} |", "|" + "---|" * len(head)]
-    for (name, budget), own in groups.items():
-        shared = [(run, full[seed]) for seed, run in own.items() if seed in full]
+    out = [f"| {' | '.join(head)} |", "|" + "---|" * len(head)]
+    for name, row in summarise(chosen, None).items():
+        budget = shown(row["budget"], "d")
         cells = (
-            name,
+            name.removesuffix(f"-{budget}"),
             budget,
-            str(len(own)),
-            *(spread([float(run[metric]) for run in own.values()]) for metric in ("recall@10", "ndcg@10")),
-            *(ratio([(run[metric], of[metric]) for run, of in shared]) for metric in ("recall@10", "ndcg@10")),
-            mean([run["make_seconds"] for run in own.values()]),
-            mean([run["train_seconds"] for run in own.values()]),
-            ratio([(of["train_seconds"], run["train_seconds"]) for run, of in shared], ".0f"),
-            mean([run["bytes"] for run in own.values()]),
+            str(len(row["seeds"])),
+            *(spread(row[metric], row[f"{metric}_sd"]) for metric in ("recall@10", "ndcg@10")),
+            *(shown(row[ratio], ".2f") for ratio in ("recall_of_full", "of_full")),
+            *(shown(row[cost], ",.0f") for cost in ("make_seconds", "train_seconds", "times_as_fast", "bytes")),
+            shown(row["break_even"], ".1f"),
         )
-        lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join(lines)
-
-
-def spread(values: list[float]) -> str:
-    """Return mean and deviation, or the one value."""
-    centre = f"{statistics.mean(values):.4f}"
-    return f"{centre} ± {statistics.stdev(values):.4f}" if len(values) > 1 else centre
-
-
-def ratio(pairs: list[tuple[str, str]], form: str = ".2f") -> str:
-    """Return the mean ratio of pairs."""
-    found = [float(a) / float(b) for a, b in pairs if float(b)]
-    return f"{statistics.mean(found):{form}}" if found else ""
-
-
-def mean(values: list[str]) -> str:
-    """Return the mean of what is known."""
-    known = [float(value) for value in values if value]
-    return f"{statistics.mean(known):,.0f}" if known else ""
+        out.append(f"| {' | '.join(cells)} |")
+    return "\n".join(out)
 
 
 def main() -> None:

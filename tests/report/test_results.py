@@ -58,7 +58,9 @@ def test_means_deviations_and_ratios():
     assert rows["foster"]["ndcg@10"] == pytest.approx(np.mean(values))
     assert rows["foster"]["ndcg@10_sd"] == pytest.approx(np.std(values, ddof=1))
     assert rows["foster"]["of_full"] == pytest.approx(np.mean(np.divide(values, full)))
-    assert rows["full"]["of_full"] == 1.0
+    assert rows["foster"]["recall_of_full"] == pytest.approx(1.0)
+    assert rows["foster"]["times_as_fast"] == pytest.approx((100 / 10 + 101 / 10) / 2)
+    assert rows["full"]["of_full"] == rows["full"]["recall_of_full"] == rows["full"]["times_as_fast"] == 1.0
     assert rows["full"]["minus_full"] is None and rows["random"]["minus_random"] is None
     low, high = rows["foster"]["minus_random"]
     difference = rows["foster"]["ndcg@10"] - rows["random"]["ndcg@10"]
@@ -69,6 +71,12 @@ def test_a_single_seed_has_no_deviation():
     rows = summarise([record for record in records_of() if record["seed"] == 0], ranks)
     assert rows["foster"]["ndcg@10_sd"] is None
     assert "±" not in markdown(rows, ABOUT).splitlines()[4]
+
+
+def test_without_ranks_only_the_intervals_are_missing():
+    with_ranks, without = summarise(records_of(), ranks), summarise(records_of(), None)
+    for name, row in with_ranks.items():
+        assert without[name] == {**row, "minus_random": None, "minus_full": None}
 
 
 def test_several_budgets_have_rows_of_their_own():

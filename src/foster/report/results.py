@@ -20,20 +20,22 @@ TESTED = "ndcg@10"  # what the bootstrap compares
 NEW = "new_recall@10"
 
 Record = Mapping[str, Any]
+Ranks = Callable[[Record], np.ndarray]
 
 
-def summarise(records: Iterable[Record], ranks: Callable[[Record], np.ndarray]) -> dict[str, dict[str, Any]]:
+def summarise(records: Iterable[Record], ranks: Ranks | None) -> dict[str, dict[str, Any]]:
     """Return one row a method and budget.
 
     Args:
         records: of finished runs, as ``Bench.make`` returns them.
-        ranks: gives the test ranks of a record, ``[users]``.
+        ranks: gives the test ranks of a record, ``[users]``; None where they are not at hand, for no intervals.
 
     Returns:
         Rows by name; where a benchmark has several budgets M the name is ``method-M``. A row holds
 
         - ``<metric>`` (mean over seeds) and ``<metric>_sd`` of every metric;
-        - ``of_full``: the mean ratio of NDCG@10 to the full log's of the same seed;
+        - ``of_full`` and ``recall_of_full``: the mean ratio of NDCG@10 and Recall@10 to the full log's, within a seed;
+        - ``times_as_fast``: the mean ratio of training seconds, the full log's to its own, within a seed;
         - ``minus_random`` and ``minus_full``: 95 % paired bootstrap intervals over users of the difference in NDCG@10,
           random being of the same budget, or of the smallest one for rows without; other students are compared with
           their own kind;
@@ -57,11 +59,16 @@ def summarise(records: Iterable[Record], ranks: Callable[[Record], np.ndarray]) 
                 row[f"{prefix}{metric}_sd"] = statistics.stdev(values) if len(values) > 1 else None
         kind = f"@{any_run['student']}" if any_run.get("student") else ""
         full = groups.get((f"full{kind}", None), {})
-        row["of_full"] = _ratio(runs, full, "metrics", TESTED)
-        row["new_of_full"] = _ratio(runs, full, "new_items", "recall@10")
+        pairs = [(run, full[seed]) for seed, run in runs.items() if seed in full]
+        row["of_full"] = _ratio((run["metrics"][TESTED], of["metrics"][TESTED]) for run, of in pairs)
+        row["recall_of_full"] = _ratio((run["metrics"]["recall@10"], of["metrics"]["recall@10"]) for run, of in pairs)
+        row["times_as_fast"] = _ratio((of["train_seconds"], run["train_seconds"]) for run, of in pairs)
+        row["new_of_full"] = _ratio(
+            (run["new_items"]["recall@10"], of["new_items"]["recall@10"]) for run, of in pairs if "new_items" in run
+        )
         random = groups.get((f"random{kind}", min(budgets) if budget is None else budget), {})
-        row["minus_random"] = _interval(runs, random, ranks)
-        row["minus_full"] = _interval(runs, full, ranks)
+        row["minus_random"] = _interval(runs, random, ranks) if ranks else None
+        row["minus_full"] = _interval(runs, full, ranks) if ranks else None
         for cost in (
             "make_seconds", "make_peak_bytes", "train_seconds", "tuning_seconds", "train_peak_bytes", "bytes",
             "interactions",
@@ -109,9 +116,7 @@ def paired_bootstrap(difference: np.ndarray, resamples: int = RESAMPLES, seed: i
     return float(low), float(high)
 
 
-def _interval(
-    runs: Mapping[int, Record], others: Mapping[int, Record], ranks: Callable[[Record], np.ndarray]
-) -> tuple[float, float] | None:
+def _interval(runs: Mapping[int, Record], others: Mapping[int, Record], ranks: Ranks) -> tuple[float, float] | None:
     """Compare over the seeds that both have; a user's score is its mean over these."""
     pairs = [(run, others[seed]) for seed, run in runs.items() if seed in others and run is not others[seed]]
     if not pairs:
@@ -120,9 +125,7 @@ def _interval(
     return paired_bootstrap(np.mean(differences, axis=0))
 
 
-def _ratio(runs: Mapping[int, Record], full: Mapping[int, Record], key: str, metric: str) -> float | None:
-    """Return the mean over seeds of the ratio of a metric to the full log's of the same seed."""
-    pairs = [(run[key][metric], full[seed][key][metric]) for seed, run in runs.items() if seed in full and key in run]
+def _ratio(pairs: Iterable[tuple[float, float]]) -> float | None:
     return _mean(value / of for value, of in pairs if of)
 
 
@@ -134,8 +137,8 @@ def _mean(values: Iterable[float | None]) -> float | None:
 def markdown(rows: Mapping[str, Record], about: Record) -> str:
     """Return the table, with what one has to know to read it."""
     head: tuple[str, ...] = (
-        "method", "Recall@10", "NDCG@10", "of full", "minus random", "minus full", "making s", "training s", "peak MiB",
-        "bytes", "break-even",
+        "method", "Recall@10", "NDCG@10", "of full", "minus random", "minus full", "making s", "training s",
+        "times as fast", "peak MiB", "bytes", "break-even",
     )  # fmt: skip
     new = bool(about.get("new_items"))
     head += ("new items Recall@10", "of full") if new else ()
@@ -144,28 +147,30 @@ def markdown(rows: Mapping[str, Record], about: Record) -> str:
         peaks = [row[key] for key in ("make_peak_bytes", "train_peak_bytes") if row[key]]
         cells = (
             name,
-            *(_spread(row[metric], row[f"{metric}_sd"]) for metric in SHOWN),
-            _shown(row["of_full"], ".3f"),
+            *(spread(row[metric], row[f"{metric}_sd"]) for metric in SHOWN),
+            shown(row["of_full"], ".3f"),
             *(_shown_interval(row[key]) for key in ("minus_random", "minus_full")),
-            _shown(row["make_seconds"], ",.0f"),
-            _shown(row["train_seconds"], ",.1f"),
-            _shown(max(peaks) / 2**20 if peaks else None, ",.0f"),
-            _shown(row["bytes"], ",.0f"),
-            _shown(row["break_even"], ".1f"),
+            shown(row["make_seconds"], ",.0f"),
+            shown(row["train_seconds"], ",.1f"),
+            shown(row["times_as_fast"], ",.1f"),
+            shown(max(peaks) / 2**20 if peaks else None, ",.0f"),
+            shown(row["bytes"], ",.0f"),
+            shown(row["break_even"], ".1f"),
         )
         if new:
-            spread = _spread(row[NEW], row[f"{NEW}_sd"]) if NEW in row else ""
-            cells += (spread, _shown(row["new_of_full"], ".3f"))
+            found = spread(row[NEW], row[f"{NEW}_sd"]) if NEW in row else ""
+            cells += (found, shown(row["new_of_full"], ".3f"))
         lines.append(f"| {' | '.join(cells)} |")
     notes = (
         f"{about['data']}: {about['users']:,} users, {about['items']:,} items, {about['interactions']:,} interactions. "
         "Test, all users, full ranking, history masked, ties split; mean ± standard deviation over seeds "
         f"{', '.join(map(str, about['seeds']))}. All weights and recipes are chosen by validation NDCG@10; students of "
         "every method try the same two recipes. Differences are 95 % paired bootstrap intervals over users of NDCG@10, "
-        "in thousandths (random: of the same budget M). Making is selection or distillation without the teacher; "
-        "break-even is (teacher, where one is needed, + making) / (full - student) trainings. Bytes are without item "
-        "texts. `+checkpoint` rows start from the teacher's weights after a tenth of its training, which is real data; "
-        "`checkpoint` is that state itself."
+        "in thousandths (random: of the same budget M). `of full` (NDCG@10) and `times as fast` (training) are means "
+        "of ratios within a seed. Making is selection or distillation without the teacher; break-even is (teacher, if "
+        "one is needed, + making) / (full - student) trainings. Bytes are without item texts. `+checkpoint` rows start "
+        "from the teacher's weights after a tenth of its training, which is real data; `checkpoint` is that state "
+        "itself."
     )
     if new:
         notes += (
@@ -181,11 +186,13 @@ def markdown(rows: Mapping[str, Record], about: Record) -> str:
     return "\n".join([*lines, "", notes, ""])
 
 
-def _spread(mean: float, deviation: float | None) -> str:
+def spread(mean: float, deviation: float | None) -> str:
+    """Return a metric's mean and, where there is one, deviation as shown in tables."""
     return f"{mean:.4f}" if deviation is None else f"{mean:.4f} ± {deviation:.4f}"
 
 
-def _shown(value: float | None, form: str) -> str:
+def shown(value: float | None, form: str) -> str:
+    """Return a number in the given form, or nothing where it is not known."""
     return "" if value is None or math.isnan(value) else f"{value:{form}}"
 
 
