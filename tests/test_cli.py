@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -466,6 +467,22 @@ def test_usage_errors(run, tmp_path, monkeypatch, arguments):
     monkeypatch.chdir(tmp_path)
     done = run(*arguments)
     assert done.code == 2 and done.out == "" and done.err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_process_that_is_told_to_stop_leaves_nothing_behind(made, tmp_path):
+    command = [sys.executable, "-m", "foster", "pretrain", made.data, "--out", tmp_path / "teacher", *TEACHER]
+    command[command.index("--steps") + 1] = 10**6
+    command += ["--encoder", made.encoder, "--patience", 10**6]
+    process = subprocess.Popen(list(map(str, command)), stderr=subprocess.PIPE, text=True)
+    try:
+        while not list(tmp_path.iterdir()):
+            assert process.poll() is None, process.stderr.read()
+            time.sleep(0.05)
+    finally:
+        process.terminate()
+        process.communicate(timeout=60)
+    assert process.returncode == 128 + signal.SIGTERM
     assert list(tmp_path.iterdir()) == []
 
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import inspect
 import json
+import signal
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, get_origin
 
 import typer
@@ -615,8 +617,14 @@ def _report_condensed(data: Any, out: Path, seconds: float, as_json: bool) -> No
     _print(result, as_json, f"{out}: {len(data)} sequences in {seconds:.1f} s, {size:,} bytes without item texts")
 
 
+def _stop(number: int, _: FrameType | None) -> None:
+    sys.exit(128 + number)
+
+
 def main() -> None:
-    """Run the command line; exit 0, 2 for bad input with one line on stderr, or 1."""
+    """Run the command line; exit 0, 2 for bad input with one line on stderr, 143 when told to stop, or 1."""
+    # What schedulers, containers and `timeout` send: by itself it would end Python without any cleaning up.
+    signal.signal(signal.SIGTERM, _stop)
     try:
         app()
     except InputError as error:
