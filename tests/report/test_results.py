@@ -11,7 +11,7 @@ import pytest
 
 from foster.evaluation.metrics import ndcg_of_ranks
 from foster.report.plots import plot_results
-from foster.report.results import break_even, markdown, paired_bootstrap, summarise, write_results
+from foster.report.results import break_even, markdown, paired_bootstrap, remarks, summarise, write_results
 
 ABOUT = {"data": "toy", "users": 4, "items": 9, "interactions": 20, "seeds": [0, 1]}
 RANKS = {
@@ -77,6 +77,38 @@ def test_without_ranks_only_the_intervals_are_missing():
     with_ranks, without = summarise(records_of(), ranks), summarise(records_of(), None)
     for name, row in with_ranks.items():
         assert without[name] == {**row, "minus_random": None, "minus_full": None}
+
+
+def test_what_the_table_says():
+    found = {  # users whose item is first, of 400
+        "popularity": range(250),
+        "random": range(100),
+        "other-hundred": range(150, 250),
+        "between": range(150),
+        "other-half": range(200, 400),
+        "other-half+checkpoint": range(200, 400),
+        "full": range(200),
+    }
+
+    def ranks(record):
+        return np.where(np.isin(np.arange(400), found[record["name"]]), 1.0, 30.0)
+
+    def table(*names):
+        records = []
+        for name in names:
+            made = {} if name in ("popularity", "full") else {"make_seconds": 1.0, "interactions": 100}
+            values = ndcg_of_ranks(ranks({"name": name}))
+            records.append(
+                {"name": name, "method": name, "budget": 20 if made else None, "seed": 0, "needs_teacher": False}
+                | {"metrics": {"ndcg@10": values.mean(), "recall@10": values.mean()}, "train_seconds": 1.0, **made}
+            )
+        return summarise(records, ranks)
+
+    popular, full, random = remarks(table(*found))
+    assert "Popularity" in popular
+    assert full.endswith("tell: other-half.") and random.endswith("tell: other-hundred.")
+    assert all(f"\n- {remark}\n" in markdown(table(*found), ABOUT) for remark in (popular, full, random))
+    assert remarks(table("random", "between", "full")) == []
 
 
 def test_several_budgets_have_rows_of_their_own():

@@ -183,7 +183,26 @@ def markdown(rows: Mapping[str, Record], about: Record) -> str:
             " Rows `METHOD@STUDENT` train another kind of model on what the method made, and are compared with `full` "
             "and `random` of that kind."
         )
-    return "\n".join([*lines, "", notes, ""])
+    return "\n".join([*lines, "", *(f"- {remark}" for remark in remarks(rows)), "", notes, ""])
+
+
+def remarks(rows: Mapping[str, Record]) -> list[str]:
+    """Return what the table says about whether to condense this log, and by what."""
+    out = []
+    if "popularity" in rows and rows["popularity"][TESTED] >= rows["full"][TESTED]:
+        out.append(
+            "**Popularity is as good as the full model or better.** Texts do not say what these users take: neither a "
+            "model of this kind nor anything condensed from it is the right choice for this log."
+        )
+    # A checkpoint of the teacher is what the log taught, and random histories from there are no control of this kind.
+    condensed = {name: row for name, row in rows.items() if row["interactions"] and "+" not in name}
+    near_full = [name for name, row in condensed.items() if row["minus_full"] and row["minus_full"][1] >= 0]
+    if near_full:
+        out.append(f"As good as the full log or better, as far as these users tell: {', '.join(near_full)}.")
+    near_random = [name for name, row in condensed.items() if row["minus_random"] and row["minus_random"][0] <= 0]
+    if near_random:
+        out.append(f"No better than as many random histories, as far as these users tell: {', '.join(near_random)}.")
+    return out
 
 
 def spread(mean: float, deviation: float | None) -> str:
