@@ -470,6 +470,23 @@ def test_usage_errors(run, tmp_path, monkeypatch, arguments):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_popularity_beside_the_texts(run, made, tmp_path):
+    data, teacher, distilled, model = (tmp_path / name for name in ("data", "teacher", "distilled", "model"))
+    found = run("prepare", made.log, "--out", data, "--popularity", "--json").json
+    plain = json.loads((made.data / "dataset.json").read_text())
+    assert found["popularity"] and not plain["popularity"] and found["fingerprint"] != plain["fingerprint"]
+    assert run("pretrain", data, "--out", teacher, "--encoder", made.encoder, *TEACHER).code == 0
+    assert "popularity" in json.loads((teacher / "config.json").read_text())["from_real_data"]
+    size = run("distill", data, "--teacher", teacher, "--out", distilled, *DISTILL, "--json").json["bytes"]
+    files = ("config.json", "sequences.safetensors", "popularity.parquet")
+    assert size == sum((distilled / name).stat().st_size for name in files)
+    assert "how popular each item is" in (distilled / "README.md").read_text()
+    assert run("train", distilled, "--out", model, "--steps", 5).code == 0
+    assert run("evaluate", model, data, "--json").json["users"] == found["users"]
+    # A teacher that read texts only is one of other data.
+    assert "other data" in run("distill", data, "--teacher", made.teacher, "--out", tmp_path / "no").message
+
+
 def test_a_process_that_is_told_to_stop_leaves_nothing_behind(made, tmp_path):
     command = [sys.executable, "-m", "foster", "pretrain", made.data, "--out", tmp_path / "teacher", *TEACHER]
     command[command.index("--steps") + 1] = 10**6

@@ -231,6 +231,9 @@ def prepare(
     template: Annotated[str | None, typer.Option(help="as in '{title} by {brand}'")] = None,
     k_core: Annotated[int, typer.Option(help="keep users and items with so many interactions; 0: all")] = K_CORE,
     drop_textless: Annotated[bool, typer.Option("--drop-textless", help="drop items without text")] = False,
+    popularity: Annotated[
+        bool, typer.Option("--popularity", help="let models read how popular an item is, beside its text")
+    ] = False,
     overwrite: Overwrite = False,
     *,
     values: Values,
@@ -244,6 +247,7 @@ def prepare(
         given = {
             "--items": items, "--user-column": user_column, "--item-column": item_column, "--time-column": time_column,
             "--text": text, "--template": template, "--k-core": k_core != K_CORE, "--drop-textless": drop_textless,
+            "--popularity": popularity,
         }  # fmt: skip
         if asked := [flag for flag, value in given.items() if value]:
             raise InputError(
@@ -254,7 +258,7 @@ def prepare(
     else:
         data = Dataset.prepare(
             sources, items, user_column=user_column, item_column=item_column, time_column=time_column, text=text,
-            template=template, k_core=k_core, drop_textless=drop_textless,
+            template=template, k_core=k_core, drop_textless=drop_textless, popularity=popularity,
         )  # fmt: skip
     data.save(out, overwrite)
     _print(

@@ -290,6 +290,7 @@ class TestSources:
             {"log": LOG.reverse()},
             {"items": ITEMS.with_columns(title=pl.col("title") + "x")},
             {"template": "{title}"},
+            {"popularity": True},
         ],
     )
     def test_every_content_has_its_fingerprint(self, change):

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from foster.data import Dataset, withhold
+from foster.data.catalogue import popularity_of
 from foster.errors import InputError
 
 ROWS = [
@@ -42,6 +45,13 @@ def test_users_are_asked_for_their_first_new_item():
     histories = [[known.item_ids[item] for item in history] for history in new.histories]
     assert histories == [["a", "b"], ["a"]]  # of u and x; w has nothing before its first one
     assert [new.ids[target] for target in new.targets] == ["c", "c"]
+
+
+def test_withheld_items_leave_no_trace_in_the_popularity_of_others():
+    data = log()
+    data = replace(data, info=data.info.model_copy(update={"popularity": True}))
+    known, _ = withhold(data, 0.4)
+    assert known.catalogue.popularity == popularity_of(known.item_counts())
 
 
 def test_a_log_that_lost_items_can_be_saved_and_read(tmp_path):

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+import numpy as np
 import pytest
 import torch
 
+from foster.data.catalogue import Catalogue, popularity_of
 from foster.errors import InputError
 from foster.models import ModelOptions, TextRecommender
 from foster.text import EncoderOptions
@@ -14,8 +18,6 @@ from small_models import small_recommender
 
 @pytest.fixture
 def model(tiny_encoder):
-    from foster.data.catalogue import Catalogue
-
     things = ["dog", "cat", "boat", "song", "tea", "game"]
     texts = [f"{colour} {thing}" for colour in ("red", "green", "blue") for thing in things]
     catalogue = Catalogue([f"i{n}" for n in range(18)], texts)
@@ -24,6 +26,54 @@ def model(tiny_encoder):
         EncoderOptions(encoder=str(tiny_encoder)),
         ModelOptions(dim=8, layers=1, heads=1, max_length=5, dropout=0.0),
     ).eval()
+
+
+def test_popularity_is_a_feature_beside_the_text(model, tmp_path):
+    popularity = popularity_of(np.arange(18))
+    assert np.mean(popularity) == pytest.approx(0, abs=1e-6) and np.std(popularity) == pytest.approx(1)
+    assert sorted(popularity) == popularity
+    catalogue = replace(model.catalogue, popularity=popularity)
+    other = TextRecommender.build(catalogue, model.encoder, model.options).eval()
+    features = other.tower.features.vectors
+    assert features.shape[1] == other.tower.features.width == model.tower.features.width + 1
+    torch.testing.assert_close(features[:, :-1], model.tower.features.vectors)
+    torch.testing.assert_close(features[:, -1], torch.tensor(popularity))
+    assert torch.equal(other.public_features(model.encoder), features)
+
+    other.save_pretrained(tmp_path / "model")
+    loaded = TextRecommender.from_pretrained(tmp_path / "model")
+    assert loaded.catalogue == catalogue
+    torch.testing.assert_close(loaded.tower.features.vectors, features)
+    history = [["i0", "a text of no item"]]
+    assert loaded.recommend(history, k=5) == other.recommend(history, k=5)
+
+
+def test_a_new_item_is_of_mean_popularity(model, tmp_path):
+    catalogue = replace(model.catalogue, popularity=popularity_of(np.arange(18)))
+    other = TextRecommender.build(catalogue, model.encoder, model.options).eval()
+    other.add_items(["red tea dog"], ["new"])
+    assert other.tower.features.vectors[-1, -1] == 0.0 and other.catalogue.popularity[-1] == 0.0
+    other.save_pretrained(tmp_path / "model")
+    loaded = TextRecommender.from_pretrained(tmp_path / "model")
+    torch.testing.assert_close(loaded.tower.features.vectors, other.tower.features.vectors)
+    torch.testing.assert_close(loaded.tower.table(), other.item_table())
+
+
+def test_popularity_needs_a_frozen_language_model(model):
+    catalogue = replace(model.catalogue, popularity=[0.0] * 18)
+    with pytest.raises(InputError, match="--finetune all: the data were prepared with --popularity"):
+        TextRecommender.build(catalogue, model.encoder, model.options.model_copy(update={"finetune": "all"}))
+
+
+def test_damaged_popularity(model, tmp_path):
+    replace(model.catalogue, popularity=[0.0] * 18).save(tmp_path)
+    model.catalogue.extended(["new"], ["red"]).save(tmp_path)
+    with pytest.raises(InputError, match=r"popularity\.parquet: does not fit"):
+        Catalogue.read(tmp_path)
+
+
+def test_equally_popular_items():
+    assert popularity_of(np.full(3, 7)) == [0.0, 0.0, 0.0]
 
 
 @pytest.mark.parametrize("name", ["sasrec", "gru4rec", "mean"])

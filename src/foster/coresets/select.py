@@ -93,14 +93,15 @@ def select(
     kept = [history[-model.max_length :] for history in histories]
     pool = Pool(data, kept, sequences, np.random.default_rng(seed), seed, encoder, model, engine, trained)
     chosen = [kept[row] for row in METHODS[method](pool)]
+    catalogue = data.catalogue
     info = {
         "data_fingerprint": data.info.fingerprint,
         "seed": seed,
-        "from_real_data": "real histories of users, without their ids",
+        "from_real_data": "real histories of users, without their ids" + catalogue.disclosure,
         "licence": data.info.terms,
     }
     rest: dict[str, Any] = {"encoder": encoder, "model": model, "recipe": HARD_LABELS, "info": info}
-    coreset = Condensed.of_histories(chosen, model.max_length, method, data.catalogue, **rest)
+    coreset = Condensed.of_histories(chosen, model.max_length, method, catalogue, **rest)
     if method != "soft-label":
         return coreset
     return with_soft_labels(coreset, pool.teacher, label_windows(coreset.items.shape[1], LABEL_WINDOW))

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
+import numpy as np
 import polars as pl
 
 from foster.errors import InputError, did_you_mean
 
 CATALOGUE_NAME = "catalogue.parquet"
+POPULARITY_NAME = "popularity.parquet"
 
 
 @dataclass(frozen=True)
@@ -21,10 +23,12 @@ class Catalogue:
     Attributes:
         ids: V distinct raw ids.
         texts: V texts, as the encoder reads them.
+        popularity: V numbers that models read beside the texts, see ``popularity_of``; None where texts are all.
     """
 
     ids: list[str]
     texts: list[str]
+    popularity: list[float] | None = None
 
     def __len__(self) -> int:
         """Return V."""
@@ -36,7 +40,7 @@ class Catalogue:
         return {item_id: position for position, item_id in enumerate(self.ids)}
 
     def extended(self, ids: Sequence[str], texts: Sequence[str]) -> Catalogue:
-        """Return a catalogue with new items behind the old ones.
+        """Return a catalogue with new items behind the old ones, of mean popularity where that counts.
 
         Raises:
             InputError: an id that is known already or stands twice, a blank text, or lists of different lengths.
@@ -50,7 +54,8 @@ class Catalogue:
             if not text.strip():
                 raise InputError(f"add_items: item '{item_id}' has no text; a text-based model needs one")
             seen.add(item_id)
-        return Catalogue([*self.ids, *ids], [*self.texts, *texts])
+        popularity = None if self.popularity is None else [*self.popularity, *([0.0] * len(ids))]
+        return Catalogue([*self.ids, *ids], [*self.texts, *texts], popularity)
 
     def lookup(self, item_id: str) -> int:
         """Return the index of a raw id.
@@ -65,19 +70,53 @@ class Catalogue:
         return self.index[item_id]
 
     def save(self, folder: Path) -> None:
-        """Write ``catalogue.parquet`` (item_id, text) into ``folder``."""
+        """Write ``catalogue.parquet`` (item_id, text) and, where it counts, ``popularity.parquet`` into ``folder``."""
         pl.DataFrame({"item_id": self.ids, "text": self.texts}).write_parquet(folder / CATALOGUE_NAME)
+        if self.popularity is not None:
+            # A file of its own: it comes from the log, and counts among the bytes of what is handed on.
+            column = pl.Series("popularity", self.popularity, dtype=pl.Float32)
+            column.to_frame().write_parquet(folder / POPULARITY_NAME)
 
     @classmethod
     def read(cls, folder: Path) -> Catalogue:
-        """Read ``catalogue.parquet`` of a folder.
+        """Read what ``save`` wrote.
 
         Raises:
             InputError: missing or damaged.
         """
-        path = folder / CATALOGUE_NAME
-        try:
-            frame = pl.read_parquet(path, columns=["item_id", "text"])
-        except (OSError, pl.exceptions.PolarsError) as error:
-            raise InputError(f"{path}: missing or damaged; make or copy the folder again") from error
-        return cls(frame["item_id"].to_list(), frame["text"].to_list())
+        items = _read(folder / CATALOGUE_NAME, ["item_id", "text"])
+        catalogue = cls(items["item_id"].to_list(), items["text"].to_list())
+        path = folder / POPULARITY_NAME
+        if not path.exists():
+            return catalogue
+        popularity = _read(path, ["popularity"])["popularity"].to_list()
+        if len(popularity) != len(catalogue):
+            raise InputError(f"{path}: does not fit {CATALOGUE_NAME}; the folder is damaged, make or copy it again")
+        return replace(catalogue, popularity=popularity)
+
+    @property
+    def disclosure(self) -> str:
+        """What of it came from the log, to be appended to what a folder says of itself; ids and texts did not."""
+        return "" if self.popularity is None else "; how popular each item is (popularity)"
+
+
+def popularity_of(counts: np.ndarray) -> list[float]:
+    """Return log(1 + count), shifted and scaled to mean 0 and variance 1 over the items: V numbers.
+
+    What most logs hold beside texts and order, and texts often do not tell. An item that comes later counts as an
+    average one.
+
+    Args:
+        counts: ``[V]``, how often each item is in the training part of the log.
+    """
+    logs = np.log1p(counts)
+    scale = logs.std() or 1.0
+    out: list[float] = ((logs - logs.mean()) / scale).astype(np.float32).tolist()
+    return out
+
+
+def _read(path: Path, columns: list[str]) -> pl.DataFrame:
+    try:
+        return pl.read_parquet(path, columns=columns)
+    except (OSError, pl.exceptions.PolarsError) as error:
+        raise InputError(f"{path}: missing or damaged; make or copy the folder again") from error

@@ -14,7 +14,7 @@ from polars.exceptions import PolarsError
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from foster.artefacts import folder_bytes, new_folder, read_json, write_json
-from foster.data.catalogue import Catalogue
+from foster.data.catalogue import Catalogue, popularity_of
 from foster.data.core import k_core_mask
 from foster.data.sources import Raw, Source, read_raw
 from foster.data.texts import SEPARATOR, render
@@ -72,8 +72,10 @@ class DatasetInfo(BaseModel):
     terms: str
     """The licence or the terms of the data."""
     dropped: Dropped
+    popularity: bool = False
+    """Whether models read how popular an item is in the training part, beside its text."""
     fingerprint: str
-    """SHA-256 of the ids, the texts, the sequences and their times, in hex."""
+    """SHA-256 of the ids, the texts, the sequences and their times, and of whether popularity counts, in hex."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -125,8 +127,9 @@ class Dataset:
 
     @property
     def catalogue(self) -> Catalogue:
-        """The items with their texts."""
-        return Catalogue(self.item_ids, self.texts)
+        """The items as models read them: texts and, where it counts, popularity in the training part."""
+        popularity = popularity_of(self.item_counts()) if self.info.popularity else None
+        return Catalogue(self.item_ids, self.texts, popularity)
 
     def sequence(self, user: int) -> np.ndarray:
         """Return all item numbers of a user in time order: int32 [length]."""
@@ -186,6 +189,7 @@ class Dataset:
         template: str | None = None,
         k_core: int = 5,
         drop_textless: bool = False,
+        popularity: bool = False,
         name: str | None = None,
     ) -> Dataset:
         """Make a data set from a log and item texts.
@@ -206,6 +210,8 @@ class Dataset:
                 all.
             drop_textless: drop interactions with items that have no text, before the k-core, instead of an
                 error.
+            popularity: let models read how popular an item is in the training part, beside its text; worth trying
+                where popularity alone is close to a model of the texts.
             name: a name for the data set; None: that of the file or its folder.
 
         Raises:
@@ -227,6 +233,7 @@ class Dataset:
             raw,
             k_core=k_core,
             drop_textless=drop_textless,
+            popularity=popularity,
             template=template,
             name=name or _default_name(raw.log_path),
         )
@@ -300,7 +307,9 @@ class Dataset:
         )
 
 
-def _from_raw(raw: Raw, *, k_core: int, drop_textless: bool, template: str | None, name: str) -> Dataset:
+def _from_raw(
+    raw: Raw, *, k_core: int, drop_textless: bool, popularity: bool, template: str | None, name: str
+) -> Dataset:
     """Filter and order what was read; the arguments are those of ``Dataset.prepare``.
 
     Raises:
@@ -359,6 +368,7 @@ def _from_raw(raw: Raw, *, k_core: int, drop_textless: bool, template: str | Non
         sources=raw.files,
         terms=SOURCE_TERMS,
         dropped=dropped,
+        popularity=popularity,
         fingerprint="",
     )
     data = Dataset(
@@ -374,7 +384,7 @@ def _from_raw(raw: Raw, *, k_core: int, drop_textless: bool, template: str | Non
 
 
 def fingerprint(data: Dataset) -> str:
-    """Return the SHA-256 over ids, texts, sequences and times in hex; files and machines do not enter it."""
+    """Return the SHA-256 over ids, texts, sequences, times and ``popularity`` in hex, not over files and machines."""
     digest = hashlib.sha256()
     for strings in (data.user_ids, data.item_ids, data.texts):
         encoded = [string.encode() for string in strings]
@@ -384,6 +394,8 @@ def fingerprint(data: Dataset) -> str:
     times = data.timestamps.astype("<i8" if data.timestamps.dtype.kind == "i" else "<f8")
     for array in (data.sequence_items.astype("<i4"), data.offsets.astype("<i8"), times):
         digest.update(np.ascontiguousarray(array).tobytes())
+    if data.info.popularity:
+        digest.update(b"popularity")
     return digest.hexdigest()
 
 
@@ -448,6 +460,7 @@ def _card(info: DatasetInfo, size: int) -> str:
         "split": f"{info.split}: the last item of a user is for the test, the one before it for validation",
         "order": f"{info.time}; ties keep the order of the input",
         "text of an item": f"`{text}`",
+        "read beside it": "popularity in the training part" if info.popularity else "nothing",
         "made from": ", ".join(info.sources) or "data frames",
         "left out for want of a text": f"{dropped.textless_items:,} items, "
         f"{dropped.textless_interactions:,} interactions",

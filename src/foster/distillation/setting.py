@@ -55,7 +55,7 @@ class Setting:
         generator: source of item samples.
         rng: source of all other draws.
         source: real batches.
-        features: public text features of the items, ``[V, width]``.
+        features: public features of the items, ``[V, width]``.
         validate: gives NDCG@10 of a model on validation users.
     """
 
@@ -117,7 +117,8 @@ class Setting:
             weights: their probabilities.
             derived: what of it came from real data, for the card.
         """
-        options = self.options
+        options, catalogue = self.options, self.best.catalogue
+        derived += catalogue.disclosure
         if isinstance(options, LatentOptions) and options.keys == "learned":
             derived += "; latents were moved among the teacher's item vectors (keys learned)"
         return Condensed(
@@ -127,7 +128,7 @@ class Setting:
             weights=weights.cpu(),
             codes=None,
             basis=None,
-            catalogue=self.best.catalogue,
+            catalogue=catalogue,
             encoder=self.best.encoder,
             model=self.best.options,
             recipe=HARD_LABELS.model_copy(update={"steps": min(HARD_LABELS.steps, options.student_steps)}),

@@ -44,14 +44,15 @@ class TextRecommender(nn.Module):
     ``e_v = adapter(whiten(pool(LM(text_v))))``, ``h_t = backbone(e_1 .. e_t)`` with SASRec or another sequence model,
     ``score(v | t) = <h_t, e_v> / sqrt(d)``.
 
-    There is no user table and no item table that is learned: a new user is a history, a new item is a text.
+    There is no user table and no item table that is learned: a new user is a history, a new item is a text. Where the
+    catalogue has popularity, that is one more feature behind the whitened ones of the text.
 
     Args:
         catalogue: the V items.
         encoder: which language model, and how it is pooled.
         options: widths and depths, and what of the language model is trained.
-        features: whitened text features of the items.
-        whitening: the map that made ``features``.
+        features: whitened text features of the items, and their popularity if it counts.
+        whitening: the map that made them.
     """
 
     def __init__(
@@ -188,12 +189,11 @@ class TextRecommender(nn.Module):
 
     @torch.no_grad()
     def public_features(self, encoder: EncoderOptions) -> Tensor:
-        """Return whitened vectors ``[V, width]`` of the catalogue's texts under a frozen public encoder."""
+        """Return the features ``[V, width]`` of the catalogue under a frozen public encoder."""
         if encoder == self.encoder and isinstance(self.tower.features, FrozenFeatures):
             return self.tower.features.vectors
         vectors = embed_texts(self.catalogue.texts, encoder, device=self.device).to(self.device)
-        out: Tensor = Whitening.fit(vectors).to(self.device)(vectors)
-        return out
+        return _beside(Whitening.fit(vectors).to(self.device)(vectors), self.catalogue.popularity)
 
     @torch.no_grad()
     def last_states(self, histories: Sequence[Any], table: Tensor) -> Tensor:
@@ -287,8 +287,8 @@ class TextRecommender(nn.Module):
     def _text_features(self, texts: Sequence[str]) -> Tensor:
         if isinstance(self.tower.features, TunedFeatures):
             return self.tower.features.encode(texts)
-        out: Tensor = self.whitening(embed_texts(texts, self.encoder, progress=False).to(self.device))
-        return out
+        features = self.whitening(embed_texts(texts, self.encoder, progress=False).to(self.device))
+        return _beside(features, None if self.catalogue.popularity is None else [0.0] * len(texts))
 
     @torch.no_grad()
     def add_items(self, texts: Sequence[str], ids: Sequence[str] | None = None) -> list[str]:
@@ -413,16 +413,29 @@ def _features(
     device: str | torch.device,
 ) -> FeatureSource:
     """Return frozen features where the language model stays fixed, else the trained language model."""
+    popularity = catalogue.popularity
     if options.finetune != "frozen":
+        if popularity is not None:
+            raise InputError(
+                f"--finetune {options.finetune}: the data were prepared with --popularity, which is read beside frozen "
+                "text vectors only; give --finetune frozen, or prepare the data without it"
+            )
         dtype: torch.dtype = getattr(torch, options.lm_dtype)
         language_model = TunableEncoder(TextEncoder.load(encoder, device), options.finetune, dtype, options.lm_chunk)
         language_model.set_catalogue(catalogue.texts)
         return TunedFeatures(language_model, whitening)
     if vectors is not None:
-        return FrozenFeatures.of(whitening(vectors))
+        return FrozenFeatures.of(_beside(whitening(vectors), popularity))
 
     def load() -> Tensor:
-        out: Tensor = whitening(embed_texts(catalogue.texts, encoder, device=device).to(whitening.mean.device))
-        return out
+        vectors = embed_texts(catalogue.texts, encoder, device=device).to(whitening.mean.device)
+        return _beside(whitening(vectors), popularity)
 
-    return FrozenFeatures(load, whitening.mean.shape[0])
+    return FrozenFeatures(load, len(whitening.mean) + (popularity is not None))
+
+
+def _beside(features: Tensor, popularity: list[float] | None) -> Tensor:
+    """Return text features ``[n, width]``, with the popularity of the items as one more column if it counts."""
+    if popularity is None:
+        return features
+    return torch.cat([features, features.new_tensor(popularity)[:, None]], dim=1)

@@ -160,4 +160,5 @@ def training_record(options: TrainOptions, seed: int, result: Fit) -> dict[str, 
 
 
 def _origin(data: Dataset) -> dict[str, object]:
-    return {"data_fingerprint": data.info.fingerprint, "from_real_data": "all weights and the trajectory"}
+    derived = "all weights and the trajectory" + data.catalogue.disclosure
+    return {"data_fingerprint": data.info.fingerprint, "from_real_data": derived}
