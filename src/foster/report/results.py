@@ -191,8 +191,8 @@ def remarks(rows: Mapping[str, Record]) -> list[str]:
     out = []
     if "popularity" in rows and rows["popularity"][TESTED] >= rows["full"][TESTED]:
         out.append(
-            "**Popularity is as good as the full model or better.** Texts do not say what these users take: neither a "
-            "model of this kind nor anything condensed from it is the right choice for this log."
+            "**Popularity is as good as the full model or better**, which is then no model to condense: texts do not "
+            "say what these users take. Try data prepared with `--popularity`, or a model with learned item vectors."
         )
     # A checkpoint of the teacher is what the log taught, and random histories from there are no control of this kind.
     condensed = {name: row for name, row in rows.items() if row["interactions"] and "+" not in name}
