@@ -15,10 +15,9 @@ import csv
 from pathlib import Path
 from typing import Any
 
-from foster.report.results import shown, spread, summarise
+from foster.report.results import COSTS, shown, spread, summarise
 
 FULL = "full"
-COSTS = ("make_seconds", "make_peak_bytes", "train_seconds", "tuning_seconds", "train_peak_bytes", "bytes")
 
 Line = dict[str, str]
 

@@ -14,6 +14,7 @@ from foster.errors import InputError, did_you_mean
 
 CATALOGUE_NAME = "catalogue.parquet"
 POPULARITY_NAME = "popularity.parquet"
+MEAN_POPULARITY = 0.0  # that of an item which comes later, since nothing is known of it
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,7 @@ class Catalogue:
             if not text.strip():
                 raise InputError(f"add_items: item '{item_id}' has no text; a text-based model needs one")
             seen.add(item_id)
-        popularity = None if self.popularity is None else [*self.popularity, *([0.0] * len(ids))]
+        popularity = None if self.popularity is None else [*self.popularity, *([MEAN_POPULARITY] * len(ids))]
         return Catalogue([*self.ids, *ids], [*self.texts, *texts], popularity)
 
     def lookup(self, item_id: str) -> int:

@@ -21,7 +21,7 @@ from foster.artefacts import (
     write_json,
 )
 from foster.data.batches import pad
-from foster.data.catalogue import Catalogue
+from foster.data.catalogue import MEAN_POPULARITY, Catalogue
 from foster.errors import InputError
 from foster.models.gru4rec import GRU4Rec
 from foster.models.item_tower import FeatureSource, FrozenFeatures, ItemTower, TunedFeatures, Whitening
@@ -288,7 +288,7 @@ class TextRecommender(nn.Module):
         if isinstance(self.tower.features, TunedFeatures):
             return self.tower.features.encode(texts)
         features = self.whitening(embed_texts(texts, self.encoder, progress=False).to(self.device))
-        return _beside(features, None if self.catalogue.popularity is None else [0.0] * len(texts))
+        return _beside(features, None if self.catalogue.popularity is None else [MEAN_POPULARITY] * len(texts))
 
     @torch.no_grad()
     def add_items(self, texts: Sequence[str], ids: Sequence[str] | None = None) -> list[str]:

@@ -18,6 +18,14 @@ RESAMPLES = 2000
 SHOWN = ("recall@10", "ndcg@10")
 TESTED = "ndcg@10"  # what the bootstrap compares
 NEW = "new_recall@10"
+COSTS = (
+    "make_seconds", "make_peak_bytes", "train_seconds", "tuning_seconds", "train_peak_bytes", "bytes", "interactions",
+)  # fmt: skip
+RATIOS = (
+    ("of_full", "metrics", TESTED),
+    ("recall_of_full", "metrics", "recall@10"),
+    ("new_of_full", "new_items", "recall@10"),
+)
 
 Record = Mapping[str, Any]
 Ranks = Callable[[Record], np.ndarray]
@@ -60,19 +68,13 @@ def summarise(records: Iterable[Record], ranks: Ranks | None) -> dict[str, dict[
         kind = f"@{any_run['student']}" if any_run.get("student") else ""
         full = groups.get((f"full{kind}", None), {})
         pairs = [(run, full[seed]) for seed, run in runs.items() if seed in full]
-        row["of_full"] = _ratio((run["metrics"][TESTED], of["metrics"][TESTED]) for run, of in pairs)
-        row["recall_of_full"] = _ratio((run["metrics"]["recall@10"], of["metrics"]["recall@10"]) for run, of in pairs)
+        for ratio, group, metric in RATIOS:
+            row[ratio] = _ratio((run[group][metric], of[group][metric]) for run, of in pairs if group in run)
         row["times_as_fast"] = _ratio((of["train_seconds"], run["train_seconds"]) for run, of in pairs)
-        row["new_of_full"] = _ratio(
-            (run["new_items"]["recall@10"], of["new_items"]["recall@10"]) for run, of in pairs if "new_items" in run
-        )
         random = groups.get((f"random{kind}", min(budgets) if budget is None else budget), {})
         row["minus_random"] = _interval(runs, random, ranks) if ranks else None
         row["minus_full"] = _interval(runs, full, ranks) if ranks else None
-        for cost in (
-            "make_seconds", "make_peak_bytes", "train_seconds", "tuning_seconds", "train_peak_bytes", "bytes",
-            "interactions",
-        ):  # fmt: skip
+        for cost in COSTS:
             row[cost] = _mean(run.get(cost) for run in runs.values())
         full_seconds = _mean(run["train_seconds"] for run in full.values())
         row["break_even"] = break_even(row, teacher_seconds, full_seconds, runs)

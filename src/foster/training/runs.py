@@ -75,7 +75,8 @@ def pretrain(
             progress="training on the log",
         )
         if folder:
-            recommender.write_to(folder, training_record(train, seed, result) | {"kind": "teacher", **_origin(data)})
+            origin = _origin(data, recommender)
+            recommender.write_to(folder, training_record(train, seed, result) | {"kind": "teacher", **origin})
             write_metrics(folder, [*result.history, {"steps": result.steps, "seconds": result.seconds}])
     engine.wait()
     return recommender, result
@@ -159,6 +160,6 @@ def training_record(options: TrainOptions, seed: int, result: Fit) -> dict[str, 
     return {"training": options.model_dump(), "seed": seed, "fit": fit}
 
 
-def _origin(data: Dataset) -> dict[str, object]:
-    derived = "all weights and the trajectory" + data.catalogue.disclosure
+def _origin(data: Dataset, model: TextRecommender) -> dict[str, object]:
+    derived = "all weights and the trajectory" + model.catalogue.disclosure
     return {"data_fingerprint": data.info.fingerprint, "from_real_data": derived}
