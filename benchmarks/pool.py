@@ -73,11 +73,10 @@ def table(lines: list[Line], methods: list[str] | None, seeds: list[str] | None)
         "times as fast", "bytes", "break-even",
     )  # fmt: skip
     out = [f"| {' | '.join(head)} |", "|" + "---|" * len(head)]
-    for name, row in summarise(chosen, None).items():
-        budget = shown(row["budget"], "d")
+    for row in summarise(chosen, None).values():
         cells = (
-            name.removesuffix(f"-{budget}"),
-            budget,
+            row["name"],
+            shown(row["budget"], "d"),
             str(len(row["seeds"])),
             *(spread(row[metric], row[f"{metric}_sd"]) for metric in ("recall@10", "ndcg@10")),
             *(shown(row[ratio], ".2f") for ratio in ("recall_of_full", "of_full")),

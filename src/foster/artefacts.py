@@ -7,10 +7,13 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import polars as pl
+from polars.exceptions import PolarsError
 
 from foster.errors import InputError
 
@@ -97,6 +100,21 @@ def read_json(path: Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise InputError(f"{path}: holds no JSON object; the folder is damaged, make it again")
     return content
+
+
+def read_parquet(path: Path, columns: Sequence[str]) -> pl.DataFrame:
+    """Read columns of a Parquet file that foster wrote.
+
+    Raises:
+        InputError: the file or a column is missing, or the file is damaged.
+    """
+    try:
+        return pl.read_parquet(path, columns=list(columns))
+    except FileNotFoundError as error:
+        raise InputError(f"{path}: no such file; the folder is incomplete, make or copy it again") from error
+    except (PolarsError, OSError) as error:
+        reason = str(error).splitlines()[0]
+        raise InputError(f"{path}: not readable ({reason}); the folder is damaged, make or copy it again") from error
 
 
 def read_config(folder: str | Path, kind: str | tuple[str, ...]) -> dict[str, Any]:

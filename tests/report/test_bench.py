@@ -48,8 +48,15 @@ def bench(log, tmp_path, tiny_encoder):
         TeacherOptions(checkpoints=4),
     )
 
-    def run(methods="foster", seeds=1, budgets="3", extra=EXTRA, steps=6, new_items=0.0, **rest):
-        options = BenchOptions(methods=methods, seeds=seeds, budgets=budgets, student_steps=steps, new_items=new_items)
+    def run(methods="foster", seeds=1, budgets="3", extra=EXTRA, steps=6, new_items=0.0, reference=None, **rest):
+        options = BenchOptions(
+            methods=methods,
+            seeds=seeds,
+            budgets=budgets,
+            student_steps=steps,
+            new_items=new_items,
+            reference=reference,
+        )
         rest = {"recipe": recipe, "engine": Engine("cpu"), **rest}
         return run_bench(log, tmp_path / "out", options=options, extra=extra, **rest)
 
@@ -116,6 +123,14 @@ def test_the_recipe_that_is_better_on_validation_counts(bench, monkeypatch):
     rows = bench()["rows"]
     assert rows["foster"]["recipes"] == rows["random"]["recipes"] == ["hard"]
     assert seen == [recipe.lr for recipe in RECIPES.values()] * 2
+
+
+def test_a_reference_is_one_of_the_rows(bench):
+    result = bench(methods="random-length", extra=None, reference="random-length")
+    assert result["rows"]["random"]["minus_reference"] and result["about"]["reference"] == "random-length"
+    assert "minus random-length" in (bench.out / "results.md").read_text()
+    with pytest.raises(InputError, match=r"--reference: no row 'fostr' \(did you mean 'foster'\?\); name one of"):
+        bench(reference="fostr")
 
 
 def test_variants_are_rows_with_options_of_their_own(bench):

@@ -140,6 +140,28 @@ def test_other_students_are_compared_with_their_own_kind():
     assert "another kind of model" in markdown(rows, ABOUT)
 
 
+def test_ablations_are_compared_with_what_they_are_ablations_of():
+    rows = summarise(records_of((20, 60)), ranks, "foster")
+    for name in ("random-20", "random-60"):
+        low, high = rows[name]["minus_reference"]
+        assert (low, high) == pytest.approx([-end for end in rows["foster-20"]["minus_random"][::-1]], abs=0.02)
+        assert high < 0
+    assert rows["foster-20"]["minus_reference"] is None  # with itself
+    assert rows["full"]["minus_reference"][1] > 0  # has no budget: with the smallest
+    table = markdown(rows, {**ABOUT, "reference": "foster"}).splitlines()
+    assert "| minus random | minus full | minus foster |" in table[0]
+    assert {line.count("|") for line in table[: 2 + len(rows)]} == {table[0].count("|")}
+    plain = summarise(records_of(), ranks)
+    assert "minus_reference" not in plain["random"] and "minus foster" not in markdown(plain, ABOUT)
+
+
+def test_the_file_has_single_blank_lines_with_and_without_remarks():
+    rows = summarise([{**record, "interactions": 9} for record in records_of()], ranks)
+    texts = [markdown(rows, ABOUT), markdown({"full": rows["full"]}, ABOUT)]
+    assert [bool(remarks(rows)), bool(remarks({"full": rows["full"]}))] == [True, False]
+    assert all("\n\n\n" not in text and text.endswith(".\n") for text in texts)
+
+
 def test_new_items_have_columns_of_their_own():
     records = records_of()
     for record in records:

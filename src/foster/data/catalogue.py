@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
+from foster.artefacts import read_parquet
 from foster.errors import InputError, did_you_mean
 
 CATALOGUE_NAME = "catalogue.parquet"
@@ -85,12 +86,12 @@ class Catalogue:
         Raises:
             InputError: missing or damaged.
         """
-        items = _read(folder / CATALOGUE_NAME, ["item_id", "text"])
+        items = read_parquet(folder / CATALOGUE_NAME, ["item_id", "text"])
         catalogue = cls(items["item_id"].to_list(), items["text"].to_list())
         path = folder / POPULARITY_NAME
         if not path.exists():
             return catalogue
-        popularity = _read(path, ["popularity"])["popularity"].to_list()
+        popularity = read_parquet(path, ["popularity"])["popularity"].to_list()
         if len(popularity) != len(catalogue):
             raise InputError(f"{path}: does not fit {CATALOGUE_NAME}; the folder is damaged, make or copy it again")
         return replace(catalogue, popularity=popularity)
@@ -114,10 +115,3 @@ def popularity_of(counts: np.ndarray) -> list[float]:
     scale = logs.std() or 1.0
     out: list[float] = ((logs - logs.mean()) / scale).astype(np.float32).tolist()
     return out
-
-
-def _read(path: Path, columns: list[str]) -> pl.DataFrame:
-    try:
-        return pl.read_parquet(path, columns=columns)
-    except (OSError, pl.exceptions.PolarsError) as error:
-        raise InputError(f"{path}: missing or damaged; make or copy the folder again") from error

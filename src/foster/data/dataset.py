@@ -10,10 +10,9 @@ from typing import Literal
 
 import numpy as np
 import polars as pl
-from polars.exceptions import PolarsError
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from foster.artefacts import folder_bytes, new_folder, read_json, write_json
+from foster.artefacts import folder_bytes, new_folder, read_json, read_parquet, write_json
 from foster.data.catalogue import Catalogue, popularity_of
 from foster.data.core import k_core_mask
 from foster.data.sources import Raw, Source, read_raw
@@ -267,8 +266,8 @@ class Dataset:
         if not folder.is_dir():
             raise InputError(f"{folder}: no such folder")
         info = _read_info(folder / INFO_NAME)
-        log = _read_columns(folder / INTERACTIONS_NAME, ("user_id", "item_id", "timestamp"))
-        items = _read_columns(folder / ITEMS_NAME, ("item_id", *info.text_fields))
+        log = read_parquet(folder / INTERACTIONS_NAME, ("user_id", "item_id", "timestamp"))
+        items = read_parquet(folder / ITEMS_NAME, ("item_id", *info.text_fields))
         ids = (log["user_id"], log["item_id"], items["item_id"])
         strings = (*ids, *(items[field] for field in info.text_fields))
         if (
@@ -439,16 +438,6 @@ def _changed(folder: Path) -> InputError:
         f"{folder}: its content does not have the fingerprint that {INFO_NAME} states; a file was changed or "
         "damaged, so prepare it again"
     )
-
-
-def _read_columns(path: Path, columns: Sequence[str]) -> pl.DataFrame:
-    try:
-        return pl.read_parquet(path, columns=list(columns))
-    except FileNotFoundError as error:
-        raise InputError(f"{path}: no such file; the folder is incomplete, prepare it again") from error
-    except (PolarsError, OSError) as error:
-        reason = str(error).splitlines()[0]
-        raise InputError(f"{path}: cannot be read ({reason}); it is damaged, prepare it again") from error
 
 
 def _card(info: DatasetInfo, size: int) -> str:

@@ -17,7 +17,7 @@ from foster.coresets.goracs import require_pot
 from foster.data import Dataset, NewItems, withhold
 from foster.distillation import CondenseOptions, distill, save_distilled
 from foster.engine import Engine
-from foster.errors import InputError
+from foster.errors import InputError, did_you_mean
 from foster.evaluation import Evaluation, evaluate, evaluate_popularity, metrics_of, rank_new_items
 from foster.models import ModelOptions, TextRecommender
 from foster.options import Names, Options
@@ -53,6 +53,7 @@ class BenchOptions(Options):
     student_steps: int | None = Field(
         None, ge=1, description="most steps of a student; by default those of the two recipes"
     )
+    reference: str | None = Field(None, description="a row that all others are compared with, beside random and full")
     new_items: float = Field(
         0.0, ge=0, lt=1, description="share of items, the newest, that are withheld from all training and ranked apart"
     )
@@ -422,11 +423,15 @@ def run_bench(
         ``{"about": {...}, "rows": {name: row}}``, see ``results.summarise``; in every process.
 
     Raises:
-        InputError: see ``variants_of`` and ``Bench``.
+        InputError: a reference that is no row; see ``variants_of`` and ``Bench`` for more.
     """
     options, engine = options or BenchOptions(), engine or Engine()
     recipe = recipe or Recipe(EncoderOptions(), ModelOptions(), TrainOptions(), TeacherOptions())
     variants = variants_of(options.methods, extra or {}, source)
+    names = [variant.name for variant in variants]
+    if options.reference is not None and options.reference not in names:
+        hint = did_you_mean(options.reference, names)
+        raise InputError(f"--reference: no row '{options.reference}'{hint}; name one of {', '.join(names)}")
     others = students_of(students or {}, recipe, students_source)
     data, new = withhold(data, options.new_items) if options.new_items else (data, None)
     bench = Bench(
@@ -442,11 +447,12 @@ def run_bench(
         "interactions": data.n_interactions,
         "data_fingerprint": data.info.fingerprint,
         "seeds": list(bench.seeds),
+        "reference": options.reference,
         "device": str(engine.device),
         "threads": torch.get_num_threads(),
         **recipe.as_dict(),
     }
-    rows = summarise(records, bench.ranks)
+    rows = summarise(records, bench.ranks, options.reference)
     if engine.is_main:
         write_results(bench.out, rows, about, records)
         plot_results(

@@ -61,12 +61,12 @@ def _points(axes: Axes, rows: Mapping[str, Mapping[str, Any]], metric: str) -> N
 
 def _curves(axes: Axes, rows: Mapping[str, Mapping[str, Any]], budgets: list[int], metric: str) -> None:
     curves: dict[str, list[Mapping[str, Any]]] = {}
-    for name, row in rows.items():
+    for row in rows.values():
         if row["budget"] is None:
             axes.axhline(row[metric], linestyle="--", color="grey")
-            axes.annotate(name, (budgets[0], row[metric]), va="bottom", color="grey")
+            axes.annotate(row["name"], (budgets[0], row[metric]), va="bottom", color="grey")
         else:
-            curves.setdefault(name.removesuffix(f"-{row['budget']}"), []).append(row)
+            curves.setdefault(row["name"], []).append(row)
     for name, points in curves.items():
         points = sorted(points, key=lambda row: row["budget"])
         axes.errorbar(

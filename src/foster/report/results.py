@@ -31,22 +31,26 @@ Record = Mapping[str, Any]
 Ranks = Callable[[Record], np.ndarray]
 
 
-def summarise(records: Iterable[Record], ranks: Ranks | None) -> dict[str, dict[str, Any]]:
+def summarise(
+    records: Iterable[Record], ranks: Ranks | None, reference: str | None = None
+) -> dict[str, dict[str, Any]]:
     """Return one row a method and budget.
 
     Args:
         records: of finished runs, as ``Bench.make`` returns them.
         ranks: gives the test ranks of a record, ``[users]``; None where they are not at hand, for no intervals.
+        reference: a row that the others are compared with too, such as the method of which they are ablations.
 
     Returns:
         Rows by name; where a benchmark has several budgets M the name is ``method-M``. A row holds
 
+        - ``name``, without M, ``method``, ``budget`` and ``seeds``;
         - ``<metric>`` (mean over seeds) and ``<metric>_sd`` of every metric;
         - ``of_full`` and ``recall_of_full``: the mean ratio of NDCG@10 and Recall@10 to the full log's, within a seed;
         - ``times_as_fast``: the mean ratio of training seconds, the full log's to its own, within a seed;
         - ``minus_random`` and ``minus_full``: 95 % paired bootstrap intervals over users of the difference in NDCG@10,
           random being of the same budget, or of the smallest one for rows without; other students are compared with
-          their own kind;
+          their own kind; ``minus_reference`` likewise where there is one, of the same budget;
         - ``new_<metric>`` and its deviation where items were withheld, and ``new_of_full``, of Recall@10;
         - the costs, means over seeds, and ``break_even``.
     """
@@ -59,7 +63,7 @@ def summarise(records: Iterable[Record], ranks: Ranks | None) -> dict[str, dict[
     rows = {}
     for (name, budget), runs in groups.items():
         any_run = next(iter(runs.values()))
-        row: dict[str, Any] = {"method": any_run["method"], "budget": budget, "seeds": sorted(runs)}
+        row: dict[str, Any] = {"name": name, "method": any_run["method"], "budget": budget, "seeds": sorted(runs)}
         for prefix, key in (("", "metrics"), ("new_", "new_items")):
             for metric in any_run.get(key) or ():
                 values = [run[key][metric] for run in runs.values()]
@@ -74,6 +78,10 @@ def summarise(records: Iterable[Record], ranks: Ranks | None) -> dict[str, dict[
         random = groups.get((f"random{kind}", min(budgets) if budget is None else budget), {})
         row["minus_random"] = _interval(runs, random, ranks) if ranks else None
         row["minus_full"] = _interval(runs, full, ranks) if ranks else None
+        if reference:
+            # What has no budget (full, popularity) is compared with the reference's smallest, as it is with random's.
+            others = groups.get((f"{reference}{kind}", min(budgets) if budget is None else budget), {})
+            row["minus_reference"] = _interval(runs, others, ranks) if ranks else None
         for cost in COSTS:
             row[cost] = _mean(run.get(cost) for run in runs.values())
         full_seconds = _mean(run["train_seconds"] for run in full.values())
@@ -138,9 +146,13 @@ def _mean(values: Iterable[float | None]) -> float | None:
 
 def markdown(rows: Mapping[str, Record], about: Record) -> str:
     """Return the table, with what one has to know to read it."""
+    reference = about.get("reference")
+    compared = {"minus_random": "minus random", "minus_full": "minus full"}
+    if reference:
+        compared["minus_reference"] = f"minus {reference}"
     head: tuple[str, ...] = (
-        "method", "Recall@10", "NDCG@10", "of full", "minus random", "minus full", "making s", "training s",
-        "times as fast", "peak MiB", "bytes", "break-even",
+        "method", "Recall@10", "NDCG@10", "of full", *compared.values(), "making s", "training s", "times as fast",
+        "peak MiB", "bytes", "break-even",
     )  # fmt: skip
     new = bool(about.get("new_items"))
     head += ("new items Recall@10", "of full") if new else ()
@@ -151,7 +163,7 @@ def markdown(rows: Mapping[str, Record], about: Record) -> str:
             name,
             *(spread(row[metric], row[f"{metric}_sd"]) for metric in SHOWN),
             shown(row["of_full"], ".3f"),
-            *(_shown_interval(row[key]) for key in ("minus_random", "minus_full")),
+            *(_shown_interval(row[key]) for key in compared),
             shown(row["make_seconds"], ",.0f"),
             shown(row["train_seconds"], ",.1f"),
             shown(row["times_as_fast"], ",.1f"),
@@ -185,7 +197,8 @@ def markdown(rows: Mapping[str, Record], about: Record) -> str:
             " Rows `METHOD@STUDENT` train another kind of model on what the method made, and are compared with `full` "
             "and `random` of that kind."
         )
-    return "\n".join([*lines, "", *(f"- {remark}" for remark in remarks(rows)), "", notes, ""])
+    said = "\n".join(f"- {remark}" for remark in remarks(rows))
+    return "\n\n".join(part for part in ("\n".join(lines), said, notes) if part) + "\n"
 
 
 def remarks(rows: Mapping[str, Record]) -> list[str]:
