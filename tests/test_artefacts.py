@@ -5,7 +5,7 @@ import os
 import pytest
 import torch
 
-from foster.artefacts import artefact_kind, load_tensors, new_folder, read_config, save_tensors, write_json
+from foster.artefacts import artefact_kind, check_free, load_tensors, new_folder, read_config, save_tensors, write_json
 from foster.errors import InputError
 
 
@@ -16,13 +16,52 @@ def test_a_failed_write_leaves_nothing_and_keeps_what_was_there(tmp_path):
         raise RuntimeError
     assert list(tmp_path.iterdir()) == []
     with new_folder(out) as folder:
-        (folder / "whole").write_text("x")
+        (folder / "config.json").write_text("{}")
     with pytest.raises(RuntimeError), new_folder(out, overwrite=True) as folder:
         raise RuntimeError
-    assert [path.name for path in out.iterdir()] == ["whole"]
+    assert [path.name for path in out.iterdir()] == ["config.json"]
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
+    with new_folder(out, overwrite=True) as folder:
+        (folder / "config.json").write_text("{2}")
+        (folder / "more").mkdir()
+    assert sorted(path.name for path in out.iterdir()) == ["config.json", "more"]
+    assert (out / "config.json").read_text() == "{2}"
     with pytest.raises(InputError, match="exists already; give another --out or add --overwrite"), new_folder(out):
         pass
+
+
+def test_only_artefacts_are_replaced_and_never_what_is_read_from(tmp_path):
+    own = tmp_path / "thesis"
+    own.mkdir()
+    (own / "chapter.txt").write_text("x")
+    with pytest.raises(InputError, match="thesis: holds other things"):
+        check_free(own, overwrite=True)
+    write_json(own / "config.json", {"kind": "model"})
+    check_free(own, overwrite=True)
+    with pytest.raises(InputError, match="thesis: is read from"):
+        check_free(own, overwrite=True, inputs=[None, own / "teacher"])
+    check_free(own, overwrite=True, inputs=[tmp_path / "other"])
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis"]
+
+
+def test_links_and_the_folder_that_one_is_in_are_filled(tmp_path, monkeypatch):
+    real = tmp_path / "real"
+    real.mkdir()
+    (tmp_path / "link").symlink_to(real)
+    with new_folder(tmp_path / "link") as folder:
+        write_json(folder / "config.json", {"kind": "model"})
+    assert (tmp_path / "link").is_symlink() and artefact_kind(real) == "model"
+    here = tmp_path / "here"
+    here.mkdir()
+    monkeypatch.chdir(here)
+    with new_folder(".") as folder:
+        write_json(folder / "config.json", {"kind": "model"})
+    assert [path.name for path in here.iterdir()] == ["config.json"]
+
+
+def test_a_place_that_cannot_be_written_to_is_refused_before_the_work():
+    with pytest.raises(InputError, match="/proc/foster: cannot write there"):
+        check_free("/proc/foster")
 
 
 def test_others_can_read_what_is_written(tmp_path):

@@ -197,8 +197,8 @@ def recipe_of(model: Path) -> dict:
 
 def test_a_config_file_is_used_and_flags_win(run, made, tmp_path):
     config = tmp_path / "recipe.yaml"
-    config.write_text("steps: 3\neval-every: 7\nlr: 0.002\n")
-    assert run("train", made.distilled, "--out", tmp_path / "m", "--config", config, "--steps", 2).code == 0
+    config.write_text(f"steps: 3\neval-every: 7\nlr: 0.002\nvalidation: {made.data}\nout: {tmp_path / 'm'}\n")
+    assert run("train", made.distilled, "--config", config, "--steps", 2).code == 0
     recipe = recipe_of(tmp_path / "m")
     assert (recipe["steps"], recipe["eval_every"], recipe["lr"]) == (2, 7, 0.002)
     assert recipe["candidates"] == 2048  # set by neither: the recipe that is stored with the sequences
@@ -207,6 +207,9 @@ def test_a_config_file_is_used_and_flags_win(run, made, tmp_path):
 @pytest.mark.parametrize(
     ("content", "flags", "words"),
     [
+        ("batch-size: 3", (), ("recipe.yaml", "'batch_size'", "a step sees all sequences")),
+        ("patience: 3", (), ("recipe.yaml", "'patience'", "add --validation")),
+        ("overwrite: perhaps", (), ("recipe.yaml", "'overwrite'", "valid boolean", "'perhaps'")),
         ("stepz: 3", (), ("recipe.yaml", "'stepz'", "did you mean 'steps'")),
         ("steps: 0", (), ("recipe.yaml", "'steps'", "greater than or equal to 1", "got 0")),
         ("steps: many", (), ("recipe.yaml", "'steps'", "valid integer", "'many'")),
@@ -227,6 +230,77 @@ def test_a_wrong_option_is_named_with_its_source(run, made, tmp_path, content, f
     if flags == ("--lr", "-1"):
         assert "recipe.yaml" not in message
     assert not (tmp_path / "model").exists()
+
+
+def test_a_missing_flag_is_named_and_a_file_can_give_it(run, made, tmp_path):
+    assert "--teacher is missing: folder that" in run("distill", made.data, "--out", tmp_path / "d").message
+    config = tmp_path / "select.yaml"
+    config.write_text(f"sequences: 2\nteacher: {made.teacher}\n")
+    selected = run("select", "random", made.data, "--out", tmp_path / "s", "--config", config, "--json")
+    assert selected.json["sequences"] == 2
+    stored = json.loads((tmp_path / "s" / "config.json").read_text())
+    assert stored["encoder"]["encoder"] == str(made.encoder) and stored["model"]["dim"] == 8
+    config.write_text("sequences: two\n")
+    message = run("select", "random", made.data, "--out", tmp_path / "t", "--config", config).message
+    assert "select.yaml: option 'sequences': must be a valid integer" in message
+
+
+def test_one_flag_leaves_the_rest_of_the_teacher(run, made, tmp_path):
+    flags = ("--teacher", made.teacher, "--sequences", 3, "--dropout", 0.1)
+    assert run("select", "soft-label", made.data, "--out", tmp_path / "s", *flags).code == 0
+    stored = json.loads((tmp_path / "s" / "config.json").read_text())
+    assert stored["model"]["dim"] == 8 and stored["encoder"]["encoder"] == str(made.encoder)
+    message = run("select", "soft-label", made.data, "--out", tmp_path / "t", *flags, "--max-tokens", 8).message
+    assert "labels refer to the teacher's encoder" in message
+
+
+def test_an_encoder_may_lie_elsewhere_and_gives_the_same_student(run, made, tmp_path):
+    copy, folder = tmp_path / "copy", tmp_path / "moved"
+    shutil.copytree(made.encoder, copy)
+    shutil.copytree(made.distilled, folder)
+    flags = ("--steps", 3)
+    assert run("train", folder, "--out", tmp_path / "a", *flags).code == 0
+    assert run("train", folder, "--out", tmp_path / "b", "--encoder", copy, *flags).code == 0
+    config = json.loads((folder / "config.json").read_text())
+    config["encoder"]["encoder"] = "/nonexist/encoder"
+    (folder / "config.json").write_text(json.dumps(config))
+    assert "by --label-encoder" in run("train", folder, "--out", tmp_path / "c", "--encoder", copy, *flags).message
+    assert run("train", folder, "--out", tmp_path / "c", "--label-encoder", copy, *flags).code == 0
+    weights = {name: (tmp_path / name / "model.safetensors").read_bytes() for name in "abc"}
+    assert weights["a"] == weights["b"] == weights["c"]
+
+
+def test_students_that_read_less_than_the_sequences_hold(run, made, tmp_path):
+    random = tmp_path / "random"
+    assert run("select", "random", made.data, "--out", random, "--teacher", made.teacher, "--sequences", 3).code == 0
+    for source in (made.distilled, random):
+        assert run("train", source, "--out", tmp_path / source.name / "m", "--steps", 2, "--max-length", 3).code == 0
+
+
+def test_models_say_what_they_came_from(run, made, tmp_path):
+    assert run("train", made.distilled, "--out", tmp_path / "m", "--steps", 2).code == 0
+    fingerprint = json.loads((made.data / "dataset.json").read_text())["fingerprint"]
+    for folder, words in ((tmp_path / "m", "by way of 3 distilled sequences (foster)"), (made.teacher, "trajectory")):
+        card = (folder / "README.md").read_text()
+        assert fingerprint in card and words in card
+        assert words in json.loads((folder / "config.json").read_text())["from_real_data"]
+
+
+def test_a_data_set_has_validation_items_of_its_own(run, made, tmp_path):
+    flags = ("--out", tmp_path / "m", "--validation", made.data)
+    assert "which has validation items of its own" in run("train", made.data, *flags).message
+
+
+def test_recommend_says_what_it_read_as_text(run, made):
+    data = json.loads((made.data / "dataset.json").read_text())
+    found = run("recommend", made.teacher, "--history", "nothing known", "-k", 2, "--json")
+    assert data["items"] and found.json["read_as_texts"] == ["nothing known"]
+    assert "'nothing known' is no item id of the catalogue" in found.err
+
+
+def test_a_seed_below_zero_is_an_error_of_every_verb(run, made):
+    assert "'seed'" in run("check", made.data, "--seed", "-5").message
+    assert "--device foo" in run("doctor", "--device", "foo").message
 
 
 def without_column(rows, name):
@@ -358,13 +432,16 @@ def test_every_distillation_trains_a_model(run, made, tmp_path, method):
 
 def test_help_says_which_method_has_a_flag_and_its_defaults(run, monkeypatch):
     monkeypatch.setenv("COLUMNS", "400")
-    lines = {line.split()[1]: line for line in run("distill", "--help").out.splitlines() if line.startswith("│    --")}
+    lines = {line.split()[1]: line for line in run("distill", "--help").out.splitlines() if line.startswith("│ --")}
     defaults = {name: options().steps for name, (options, _) in distillation.METHODS.items()}
     assert f"default {defaults['foster']};" in lines["--steps"]
     for name, steps in defaults.items():
         assert name == "foster" or steps == defaults["foster"] or f"{name} {steps}" in lines["--steps"]
     assert "td3: W, the last of these" in lines["--unroll"]
     assert "foster: steps of the short windows" in lines["--window"]
+    assert "(required)" in lines["--teacher"] and "(default foster)" in lines["--method"]
+    training = run("train", "--help").out
+    assert "(default 3000 for a data set; else what is stored with the sequences)" in training
 
 
 def test_bench_prints_rows_by_method(run, made, tmp_path):
@@ -373,8 +450,11 @@ def test_bench_prints_rows_by_method(run, made, tmp_path):
     arguments = ("bench", made.data, "--methods", "random-length", "--variants", variants, "--encoder", made.encoder)
     sizes = ("--seeds", 1, "--budgets", 3, "--student-steps", 3)
     result = run(*arguments, *TEACHER, *sizes, "--out", tmp_path / "out", "--json").json
-    assert set(result) == {"popularity", "random", "random-length", "short", "full", "about"}
-    assert result["short"]["break_even"] is None or result["short"]["break_even"] > 0
+    rows = result["rows"]
+    assert set(rows) == {"popularity", "random", "random-length", "short", "full"}
+    assert rows["short"]["break_even"] is None or rows["short"]["break_even"] > 0
+    stored = json.loads((tmp_path / "out" / "results.json").read_text())
+    assert result["about"]["seeds"] == [0] and stored.keys() == result.keys()
     table = run(*arguments, *TEACHER, *sizes, "--out", tmp_path / "out").out
     assert table.strip() == (tmp_path / "out" / "results.md").read_text().strip()
     assert "another 'train'" in run(*arguments, *TEACHER, *sizes, "--lr", 0.1, "--out", tmp_path / "out").message
@@ -444,12 +524,12 @@ def test_an_existing_folder_is_kept_unless_overwrite_is_given(run, made, tmp_pat
     }[verb]
     out = tmp_path / "out"
     out.mkdir()
-    (out / "mine.txt").write_text("mine")
+    (out / "config.json").write_text("{}")
     message = run(verb, *arguments, "--out", out).message
     assert str(out) in message and "--overwrite" in message
-    assert files_of(tmp_path) == {"out/mine.txt": b"mine"}
+    assert files_of(tmp_path) == {"out/config.json": b"{}"}
     assert run(verb, *arguments, "--out", out, "--overwrite").code == 0
-    assert not (out / "mine.txt").exists() and any(out.iterdir())
+    assert files_of(tmp_path).get("out/config.json") != b"{}" and any(out.iterdir())
     assert list(tmp_path.iterdir()) == [out]
 
 

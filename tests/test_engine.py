@@ -83,3 +83,9 @@ def test_deterministic_leaves_the_setting_as_it_was():
         assert torch.are_deterministic_algorithms_enabled()
     assert not torch.are_deterministic_algorithms_enabled()
     assert np.isfinite(evaluated(Engine("cpu"))).all()
+
+
+def test_a_build_for_accelerators_takes_the_cpu_where_there_is_none(monkeypatch):
+    monkeypatch.setattr(torch.accelerator, "is_available", lambda: False)
+    monkeypatch.setattr(torch.accelerator, "current_accelerator", lambda: torch.device("cuda"))
+    assert Engine("auto").device.type == "cpu"

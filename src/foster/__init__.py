@@ -10,20 +10,27 @@ from foster.version import __version__
 if TYPE_CHECKING:
     from foster.coresets import select
     from foster.data import Dataset
-    from foster.distillation import distill
+    from foster.distillation import DistillOptions, distill
     from foster.evaluation import evaluate
-    from foster.models import TextRecommender
-    from foster.training import Condensed, pretrain, train
+    from foster.models import ModelOptions, TextRecommender
+    from foster.text import EncoderOptions
+    from foster.training import Condensed, TeacherOptions, TrainOptions, pretrain, train
 
 
 __all__ = [
-    "Condensed", "Dataset", "TextRecommender", "__version__", "distill", "evaluate", "pretrain", "select", "train",
+    "Condensed", "Dataset", "DistillOptions", "EncoderOptions", "ModelOptions", "TeacherOptions", "TextRecommender",
+    "TrainOptions", "__version__", "distill", "evaluate", "pretrain", "select", "train",
 ]  # fmt: skip
 
 _HOMES = {
     "Condensed": "foster.training",
     "Dataset": "foster.data",
+    "DistillOptions": "foster.distillation",
+    "EncoderOptions": "foster.text",
+    "ModelOptions": "foster.models",
+    "TeacherOptions": "foster.training",
     "TextRecommender": "foster.models",
+    "TrainOptions": "foster.training",
     "distill": "foster.distillation",
     "evaluate": "foster.evaluation",
     "pretrain": "foster.training",

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 CONFIG_NAME = "config.json"
+DATASET_NAME = "dataset.json"  # what a data set has instead
+CARD_NAME = "README.md"
 METRICS_NAME = "metrics.jsonl"  # what a training or a distillation logged, beside its result
 
 
@@ -30,35 +32,61 @@ def new_folder(out: str | Path, overwrite: bool = False) -> Iterator[Path]:
 
     Args:
         out: the folder to make; its parents are made too.
-        overwrite: replace an existing folder; it stays as it is until the block has ended well.
+        overwrite: replace an artefact that is there; it stays as it is until the block has ended well.
 
     Raises:
-        InputError: ``out`` exists and is not empty (unless ``overwrite``), or its place cannot be written to.
+        InputError: ``out`` exists and is not empty (with ``overwrite``: holds no artefact), or its place cannot be
+            written to.
     """
-    out = Path(out)
     check_free(out, overwrite)
+    out = Path(out).resolve()  # where a link leads to
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
-        work = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
+        # A folder that exists may be a mount, which cannot be replaced: what is in it is.
+        kept = out.is_dir()
+        work = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out if kept else out.parent))
     except OSError as error:
         raise InputError(f"{out}: cannot write there ({error.strerror}); give another --out") from error
     try:
         yield work
-        work.chmod(0o777 & ~_umask())  # mkdtemp makes it private
-        if out.exists():
-            shutil.rmtree(out)
-        work.replace(out)
+        if kept:
+            for old in out.iterdir():
+                if old != work:
+                    shutil.rmtree(old) if old.is_dir() and not old.is_symlink() else old.unlink()
+            for new in work.iterdir():
+                new.replace(out / new.name)
+        else:
+            work.chmod(0o777 & ~_umask())  # mkdtemp makes it private
+            work.replace(out)
     finally:
         shutil.rmtree(work, ignore_errors=True)
 
 
-def check_free(out: str | Path, overwrite: bool = False) -> None:
-    """Raise InputError early where ``new_folder`` would: ask before the work, not after it."""
+def check_free(out: str | Path, overwrite: bool = False, inputs: Iterable[str | Path | None] = ()) -> None:
+    """Raise InputError early where ``new_folder`` would: ask before the work, not after it.
+
+    Args:
+        out: the folder to make.
+        overwrite: whether an artefact that is there is to be replaced; anything else that is there never is.
+        inputs: what is read to make it, which would be lost.
+    """
     out = Path(out)
     if out.is_file():
         raise InputError(f"{out}: is a file; give a folder to --out")
-    if out.is_dir() and any(out.iterdir()) and not overwrite:
-        raise InputError(f"{out}: exists already; give another --out or add --overwrite")
+    if out.is_dir() and any(out.iterdir()):
+        if not overwrite:
+            raise InputError(f"{out}: exists already; give another --out or add --overwrite")
+        if not (out / DATASET_NAME).is_file() and not (out / CONFIG_NAME).is_file():
+            raise InputError(f"{out}: holds other things than an artefact of foster; give another --out, or empty it")
+    if any(given is not None and Path(given).resolve().is_relative_to(out.resolve()) for given in inputs):
+        raise InputError(f"{out}: is read from, too; give another --out")
+    place = out.resolve()
+    while not place.exists():
+        place = place.parent
+    try:
+        tempfile.TemporaryDirectory(dir=place).cleanup()
+    except OSError as error:
+        raise InputError(f"{out}: cannot write there ({error.strerror}); give another --out") from error
 
 
 def write_json(path: Path, content: dict[str, Any]) -> None:
@@ -126,12 +154,11 @@ def read_config(folder: str | Path, kind: str | tuple[str, ...]) -> dict[str, An
     folder = Path(folder)
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder")
-    config = read_json(folder / CONFIG_NAME)
     kinds = (kind,) if isinstance(kind, str) else kind
-    found = config.get("kind")
+    found = artefact_kind(folder)
     if found not in kinds:
-        raise InputError(f"{folder}: is of kind {found or 'unknown'}, but a {' or '.join(kinds)} is needed")
-    return config
+        raise InputError(f"{folder}: is of kind {found}, but a {' or '.join(kinds)} is needed")
+    return read_json(folder / CONFIG_NAME)
 
 
 def config_field(config: dict[str, Any], name: str, source: str) -> Any:
@@ -154,7 +181,7 @@ def artefact_kind(folder: str | Path) -> str:
     folder = Path(folder)
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder")
-    if (folder / "dataset.json").is_file():
+    if (folder / DATASET_NAME).is_file():
         return "dataset"
     return str(read_json(folder / CONFIG_NAME).get("kind", "unknown"))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
 import json
 import signal
@@ -11,10 +12,11 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, get_origin
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, get_args, get_origin
 
 import typer
-from pydantic import Field
+from pydantic import Field, TypeAdapter, ValidationError
+from typer.models import ArgumentInfo
 
 from foster.errors import InputError, did_you_mean
 from foster.options import Options
@@ -44,20 +46,55 @@ class CommonOptions(Options):
 
 
 class Values:
-    """Merged options of one call: defaults, then the ``--config`` file, then flags."""
+    """Merged options of one call: defaults, then the ``--config`` file, then flags.
 
-    def __init__(self, groups: tuple[type[Options], ...], file: Path | None, flags: Mapping[str, Any]) -> None:
-        known = {name for group in groups for name in group.model_fields}
+    Args:
+        groups: option classes of the verb.
+        own: options of the verb alone.
+        file: the ``--config`` file.
+        flags: values of both by name, None for what was not given.
+    """
+
+    def __init__(
+        self,
+        groups: tuple[type[Options], ...],
+        own: Mapping[str, inspect.Parameter],
+        file: Path | None,
+        flags: Mapping[str, Any],
+    ) -> None:
+        known = {name for group in groups for name in group.model_fields} | own.keys()
         config = _read_yaml(file, "--config", "steps: 500") if file else {}
         config = {key.replace("-", "_"): value for key, value in config.items()}
         for key in config:
             if key not in known:
                 hint = did_you_mean(key, known) or f"; known are {', '.join(sorted(known))}"
                 raise InputError(f"{file}: unknown option '{key}'{hint}")
-        given = {key: value for key, value in flags.items() if value is not None}
-        self._given = {**config, **given}
+        # A flag that can be repeated is an empty list where it was not given.
+        given = {key: value for key, value in flags.items() if value is not None and value != []}
+        merged = {**config, **given}
+        self.own = {key: self._own(parameter, merged, config, file) for key, parameter in own.items()}
+        self._given = {key: value for key, value in merged.items() if key not in own}
         # An error names the file only for what the file says.
         self._sources = dict.fromkeys(config, str(file)) | dict.fromkeys(given, "command line")
+
+    @staticmethod
+    def _own(
+        parameter: inspect.Parameter, merged: Mapping[str, Any], config: Mapping[str, Any], file: Path | None
+    ) -> Any:
+        """Return an option that belongs to the verb alone."""
+        name = parameter.name
+        value = merged.get(name, parameter.default)
+        if value is inspect.Parameter.empty:
+            kind, option = get_args(parameter.annotation)
+            raise InputError(f"--{name.replace('_', '-')} is missing: {option.help}")
+        if name in merged and value is config.get(name):
+            kind, _ = get_args(parameter.annotation)
+            try:
+                return TypeAdapter(kind).validate_python(value)
+            except ValidationError as error:
+                message = error.errors()[0]["msg"].replace("Input should be", "must be")
+                raise InputError(f"{file}: option '{name}': {message} (got {value!r})") from error
+        return value
 
     def of(self, group: type[T], defaults: Options | None = None) -> T:
         """Return one group's options; ``defaults`` stand in for what the user did not set."""
@@ -73,9 +110,11 @@ class Values:
                 raise InputError(f"{self._sources[key]}: option '{key}' is none of {name}'s; these are {own}")
         return self.of(group)
 
-    def if_given(self, group: type[T]) -> T | None:
-        """Return one group's options, or None if the user set none of them."""
-        return self.of(group) if self._given.keys() & group.model_fields.keys() else None
+    def refuse(self, reasons: Mapping[str, str]) -> None:
+        """Raise InputError if the user set one of the options, each with the reason why it has no meaning here."""
+        for key, reason in reasons.items():
+            if key in self._given:
+                raise InputError(f"{self._sources[key]}: option '{key}': {reason}")
 
 
 def _read_yaml(path: Path, flag: str, example: str) -> dict[str, Any]:
@@ -85,7 +124,7 @@ def _read_yaml(path: Path, flag: str, example: str) -> dict[str, Any]:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise InputError(f"{flag} {path}: cannot be read ({error.strerror})") from error
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise InputError(f"{flag} {path}: is no valid YAML ({str(error).splitlines()[0]})") from error
     if content is None:
         return {}
@@ -95,28 +134,37 @@ def _read_yaml(path: Path, flag: str, example: str) -> dict[str, Any]:
 
 
 def verb(
-    groups: Callable[[], tuple[type[Options], ...]],
+    groups: Callable[[], tuple[type[Options], ...]], default_where: str = ""
 ) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Register a command whose flags are its own arguments and the fields of the option groups.
+    """Register a command whose flags are its own options and the fields of the option groups.
 
-    The function gets ``values`` (the merged options) and ``as_json`` besides its own arguments.
+    The function gets ``values`` (the merged options) and ``as_json`` besides its own arguments and options.
+
+    Args:
+        groups: gives the option groups.
+        default_where: where the groups' defaults hold, if not everywhere; for the help.
     """
 
     def register(function: Callable[..., None]) -> Callable[..., None]:
         classes: tuple[type[Options], ...] = (*groups(), CommonOptions)
-        own = [
-            p
-            for p in inspect.signature(function, eval_str=True).parameters.values()
-            if p.name not in ("values", "as_json")
-        ]
-        flags: dict[str, inspect.Parameter] = {}
+        arguments: list[inspect.Parameter] = []
+        own: dict[str, inspect.Parameter] = {}
+        for p in inspect.signature(function, eval_str=True).parameters.values():
+            if p.name in ("values", "as_json"):
+                continue
+            if isinstance(get_args(p.annotation)[1], ArgumentInfo):
+                arguments.append(p.replace(kind=inspect.Parameter.KEYWORD_ONLY))
+            else:
+                own[p.name] = p
+        flags = {name: _own_flag(p) for name, p in own.items()}
         for key, owners in _owners(classes).items():
             annotation = owners[0].model_fields[key].annotation
             kind: Any = str if get_origin(annotation) in (Literal, tuple) else annotation
             flag = f"--{key.replace('_', '-')}"
             # Given a name, typer makes no negation of its own.
             names = f"{flag}/--no-{flag[2:]}" if kind is bool else flag
-            option = typer.Option(names, help=_flag_help(key, owners, classes), show_default=False)
+            where = "" if owners[0] is CommonOptions else default_where
+            option = typer.Option(names, help=_flag_help(key, owners, classes, where), show_default=False)
             flags[key] = inspect.Parameter(
                 key, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[kind | None, option]
             )
@@ -131,19 +179,34 @@ def verb(
             ),
         ]  # fmt: skip
 
-        def command(**arguments: Any) -> None:
-            as_json, file = arguments.pop("as_json"), arguments.pop("config")
-            given = {key: arguments.pop(key) for key in flags}
-            function(**arguments, values=Values(classes, file, given), as_json=as_json)
+        def command(**given: Any) -> None:
+            as_json, file = given.pop("as_json"), given.pop("config")
+            named = {p.name: given.pop(p.name) for p in arguments}
+            values = Values(classes, own, file, given)
+            values.of(CommonOptions)  # a wrong seed is an error of every verb
+            function(**named, **values.own, values=values, as_json=as_json)
 
-        own = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in own]
-        command.__signature__ = inspect.Signature([*own, *flags.values(), *extra])  # type: ignore[attr-defined]
+        command.__signature__ = inspect.Signature([*arguments, *flags.values(), *extra])  # type: ignore[attr-defined]
         command.__doc__ = function.__doc__
         command.__name__ = function.__name__
         app.command(function.__name__)(command)
         return function
 
     return register
+
+
+def _own_flag(parameter: inspect.Parameter) -> inspect.Parameter:
+    """Return the flag of an option that belongs to a verb alone: None if it is not given, since a file may give it."""
+    kind, option = get_args(parameter.annotation)
+    option, default = copy.copy(option), parameter.default
+    if default is inspect.Parameter.empty:
+        option.help = f"{option.help} (required)"
+    elif default is not None and default is not False:
+        option.help = f"{option.help} (default {default})"
+    option.show_default = False
+    return parameter.replace(
+        kind=inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[kind | None, option]
+    )
 
 
 def _owners(classes: tuple[type[Options], ...]) -> dict[str, list[type[Options]]]:
@@ -155,15 +218,15 @@ def _owners(classes: tuple[type[Options], ...]) -> dict[str, list[type[Options]]
     return owners
 
 
-def _flag_help(key: str, owners: list[type[Options]], classes: tuple[type[Options], ...]) -> str:
-    """Describe an option as its first group does, and say which methods have it and where their defaults differ."""
+def _flag_help(key: str, owners: list[type[Options]], classes: tuple[type[Options], ...], where: str) -> str:
+    """Describe an option as its first group does, and say which methods have it and where its default holds."""
     default_of = {group: group.model_fields[key].default for group in owners}
     text, default = str(owners[0].model_fields[key].description), default_of[owners[0]]
     methods = {group: str(group.method) for group in classes if hasattr(group, "method")}
     own = [name for group, name in methods.items() if group in owners]
     if own and len(own) < len(methods):
         text = f"{', '.join(own)}: {text}"
-    defaults = [] if default is None else [f"default {_shown(default)}"]
+    defaults = [] if default is None else [f"default {_shown(default)}{where}"]
     defaults += [f"{methods[group]} {_shown(other)}" for group, other in default_of.items() if other != default]
     return f"{text} ({'; '.join(defaults)})" if defaults else text
 
@@ -242,7 +305,7 @@ def prepare(
     """Make a data set folder from a log and item texts."""
     from foster.data import Dataset, grocery
 
-    _free(out, overwrite)
+    _free(out, overwrite, items, *(source for source in sources if source != "grocery"))
     if sources == ["grocery"]:
         given = {
             "--items": items, "--user-column": user_column, "--item-column": item_column, "--time-column": time_column,
@@ -263,7 +326,8 @@ def prepare(
     data.save(out, overwrite)
     _print(
         {"out": str(out), **data.info.model_dump(mode="json")}, as_json,
-        f"{out}: {data.n_users} users, {data.n_items} items, {data.n_interactions} interactions",
+        f"{out}: {data.n_users} users, {data.n_items} items, {data.n_interactions} interactions, ordered by "
+        f"{data.info.time}",
     )  # fmt: skip
 
 
@@ -283,6 +347,7 @@ def pretrain(data: Data, out: Out, overwrite: Overwrite = False, *, values: Valu
     from foster.models import ModelOptions
     from foster.text import EncoderOptions
 
+    _free(out, overwrite, data)
     common = values.of(CommonOptions)
     start = time.perf_counter()
     with _running(common.device) as engine:
@@ -321,7 +386,7 @@ def distill(
     if method not in METHODS:
         raise InputError(f"--method {method}: unknown{did_you_mean(method, METHODS)}; known: {', '.join(METHODS)}")
     options, common = values.only(METHODS[method][0], method), values.of(CommonOptions)
-    _free(out, overwrite)
+    _free(out, overwrite, data, teacher)
     start = time.perf_counter()
     with _running(common.device) as engine:
         distilled, log = run(_read_data(data), teacher, options, seed=common.seed, engine=engine, encoder=encoder)
@@ -331,7 +396,7 @@ def distill(
         _report_condensed(distilled, out, time.perf_counter() - start, as_json)
 
 
-@verb(_model_groups)
+@verb(_model_groups, "; with a teacher: its")
 def select(
     method: Annotated[str, typer.Argument(help="random, random-length, stratified, herding, kcenter, ...")],
     data: Data,
@@ -350,9 +415,11 @@ def select(
     from foster.engine import Engine
     from foster.models import ModelOptions
     from foster.text import EncoderOptions
+    from foster.training import teacher_options
 
-    _free(out, overwrite)
+    _free(out, overwrite, data, teacher)
     common = values.of(CommonOptions)
+    made_with = teacher_options(teacher) if teacher else (None, None)
     start = time.perf_counter()
     coreset = choose(
         method,
@@ -360,20 +427,24 @@ def select(
         sequences,
         teacher=teacher,
         seed=common.seed,
-        encoder=values.if_given(EncoderOptions),
-        model=values.if_given(ModelOptions),
+        encoder=values.of(EncoderOptions, made_with[0]),
+        model=values.of(ModelOptions, made_with[1]),
         engine=Engine(common.device),
     )
     coreset.save(out, overwrite)
     _report_condensed(coreset, out, time.perf_counter() - start, as_json)
 
 
-@verb(_training_groups)
+@verb(_training_groups, " for a data set; else what is stored with the sequences")
 def train(
     source: Annotated[Path, typer.Argument(help="distilled, coreset or data set folder")],
     out: Out,
     validation: Annotated[
-        Path | None, typer.Option(help="data set whose validation items stop training and choose the weights")
+        Path | None,
+        typer.Option(help="data set whose validation items stop training on sequences and choose the weights"),
+    ] = None,
+    label_encoder: Annotated[
+        str | None, typer.Option(help="another place of the encoder that the sequences were made with")
     ] = None,
     overwrite: Overwrite = False,
     *,
@@ -389,15 +460,22 @@ def train(
     from foster.training import train as run
     from foster.training.options import affordable
 
-    _free(out, overwrite)
+    _free(out, overwrite, source, validation)
     kind = artefact_kind(source)
     if kind not in ("dataset", "distilled", "coreset"):
         raise InputError(f"{source}: holds a {kind}; give a folder that foster distill, select or prepare made")
     if kind == "dataset":
+        if validation or label_encoder:
+            flag = "--validation" if validation else "--label-encoder"
+            raise InputError(f"{flag}: is for sequences; {source} is a data set, which has validation items of its own")
         data: Dataset | Condensed = Dataset.read(source)
         encoder, model, recipe = values.of(EncoderOptions), values.of(ModelOptions), values.of(TrainOptions)
     else:
-        data = Condensed.read(source)
+        values.refuse({"batch_size": "a step sees all sequences, or an eighth of their labels; leave it out"})
+        if validation is None:
+            reason = "is for validation; add --validation DATA, or leave it out"
+            values.refuse(dict.fromkeys(("eval_every", "eval_users", "patience"), reason))
+        data = Condensed.read(source, encoder=label_encoder)
         encoder = values.of(EncoderOptions, data.encoder)
         model = values.of(ModelOptions, data.model)
         recipe = values.of(TrainOptions, affordable(data.recipe, model.finetune))
@@ -446,7 +524,10 @@ def evaluate(
         if not engine.is_main:
             return
         if ranks is not None:
-            result.save_ranks(ranks)
+            try:
+                result.save_ranks(ranks)
+            except OSError as error:
+                raise InputError(f"--ranks {ranks}: cannot be written ({error}); give another file") from error
         masked = "history masked" if result.history_masked else "history ranked too"
         rows = [f"{name:<12}{value:.4f}" for name, value in result.metrics.items()]
         _print(
@@ -476,9 +557,13 @@ def recommend(
         {"item_id": item_id, "score": score, "text": catalogue.texts[catalogue.index[item_id]]}
         for item_id, score in recommender.recommend([history], k)[0]
     ]
+    texts = [entry for entry in history if entry not in catalogue.index]
+    for entry in texts:
+        _say(f"'{entry}' is no item id of the catalogue and was read as a text")
     _print(
-        {"recommendations": found}, as_json, "\n".join(f"{x['score']:8.3f}  {x['item_id']}  {x['text']}" for x in found)
-    )
+        {"recommendations": found, "read_as_texts": texts}, as_json,
+        "\n".join(f"{x['score']:8.3f}  {x['item_id']}  {x['text']}" for x in found),
+    )  # fmt: skip
 
 
 @verb(lambda: ())
@@ -547,7 +632,7 @@ def bench(
         if not engine.is_main:
             return
         rows, about = result["rows"], result["about"]
-        _print({**rows, "about": about}, as_json, markdown(rows, about))
+        _print(result, as_json, markdown(rows, about))
 
 
 @verb(lambda: ())
@@ -555,7 +640,7 @@ def doctor(*, values: Values, as_json: bool) -> None:
     """Show versions, devices and what is missing."""
     from foster.report.doctor import examine
 
-    result = examine()
+    result = examine(values.of(CommonOptions).device)
     rows = [f"{key:<24}{value}" for key, value in result.items() if key != "missing"]
     rows += [f"missing: {line}" for line in result["missing"]] or ["nothing is missing"]
     _print(result, as_json, "\n".join(rows))
@@ -589,10 +674,10 @@ def _running(device: str) -> Iterator[Engine]:
     engine.close()
 
 
-def _free(out: Path, overwrite: bool) -> None:
+def _free(out: Path, overwrite: bool, *inputs: str | Path | None) -> None:
     from foster.artefacts import check_free
 
-    check_free(out, overwrite)
+    check_free(out, overwrite, inputs)
 
 
 def _report_fit(out: Path, fit: Any, seconds: float, as_json: bool) -> None:

@@ -120,7 +120,8 @@ class Engine:
 
 def _device(name: str) -> torch.device:
     if name == "auto":
-        accelerator = torch.accelerator.current_accelerator()
+        # current_accelerator alone names what torch was built for, on machines without one too.
+        accelerator = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
         return torch.device("cpu") if accelerator is None else accelerator
     try:
         device = torch.device(name)

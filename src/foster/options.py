@@ -38,6 +38,8 @@ class Options(BaseModel):
         Raises:
             InputError: an unknown key (with a suggestion), or a value of the wrong type or out of range.
         """
+        if not isinstance(values, Mapping):
+            raise InputError(f"{source}: must hold names and values of options (got {values!r})")
         try:
             return cls(**values)
         except ValidationError as error:

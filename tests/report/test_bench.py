@@ -125,6 +125,45 @@ def test_the_recipe_that_is_better_on_validation_counts(bench, monkeypatch):
     assert seen == [recipe.lr for recipe in RECIPES.values()] * 2
 
 
+def test_a_row_that_another_method_made_is_no_row_of_this_one(bench):
+    bench(methods="random", extra={"x": {"method": "random-length"}})
+    with pytest.raises(InputError, match="row 'x' was made by random-length; give the row another name, or remove"):
+        bench(methods="random", extra={"x": {"method": "stratified"}})
+
+
+def test_runs_of_sequences_that_were_made_again_are_made_again(bench):
+    students = {"mean": {"backbone": "mean"}}
+    bench(students=students)
+    path = bench.out / "seed0" / "foster@mean-3.json"
+    record = json.loads(path.read_text())
+    path.write_text(json.dumps({**record, "bytes": 1}))
+    bench(students=students)
+    assert json.loads(path.read_text())["bytes"] == 1  # finished: kept as it is
+    made = bench.out / "seed0" / "foster-3.made.json"
+    made.write_text(json.dumps({**json.loads(made.read_text()), "sequences": "others"}))
+    bench(students=students)
+    assert json.loads(path.read_text())["bytes"] > 1
+
+
+@pytest.mark.parametrize(
+    ("extra", "words"),
+    [
+        ({"../x": {"method": "random"}}, "row '../x' must have a name of letters"),
+        ({"x": {"method": "foster", "sequences": 7}}, "'sequences' is the same for all rows"),
+    ],
+)
+def test_rows_that_no_bench_can_have(bench, extra, words):
+    with pytest.raises(InputError, match=words):
+        bench(extra=extra)
+
+
+def test_a_benchmark_goes_into_no_artefact(bench):
+    bench.out.mkdir()
+    (bench.out / "dataset.json").write_text("{}")
+    with pytest.raises(InputError, match="out: holds a dataset; give another --out"):
+        bench()
+
+
 def test_a_reference_is_one_of_the_rows(bench):
     result = bench(methods="random-length", extra=None, reference="random-length")
     assert result["rows"]["random"]["minus_reference"] and result["about"]["reference"] == "random-length"
@@ -308,10 +347,10 @@ def test_processes_divide_the_runs(log, bench, tmp_path, tiny_encoder):
         *("--max-length", 8, "--steps", 10, "--eval-every", 5, "--checkpoints", 4, "--device", "cpu", "--json"),
     ]
     done = in_two_processes("-m", "foster", *arguments)
-    rows = json.loads(done.stdout)
-    assert rows.pop("about")["seeds"] == [0, 1]
+    divided = json.loads(done.stdout)
+    assert divided["about"]["seeds"] == [0, 1]
     for name, row in alone["rows"].items():
-        assert rows[name]["ndcg@10"] == pytest.approx(row["ndcg@10"], rel=1e-4), name
+        assert divided["rows"][name]["ndcg@10"] == pytest.approx(row["ndcg@10"], rel=1e-4), name
     # Each run was made once, by one of the two.
     assert done.stderr.count("NDCG@10") == 8
 

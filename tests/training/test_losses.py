@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -159,6 +161,32 @@ def test_a_step_with_soft_labels_sees_an_eighth_of_the_positions():
     for _ in range(50):
         source.loss(model, 40)
     assert set(seen) == {(5, 8), (8, 5)}
+
+
+def test_windows_behind_the_end_of_a_history_teach_nothing_and_are_not_drawn():
+    model = small_recommender()
+    labelled, _ = soft_labelled(model, sequences=40)
+    labelled.weights[1:, 2:] = 0  # all but the first are histories of two items
+    source = CondensedSource(labelled, model, seed=0)
+    rows = []
+    draw = source._draw_contexts
+    source._draw_contexts = lambda: rows.append(draw()) or rows[-1]
+    assert all(torch.isfinite(source.loss(model, 40)) for _ in range(100))
+    assert all(source.valid[steps].reshape(-1, codes.shape[1]).any(1).all() for steps, codes, _ in rows)
+    assert {len(codes) for _, codes, _ in rows} == {1, 2}  # an eighth of 86 positions, of 8 or 5 a context
+
+
+def test_a_student_that_reads_less_sees_the_first_steps_of_each_context():
+    model = small_recommender()
+    labelled, _ = soft_labelled(model)
+    short = model.fresh(1, model.options.model_copy(update={"max_length": 3}))
+    source = CondensedSource(labelled, short, seed=0)
+    for _ in range(30):
+        steps, codes, _ = source._draw_contexts()
+        assert codes.shape[1] == 3 and source.valid[steps].shape == codes.shape[:2]
+        assert torch.isfinite(source.loss(short, 40))
+    hard = CondensedSource(replace(labelled, codes=None, basis=None, windows=()), short, seed=0)
+    assert hard.following.shape[0] == 4 * 2 and torch.isfinite(hard.loss(short, 40))
 
 
 def test_drawn_contexts_hold_one_item_of_each_step():

@@ -17,7 +17,7 @@ from foster.data.dataset import Dataset
 from foster.engine import Engine, deterministic
 from foster.errors import InputError, did_you_mean
 from foster.models import ModelOptions
-from foster.text import EncoderOptions
+from foster.text import EncoderOptions, same_encoder
 from foster.training.condensed import Condensed
 from foster.training.options import HARD_LABELS
 from foster.training.runs import load_teacher
@@ -60,10 +60,11 @@ def select(
         method: a name in ``METHODS``.
         data: the log.
         sequences: M.
-        teacher: a folder that ``pretrain`` wrote of the same log, for the methods in ``NEED_TEACHER``. Students then
-            have its encoder and shape, unless others are given.
+        teacher: a folder that ``pretrain`` wrote of the same log; the methods in ``NEED_TEACHER`` work with it.
+            Students have its encoder and shape, unless others are given.
         seed: of everything that is drawn.
-        encoder: encoder of the students.
+        encoder: encoder of the students; soft labels refer to the teacher's, and students of another one can be
+            trained on them afterwards.
         model: shape of the students; its ``max_length`` cuts the histories.
         engine: device.
 
@@ -76,14 +77,19 @@ def select(
             f"select: unknown method '{method}'{did_you_mean(method, METHODS)}; known: {', '.join(METHODS)}"
         )
     engine, trained = engine or Engine(), None
-    if method in NEED_TEACHER:
-        if teacher is None:
-            raise InputError(
-                f"select {method}: needs a teacher; make one with 'foster pretrain DATA --out TEACHER' "
-                "and add --teacher TEACHER"
-            )
+    if teacher is not None:
         trained = load_teacher(teacher, data, device=engine.device)
         encoder, model = encoder or trained.encoder, model or trained.options
+        if method == "soft-label" and not same_encoder(encoder, trained.encoder):
+            raise InputError(
+                f"select soft-label: the labels refer to the teacher's encoder, {trained.encoder.encoder}; leave the "
+                "encoder out, and name another one to 'foster train'"
+            )
+    elif method in NEED_TEACHER:
+        raise InputError(
+            f"select {method}: needs a teacher; make one with 'foster pretrain DATA --out TEACHER' "
+            "and add --teacher TEACHER"
+        )
     encoder, model = encoder or EncoderOptions(), model or ModelOptions()
     histories = data.training_histories()
     if not 1 <= sequences <= len(histories):
@@ -104,4 +110,4 @@ def select(
     coreset = Condensed.of_histories(chosen, model.max_length, method, catalogue, **rest)
     if method != "soft-label":
         return coreset
-    return with_soft_labels(coreset, pool.teacher, label_windows(coreset.items.shape[1], LABEL_WINDOW))
+    return with_soft_labels(coreset, pool.teacher, label_windows(coreset.items.shape[1], LABEL_WINDOW)).rounded()

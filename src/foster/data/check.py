@@ -50,6 +50,7 @@ class CheckReport:
         cold_test_targets: users whose test item is cold.
         time_ties: share of neighbours in a sequence with the same time, so that only the input orders them.
         repeats: share of interactions with an item that the user had before.
+        duplicates: interactions with the user, item and time of another one.
         samples: three sequences: short, middling and long.
         problems: what makes results meaningless.
         warnings: what to know or to mend.
@@ -68,6 +69,7 @@ class CheckReport:
     cold_test_targets: int
     time_ties: float
     repeats: float
+    duplicates: int
     samples: list[Sample]
     problems: list[str]
     warnings: list[str]
@@ -88,7 +90,7 @@ class CheckReport:
             f"same text             {self.shared_texts} items",
             f"only as targets       {self.cold_items} items; {self.cold_test_targets} users have one as test item",
             f"ties in time          {self.time_ties:.1%} of neighbours",
-            f"repeats               {self.repeats:.1%} of interactions",
+            f"repeats               {self.repeats:.1%} of interactions; {self.duplicates} at the same time, too",
         ]
         for sample in self.samples:
             lines += ["", f"user {sample.user_id}, {sample.length} items, the last {len(sample.texts)}:"]
@@ -124,6 +126,7 @@ def check(dataset: Dataset) -> CheckReport:
         cold_test_targets=int(cold[dataset.targets("test")].sum()),
         time_ties=ties / pairs,
         repeats=1 - distinct / dataset.n_interactions,
+        duplicates=_duplicates(dataset, users),
         samples=_samples(dataset, lengths),
         problems=[],
         warnings=[],
@@ -157,6 +160,11 @@ def _warnings(found: CheckReport, dataset: Dataset) -> list[str]:
         warnings.append("no time column: the order of the input counts as time")
     if found.time_ties > 0.5:
         warnings.append(f"{found.time_ties:.0%} of neighbours share a time; their order is that of the input")
+    if found.duplicates:
+        warnings.append(
+            f"{found.duplicates:,} interactions repeat another one's user, item and time, and all count; if the log "
+            "holds rows twice, leave the copies out"
+        )
     if found.items / 20 < found.shared_texts <= found.items / 2:
         warnings.append(f"{found.shared_texts:,} of {found.items:,} items share their text with another one")
     for field, share in found.text_coverage.items():
@@ -170,6 +178,11 @@ def _warnings(found: CheckReport, dataset: Dataset) -> list[str]:
     if found.cold_test_targets > found.users / 10:
         warnings.append(f"{found.cold_test_targets:,} users have a test item that no training part holds")
     return warnings
+
+
+def _duplicates(dataset: Dataset, users: np.ndarray) -> int:
+    rows = pl.DataFrame({"user": users, "item": dataset.sequence_items, "time": dataset.timestamps})
+    return rows.height - rows.n_unique()
 
 
 def _quantiles(values: np.ndarray) -> dict[str, int]:

@@ -12,7 +12,7 @@ import numpy as np
 import polars as pl
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from foster.artefacts import folder_bytes, new_folder, read_json, read_parquet, write_json
+from foster.artefacts import CARD_NAME, DATASET_NAME, folder_bytes, new_folder, read_json, read_parquet, write_json
 from foster.data.catalogue import Catalogue, popularity_of
 from foster.data.core import k_core_mask
 from foster.data.sources import Raw, Source, read_raw
@@ -22,7 +22,6 @@ from foster.errors import InputError
 HistorySplit = Literal["train", "validation", "test"]
 TargetSplit = Literal["validation", "test"]
 
-INFO_NAME = "dataset.json"
 INTERACTIONS_NAME = "interactions.parquet"
 ITEMS_NAME = "items.parquet"
 # One target for the test, one for validation, and at least one interaction to go by.
@@ -250,8 +249,8 @@ class Dataset:
         with new_folder(out, overwrite) as folder:
             self._interactions().write_parquet(folder / INTERACTIONS_NAME)
             self.items.write_parquet(folder / ITEMS_NAME)
-            write_json(folder / INFO_NAME, self.info.model_dump(mode="json"))
-            (folder / "README.md").write_text(_card(self.info, folder_bytes(folder)), encoding="utf-8")
+            write_json(folder / DATASET_NAME, self.info.model_dump(mode="json"))
+            (folder / CARD_NAME).write_text(_card(self.info, folder_bytes(folder)), encoding="utf-8")
         return Path(out)
 
     @classmethod
@@ -265,7 +264,7 @@ class Dataset:
         folder = Path(folder)
         if not folder.is_dir():
             raise InputError(f"{folder}: no such folder")
-        info = _read_info(folder / INFO_NAME)
+        info = _read_info(folder / DATASET_NAME)
         log = read_parquet(folder / INTERACTIONS_NAME, ("user_id", "item_id", "timestamp"))
         items = read_parquet(folder / ITEMS_NAME, ("item_id", *info.text_fields))
         ids = (log["user_id"], log["item_id"], items["item_id"])
@@ -435,7 +434,7 @@ def _read_info(path: Path) -> DatasetInfo:
 
 def _changed(folder: Path) -> InputError:
     return InputError(
-        f"{folder}: its content does not have the fingerprint that {INFO_NAME} states; a file was changed or "
+        f"{folder}: its content does not have the fingerprint that {DATASET_NAME} states; a file was changed or "
         "damaged, so prepare it again"
     )
 
@@ -463,7 +462,7 @@ def _card(info: DatasetInfo, size: int) -> str:
     return (
         f"# Data set {info.name}\n\n"
         f"A data set of FOSTER: `{INTERACTIONS_NAME}` (user_id, item_id, timestamp; user after user, in\n"
-        f"time order), `{ITEMS_NAME}` (item_id, text columns) and `{INFO_NAME}`. `Dataset.read` reads it.\n\n"
+        f"time order), `{ITEMS_NAME}` (item_id, text columns) and `{DATASET_NAME}`. `Dataset.read` reads it.\n\n"
         f"| | |\n|---|---|\n{table}\n\n"
         "All of it is real data: ids, times and texts are those of the source.\n"
     )

@@ -9,7 +9,7 @@ from foster.errors import InputError
 
 # %.f also matches no fraction at all.
 _NAIVE_FORMATS = ("%Y-%m-%d %H:%M:%S%.f", "%Y-%m-%d", "%Y-%m-%d %H:%M")
-_ZONED_FORMATS = ("%Y-%m-%d %H:%M:%S%.f%z",)
+_ZONED_FORMATS = ("%Y-%m-%d %H:%M:%S%.f%z", "%Y-%m-%d %H:%M%z")
 
 
 def parse_times(values: pl.Series, where: str) -> np.ndarray:

@@ -81,7 +81,8 @@ def distill(
         progress: show a bar on stderr, if that is a terminal.
 
     Returns:
-        The sequences, and one dict a logged step: losses, gradient norm, student scores and what the method adds.
+        The sequences, in the numbers that a folder stores, and one dict a logged step: losses, gradient norm, student
+        scores and what the method adds.
 
     Raises:
         InputError: a subset beyond the catalogue, more checkpoints than were recorded, more sequences than users, a
@@ -94,14 +95,14 @@ def distill(
     setting = Setting(data, best, trajectory, options, seed, engine)
     distiller = METHODS[options.method][1](setting, options)
     log: list[dict[str, Any]] = []
-    kept = distiller.export()
+    kept = distiller.export().rounded()
     kept_ndcg = setting.student_ndcg(kept)
     log.append({"step": 0, "student_ndcg@10": float(kept_ndcg.mean())})
     disable = None if progress else True
     for step in tqdm(range(1, options.steps + 1), desc="distilling", file=sys.stderr, disable=disable, mininterval=1):
         record = distiller.step(step)
         if step % options.select_every == 0 or step == options.steps:
-            sequences = distiller.export()
+            sequences = distiller.export().rounded()
             ndcg = setting.student_ndcg(sequences)
             record["student_ndcg@10"] = float(ndcg.mean())
             if clearly_better(ndcg, kept_ndcg):

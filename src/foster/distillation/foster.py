@@ -75,7 +75,7 @@ class Foster:
         real_loss = self.setting.source.loss(self.outer, len(subset))
         outer_loss, weight = real_loss, options.gap_weight
         if labels is None:
-            # Soft labels come from the outer model itself: its loss on them has no gradient.
+            # Soft labels come from the outer model itself: its loss on them has no gradient in its weights.
             own = synthetic_loss(scores_on_subset(self.outer, p, self.outer.tower(subset)), p, labels)
             if options.gap_rule == "bome":
                 weight = min(barrier_weight(real_loss, own, self.outer.trained_parameters()), options.gap_weight)
@@ -96,7 +96,8 @@ class Foster:
             outer_vectors, inner_vectors = self.outer.tower(subset), self.inner.tower(subset)
         p = self.synthetic(subset)[:, window]
         outer = scores_on_subset(self.outer, p, outer_vectors)
-        labels = torch.softmax(outer.detach(), -1) if options.targets == "soft" else None
+        # Soft labels move with S: they are what the outer model says of it, now and when the sequences are exported.
+        labels = torch.softmax(outer, -1) if options.targets == "soft" else None
         if options.gap == "value":
             gap = value_gap(outer, scores_on_subset(self.inner, p, inner_vectors), p, labels)
         else:
@@ -131,7 +132,8 @@ class Foster:
     def export(self) -> Condensed:
         """Return the sequences as they are now, labelled by the best teacher."""
         items, weights = self.synthetic.top(STORED_ITEMS)
-        sequences = self.setting.condensed(items, weights, "the sequences, which start as real histories")
+        derived = "the sequences, which start as real histories and are moved by models that learn from the log"
+        sequences = self.setting.condensed(items, weights, derived if self.options.steps else derived.split(" and ")[0])
         if self.options.targets == "next":
             return sequences
         # The same draws at every export: students differ by what the steps became, and by nothing else.

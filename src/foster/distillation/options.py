@@ -64,6 +64,14 @@ class DistillOptions(LatentOptions):
         ge=0,
         description="steps of the short windows that have soft labels too, besides the whole; 0 for none",
     )
+
+    @field_validator("window")
+    @classmethod
+    def _has_a_next_step(cls, value: int) -> int:
+        if value == 1:
+            raise ValueError("must be at least 2, or 0 for whole sequences only")
+        return value
+
     gap: Literal["value", "joint"] = Field(
         "value",
         description="value: outer minus inner loss; joint: outer loss alone (a second reading of the paper)",

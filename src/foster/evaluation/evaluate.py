@@ -55,9 +55,13 @@ class Evaluation:
             "items": self.n_items,
             "split": self.split,
             "history_masked": self.history_masked,
-            "warm": {"users": int((~self.cold).sum()), "metrics": metrics_of(self.ranks[~self.cold])},
-            "cold": {"users": int(self.cold.sum()), "metrics": metrics_of(self.ranks[self.cold])},
+            "warm": self._of(~self.cold),
+            "cold": self._of(self.cold),
         }
+
+    def _of(self, some: np.ndarray) -> dict[str, Any]:
+        """Return count and metrics of some of the users; None where there are none."""
+        return {"users": int(some.sum()), "metrics": metrics_of(self.ranks[some]) if some.any() else None}
 
     def save_ranks(self, path: Path) -> None:
         """Write one row a user (user_id, rank, cold), from which any rank metric can be computed again."""

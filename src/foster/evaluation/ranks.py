@@ -61,4 +61,4 @@ def _ranks(scores: Tensor, targets: np.ndarray, masked: list[np.ndarray]) -> np.
     ones = torch.empty(scores.shape, device=scores.device)
     not_better = torch.le(scores, target + margin, out=ones).sum(1)
     worse = torch.lt(scores, target - margin, out=ones).sum(1)
-    return (1 + scores.shape[1] - (not_better + worse).double() / 2).cpu().numpy()
+    return (1 + scores.shape[1] - (not_better + worse).cpu().double() / 2).numpy()

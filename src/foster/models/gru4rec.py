@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 
 
@@ -24,6 +25,9 @@ class GRU4Rec(nn.Module):
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Return the states ``[batch, length, d]`` after each step of item vectors ``[batch, length, d]``."""
-        states, _ = self.gru(self.dropout(inputs))
+        # cuDNN has no backward of a recurrent network in eval mode, as distillers need it; torch's own kernels do.
+        fused = self.training or not torch.is_grad_enabled()
+        with torch.backends.cudnn.flags(enabled=fused):
+            states, _ = self.gru(self.dropout(inputs))
         out: Tensor = self.norm(states)
         return out

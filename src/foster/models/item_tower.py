@@ -129,12 +129,13 @@ class Whitening(nn.Module):
     @classmethod
     def fit(cls, vectors: Tensor) -> Whitening:
         """Compute the map from text vectors ``[V, width]`` of the catalogue."""
-        centred = (vectors - vectors.mean(0)).double()
+        # On the CPU: some accelerators have no double precision.
+        centred = (vectors - vectors.mean(0)).cpu().double()
         # Fewer items than directions leave directions without data; the ridge keeps them finite.
         values, directions = torch.linalg.eigh(centred.T @ centred / len(centred))
         matrix = directions @ torch.diag((values.clamp(min=0) + RIDGE * values.max()).rsqrt()) @ directions.T
         scale = math.sqrt(vectors.shape[1]) / (centred @ matrix).norm(dim=1).mean().clamp(min=1e-12)
-        return cls(vectors.mean(0), (matrix * scale).to(vectors.dtype))
+        return cls(vectors.mean(0), (matrix * scale).to(vectors.device, vectors.dtype))
 
     def forward(self, vectors: Tensor) -> Tensor:
         """Map ``[n, width]`` to the same shape."""

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from foster.artefacts import (
+    CARD_NAME,
     CONFIG_NAME,
     config_field,
     load_tensors,
@@ -53,6 +54,10 @@ class TextRecommender(nn.Module):
         options: widths and depths, and what of the language model is trained.
         features: whitened text features of the items, and their popularity if it counts.
         whitening: the map that made them.
+
+    Attributes:
+        origin: what the weights came from, as folders say it: ``data_fingerprint`` and ``from_real_data``. Empty for
+            random weights.
     """
 
     def __init__(
@@ -70,6 +75,7 @@ class TextRecommender(nn.Module):
         self.whitening = whitening
         self.tower = ItemTower(features, options)
         self.backbone = _backbone(options)
+        self.origin: dict[str, str] = {}
         self._stored_table: Tensor | None = None
 
     @classmethod
@@ -249,8 +255,8 @@ class TextRecommender(nn.Module):
         if isinstance(histories, str) or any(isinstance(history, str) for history in histories):
             raise InputError("recommend: histories is one list of items a user, as in [['id1', 'id2']]")
         for number, history in enumerate(histories):
-            if not len(history):
-                raise InputError(f"recommend: history {number} is empty; give at least one item id or text")
+            if not len(history) or any(entry is None for entry in history):
+                raise InputError(f"recommend: history {number} is empty or has no item id or text in a place; give one")
         self.eval()
         table = self.item_table()
         index = self.catalogue.index
@@ -341,9 +347,22 @@ class TextRecommender(nn.Module):
             "encoder": self.encoder.model_dump(),
             "feature_width": self.tower.features.width,
             "items": self.n_items,
+            **self.origin,
             **(extra or {}),
         }
         write_json(folder / CONFIG_NAME, config)
+        (folder / CARD_NAME).write_text(self._card(config["kind"]), encoding="utf-8")
+
+    def _card(self, kind: str) -> str:
+        options = self.options
+        return (
+            f"# A text-based sequential recommender ({kind})\n\n"
+            f"- model: {options.backbone}, width {options.dim}; encoder {self.encoder.encoder} ({options.finetune})\n"
+            f"- catalogue: {self.n_items} items with texts and vectors\n"
+            f"- data fingerprint: {self.origin.get('data_fingerprint', 'not stated')}\n"
+            f"- what came from real data: {self.origin.get('from_real_data', 'not stated')}\n\n"
+            "Use it with `foster evaluate`, `foster recommend` or `TextRecommender.from_pretrained`.\n"
+        )
 
     def _fixed_state(self) -> dict[str, Tensor]:
         return {f"whitening.{name}": tensor for name, tensor in self.whitening.state_dict().items()}
@@ -373,7 +392,7 @@ class TextRecommender(nn.Module):
             encoder_options = encoder_options.model_copy(update={"encoder": encoder})
         catalogue = Catalogue.read(folder)
         state = load_tensors(folder / WEIGHTS_NAME)
-        table = load_tensors(folder / ITEM_TABLE_NAME)["vectors"]
+        table = _take(load_tensors(folder / ITEM_TABLE_NAME), "vectors", folder / ITEM_TABLE_NAME)
         if len(catalogue) != len(table):
             raise InputError(f"{folder}: {len(catalogue)} items but {len(table)} vectors; the folder is damaged")
         whitening = Whitening(
@@ -386,6 +405,7 @@ class TextRecommender(nn.Module):
         except InputError as error:
             raise InputError(f"{folder / WEIGHTS_NAME}: {error}") from error
         model.eval().to(device)
+        model.origin = {name: str(config[name]) for name in ("data_fingerprint", "from_real_data") if name in config}
         model._stored_table = table.to(device)
         return model
 

@@ -11,7 +11,16 @@ import numpy as np
 import torch
 from pydantic import Field
 
-from foster.artefacts import read_config, read_json, read_metrics, write_json
+from foster.artefacts import (
+    CONFIG_NAME,
+    DATASET_NAME,
+    artefact_kind,
+    file_sha256,
+    read_config,
+    read_json,
+    read_metrics,
+    write_json,
+)
 from foster.coresets import NEED_SASREC, NEED_TEACHER, select
 from foster.coresets.goracs import require_pot
 from foster.data import Dataset, NewItems, withhold
@@ -28,7 +37,7 @@ from foster.report.rows import METHODS, Recipe, Run, Student, Variant, students_
 from foster.text import EncoderOptions
 from foster.text.storage import whole_file
 from foster.training import Condensed, Fit, TeacherOptions, TrainOptions, load_teacher, pretrain, train
-from foster.training.condensed import stored_bytes
+from foster.training.condensed import TENSORS_NAME, stored_bytes
 from foster.training.options import HARD_LABELS, STUDENT, affordable
 from foster.training.trajectory import Trajectory
 
@@ -125,8 +134,13 @@ class Bench:
                 if not (_same(options, found.get(key), path) if options else found.get(key) == value):
                     raise InputError(f"{path}: was made with another '{key}'; give another --out, or the same options")
         elif self.engine.is_main:
-            self.out.mkdir(parents=True, exist_ok=True)
-            _write_whole(path, about)
+            if any((self.out / name).exists() for name in (DATASET_NAME, CONFIG_NAME)):
+                raise InputError(f"{self.out}: holds a {artefact_kind(self.out)}; give another --out")
+            try:
+                self.out.mkdir(parents=True, exist_ok=True)
+                _write_whole(path, about)
+            except OSError as error:
+                raise InputError(f"{self.out}: cannot write there ({error.strerror}); give another --out") from error
         self.engine.wait()
 
     def runs(self) -> list[Run]:
@@ -176,7 +190,7 @@ class Bench:
 
     def _make_once(self, run: Run) -> None:
         path = self._file(run)
-        if path.exists():
+        if path.exists() and not self._is_of_former_sequences(run):
             return
         path.parent.mkdir(parents=True, exist_ok=True)
         if run.variant.method == "popularity":
@@ -193,6 +207,14 @@ class Bench:
             f"seed {run.seed}  {run.name:<24} NDCG@10 {record['metrics']['ndcg@10']:.4f}  "
             f"made in {record.get('make_seconds', 0):.0f} s, trained in {record['train_seconds']:.0f} s"
         )
+
+    def _is_of_former_sequences(self, run: Run) -> bool:
+        """Whether the sequences were removed and made again since this run of theirs was finished."""
+        made = self._made(run)
+        if not made.exists():
+            return False
+        known, found = (read_json(path).get("sequences") for path in (made, self._file(run)))
+        return known is not None and known != found
 
     def _tested(self, run: Run, model: TextRecommender, costs: dict[str, Any]) -> dict[str, Any]:
         """Look at the test users, once, and return the record of a run; new items are ranked at the very end."""
@@ -214,7 +236,7 @@ class Bench:
             "seed": run.seed,
             "metrics": result.metrics,
             "ranks": ranks,
-            "needs_teacher": run.variant.needs_teacher,
+            "needs_teacher": run.variant.needs_teacher or run.checkpoint,
             **costs,
         }
 
@@ -264,11 +286,14 @@ class Bench:
         if not made.exists():
             with Measure(self.alone.device) as measure:
                 self._make_artefact(run, folder)
-            _write_whole(made, {"make_seconds": measure.seconds, "make_peak_bytes": measure.peak_bytes})
+            digest = file_sha256(folder / TENSORS_NAME)
+            costs = {"make_seconds": measure.seconds, "make_peak_bytes": measure.peak_bytes, "sequences": digest}
+            _write_whole(made, costs)
         sequences = Condensed.read(folder)
+        start = _tensor_bytes(self._checkpoint(run.seed)) if run.checkpoint else 0
         costs = {
             **read_json(made),
-            "bytes": stored_bytes(folder),
+            "bytes": stored_bytes(folder) + start,
             "interactions": int(sequences.valid.sum()),
             "from_real_data": sequences.info["from_real_data"],
         }
@@ -308,6 +333,9 @@ class Bench:
     def _check_options(self, run: Run) -> None:
         """Refuse to take what is there for an artefact with other options, whether its students are finished or not."""
         folder, path = self._folder(run), self._file(run)
+        fix = f"give the row another name, or remove {path}, {self._made(run)} and {folder}"
+        if path.exists() and (method := read_json(path).get("method")) != run.variant.method:
+            raise InputError(f"{path}: row '{run.variant.name}' was made by {method}; {fix}")
         if run.student:  # the artefact is that of the run without a student, which is always there too
             if path.exists():
                 found = read_json(path).get("student_options") or {}
@@ -318,10 +346,7 @@ class Bench:
         if run.variant.options is None or not self._made(run).exists():
             return
         if not _same(self._options(run), read_config(folder, "distilled")["info"]["options"], folder):
-            raise InputError(
-                f"{folder}: row '{run.variant.name}' was made with other options; give the row another name, or remove "
-                f"{path}, {self._made(run)} and the folder"
-            )
+            raise InputError(f"{folder}: row '{run.variant.name}' was made with other options; {fix}")
 
     def _student(self, run: Run, sequences: Condensed, costs: dict[str, Any]) -> dict[str, Any]:
         """Train a student with every recipe; the better one on validation is tested."""
@@ -354,6 +379,11 @@ class Bench:
             "recipe": best,
         }
         return self._tested(run, student, costs)
+
+
+def _tensor_bytes(state: dict[str, torch.Tensor]) -> int:
+    """Return the bytes of weights in half precision, as a trajectory stores them."""
+    return sum(2 * tensor.numel() for tensor in state.values())
 
 
 def _costs(fit: Fit) -> dict[str, Any]:

@@ -26,8 +26,12 @@ OPTIONAL = {
 }
 
 
-def examine() -> dict[str, Any]:
-    """Return what a bug report needs, and under ``missing`` a line for each thing that is not there."""
+def examine(device: str = "auto") -> dict[str, Any]:
+    """Return what a bug report needs, and under ``missing`` a line for each thing that is not there.
+
+    Raises:
+        InputError: a device that is not available here.
+    """
     missing = [f"{name} ({what})" for name, what in OPTIONAL.items() if importlib.util.find_spec(name) is None]
     try:
         encoder = str(locate(EncoderOptions().encoder))
@@ -39,7 +43,7 @@ def examine() -> dict[str, Any]:
         "python": platform.python_version(),
         "platform": platform.platform(),
         **{name: importlib.metadata.version(name) for name in PACKAGES},
-        "device": str(Engine().device),
+        "device": str(Engine(device).device),
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
         "default_encoder": encoder,

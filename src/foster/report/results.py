@@ -182,9 +182,10 @@ def markdown(rows: Mapping[str, Record], about: Record) -> str:
         "every method try the same two recipes. Differences are 95 % paired bootstrap intervals over users of NDCG@10, "
         "in thousandths (random: of the same budget M). `of full` (NDCG@10) and `times as fast` (training) are means "
         "of ratios within a seed. Making is selection or distillation without the teacher; break-even is (teacher, if "
-        "one is needed, + making) / (full - student) trainings. Bytes are without item texts. `+checkpoint` rows start "
-        "from the teacher's weights after a tenth of its training, which is real data; `checkpoint` is that state "
-        "itself."
+        "one is needed, + making) / (full - student) trainings. Bytes are without item texts. Peak MiB is what the "
+        "process held at most while it made or trained, what earlier runs left there included. `+checkpoint` rows "
+        "start from the teacher's weights after a tenth of its training, which is real data and among their bytes; "
+        "`checkpoint` is that state itself."
     )
     if new:
         notes += (

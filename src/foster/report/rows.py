@@ -124,6 +124,8 @@ def variants_of(names: Iterable[str], extra: Mapping[str, Any], source: str = "-
     """
     rows = {name: _variant(name, {"method": name}, "--methods") for name in (*ALWAYS, *names)}
     for name, content in extra.items():
+        if not _is_name(name):
+            raise InputError(f"{source}: row '{name}' must have a name of letters, digits, hyphens and underscores")
         if not isinstance(content, dict) or "method" not in content:
             raise InputError(f"{source}: row '{name}' must hold 'method' and its options, as in 'method: foster'")
         rows[str(name)] = _variant(str(name), content, f"{source}: row '{name}'")
@@ -136,11 +138,18 @@ def _variant(name: str, content: dict[str, Any], source: str) -> Variant:
         hint = did_you_mean(method, METHODS)
         raise InputError(f"{source}: unknown method '{method}'{hint}; known: {', '.join(METHODS)}")
     given = {key: value for key, value in content.items() if key != "method"}
+    if "sequences" in given:
+        raise InputError(f"{source}: 'sequences' is the same for all rows; remove it, and give --budgets")
     if method in distillation.METHODS:
         return Variant(name, method, distillation.METHODS[method][0].parse(given, source))
     if given:
         raise InputError(f"{source}: {method} takes no options, but '{next(iter(given))}' is given; remove it")
     return Variant(name, method)
+
+
+def _is_name(name: object) -> bool:
+    """Whether a file can have it, and nothing else in a table is named so."""
+    return str(name).replace("-", "").replace("_", "").isalnum()
 
 
 def students_of(given: Mapping[str, Any], recipe: Recipe, source: str = "--students") -> list[Student]:
@@ -156,7 +165,7 @@ def students_of(given: Mapping[str, Any], recipe: Recipe, source: str = "--stude
     """
     students = []
     for name, content in given.items():
-        if not isinstance(content, dict) or not content or not str(name).replace("-", "").replace("_", "").isalnum():
+        if not isinstance(content, dict) or not content or not _is_name(name):
             raise InputError(
                 f"{source}: student '{name}' must have a name of letters, digits and hyphens, and hold what differs, "
                 "as in 'gru4rec: {backbone: gru4rec}'"

@@ -156,6 +156,22 @@ def pooling_of(options: EncoderOptions, folder: Path) -> str:
     return folder_pooling(folder) if options.pooling == "auto" else options.pooling
 
 
+def same_encoder(one: EncoderOptions, other: EncoderOptions) -> bool:
+    """Return whether two options give the same vectors; copies of an encoder at two places do.
+
+    Raises:
+        InputError: the options differ, and one of the encoders is not to be found.
+    """
+    if one == other:
+        return True
+    if one.max_tokens != other.max_tokens:
+        return False
+    folders = [locate(options.encoder) for options in (one, other)]
+    if pooling_of(one, folders[0]) != pooling_of(other, folders[1]):
+        return False
+    return folder_fingerprint(folders[0]) == folder_fingerprint(folders[1])
+
+
 def _load_pretrained(folder: Path) -> tuple[Any, Any]:
     """Return the model and tokenizer of a folder, ready for inference."""
     import torch

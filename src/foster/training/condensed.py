@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from foster.artefacts import (
+    CARD_NAME,
     CONFIG_NAME,
     METRICS_NAME,
     config_field,
@@ -27,7 +28,7 @@ from foster.data.catalogue import CATALOGUE_NAME, Catalogue
 from foster.errors import InputError
 from foster.models import ModelOptions, TextRecommender
 from foster.models.item_tower import FrozenFeatures
-from foster.text import EncoderOptions
+from foster.text import EncoderOptions, same_encoder
 from foster.training.losses import own_scores, sample_items, without
 from foster.training.options import STUDENT, TrainOptions
 from foster.training.score_matching import ScoreMatching
@@ -38,12 +39,9 @@ LEAST = 1e-4  # probability below which an item of the next step is no target
 WHOLE = 0.2  # how often a student with soft labels sees whole sequences; short windows otherwise
 SHARE = 8  # a step of such a student sees an eighth of the positions: more take longer and teach no more
 TENSORS_NAME = "sequences.safetensors"
-CARD_NAME = "README.md"
 
 Steps = tuple[slice | Tensor, slice | Tensor]
 """Where steps are: an index into the first two dimensions, sequence and step."""
-
-ALL: Steps = (slice(None), slice(None))
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,7 +65,7 @@ class Condensed:
         kind: distilled or coreset.
         method: what made it.
         items: int64 ``[M, L, k]`` item indices of the catalogue.
-        weights: float ``[M, L, k]``, summing to 1; all 0 behind the end of a short sequence.
+        weights: float ``[M, L, k]``, summing to 1 in half precision; all 0 behind the end of a short sequence.
         codes: float ``[M, P, r]`` or None; the labels of the windows one after another, P steps in all.
         windows: first step and end of each window; only with codes. The first one is the whole sequence, the
             others have one length.
@@ -116,9 +114,9 @@ class Condensed:
         The labels say how items relate through this map in any case; a student that starts with it learns the rest.
         """
         adapter = model.tower.linear
-        if self.basis is None or adapter is None or model.encoder != self.encoder:
+        if self.basis is None or adapter is None or self.basis.shape != adapter.weight.shape:
             return
-        if self.basis.shape == adapter.weight.shape:
+        if self._encoder_is_that_of(model):
             adapter.weight.copy_(self.basis)
 
     def label_keys(self, model: TextRecommender) -> Tensor:
@@ -126,8 +124,18 @@ class Condensed:
         if self.basis is None:
             assert self.keys is not None  # the sequences have soft labels
             return self.keys.to(model.device)
+        same = self._encoder_is_that_of(model)
+        features = model.public_features(model.encoder if same else self.encoder)
         # Features are mapped to the width of the codes once; widening the codes would cost more at every step.
-        return model.public_features(self.encoder) @ self.basis.to(model.device).T
+        return features @ self.basis.to(model.device).T
+
+    def _encoder_is_that_of(self, model: TextRecommender) -> bool:
+        try:
+            return same_encoder(self.encoder, model.encoder)
+        except InputError as error:
+            raise InputError(
+                f"{error}; soft labels refer to that encoder: name the place where it lies now by --label-encoder"
+            ) from error
 
     @property
     def valid(self) -> Tensor:
@@ -137,6 +145,15 @@ class Condensed:
     def __len__(self) -> int:
         """Return M."""
         return len(self.items)
+
+    def rounded(self) -> Self:
+        """Return it with the numbers that a folder stores, so that students of both are the same."""
+        codes = self.codes
+        if codes is not None:
+            codes = from_four_bits(*to_four_bits(codes))[..., : codes.shape[-1]]
+        halves = {name: getattr(self, name) for name in ("weights", "basis", "keys")}
+        halves = {name: None if values is None else values.half().float() for name, values in halves.items()}
+        return replace(self, codes=codes, **halves)
 
     def save(self, out: str | Path, overwrite: bool = False) -> Path:
         """Make the folder ``out``; see ``write_to``.
@@ -179,8 +196,13 @@ class Condensed:
         (folder / CARD_NAME).write_text(self._card(folder), encoding="utf-8")
 
     @classmethod
-    def read(cls, folder: str | Path) -> Self:
+    def read(cls, folder: str | Path, *, encoder: str | None = None) -> Self:
         """Read a distilled or coreset folder.
+
+        Args:
+            folder: what ``save`` wrote.
+            encoder: another place of the encoder that it was made with, where the stored name does not exist on this
+                machine.
 
         Raises:
             InputError: another folder, or a damaged one.
@@ -217,15 +239,21 @@ class Condensed:
         def stored(name: str) -> Any:
             return config_field(config, name, where)
 
+        windows = stored("windows")
+        if not isinstance(windows, list) or not all(isinstance(w, list) and len(w) == 2 for w in windows):
+            raise InputError(f"{where}: field 'windows' is wrong; the folder is damaged, make or copy it again")
+        encoder_options = EncoderOptions.parse(stored("encoder"), where)
+        if encoder is not None:
+            encoder_options = EncoderOptions.parse({**encoder_options.model_dump(), "encoder": encoder}, where)
         return cls(
             kind=stored("kind"),
             method=stored("method"),
             items=tensors["items"].long(),
-            weights=_normalised(tensors["weights"].float()),
+            weights=tensors["weights"].float(),
             catalogue=catalogue,
-            encoder=EncoderOptions.parse(stored("encoder"), where),
+            encoder=encoder_options,
             model=ModelOptions.parse(stored("model"), where),
-            windows=tuple((start, end) for start, end in stored("windows")),
+            windows=tuple((start, end) for start, end in windows),
             recipe=TrainOptions.parse(stored("recipe"), where),
             info=stored("info"),
             codes=soft.get("codes"),
@@ -285,6 +313,8 @@ def stored_bytes(folder: str | Path) -> int:
 class CondensedSource:
     """Losses of a student: every step on all condensed sequences or, with soft labels, on a draw of contexts.
 
+    Of contexts that are longer than the model reads, the first steps are used.
+
     Args:
         data: the sequences.
         model: the student; its catalogue must be the one of ``data``.
@@ -295,6 +325,7 @@ class CondensedSource:
         self.data = data
         self.generator = torch.Generator().manual_seed(seed * 1009)
         device = model.device
+        self.length = min(model.options.max_length, data.items.shape[1])
         self.items, self.weights = data.items.to(device), data.weights.to(device)
         self.valid = data.valid.to(device)
         # Of whole sequences [M, L, ...] and, where there are some, of their short windows [M, windows, W, ...].
@@ -305,10 +336,14 @@ class CondensedSource:
             self.soft = self._whole_and_short(data.codes.to(device))
             if data.draws is not None:
                 self.drawn = self._whole_and_short(data.draws.to(device))
-            self.starts = torch.tensor([start for start, _ in data.windows[1:]], device=device)
+            self.starts = torch.tensor([start for start, _ in data.windows[1:]], dtype=torch.int64, device=device)
+            # Behind the end of a short history there are windows, too, but no steps in them to learn from.
+            first = self.valid[:, self.starts]
+            self.contexts = torch.arange(first.numel(), device=device)[first.flatten()]
         else:
             # Of a flat step most of the stored items weigh next to nothing: those are no targets.
-            following, weights = (x[:, 1:][self.valid[:, 1:]] for x in (self.items, self.weights))
+            self.followed = self.valid[:, 1 : self.length]
+            following, weights = (x[:, 1 : self.length][self.followed] for x in (self.items, self.weights))
             used = (weights >= LEAST).any(0)
             self.following, self.targets = following[:, used], weights[:, used]
         self.mixed = None
@@ -325,7 +360,8 @@ class CondensedSource:
         """
         if not self.soft:
             sample = self._sample(model, candidates)
-            return self._next_step_loss(model, model.backbone(self._inputs(model, ALL)), sample)
+            states = model.backbone(self._inputs(model, (slice(None), slice(self.length))))
+            return self._next_step_loss(model, states, sample)
         steps, codes, drawn = self._draw_contexts()
         valid = self.valid[steps]
         states = model.backbone(self._inputs(model, steps, drawn))[valid]
@@ -337,24 +373,24 @@ class CondensedSource:
 
     def _whole_and_short(self, values: Tensor) -> list[Tensor]:
         """Split values ``[M, P, ...]`` of the labels into those of whole sequences and those of short windows."""
-        first, *short = by_window(values, self.data.windows)
+        first, *short = (part[:, : self.length] for part in by_window(values, self.data.windows))
         return [first, torch.stack(short, dim=1)] if short else [first]
 
     def _draw_contexts(self) -> tuple[Steps, Tensor, Tensor | None]:
         """Draw whole sequences or, mostly, short windows: where their steps are, codes, draws."""
         if len(self.soft) == 1 or torch.rand((), generator=self.generator) < WHOLE:
-            rows = self._some(*self.valid.shape)
-            return (rows, slice(None)), self.soft[0][rows], self.drawn[0][rows] if self.drawn else None
+            rows = self._some(len(self.valid), self.length)
+            return (rows, slice(self.length)), self.soft[0][rows], self.drawn[0][rows] if self.drawn else None
         codes = self.soft[1]
-        sequences, windows, length = codes.shape[:3]
-        drawn = self._some(sequences * windows, length)
+        windows, length = codes.shape[1:3]
+        drawn = self.contexts[self._some(len(self.contexts), length)]
         rows, which = drawn // windows, drawn % windows
         steps = self.starts[which][:, None] + torch.arange(length, device=codes.device)
         return (rows[:, None], steps), codes[rows, which], self.drawn[1][rows, which] if self.drawn else None
 
     def _some(self, contexts: int, length: int) -> Tensor:
         """Draw as many of the contexts, each of ``length`` steps, as make a step of training."""
-        n = max(self.valid.numel() // (SHARE * length), 1)
+        n = max(int(self.valid.sum()) // (SHARE * length), 1)
         return torch.randperm(contexts, generator=self.generator)[:n].to(self.items.device)
 
     def _inputs(self, model: TextRecommender, steps: Steps, drawn: Tensor | None = None) -> Tensor:
@@ -377,7 +413,7 @@ class CondensedSource:
 
     def _next_step_loss(self, model: TextRecommender, states: Tensor, sample: Tensor) -> Tensor:
         """Return the loss against the next step: ``next_item_loss`` with several weighted positives a position."""
-        states = states[:, :-1][self.valid[:, 1:]]
+        states = states[:, :-1][self.followed]
         adapter, features = model.tower.linear, model.tower.features
         if adapter is not None:
             assert isinstance(features, FrozenFeatures)  # others are not linear
@@ -395,7 +431,3 @@ class CondensedSource:
         rest = without(negative, sample, self.following).logsumexp(1) + math.log(model.n_items / len(sample))
         partition = torch.logaddexp(positive.logsumexp(1), rest)
         return (self.targets.sum(1) * partition - (self.targets * positive).sum(1)).mean()
-
-
-def _normalised(weights: Tensor) -> Tensor:
-    return weights / weights.sum(-1, keepdim=True).clamp(min=1e-12) * (weights.sum(-1, keepdim=True) > 0)

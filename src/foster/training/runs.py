@@ -9,7 +9,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from foster.artefacts import check_free, new_folder, read_config, write_metrics
+from foster.artefacts import CONFIG_NAME, check_free, config_field, new_folder, read_config, write_metrics
 from foster.data.dataset import Dataset
 from foster.engine import Engine
 from foster.errors import InputError
@@ -75,8 +75,8 @@ def pretrain(
             progress="training on the log",
         )
         if folder:
-            origin = _origin(data, recommender)
-            recommender.write_to(folder, training_record(train, seed, result) | {"kind": "teacher", **origin})
+            recommender.origin = _origin(data, recommender, "all weights and the trajectory")
+            recommender.write_to(folder, training_record(train, seed, result) | {"kind": "teacher"})
             write_metrics(folder, [*result.history, {"steps": result.steps, "seconds": result.seconds}])
     engine.wait()
     return recommender, result
@@ -101,6 +101,17 @@ def load_teacher(
             f"{teacher}: was trained on other data than {data.info.name}; run 'foster pretrain' on this data"
         )
     return TextRecommender.from_pretrained(teacher, encoder=encoder, device=device)
+
+
+def teacher_options(teacher: str | Path) -> tuple[EncoderOptions, ModelOptions]:
+    """Return the encoder and the shape of a teacher, the defaults of what is made with it.
+
+    Raises:
+        InputError: no teacher, or a damaged one.
+    """
+    config, where = read_config(teacher, "teacher"), str(Path(teacher) / CONFIG_NAME)
+    encoder, model = (config_field(config, name, where) for name in ("encoder", "model"))
+    return EncoderOptions.parse(encoder, where), ModelOptions.parse(model, where)
 
 
 def train(
@@ -151,6 +162,15 @@ def train(
         losses = CondensedSource(source, recommender, seed)
     check = validator(validation, train.eval_users, engine) if validation is not None else None
     result = fit(recommender, losses, train, seed=seed, validate=check, engine=engine, progress="training")
+    if isinstance(source, Dataset):
+        recommender.origin = _origin(source, recommender, "all weights")
+    else:
+        derived = f"weights, by way of {len(source)} {source.kind} sequences ({source.method})"
+        derived += f" and what they hold: {source.info.get('from_real_data', 'not stated')}"
+        if validation is not None:
+            derived += "; validation users chose among the weights of the training"
+        fingerprint = source.info.get("data_fingerprint", "not stated")
+        recommender.origin = {"data_fingerprint": fingerprint, "from_real_data": derived}
     return recommender, result
 
 
@@ -160,6 +180,5 @@ def training_record(options: TrainOptions, seed: int, result: Fit) -> dict[str, 
     return {"training": options.model_dump(), "seed": seed, "fit": fit}
 
 
-def _origin(data: Dataset, model: TextRecommender) -> dict[str, object]:
-    derived = "all weights and the trajectory" + model.catalogue.disclosure
-    return {"data_fingerprint": data.info.fingerprint, "from_real_data": derived}
+def _origin(data: Dataset, model: TextRecommender, derived: str) -> dict[str, str]:
+    return {"data_fingerprint": data.info.fingerprint, "from_real_data": derived + model.catalogue.disclosure}

@@ -65,6 +65,7 @@ def with_soft_labels(
         labels = "the teacher's states and item vectors (codes, keys)"
     else:
         labels = "the teacher's states and adapter (codes, basis), with which students of the same width start"
+    drawn = "" if counts is None else "; their contexts hold items as often as the log does (draws)"
     return replace(
         sequences,
         codes=torch.cat([teacher.scores(teacher.backbone(context), unit) for context in contexts], dim=1).cpu(),
@@ -75,5 +76,5 @@ def with_soft_labels(
         # Soft labels leave little to over-fit: on validation students do best without dropout.
         model=sequences.model.model_copy(update={"dropout": 0.0}),
         recipe=STUDENT,
-        info={**sequences.info, "from_real_data": f"{derived}; soft labels: {labels}"},
+        info={**sequences.info, "from_real_data": f"{derived}; soft labels: {labels}{drawn}"},
     )
