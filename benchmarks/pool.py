@@ -73,7 +73,8 @@ def table(lines: list[Line], methods: list[str] | None, seeds: list[str] | None)
         "times as fast", "bytes", "break-even",
     )  # fmt: skip
     out = [f"| {' | '.join(head)} |", "|" + "---|" * len(head)]
-    for row in summarise(chosen, None).values():
+    names = list(dict.fromkeys(row["name"] for row in chosen))
+    for row in sorted(summarise(chosen, None).values(), key=lambda row: (names.index(row["name"]), row["budget"] or 0)):
         cells = (
             row["name"],
             shown(row["budget"], "d"),

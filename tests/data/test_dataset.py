@@ -460,10 +460,10 @@ class TestFolder:
         with pytest.raises(InputError, match=r"does not have the fingerprint that dataset\.json states"):
             Dataset.read(folder)
 
-    @pytest.mark.parametrize("field", ["users", "items", "interactions"])
-    def test_changed_counts_are_noticed(self, folder, field):
+    @pytest.mark.parametrize("changed", [{"users": 3}, {"items": 3}, {"interactions": 3}, {"template": "{colour}"}])
+    def test_changed_statements_are_noticed(self, folder, changed):
         info = json.loads((folder / "dataset.json").read_text())
-        (folder / "dataset.json").write_text(json.dumps(info | {field: 3}))
+        (folder / "dataset.json").write_text(json.dumps(info | changed))
         with pytest.raises(InputError, match="fingerprint"):
             Dataset.read(folder)
 

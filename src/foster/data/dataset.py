@@ -16,7 +16,7 @@ from foster.artefacts import CARD_NAME, DATASET_NAME, folder_bytes, new_folder, 
 from foster.data.catalogue import Catalogue, popularity_of
 from foster.data.core import k_core_mask
 from foster.data.sources import Raw, Source, read_raw
-from foster.data.texts import SEPARATOR, render
+from foster.data.texts import SEPARATOR, render, template_fields
 from foster.errors import InputError
 
 HistorySplit = Literal["train", "validation", "test"]
@@ -275,6 +275,8 @@ class Dataset:
             or items["item_id"].is_duplicated().any()
             or log.schema["timestamp"] not in (pl.Int64, pl.Float64)
         ):
+            raise _changed(folder)
+        if info.template is not None and not set(template_fields(info.template)) <= set(info.text_fields):
             raise _changed(folder)
         sequence_items = _number_ids(log["item_id"], items["item_id"])
         starts = log["user_id"].rle_id().to_numpy()

@@ -17,7 +17,7 @@ from foster.distillation import DistillOptions, distill, save_distilled
 from foster.engine import Engine
 from foster.evaluation import evaluate, evaluate_popularity
 from foster.models import ModelOptions
-from foster.training import TrainOptions, pretrain, train
+from foster.training import Fit, TrainOptions, pretrain, train
 from foster.training.condensed import stored_bytes
 
 SEQUENCES = 20
@@ -79,24 +79,21 @@ def run_demo(out: Path | None, *, seed: int, engine: Engine, say: Callable[[str]
         say(
             f"2/5 training on the full log: {data.n_users} users, {data.n_items} items, {data.n_interactions} purchases"
         )
-        clock = _Clock()
-        full, _ = pretrain(data, folder / "teacher", model=MODEL, train=TEACHER, seed=seed, engine=engine)
-        rows = {"full": _row(full, data, clock(), folder_bytes(folder / "data"), engine)}
+        full, fit = pretrain(data, folder / "teacher", model=MODEL, train=TEACHER, seed=seed, engine=engine)
+        rows = {"full": _row(full, data, fit, folder_bytes(folder / "data"), engine)}
         say("3/5 distilling")
-        clock = _Clock()
+        began = time.perf_counter()
         distilled, log = distill(data, folder / "teacher", DISTILLATION, seed=seed, engine=engine)
         save_distilled(distilled, log, folder / "distilled")
-        distill_seconds = clock()
+        distill_seconds = time.perf_counter() - began
         say("4/5 training on 20 distilled sequences")
-        clock = _Clock()
-        student, _ = train(distilled, validation=data, seed=seed, engine=engine)
-        rows["foster"] = _row(student, data, clock(), stored_bytes(folder / "distilled"), engine)
+        student, fit = train(distilled, validation=data, seed=seed, engine=engine)
+        rows["foster"] = _row(student, data, fit, stored_bytes(folder / "distilled"), engine)
         say("5/5 training on 20 random histories")
         coreset = select("random", data, SEQUENCES, seed=seed, encoder=full.encoder, model=full.options)
         coreset.save(folder / "random")
-        clock = _Clock()
-        student, _ = train(coreset, validation=data, seed=seed, engine=engine)
-        rows["random"] = _row(student, data, clock(), stored_bytes(folder / "random"), engine)
+        student, fit = train(coreset, validation=data, seed=seed, engine=engine)
+        rows["random"] = _row(student, data, fit, stored_bytes(folder / "random"), engine)
         popularity = evaluate_popularity(data).metrics
     rows["popularity"] = {**_chosen(popularity), "seconds": 0.0, "bytes": 8 * data.n_items}
     about = {
@@ -110,16 +107,8 @@ def run_demo(out: Path | None, *, seed: int, engine: Engine, say: Callable[[str]
     return DemoResult({name: rows[name] for name in ("popularity", "random", "foster", "full")}, about)
 
 
-class _Clock:
-    def __init__(self) -> None:
-        self._start = time.perf_counter()
-
-    def __call__(self) -> float:
-        return time.perf_counter() - self._start
-
-
-def _row(model: Any, data: Dataset, seconds: float, size: int, engine: Engine) -> dict[str, Any]:
-    return {**_chosen(evaluate(model, data, "test", engine=engine).metrics), "seconds": seconds, "bytes": size}
+def _row(model: Any, data: Dataset, fit: Fit, size: int, engine: Engine) -> dict[str, Any]:
+    return {**_chosen(evaluate(model, data, "test", engine=engine).metrics), "seconds": fit.seconds, "bytes": size}
 
 
 def _chosen(metrics: dict[str, float]) -> dict[str, float]:
