@@ -20,11 +20,10 @@ SMALL = {
 }
 
 
-def block(heading: str, language: str) -> str:
-    """Return the first code block of a language under a heading."""
-    found = re.search(rf"## {heading}\n.*?```{language}\n(.*?)```", README, re.S)
-    assert found, heading
-    return found[1]
+def block(heading: str, language: str, which: int = 0) -> str:
+    """Return a code block of a language under a heading."""
+    section = README.split(f"## {heading}\n")[1].split("\n## ")[0]
+    return re.findall(rf"```{language}\n(.*?)```", section, re.S)[which]
 
 
 @pytest.fixture
@@ -57,10 +56,7 @@ def test_command_lines(small_log, tiny_encoder, monkeypatch, capsys):
 
 
 def test_python_lines(small_log, tiny_encoder, capsys):
-    from foster.distillation import DistillOptions
-    from foster.models import ModelOptions
-    from foster.text import EncoderOptions
-    from foster.training import TrainOptions
+    from foster import DistillOptions, EncoderOptions, ModelOptions, TrainOptions
 
     code = block("In Python", "python")
     assert len([line for line in code.splitlines() if line]) <= 10
@@ -80,3 +76,15 @@ def test_python_lines(small_log, tiny_encoder, capsys):
     exec(compile(code, "README.md", "exec"), names)
     printed = capsys.readouterr().out
     assert printed.count("item-") == 5
+
+    code = block("In Python", "python", 1)
+    small = {
+        "DistillOptions(sequences=60)": "DISTILL.model_copy(update={'sequences': 60})",
+        "import Condensed, DistillOptions, ModelOptions": "import Condensed, ModelOptions",
+        "validation=Dataset.read": "train=TRAIN, validation=Dataset.read",
+    }
+    for line, replacement in small.items():
+        assert line in code
+        code = code.replace(line, replacement)
+    exec(compile(code, "README.md", "exec"), names)
+    assert len(names["distilled"]) == 60 and names["model"].catalogue.ids[-1] == "new-1"
