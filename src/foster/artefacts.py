@@ -81,10 +81,13 @@ def check_free(out: str | Path, overwrite: bool = False, inputs: Iterable[str | 
     if any(given is not None and Path(given).resolve().is_relative_to(out.resolve()) for given in inputs):
         raise InputError(f"{out}: is read from, too; give another --out")
     place = out.resolve()
-    while not place.exists():
-        place = place.parent
+    if place.exists():
+        # Nothing is tried inside: another process may be looking whether it is empty.
+        if not os.access(place, os.W_OK | os.X_OK):
+            raise InputError(f"{out}: cannot write there (no permission); give another --out")
+        return
     try:
-        tempfile.TemporaryDirectory(dir=place).cleanup()
+        tempfile.TemporaryDirectory(dir=next(parent for parent in place.parents if parent.exists())).cleanup()
     except OSError as error:
         raise InputError(f"{out}: cannot write there ({error.strerror}); give another --out") from error
 

@@ -71,30 +71,10 @@ class Values:
                 raise InputError(f"{file}: unknown option '{key}'{hint}")
         # A flag that can be repeated is an empty list where it was not given.
         given = {key: value for key, value in flags.items() if value is not None and value != []}
-        merged = {**config, **given}
-        self.own = {key: self._own(parameter, merged, config, file) for key, parameter in own.items()}
-        self._given = {key: value for key, value in merged.items() if key not in own}
+        self.own = {key: given[key] if key in given else _own_value(own[key], config, file) for key in own}
+        self._given = {key: value for key, value in {**config, **given}.items() if key not in own}
         # An error names the file only for what the file says.
         self._sources = dict.fromkeys(config, str(file)) | dict.fromkeys(given, "command line")
-
-    @staticmethod
-    def _own(
-        parameter: inspect.Parameter, merged: Mapping[str, Any], config: Mapping[str, Any], file: Path | None
-    ) -> Any:
-        """Return an option that belongs to the verb alone."""
-        name = parameter.name
-        value = merged.get(name, parameter.default)
-        if value is inspect.Parameter.empty:
-            kind, option = get_args(parameter.annotation)
-            raise InputError(f"--{name.replace('_', '-')} is missing: {option.help}")
-        if name in merged and value is config.get(name):
-            kind, _ = get_args(parameter.annotation)
-            try:
-                return TypeAdapter(kind).validate_python(value)
-            except ValidationError as error:
-                message = error.errors()[0]["msg"].replace("Input should be", "must be")
-                raise InputError(f"{file}: option '{name}': {message} (got {value!r})") from error
-        return value
 
     def of(self, group: type[T], defaults: Options | None = None) -> T:
         """Return one group's options; ``defaults`` stand in for what the user did not set."""
@@ -193,6 +173,21 @@ def verb(
         return function
 
     return register
+
+
+def _own_value(parameter: inspect.Parameter, config: Mapping[str, Any], file: Path | None) -> Any:
+    """Return what a file or else the default says of an option that belongs to a verb alone."""
+    name = parameter.name
+    kind, option = get_args(parameter.annotation)
+    if name in config:
+        try:
+            return TypeAdapter(kind).validate_python(config[name])
+        except ValidationError as error:
+            message = error.errors()[0]["msg"].replace("Input should be", "must be")
+            raise InputError(f"{file}: option '{name}': {message} (got {config[name]!r})") from error
+    if parameter.default is inspect.Parameter.empty:
+        raise InputError(f"--{name.replace('_', '-')} is missing: {option.help}")
+    return parameter.default
 
 
 def _own_flag(parameter: inspect.Parameter) -> inspect.Parameter:

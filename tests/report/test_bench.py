@@ -140,7 +140,7 @@ def test_runs_of_sequences_that_were_made_again_are_made_again(bench):
     bench(students=students)
     assert json.loads(path.read_text())["bytes"] == 1  # finished: kept as it is
     made = bench.out / "seed0" / "foster-3.made.json"
-    made.write_text(json.dumps({**json.loads(made.read_text()), "sequences": "others"}))
+    made.write_text(json.dumps({**json.loads(made.read_text()), "sequences_sha256": "others"}))
     bench(students=students)
     assert json.loads(path.read_text())["bytes"] > 1
 

@@ -213,7 +213,7 @@ class Bench:
         made = self._made(run)
         if not made.exists():
             return False
-        known, found = (read_json(path).get("sequences") for path in (made, self._file(run)))
+        known, found = (read_json(path).get("sequences_sha256") for path in (made, self._file(run)))
         return known is not None and known != found
 
     def _tested(self, run: Run, model: TextRecommender, costs: dict[str, Any]) -> dict[str, Any]:
@@ -287,7 +287,7 @@ class Bench:
             with Measure(self.alone.device) as measure:
                 self._make_artefact(run, folder)
             digest = file_sha256(folder / TENSORS_NAME)
-            costs = {"make_seconds": measure.seconds, "make_peak_bytes": measure.peak_bytes, "sequences": digest}
+            costs = {"make_seconds": measure.seconds, "make_peak_bytes": measure.peak_bytes, "sequences_sha256": digest}
             _write_whole(made, costs)
         sequences = Condensed.read(folder)
         start = _tensor_bytes(self._checkpoint(run.seed)) if run.checkpoint else 0
