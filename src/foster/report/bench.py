@@ -485,7 +485,6 @@ def run_bench(
     rows = summarise(records, bench.ranks, options.reference)
     if engine.is_main:
         write_results(bench.out, rows, about, records)
-        plot_results(
-            bench.out, rows, f"{data.info.name}, test, mean and standard deviation over {len(bench.seeds)} seeds"
-        )
+        seeds = f"seeds {', '.join(map(str, bench.seeds))}" if len(bench.seeds) > 1 else f"seed {seed}"
+        plot_results(bench.out, rows, f"{data.info.name}, test, {seeds}")
     return {"about": about, "rows": rows}

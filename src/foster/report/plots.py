@@ -15,7 +15,7 @@ TITLES = {"ndcg@10": "NDCG@10", "recall@10": "Recall@10"}
 
 
 def plot_results(out: Path, rows: Mapping[str, Mapping[str, Any]], title: str) -> Path | None:
-    """Draw NDCG@10 and Recall@10 of every row, mean and standard deviation, the full log as a line.
+    """Draw NDCG@10 and Recall@10 of every row, mean and standard deviation over seeds, the full log as a line.
 
     With several budgets a method is a curve over M; with one budget it is a point.
 
