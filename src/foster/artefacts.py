@@ -76,7 +76,7 @@ def check_free(out: str | Path, overwrite: bool = False, inputs: Iterable[str | 
     if out.is_dir() and any(out.iterdir()):
         if not overwrite:
             raise InputError(f"{out}: exists already; give another --out or add --overwrite")
-        if not (out / DATASET_NAME).is_file() and not (out / CONFIG_NAME).is_file():
+        if not holds_artefact(out):
             raise InputError(f"{out}: holds other things than an artefact of foster; give another --out, or empty it")
     if any(given is not None and Path(given).resolve().is_relative_to(out.resolve()) for given in inputs):
         raise InputError(f"{out}: is read from, too; give another --out")
@@ -90,6 +90,11 @@ def check_free(out: str | Path, overwrite: bool = False, inputs: Iterable[str | 
         tempfile.TemporaryDirectory(dir=next(parent for parent in place.parents if parent.exists())).cleanup()
     except OSError as error:
         raise InputError(f"{out}: cannot write there ({error.strerror}); give another --out") from error
+
+
+def holds_artefact(folder: Path) -> bool:
+    """Whether foster made the folder, or somebody with the same names of files."""
+    return any((folder / name).is_file() for name in (DATASET_NAME, CONFIG_NAME))
 
 
 def write_json(path: Path, content: dict[str, Any]) -> None:
@@ -154,14 +159,12 @@ def read_config(folder: str | Path, kind: str | tuple[str, ...]) -> dict[str, An
     Raises:
         InputError: not a folder, no config, or an artefact of another kind.
     """
-    folder = Path(folder)
-    if not folder.is_dir():
-        raise InputError(f"{folder}: no such folder")
+    config = _statement(Path(folder))
     kinds = (kind,) if isinstance(kind, str) else kind
-    found = artefact_kind(folder)
+    found = config.get("kind", "unknown")
     if found not in kinds:
         raise InputError(f"{folder}: is of kind {found}, but a {' or '.join(kinds)} is needed")
-    return read_json(folder / CONFIG_NAME)
+    return config
 
 
 def config_field(config: dict[str, Any], name: str, source: str) -> Any:
@@ -181,12 +184,16 @@ def artefact_kind(folder: str | Path) -> str:
     Raises:
         InputError: not a folder that foster wrote.
     """
-    folder = Path(folder)
+    return str(_statement(Path(folder)).get("kind", "unknown"))
+
+
+def _statement(folder: Path) -> dict[str, Any]:
+    """Return ``config.json`` or, of a data set, which has none, the kind alone."""
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder")
     if (folder / DATASET_NAME).is_file():
-        return "dataset"
-    return str(read_json(folder / CONFIG_NAME).get("kind", "unknown"))
+        return {"kind": "dataset"}
+    return read_json(folder / CONFIG_NAME)
 
 
 def save_tensors(path: Path, tensors: dict[str, Tensor]) -> None:

@@ -132,8 +132,10 @@ class Foster:
     def export(self) -> Condensed:
         """Return the sequences as they are now, labelled by the best teacher."""
         items, weights = self.synthetic.top(STORED_ITEMS)
-        derived = "the sequences, which start as real histories and are moved by models that learn from the log"
-        sequences = self.setting.condensed(items, weights, derived if self.options.steps else derived.split(" and ")[0])
+        derived = "the sequences, which start as real histories"
+        if self.options.steps:
+            derived += " and are moved by models that learn from the log"
+        sequences = self.setting.condensed(items, weights, derived)
         if self.options.targets == "next":
             return sequences
         # The same draws at every export: students differ by what the steps became, and by nothing else.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+
 import torch
 from torch import Tensor, nn
 
@@ -26,8 +28,8 @@ class GRU4Rec(nn.Module):
     def forward(self, inputs: Tensor) -> Tensor:
         """Return the states ``[batch, length, d]`` after each step of item vectors ``[batch, length, d]``."""
         # cuDNN has no backward of a recurrent network in eval mode, as distillers need it; torch's own kernels do.
-        fused = self.training or not torch.is_grad_enabled()
-        with torch.backends.cudnn.flags(enabled=fused):
+        differentiated = torch.is_grad_enabled() and not self.training
+        with torch.backends.cudnn.flags(enabled=False) if differentiated else nullcontext():
             states, _ = self.gru(self.dropout(inputs))
         out: Tensor = self.norm(states)
         return out

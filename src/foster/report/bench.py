@@ -12,10 +12,9 @@ import torch
 from pydantic import Field
 
 from foster.artefacts import (
-    CONFIG_NAME,
-    DATASET_NAME,
     artefact_kind,
     file_sha256,
+    holds_artefact,
     read_config,
     read_json,
     read_metrics,
@@ -134,7 +133,7 @@ class Bench:
                 if not (_same(options, found.get(key), path) if options else found.get(key) == value):
                     raise InputError(f"{path}: was made with another '{key}'; give another --out, or the same options")
         elif self.engine.is_main:
-            if any((self.out / name).exists() for name in (DATASET_NAME, CONFIG_NAME)):
+            if holds_artefact(self.out):
                 raise InputError(f"{self.out}: holds a {artefact_kind(self.out)}; give another --out")
             try:
                 self.out.mkdir(parents=True, exist_ok=True)

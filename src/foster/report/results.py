@@ -70,17 +70,18 @@ def summarise(
                 row[prefix + metric] = statistics.mean(values)
                 row[f"{prefix}{metric}_sd"] = statistics.stdev(values) if len(values) > 1 else None
         kind = f"@{any_run['student']}" if any_run.get("student") else ""
+        # What has no budget (full, popularity) is compared with the smallest one of what has.
+        of_budget = min(budgets) if budget is None else budget
         full = groups.get((f"full{kind}", None), {})
         pairs = [(run, full[seed]) for seed, run in runs.items() if seed in full]
         for ratio, group, metric in RATIOS:
             row[ratio] = _ratio((run[group][metric], of[group][metric]) for run, of in pairs if group in run)
         row["times_as_fast"] = _ratio((of["train_seconds"], run["train_seconds"]) for run, of in pairs)
-        random = groups.get((f"random{kind}", min(budgets) if budget is None else budget), {})
+        random = groups.get((f"random{kind}", of_budget), {})
         row["minus_random"] = _interval(runs, random, ranks) if ranks else None
         row["minus_full"] = _interval(runs, full, ranks) if ranks else None
         if reference:
-            # What has no budget (full, popularity) is compared with the reference's smallest, as it is with random's.
-            others = groups.get((f"{reference}{kind}", min(budgets) if budget is None else budget), {})
+            others = groups.get((f"{reference}{kind}", of_budget), {})
             row["minus_reference"] = _interval(runs, others, ranks) if ranks else None
         for cost in COSTS:
             row[cost] = _mean(run.get(cost) for run in runs.values())

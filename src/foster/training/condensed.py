@@ -328,6 +328,7 @@ class CondensedSource:
         self.length = min(model.options.max_length, data.items.shape[1])
         self.items, self.weights = data.items.to(device), data.weights.to(device)
         self.valid = data.valid.to(device)
+        self.positions = int(data.valid.sum())
         # Of whole sequences [M, L, ...] and, where there are some, of their short windows [M, windows, W, ...].
         self.soft: list[Tensor] = []
         self.drawn: list[Tensor] = []
@@ -390,7 +391,7 @@ class CondensedSource:
 
     def _some(self, contexts: int, length: int) -> Tensor:
         """Draw as many of the contexts, each of ``length`` steps, as make a step of training."""
-        n = max(int(self.valid.sum()) // (SHARE * length), 1)
+        n = max(self.positions // (SHARE * length), 1)
         return torch.randperm(contexts, generator=self.generator)[:n].to(self.items.device)
 
     def _inputs(self, model: TextRecommender, steps: Steps, drawn: Tensor | None = None) -> Tensor:
