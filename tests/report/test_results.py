@@ -151,6 +151,10 @@ def test_ablations_are_compared_with_what_they_are_ablations_of():
     table = markdown(rows, {**ABOUT, "reference": "foster"}).splitlines()
     assert "| minus random | minus full | minus foster |" in table[0]
     assert {line.count("|") for line in table[: 2 + len(rows)]} == {table[0].count("|")}
+    against_full = summarise(records_of((20, 60)), ranks, "full")  # has no budget itself
+    for name in ("random-20", "random-60", "foster-20"):
+        assert against_full[name]["minus_reference"] == against_full[name]["minus_full"] is not None
+    assert against_full["full"]["minus_reference"] is None
     plain = summarise(records_of(), ranks)
     assert "minus_reference" not in plain["random"] and "minus foster" not in markdown(plain, ABOUT)
 

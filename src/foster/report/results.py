@@ -50,7 +50,7 @@ def summarise(
         - ``times_as_fast``: the mean ratio of training seconds, the full log's to its own, within a seed;
         - ``minus_random`` and ``minus_full``: 95 % paired bootstrap intervals over users of the difference in NDCG@10,
           random being of the same budget, or of the smallest one for rows without; other students are compared with
-          their own kind; ``minus_reference`` likewise where there is one, of the same budget;
+          their own kind; ``minus_reference`` likewise where there is one, of the same budget if it has budgets;
         - ``new_<metric>`` and its deviation where items were withheld, and ``new_of_full``, of Recall@10;
         - the costs, means over seeds, and ``break_even``.
     """
@@ -81,7 +81,8 @@ def summarise(
         row["minus_random"] = _interval(runs, random, ranks) if ranks else None
         row["minus_full"] = _interval(runs, full, ranks) if ranks else None
         if reference:
-            others = groups.get((f"{reference}{kind}", of_budget), {})
+            of_reference = (f"{reference}{kind}", of_budget), (f"{reference}{kind}", None)
+            others = next((groups[group] for group in of_reference if group in groups), {})
             row["minus_reference"] = _interval(runs, others, ranks) if ranks else None
         for cost in COSTS:
             row[cost] = _mean(run.get(cost) for run in runs.values())
