@@ -18,6 +18,7 @@ import typer
 from pydantic import Field, TypeAdapter, ValidationError
 from typer.models import ArgumentInfo
 
+from foster.data.core import K_CORE
 from foster.errors import InputError, did_you_mean
 from foster.options import Options
 from foster.version import __version__
@@ -34,7 +35,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-K_CORE = 5
 T = TypeVar("T", bound=Options)
 
 

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
+K_CORE = 5
+"""The least interactions of a user and of an item, as in the literature, unless another number is given."""
+
 
 def k_core_mask(users: np.ndarray, items: np.ndarray, k: int) -> np.ndarray:
     """Find the largest part of a log in which every user and every item has at least ``k`` interactions.

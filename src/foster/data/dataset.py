@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from foster.artefacts import CARD_NAME, DATASET_NAME, folder_bytes, new_folder, read_json, read_parquet, write_json
 from foster.data.catalogue import Catalogue, popularity_of
-from foster.data.core import k_core_mask
+from foster.data.core import K_CORE, k_core_mask
 from foster.data.sources import Raw, Source, read_raw
 from foster.data.texts import SEPARATOR, render, template_fields
 from foster.errors import InputError
@@ -185,7 +185,7 @@ class Dataset:
         time_column: str | None = None,
         text: str | Sequence[str] | None = None,
         template: str | None = None,
-        k_core: int = 5,
+        k_core: int = K_CORE,
         drop_textless: bool = False,
         popularity: bool = False,
         name: str | None = None,

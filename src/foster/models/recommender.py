@@ -387,9 +387,7 @@ class TextRecommender(nn.Module):
         config = read_config(folder, ("model", "teacher"))
         where = str(folder / CONFIG_NAME)
         options = ModelOptions.parse(config_field(config, "model", where), where)
-        encoder_options = EncoderOptions.parse(config_field(config, "encoder", where), where)
-        if encoder is not None:
-            encoder_options = encoder_options.model_copy(update={"encoder": encoder})
+        encoder_options = EncoderOptions.parse(config_field(config, "encoder", where), where).at(encoder)
         catalogue = Catalogue.read(folder)
         state = load_tensors(folder / WEIGHTS_NAME)
         table = _take(load_tensors(folder / ITEM_TABLE_NAME), "vectors", folder / ITEM_TABLE_NAME)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 from pydantic import Field, field_validator
 
@@ -42,6 +42,14 @@ class EncoderOptions(Options):
     def _absolute(cls, value: str) -> str:
         """Artefacts name their encoder, and are read from other folders than they were made in."""
         return str(Path(value).resolve()) if Path(value).is_dir() else value
+
+    def at(self, place: str | None) -> Self:
+        """Return these options for the same encoder at another place, a folder or a hub name; None for the same.
+
+        Raises:
+            InputError: an empty name.
+        """
+        return self if place is None else self.parse({**self.model_dump(), "encoder": place}, "encoder")
 
 
 class TextEncoder:

@@ -242,16 +242,13 @@ class Condensed:
         windows = stored("windows")
         if not isinstance(windows, list) or not all(isinstance(w, list) and len(w) == 2 for w in windows):
             raise InputError(f"{where}: field 'windows' is wrong; the folder is damaged, make or copy it again")
-        encoder_options = EncoderOptions.parse(stored("encoder"), where)
-        if encoder is not None:
-            encoder_options = EncoderOptions.parse({**encoder_options.model_dump(), "encoder": encoder}, where)
         return cls(
             kind=stored("kind"),
             method=stored("method"),
             items=tensors["items"].long(),
             weights=tensors["weights"].float(),
             catalogue=catalogue,
-            encoder=encoder_options,
+            encoder=EncoderOptions.parse(stored("encoder"), where).at(encoder),
             model=ModelOptions.parse(stored("model"), where),
             windows=tuple((start, end) for start, end in windows),
             recipe=TrainOptions.parse(stored("recipe"), where),
