@@ -2,10 +2,11 @@
 
     python benchmarks/pool.py add RESULTS/results.csv benchmarks/results/runs/games.csv
     python benchmarks/pool.py table benchmarks/results/runs/games.csv [--methods soft-label,foster,packed] [--seeds 0,1]
+    python benchmarks/pool.py plot benchmarks/results/runs/games.csv --to games.png --title Games [--methods ...]
 
 `add` appends the runs of a benchmark that the second file does not have, `table` prints means and deviations over
-seeds. Ranks stay where the benchmark was made, so intervals over users are in its own results.md only. Ratios are of
-the same seed, hence of one machine.
+seeds, `plot` draws them. Ranks stay where the benchmark was made, so intervals over users are in its own results.md
+only. Ratios are of the same seed, hence of one machine.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import csv
 from pathlib import Path
 from typing import Any
 
+from foster.report.plots import plot_results
 from foster.report.results import COSTS, shown, spread, summarise
 
 FULL = "full"
@@ -61,20 +63,26 @@ def record(line: Line) -> dict[str, Any]:
     }
 
 
-def table(lines: list[Line], methods: list[str] | None, seeds: list[str] | None) -> str:
-    """Return one line a row and budget, as Markdown."""
+def pooled(lines: list[Line], methods: list[str] | None, seeds: list[str] | None) -> dict[str, dict[str, Any]]:
+    """Return one row a method and budget, in the order of ``methods`` or of the lines, without intervals over users."""
     chosen = [
         record(line)
         for line in lines
         if (seeds is None or line["seed"] in seeds) and (methods is None or line["name"] in [*methods, FULL])
     ]
+    names = list(dict.fromkeys([*(methods or ()), *(row["name"] for row in chosen)]))
+    rows = summarise(chosen, None).items()
+    return dict(sorted(rows, key=lambda item: (names.index(item[1]["name"]), item[1]["budget"] or 0)))
+
+
+def table(rows: dict[str, dict[str, Any]]) -> str:
+    """Return one line a row and budget, as Markdown."""
     head = (
         "method", "M", "seeds", "Recall@10", "NDCG@10", "Recall of full", "NDCG of full", "making s", "training s",
         "times as fast", "bytes", "break-even",
     )  # fmt: skip
     out = [f"| {' | '.join(head)} |", "|" + "---|" * len(head)]
-    names = list(dict.fromkeys(row["name"] for row in chosen))
-    for row in sorted(summarise(chosen, None).values(), key=lambda row: (names.index(row["name"]), row["budget"] or 0)):
+    for row in rows.values():
         cells = (
             row["name"],
             shown(row["budget"], "d"),
@@ -95,15 +103,22 @@ def main() -> None:
     adding = verbs.add_parser("add")
     adding.add_argument("new", type=Path)
     adding.add_argument("to", type=Path)
-    showing = verbs.add_parser("table")
-    showing.add_argument("runs", type=Path)
-    for name in ("--methods", "--seeds"):
-        showing.add_argument(name, type=lambda text: text.split(","))
+    plotting = verbs.add_parser("plot")
+    plotting.add_argument("--to", type=Path, required=True)
+    plotting.add_argument("--title", required=True)
+    for showing in (verbs.add_parser("table"), plotting):
+        showing.add_argument("runs", type=Path)
+        for name in ("--methods", "--seeds"):
+            showing.add_argument(name, type=lambda text: text.split(","))
     given = parser.parse_args()
     if given.verb == "add":
         print(add(given.new, given.to), "runs added")
+        return
+    rows = pooled(read(given.runs), given.methods, given.seeds)
+    if given.verb == "table":
+        print(table(rows))
     else:
-        print(table(read(given.runs), given.methods, given.seeds))
+        plot_results(given.to, rows, given.title)
 
 
 if __name__ == "__main__":

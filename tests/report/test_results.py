@@ -213,7 +213,7 @@ def test_plots_show_every_row(tmp_path, budgets, monkeypatch):
     shown = []
     monkeypatch.setattr(figure, "savefig", lambda self, path, **rest: (shown.append(self), path.write_bytes(b"")))
     rows = summarise(records_of(budgets), ranks)
-    assert plot_results(tmp_path, rows, "toy") == tmp_path / "results.png"
+    assert plot_results(tmp_path / "toy.png", rows, "toy") == tmp_path / "toy.png"
     first, second = shown[0].axes
     for axes, metric in ((first, "ndcg@10"), (second, "recall@10")):
         if len(budgets) > 1:
@@ -228,5 +228,5 @@ def test_plots_show_every_row(tmp_path, budgets, monkeypatch):
 
 def test_without_matplotlib_there_is_no_plot(tmp_path, monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    assert plot_results(tmp_path, summarise(records_of(), ranks), "toy") is None
+    assert plot_results(tmp_path / "toy.png", summarise(records_of(), ranks), "toy") is None
     assert not list(tmp_path.iterdir())

@@ -485,5 +485,5 @@ def run_bench(
     if engine.is_main:
         write_results(bench.out, rows, about, records)
         seeds = f"seeds {', '.join(map(str, bench.seeds))}" if len(bench.seeds) > 1 else f"seed {seed}"
-        plot_results(bench.out, rows, f"{data.info.name}, test, {seeds}")
+        plot_results(bench.out / "results.png", rows, f"{data.info.name}, test, {seeds}")
     return {"about": about, "rows": rows}

@@ -10,22 +10,21 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-PLOT_NAME = "results.png"
 TITLES = {"ndcg@10": "NDCG@10", "recall@10": "Recall@10"}
 
 
-def plot_results(out: Path, rows: Mapping[str, Mapping[str, Any]], title: str) -> Path | None:
+def plot_results(path: Path, rows: Mapping[str, Mapping[str, Any]], title: str) -> Path | None:
     """Draw NDCG@10 and Recall@10 of every row, mean and standard deviation over seeds, the full log as a line.
 
     With several budgets a method is a curve over M; with one budget it is a point.
 
     Args:
-        out: folder for ``results.png``.
+        path: the file to write; its ending says the format.
         rows: as ``results.summarise`` gives them.
         title: of the figure.
 
     Returns:
-        The file, or None without matplotlib.
+        ``path``, or None without matplotlib.
     """
     if importlib.util.find_spec("matplotlib") is None:
         return None
@@ -42,7 +41,6 @@ def plot_results(out: Path, rows: Mapping[str, Mapping[str, Any]], title: str) -
         else:
             _points(axes, rows, metric)
         axes.grid(alpha=0.3)
-    path = out / PLOT_NAME
     figure.savefig(path, dpi=120)
     return path
 
