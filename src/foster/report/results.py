@@ -29,6 +29,8 @@ RATIOS = (
 
 Record = Mapping[str, Any]
 Ranks = Callable[[Record], np.ndarray]
+Groups = dict[tuple[str, int | None], dict[int, Record]]
+"""Runs by row and budget, then by seed."""
 
 
 def summarise(
@@ -54,12 +56,12 @@ def summarise(
         - ``new_<metric>`` and its deviation where items were withheld, and ``new_of_full``, of Recall@10;
         - the costs, means over seeds, and ``break_even``.
     """
-    groups: dict[tuple[str, int | None], dict[int, Record]] = {}
+    groups: Groups = {}
     for record in records:
         groups.setdefault((record["name"], record["budget"]), {})[record["seed"]] = record
     budgets = {budget for _, budget in groups if budget is not None}
     several = len(budgets) > 1
-    teacher_seconds = _mean(run["train_seconds"] for run in groups.get(("full", None), {}).values())
+    teacher_seconds = _mean(run["train_seconds"] for run in _group(groups, "full", None).values())
     rows = {}
     for (name, budget), runs in groups.items():
         any_run = next(iter(runs.values()))
@@ -72,17 +74,16 @@ def summarise(
         kind = f"@{any_run['student']}" if any_run.get("student") else ""
         # What has no budget (full, popularity) is compared with the smallest one of what has.
         of_budget = min(budgets) if budget is None else budget
-        full = groups.get((f"full{kind}", None), {})
+        full = _group(groups, f"full{kind}", of_budget)
         pairs = [(run, full[seed]) for seed, run in runs.items() if seed in full]
         for ratio, group, metric in RATIOS:
             row[ratio] = _ratio((run[group][metric], of[group][metric]) for run, of in pairs if group in run)
         row["times_as_fast"] = _ratio((of["train_seconds"], run["train_seconds"]) for run, of in pairs)
-        random = groups.get((f"random{kind}", of_budget), {})
+        random = _group(groups, f"random{kind}", of_budget)
         row["minus_random"] = _interval(runs, random, ranks) if ranks else None
         row["minus_full"] = _interval(runs, full, ranks) if ranks else None
         if reference:
-            of_reference = (f"{reference}{kind}", of_budget), (f"{reference}{kind}", None)
-            others = next((groups[group] for group in of_reference if group in groups), {})
+            others = _group(groups, f"{reference}{kind}", of_budget)
             row["minus_reference"] = _interval(runs, others, ranks) if ranks else None
         for cost in COSTS:
             row[cost] = _mean(run.get(cost) for run in runs.values())
@@ -92,6 +93,11 @@ def summarise(
         row["from_real_data"] = next((run["from_real_data"] for run in runs.values() if "from_real_data" in run), None)
         rows[f"{name}-{budget}" if several and budget is not None else name] = row
     return rows
+
+
+def _group(groups: Groups, name: str, budget: int | None) -> Mapping[int, Record]:
+    """Return the runs of a row by seed: of a budget, or all of a row that has none; nothing where there is no row."""
+    return groups.get((name, budget)) or groups.get((name, None), {})
 
 
 def break_even(
