@@ -11,9 +11,9 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from foster.distillation.objective import (
     cooccurrence_regulariser,
     entropy,
+    neighbours,
     regulariser,
     scores_on_subset,
-    similarity_weights,
     synthetic_loss,
     value_gap,
 )
@@ -97,15 +97,51 @@ def test_uniform_steps_mix_to_the_mean_item(setting):
     assert entropy(uniform).item() == pytest.approx(torch.tensor(float(V)).log().item(), rel=1e-5)
 
 
+def test_neighbours_are_others_with_weights_that_sum_to_one():
+    torch.manual_seed(0)
+    features = torch.randn(V, WIDTH)
+    items = torch.tensor([3, 0, 39])
+    near, weights = neighbours(features, items)
+    assert near.shape == weights.shape == (3, 10)
+    assert (near != items[:, None]).all()
+    torch.testing.assert_close(weights.sum(-1), torch.ones(3))
+    cosine = torch.nn.functional.cosine_similarity(features[items][:, None], features, dim=-1)
+    assert (near[:, 0] == cosine.topk(2).indices[:, 1]).all()
+
+
 def test_regulariser_is_zero_only_where_similar_items_are_used_alike():
     torch.manual_seed(0)
-    weights = similarity_weights(torch.randn(V, WIDTH))
-    assert weights.diagonal().abs().max() == 0
-    torch.testing.assert_close(weights.sum(-1), torch.ones(V))
+    features = torch.randn(V, WIDTH)
     follows = torch.rand(1, V).softmax(-1).expand(V, V)
     alike = torch.full((V, V), 1 / V)
-    assert regulariser(alike, follows, weights).abs() < 1e-6
-    assert regulariser(torch.eye(V), torch.eye(V), weights) > 0.1
+    assert regulariser(alike, follows, features).abs() < 1e-6
+    assert regulariser(torch.eye(V), torch.eye(V), features) > 0.1
+
+
+def test_regularisers_are_the_sums_over_all_pairs_that_they_stand_for():
+    """Both forms against A and C written out, of N x N numbers: all items are among the 64 of most mass here."""
+    torch.manual_seed(0)
+    features, p = torch.randn(V, WIDTH), torch.randn(3, 5, V).softmax(-1)
+    near, w = neighbours(features, torch.arange(V))
+    dense = torch.zeros(V, V).scatter_(-1, near, w)
+    steps, follows = p[:, :-1].flatten(0, 1), p[:, 1:].flatten(0, 1)
+
+    def divergence(counts):
+        a = counts / counts.sum(-1, keepdim=True)
+        middle = (a[:, None] + a[None]) / 2
+        both = [(x * (x / middle).log()).sum(-1) for x in (a[:, None], a[None])]
+        return (counts.sum(-1, keepdim=True) / counts.sum() * dense * (both[0] + both[1]) / 2).sum()
+
+    counts = steps.T @ follows
+    expected = (divergence(counts) + divergence(counts.T)) / 2
+    torch.testing.assert_close(regulariser(steps, follows, features), expected, atol=1e-6, rtol=1e-4)
+
+    used = p.mean(1)
+    together = used.T @ used
+    mass = together.sum(-1)
+    information = (together * together.sum() / (mass[:, None] * mass)).log()
+    expected = -(mass[:, None] / mass.sum() * dense * information).sum()
+    torch.testing.assert_close(cooccurrence_regulariser(p, features), expected, atol=1e-5, rtol=1e-3)
 
 
 def test_top_items_hold_the_distribution(setting):
@@ -118,11 +154,10 @@ def test_top_items_hold_the_distribution(setting):
 
 def test_cooccurrence_rewards_similar_items_in_one_sequence():
     """Two pairs of similar items: together in a sequence is better than apart, whatever their popularity."""
-    weights = torch.zeros(4, 4)
-    weights[[0, 1, 2, 3], [1, 0, 3, 2]] = 1
+    features = torch.tensor([[1.0, 0], [1, 0], [0, 1], [0, 1]])
     step = torch.eye(4)
     together = torch.stack([step[[0, 1]], step[[2, 3]]])
     apart = torch.stack([step[[0, 2]], step[[1, 3]]])
-    assert cooccurrence_regulariser(together, weights) < cooccurrence_regulariser(apart, weights)
+    assert cooccurrence_regulariser(together, features) < cooccurrence_regulariser(apart, features)
     independent = torch.full((2, 2, 4), 0.25)
-    assert cooccurrence_regulariser(independent, weights).abs() < 1e-4
+    assert cooccurrence_regulariser(independent, features).abs() < 1e-4

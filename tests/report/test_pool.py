@@ -68,6 +68,11 @@ def test_a_table_has_means_over_seeds_of_ratios_within_a_seed(runs, monkeypatch,
     assert "| foster | 20 | 1 | 0.1000 | 0.0500 | 1.00 | 1.00 |" in capsys.readouterr().out
 
 
+def test_a_table_may_hold_nothing_that_has_a_budget(runs, monkeypatch, capsys):
+    pool(monkeypatch, "table", runs[0], "--methods", "popularity")
+    assert capsys.readouterr().out.splitlines()[-1].startswith("| full |  | 1 |")
+
+
 def test_a_plot_is_written_where_it_was_asked_for(runs, monkeypatch, tmp_path):
     pytest.importorskip("matplotlib")
     pool(monkeypatch, "plot", runs[0], "--to", tmp_path / "plot.png", "--title", "toy")

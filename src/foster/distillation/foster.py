@@ -15,7 +15,6 @@ from foster.distillation.objective import (
     entropy,
     regulariser,
     scores_on_subset,
-    similarity_weights,
     synthetic_loss,
     value_gap,
 )
@@ -122,11 +121,11 @@ class Foster:
         return record
 
     def _regulariser(self, p: Tensor, labels: Tensor | None, subset: Tensor) -> Tensor:
-        weights = similarity_weights(self.setting.features[subset])
+        features = self.setting.features[subset]
         if self.options.regulariser == "cooccurrence":
-            return cooccurrence_regulariser(p, weights)
+            return cooccurrence_regulariser(p, features)
         follows = p[:, 1:] if labels is None else labels[:, :-1]
-        return regulariser(p[:, :-1].flatten(0, 1), follows.flatten(0, 1), weights)
+        return regulariser(p[:, :-1].flatten(0, 1), follows.flatten(0, 1), features)
 
     @torch.no_grad()
     def export(self) -> Condensed:

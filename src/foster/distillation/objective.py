@@ -11,6 +11,7 @@ from foster.training.losses import soft_cross_entropy
 
 EPSILON = 1e-8
 NEIGHBOURS = 10  # similar items that L_r compares an item with
+HEAVY = 64  # items that L_r compares with theirs, those of most mass
 
 
 def scores_on_subset(model: TextRecommender, p: Tensor, vectors: Tensor) -> Tensor:
@@ -36,21 +37,21 @@ def value_gap(outer: Tensor, inner: Tensor, p: Tensor, labels: Tensor | None) ->
     return synthetic_loss(outer, p, labels) - synthetic_loss(inner, p, labels)
 
 
-def similarity_weights(features: Tensor) -> Tensor:
-    """Return w ``[N, N]``: cosine similarities of frozen text features to the nearest items, rows summing to 1.
+def neighbours(features: Tensor, items: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the nearest other items of each of ``items``, ``[R, k]``, and w, their weights, with rows summing to 1.
 
     Args:
-        features: ``[N, width]``.
+        features: ``[N, width]`` frozen text features; weights are cosine similarities of these, none below zero.
+        items: ``[R]`` rows of the features.
     """
     unit = F.normalize(features, dim=-1)
-    similarity = unit @ unit.T
-    similarity.fill_diagonal_(-torch.inf)
+    similarity = (unit[items] @ unit.T).scatter_(-1, items[:, None], -torch.inf)
     values, index = similarity.topk(min(NEIGHBOURS, len(unit) - 1), dim=-1)
-    weights = torch.zeros_like(similarity).scatter_(-1, index, values.clamp(min=0))
-    return weights / weights.sum(-1, keepdim=True).clamp(min=EPSILON)
+    weights = values.clamp(min=0)
+    return index, weights / weights.sum(-1, keepdim=True).clamp(min=EPSILON)
 
 
-def regulariser(p: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
+def regulariser(p: Tensor, targets: Tensor, features: Tensor) -> Tensor:
     """Return L_r: the divergence between the conditional distributions of similar items, in both directions.
 
     ``A_uv = sum p_{m,t,u} y_{m,t,v}``; ``L_r = sum_uv mass_u w_uv JS(a(.|u) || a(.|v))``, ``a`` the rows of A,
@@ -59,28 +60,27 @@ def regulariser(p: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
     Args:
         p: ``[rows, N]`` steps.
         targets: ``[rows, N]`` what follows each.
-        weights: ``[N, N]`` from ``similarity_weights``.
+        features: ``[N, width]`` frozen text features.
     """
-    counts = p.T @ targets
-    return (_divergence(counts, weights) + _divergence(counts.T, weights)) / 2
+    return (_divergence(p, targets, features) + _divergence(targets, p, features)) / 2
 
 
-def _divergence(counts: Tensor, weights: Tensor) -> Tensor:
-    mass = counts.sum(-1)
-    # The items that carry the mass decide; the rest of an N x N x N tensor would be computed for nothing.
-    heavy = mass.topk(min(64, len(mass))).indices
-    rows = counts / mass[:, None].clamp(min=EPSILON)
-    near = weights[heavy].topk(min(NEIGHBOURS, weights.shape[1]), dim=-1)
-    a, b = rows[heavy][:, None], rows[near.indices]
-    middle = (a + b) / 2
-    log_middle = middle.clamp(min=EPSILON).log()
+def _divergence(p: Tensor, targets: Tensor, features: Tensor) -> Tensor:
+    mass = targets.sum(-1) @ p
+    # The items that carry the mass decide: only their rows of A, and those of their neighbours, are computed.
+    heavy = mass.topk(min(HEAVY, len(mass))).indices
+    near, weights = neighbours(features, heavy)
+    items, position = torch.cat([heavy[:, None], near], -1).unique(return_inverse=True)
+    conditional = p[:, items].T @ targets / mass[items, None].clamp(min=EPSILON)
+    a, b = conditional[position[:, :1]], conditional[position[:, 1:]]
+    log_middle = ((a + b) / 2).clamp(min=EPSILON).log()
     divergence = sum((x * (x.clamp(min=EPSILON).log() - log_middle)).sum(-1) for x in (a, b)) / 2
     share = mass[heavy] / mass[heavy].sum().clamp(min=EPSILON)
-    out: Tensor = (share[:, None] * near.values * divergence).sum()
+    out: Tensor = (share[:, None] * weights * divergence).sum()
     return out
 
 
-def cooccurrence_regulariser(p: Tensor, weights: Tensor) -> Tensor:
+def cooccurrence_regulariser(p: Tensor, features: Tensor) -> Tensor:
     """Return the alternative L_r: minus the pointwise mutual information of similar items in the same sequence.
 
     ``C = sum_m mean_t(p_m) mean_t(p_m)^T``; ``L_r = - sum_uv share_u w_uv log(C_uv C / (C_u C_v))``, where popularity
@@ -88,13 +88,14 @@ def cooccurrence_regulariser(p: Tensor, weights: Tensor) -> Tensor:
 
     Args:
         p: ``[M, L, N]`` steps.
-        weights: ``[N, N]`` from ``similarity_weights``.
+        features: ``[N, width]`` frozen text features.
     """
+    near, weights = neighbours(features, torch.arange(len(features), device=features.device))
     used = p.mean(1)
-    counts = used.T @ used
-    mass = counts.sum(-1)
+    counts = (used[:, :, None] * used[:, near]).sum(0)  # C_uv of neighbours
+    mass = used.sum(-1) @ used
     total = mass.sum()
-    information = ((counts * total + EPSILON) / (mass[:, None] * mass + EPSILON)).log()
+    information = ((counts * total + EPSILON) / (mass[:, None] * mass[near] + EPSILON)).log()
     return -((mass / total)[:, None] * weights * information).sum()
 
 

@@ -73,7 +73,7 @@ def summarise(
                 row[f"{prefix}{metric}_sd"] = statistics.stdev(values) if len(values) > 1 else None
         kind = f"@{any_run['student']}" if any_run.get("student") else ""
         # What has no budget (full, popularity) is compared with the smallest one of what has.
-        of_budget = min(budgets) if budget is None else budget
+        of_budget = min(budgets, default=None) if budget is None else budget
         full = _group(groups, f"full{kind}", of_budget)
         pairs = [(run, full[seed]) for seed, run in runs.items() if seed in full]
         for ratio, group, metric in RATIOS:
