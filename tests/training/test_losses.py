@@ -14,7 +14,7 @@ from foster.data.batches import endless_batches, pad
 from foster.errors import InputError
 from foster.training.condensed import Condensed, CondensedSource, from_four_bits, to_four_bits
 from foster.training.losses import next_item_loss, own_scores, sample_items, soft_cross_entropy
-from foster.training.score_matching import ScoreMatching
+from foster.training.score_matching import ProbabilityMatching, ScoreMatching
 from foster.training.soft_labels import label_windows, with_soft_labels
 from small_models import small_recommender
 
@@ -325,6 +325,25 @@ def test_items_of_a_turned_and_wider_space_match():
     keys = model.tower(sample).detach() @ turn
     loss = ScoreMatching(model.tower, keys)(none, torch.zeros(1, 20), model.tower, sample)
     torch.testing.assert_close(loss, torch.zeros(()), atol=1e-4, rtol=0)
+
+
+def test_students_on_another_encoder_learn_the_probabilities_of_the_labels(monkeypatch):
+    """No map of their features scores all items as the labels do: what counts are the probable ones."""
+    model = small_recommender()
+    labelled, teacher = soft_labelled(model)
+    assert labelled.labels_fit(model)
+    # As if the student's features were of another encoder than these.
+    monkeypatch.setattr(Condensed, "label_keys", lambda *_: teacher.item_table())
+    monkeypatch.setattr(Condensed, "_encoder_is_that_of", lambda *_: False)
+    source = CondensedSource(labelled, model, seed=0)
+    assert isinstance(source.matching, ProbabilityMatching)
+    own, keys, whole = model.item_table(), teacher.item_table(), labelled.items[..., 0]
+    targets = (labelled.codes[:, :8] @ keys.T).softmax(-1)
+    scores = model.scores(model.backbone(own[whole]), own)
+    expected = [soft_cross_entropy(*pair).item() for pair in zip(scores, targets, strict=True)]
+    seen = np.array([source.loss(model, 40).item() for _ in range(200)])
+    assert np.isclose(expected, seen[:, None], rtol=1e-4).any(0).all()
+    assert torch.isfinite(source.loss(model, 7))  # of a sample
 
 
 def test_draws_follow_the_counts_of_items():

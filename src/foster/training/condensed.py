@@ -31,7 +31,7 @@ from foster.models.item_tower import FrozenFeatures
 from foster.text import EncoderOptions, same_encoder
 from foster.training.losses import own_scores, sample_items, without
 from foster.training.options import STUDENT, TrainOptions
-from foster.training.score_matching import ScoreMatching
+from foster.training.score_matching import ProbabilityMatching, ScoreMatching
 from foster.version import __version__
 
 LEVELS = 7  # on either side of zero, of the numbers of a stored soft label
@@ -128,6 +128,11 @@ class Condensed:
         features = model.public_features(model.encoder if same else self.encoder)
         # Features are mapped to the width of the codes once; widening the codes would cost more at every step.
         return features @ self.basis.to(model.device).T
+
+    def labels_fit(self, model: TextRecommender) -> bool:
+        """Whether labels that refer to text features are of a student's own ones, or of ones that it tunes."""
+        frozen = isinstance(model.tower.features, FrozenFeatures)
+        return self.basis is None or not frozen or self._encoder_is_that_of(model)
 
     def _encoder_is_that_of(self, model: TextRecommender) -> bool:
         try:
@@ -330,7 +335,9 @@ class CondensedSource:
         self.soft: list[Tensor] = []
         self.drawn: list[Tensor] = []
         if data.codes is not None:
-            self.matching = ScoreMatching(model.tower, data.label_keys(model))
+            keys = data.label_keys(model)
+            fits = data.labels_fit(model)
+            self.matching = ScoreMatching(model.tower, keys) if fits else ProbabilityMatching(keys)
             self.soft = self._whole_and_short(data.codes.to(device))
             if data.draws is not None:
                 self.drawn = self._whole_and_short(data.draws.to(device))
@@ -363,7 +370,7 @@ class CondensedSource:
         steps, codes, drawn = self._draw_contexts()
         valid = self.valid[steps]
         states = model.backbone(self._inputs(model, steps, drawn))[valid]
-        needed = None if model.tower.linear is not None else self._sample(model, candidates)
+        needed = self._sample(model, candidates) if self.matching.samples else None
         return self.matching(states / math.sqrt(model.options.dim), codes[valid], model.tower, needed)
 
     def _sample(self, model: TextRecommender, candidates: int) -> Tensor:

@@ -1,4 +1,4 @@
-"""The loss of soft labels: scores like the teacher's, over the whole catalogue at once."""
+"""The losses of soft labels: scores like the teacher's over the whole catalogue at once, or probabilities like its."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from foster.models.item_tower import FrozenFeatures, ItemTower
+from foster.training.losses import soft_cross_entropy
 
 
 class ScoreMatching:
@@ -27,9 +28,13 @@ class ScoreMatching:
     Args:
         tower: of the student.
         keys: ``[V, r]``; a label ``y`` scores item v as ``<y, keys[v]>``.
+
+    Attributes:
+        samples: whether a call takes a sample of the items.
     """
 
     def __init__(self, tower: ItemTower, keys: Tensor) -> None:
+        self.samples = tower.linear is None
         if tower.linear is None:
             self.keys = keys
         else:
@@ -57,6 +62,27 @@ class ScoreMatching:
         # Of the size of states, whose squared norm is about 1.
         items = _mismatch(vectors, keys, own, cross, label) / label.trace()
         return _mismatch(states, labels, own, cross, label) + items
+
+
+class ProbabilityMatching:
+    """The cross-entropy of labels over a sample of the items.
+
+    For students with other text features than those that the labels refer to. No map of theirs scores every item as the
+    labels do, and a squared difference, in which all items count alike, would be spent on items that nobody takes.
+
+    Args:
+        keys: ``[V, r]``; a label ``y`` scores item v as ``<y, keys[v]>``.
+    """
+
+    samples = True
+
+    def __init__(self, keys: Tensor) -> None:
+        self.keys = keys
+
+    def __call__(self, states: Tensor, labels: Tensor, tower: ItemTower, sample: Tensor | None = None) -> Tensor:
+        """Return the loss, a scalar; arguments are those of ``ScoreMatching``, with a sample."""
+        assert sample is not None
+        return soft_cross_entropy(states @ tower(sample).T, (labels @ self.keys[sample].T).softmax(-1))
 
 
 def _mismatch(states: Tensor, labels: Tensor, own: Tensor, cross: Tensor, label: Tensor) -> Tensor:
