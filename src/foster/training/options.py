@@ -21,7 +21,7 @@ class TrainOptions(Options):
         1024,
         ge=1,
         description="items sampled a step for the softmax; the whole catalogue where that is smaller (soft labels need "
-        "them only where items are no linear map of frozen text vectors)",
+        "them only where items are no linear map of the text vectors that the labels refer to)",
     )
     eval_every: int = Field(250, ge=1, description="steps between validations")
     eval_users: int = Field(5000, ge=1, description="users drawn once for validation during training")
