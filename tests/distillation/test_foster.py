@@ -148,7 +148,7 @@ def test_soft_labels_survive_storage(setting, tmp_path):
     ]
     expected = best.scores(torch.cat(parts, 1), table).softmax(-1)
     exact = best.scores(torch.cat(parts, 1), torch.eye(8))
-    made = (exact @ exported.basis @ run.setting.features.T).softmax(-1)
+    made = (exact @ exported.adapter["weight"] @ run.setting.features.T).softmax(-1)
     torch.testing.assert_close(made, expected, atol=1e-3, rtol=1e-2)
     # Four bits a number: at most half a step of 1/7 of the largest number of a label.
     steps = exact.abs().amax(-1, keepdim=True) / 7
@@ -156,8 +156,9 @@ def test_soft_labels_survive_storage(setting, tmp_path):
     # A student of the object and one of the folder learn from the same numbers.
     exported.save(tmp_path / "distilled")
     read = Condensed.read(tmp_path / "distilled")
-    for name in ("items", "weights", "codes", "basis", "draws"):
+    for name in ("items", "weights", "codes", "draws"):
         assert torch.equal(getattr(read, name), getattr(exported, name)), name
+    assert torch.equal(read.adapter["weight"], exported.adapter["weight"])
 
 
 def test_exports_differ_by_the_steps_alone(setting):
@@ -255,7 +256,7 @@ def test_a_student_with_a_tuned_language_model_samples_no_more_than_a_step_does(
 def test_a_teacher_with_experts_is_distilled(setting):
     data, teacher = setting
     distilled, _ = distill(data, teacher, OPTIONS, engine=Engine("cpu"), progress=False)
-    # Its item map is not linear: labels are the least-squares fit, and no start for a linear student.
+    assert "experts" in distilled.adapter
     student, _ = train(distilled, engine=Engine("cpu"))
     assert student.options.adapter == "moe"
     linear, _ = train(distilled, model=distilled.model.model_copy(update={"adapter": "linear"}), engine=Engine("cpu"))

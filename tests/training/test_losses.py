@@ -113,9 +113,11 @@ def test_the_shortcut_of_linear_adapters_changes_no_loss(monkeypatch):
     torch.testing.assert_close(CondensedSource(condensed, model, seed=0).loss(model, 25), short)
 
 
-def soft_labelled(student, k=1, generator=None, sequences=4, **options):
+def soft_labelled(student, k=1, generator=None, sequences=4, features=None, **options):
     """Return sequences whose labels are the outputs of another model, ``options`` apart, and that model."""
     teacher = student.fresh(5, student.options.model_copy(update=options)).eval()
+    if features is not None:
+        teacher.tower.features = features
     items = torch.randint(40, (sequences, 8, k), generator=torch.Generator().manual_seed(6))
     plain = Condensed(
         "coreset", "soft-label", items, torch.ones(items.shape) / k, None, None, student.catalogue,
@@ -185,7 +187,7 @@ def test_a_student_that_reads_less_sees_the_first_steps_of_each_context():
         steps, codes, _ = source._draw_contexts()
         assert codes.shape[1] == 3 and source.valid[steps].shape == codes.shape[:2]
         assert torch.isfinite(source.loss(short, 40))
-    hard = CondensedSource(replace(labelled, codes=None, basis=None, windows=()), short, seed=0)
+    hard = CondensedSource(replace(labelled, codes=None, adapter=None, windows=()), short, seed=0)
     assert hard.following.shape[0] == 4 * 2 and torch.isfinite(hard.loss(short, 40))
 
 
@@ -200,7 +202,8 @@ def test_drawn_contexts_hold_one_item_of_each_step():
         items = labelled.items[:, start:end].gather(-1, part[..., None])[..., 0]
         assert not torch.equal(items, labelled.items[:, start:end, 0])
         targets = teacher.scores(teacher.backbone(table[items]), table)
-        made = labelled.codes[:, first : first + end - start] @ labelled.basis @ model.tower.features.vectors.T
+        keys = model.tower.features.vectors @ labelled.adapter["weight"].T
+        made = labelled.codes[:, first : first + end - start] @ keys.T
         torch.testing.assert_close(made.softmax(-1), targets.softmax(-1), atol=1e-5, rtol=1e-3)
         scores = model.scores(model.backbone(own[items]), own)
         losses += [centred_error(*pair).item() for pair in zip(scores, targets, strict=True)]
@@ -212,10 +215,76 @@ def test_drawn_contexts_hold_one_item_of_each_step():
     assert 0.1 < which[:, :4].any(1).mean() < 0.3
 
 
-def test_labels_of_a_teacher_without_a_linear_map_refer_to_its_item_vectors(tmp_path):
+def test_a_student_starts_with_the_experts_that_labels_are_stored_with(tmp_path):
     model = small_recommender()
     labelled, teacher = soft_labelled(model, adapter="moe")
-    assert labelled.basis is None
+    assert "adapter" in labelled.info["from_real_data"] and labelled.keys is None
+    table, whole = teacher.item_table(), labelled.items[..., 0]
+    torch.testing.assert_close(labelled.label_keys(model), table)
+    targets = teacher.scores(teacher.backbone(table[whole]), table)
+    torch.testing.assert_close(labelled.codes[:, :8] @ table.T, targets)
+    for adapter, width, starts in (("moe", 8, True), ("moe", 12, False), ("linear", 8, False)):
+        student = model.fresh(0, model.options.model_copy(update={"adapter": adapter, "dim": width})).eval()
+        before = student.item_table()
+        assert labelled.start(student) == starts
+        if starts:
+            torch.testing.assert_close(student.item_table(), table)
+        else:
+            assert torch.equal(student.item_table(), before)
+        assert torch.isfinite(CondensedSource(labelled, student, seed=0).loss(student, 40))
+    folder = labelled.save(tmp_path / "folder")
+    again = Condensed.read(folder)
+    assert again.keys is None and again.adapter.keys() == labelled.adapter.keys()
+    torch.testing.assert_close(again.label_keys(model), table, atol=1e-2, rtol=1e-2)
+    tensors = load_file(folder / "sequences.safetensors")
+    save_file({n: t for n, t in tensors.items() if n != "adapter.experts"}, folder / "sequences.safetensors")
+    with pytest.raises(InputError, match="an adapter has other weights than biases, gate, noise; the folder is"):
+        Condensed.read(folder)
+
+
+@pytest.mark.parametrize("generator", [None, torch.Generator().manual_seed(0)])
+def test_items_that_stay_as_they_are_are_scored_over_the_whole_catalogue_and_gather_no_gradient(generator):
+    model = small_recommender()
+    labelled, teacher = soft_labelled(model, k=1 if generator is None else 3, generator=generator, adapter="moe")
+    student = model.fresh(0, model.options.model_copy(update={"adapter": "moe"}))
+    source = CondensedSource(labelled, student, seed=0, fixed=labelled.start(student))
+    table = teacher.item_table()
+    expected, first = [], 0
+    for start, end in labelled.windows:
+        items = labelled.items[:, start:end, 0]
+        if generator is not None:
+            part = labelled.draws[:, first : first + end - start]
+            items = labelled.items[:, start:end].gather(-1, part[..., None])[..., 0]
+        targets = labelled.codes[:, first : first + end - start] @ table.T
+        scores = student.scores(student.backbone(table[items]), table)
+        expected += [centred_error(*pair).item() for pair in zip(scores, targets, strict=True)]
+        first += end - start
+    student.train()  # gates are noisy in training; these items are not
+    losses = [source.loss(student, 7) for _ in range(100)]
+    assert np.isclose(np.array([loss.item() for loss in losses])[:, None], expected, rtol=1e-4).any(1).all()
+    losses[0].backward()
+    assert all(weights.grad is None for weights in student.tower.parameters())
+    assert all(weights.grad is not None for weights in student.backbone.parameters())
+
+
+class TunedStandIn:
+    """Features that do not follow from public ones, as those of a tuned language model do not."""
+
+    def __init__(self, vectors):
+        self.vectors, self.width = vectors, vectors.shape[1]
+
+    def __len__(self):
+        return len(self.vectors)
+
+    def __call__(self, index):
+        return self.vectors[index]
+
+
+def test_labels_of_a_teacher_with_a_tuned_language_model_refer_to_its_item_vectors(tmp_path):
+    model = small_recommender()
+    features = TunedStandIn(torch.randn(40, 12, generator=torch.Generator().manual_seed(9)))
+    labelled, teacher = soft_labelled(model, features=features)
+    assert labelled.adapter is None
     assert "item vectors" in labelled.info["from_real_data"]
     table, whole = teacher.item_table(), labelled.items[..., 0]
     targets = teacher.scores(teacher.backbone(table[whole]), table)
@@ -231,7 +300,7 @@ def test_labels_of_a_teacher_without_a_linear_map_refer_to_its_item_vectors(tmp_
     labelled.start(model)
     assert torch.equal(model.tower.adapter.weight, before)
     again = Condensed.read(labelled.save(tmp_path / "folder"))
-    assert again.basis is None
+    assert again.adapter is None
     torch.testing.assert_close(again.keys, labelled.keys, atol=1e-3, rtol=1e-3)
     torch.testing.assert_close(again.label_keys(model), again.keys)
 
@@ -266,10 +335,10 @@ def test_draws_are_stored_and_damaged_ones_are_seen(tmp_path):
             "'codes' are not those of this version",
         ),
         (lambda tensors: tensors.pop("codes"), "'draws' do not fit the labels"),
-        (lambda tensors: tensors.pop("code_scales"), "soft labels lack 'code_scales', 'basis' or 'keys'"),
-        (lambda tensors: tensors.pop("basis"), "soft labels lack 'code_scales', 'basis' or 'keys'"),
+        (lambda tensors: tensors.pop("code_scales"), "soft labels lack 'code_scales', 'adapter' or 'keys'"),
+        (lambda tensors: tensors.pop("adapter.weight"), "soft labels lack 'code_scales', 'adapter' or 'keys'"),
         (
-            lambda tensors: tensors.update(keys=torch.zeros(39, len(tensors.pop("basis")))),
+            lambda tensors: tensors.update(keys=torch.zeros(39, len(tensors.pop("adapter.weight")))),
             "'keys' do not fit catalogue.parquet",
         ),
     ],

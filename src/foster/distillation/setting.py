@@ -127,7 +127,7 @@ class Setting:
             items=items.cpu(),
             weights=weights.cpu(),
             codes=None,
-            basis=None,
+            adapter=None,
             catalogue=catalogue,
             encoder=self.best.encoder,
             model=self.best.options,
@@ -148,8 +148,8 @@ class Setting:
         dozens of steps, so that the best of its states counts, as it does when users validate.
         """
         student = self.best.fresh(self.seed, sequences.model)
-        sequences.start(student)
-        source = CondensedSource(sequences, student, self.seed)
+        fixed = sequences.start(student)
+        source = CondensedSource(sequences, student, self.seed, fixed)
         recipe = affordable(sequences.recipe, student.options.finetune)
         if sequences.codes is None:
             fit(student, source, recipe, seed=self.seed, engine=self.engine, validate=self.validate)

@@ -19,6 +19,13 @@ RIDGE = 1e-3  # share of the largest eigenvalue added before whitening, so that 
 CHUNK = 4096  # items that are encoded at once where no gradient is kept
 
 
+ItemMap = dict[str, Tensor]
+"""Weights of an adapter by name: ``weight`` ``[d, width]`` of a linear one, or those of ``MoEAdapter``."""
+
+ITEM_MAPS = ({"weight"}, {"experts", "biases", "gate", "noise"})
+"""Which names an ``ItemMap`` has."""
+
+
 class FeatureSource(Protocol):
     """What gives the whitened text features of items by their index."""
 
@@ -180,6 +187,25 @@ class ItemTower(nn.Module):
         out: Tensor = self.adapter(self.features(index))
         return out
 
+    def item_map(self) -> ItemMap | None:
+        """Return what maps frozen features to item vectors, or None where features are tuned.
+
+        It is without the bias of a linear map, which adds the same to the scores of all items.
+        """
+        if not isinstance(self.features, FrozenFeatures):
+            return None
+        return {name: weights.detach() for name, weights in self.adapter.named_parameters() if name != "bias"}
+
+    @torch.no_grad()
+    def load_item_map(self, weights: ItemMap) -> bool:
+        """Take another tower's map over, if this one's is of the same kind and shape; return whether it is."""
+        own = self.item_map() or {}
+        if {name: w.shape for name, w in own.items()} != {name: w.shape for name, w in weights.items()}:
+            return False
+        for name, w in own.items():
+            w.copy_(weights[name])
+        return True
+
     @torch.no_grad()
     def table(self) -> Tensor:
         """Return the vectors of all items ``[V, d]``, without gradients, encoded in chunks."""
@@ -189,3 +215,24 @@ class ItemTower(nn.Module):
         device = self.device
         for start in range(0, len(self.features), CHUNK):
             yield torch.arange(start, min(start + CHUNK, len(self.features)), device=device)
+
+
+def item_map_width(weights: ItemMap) -> int:
+    """Return d, the width of item vectors that a map gives.
+
+    Raises:
+        ValueError: these are the weights of no adapter.
+    """
+    if weights.keys() not in ITEM_MAPS:
+        raise ValueError(f"an adapter has other weights than {', '.join(sorted(weights))}")
+    return weights["weight"].shape[0] if "weight" in weights else weights["experts"].shape[-1]
+
+
+@torch.no_grad()
+def mapped(features: Tensor, weights: ItemMap) -> Tensor:
+    """Return item vectors ``[V, d]``, a constant aside, of features ``[V, width]``, in chunks."""
+    if "weight" in weights:
+        return features @ weights["weight"].to(features.device).T
+    adapter = MoEAdapter(features.shape[1], item_map_width(weights), dropout=0).to(features.device).eval()
+    adapter.load_state_dict(weights)
+    return torch.cat([adapter(part) for part in features.split(CHUNK)])

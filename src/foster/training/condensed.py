@@ -27,7 +27,7 @@ from foster.artefacts import (
 from foster.data.catalogue import CATALOGUE_NAME, Catalogue
 from foster.errors import InputError
 from foster.models import ModelOptions, TextRecommender
-from foster.models.item_tower import FrozenFeatures
+from foster.models.item_tower import FrozenFeatures, ItemMap, item_map_width, mapped
 from foster.text import EncoderOptions, same_encoder
 from foster.training.losses import own_scores, sample_items, without
 from foster.training.options import STUDENT, TrainOptions
@@ -39,6 +39,7 @@ LEAST = 1e-4  # probability below which an item of the next step is no target
 WHOLE = 0.2  # how often a student with soft labels sees whole sequences; short windows otherwise
 SHARE = 8  # a step of such a student sees an eighth of the positions: more take longer and teach no more
 TENSORS_NAME = "sequences.safetensors"
+ADAPTER = "adapter."  # what the names of its weights begin with in that file
 
 Steps = tuple[slice | Tensor, slice | Tensor]
 """Where steps are: an index into the first two dimensions, sequence and step."""
@@ -50,9 +51,9 @@ class Condensed:
 
     A step is stored by its k most probable items. A target is the next step (``codes`` is None), or a soft label of
     its own, the teacher's scores, stored as a vector: item v has the score ``<codes, keys(v)>`` up to a constant. Where
-    the teacher's item vectors are a linear map of whitened public text features, that map is stored, and
-    ``keys(v) = basis @ features(v)``; where its language model was tuned, or its adapter has experts, no map gives them
-    and the vectors themselves are stored.
+    the teacher's item vectors are a map of whitened public text features, its adapter, that map is stored, and
+    ``keys(v) = adapter(features(v))``; where its language model was tuned, no map of public features gives them and the
+    vectors themselves are stored.
 
     A step can have several soft labels, one for each window of the sequence that it lies in: after the whole sequence
     so far, and after the steps of a short window only. Users' histories are mostly short, so that states after few
@@ -70,7 +71,7 @@ class Condensed:
         windows: first step and end of each window; only with codes. The first one is the whole sequence, the
             others have one length.
         draws: int64 ``[M, P]`` or None; which of its k items each step is in the context of its label.
-        basis: float ``[r, text width]`` or None; with codes there is either this or ``keys``.
+        adapter: weights of the teacher's adapter by name, or None; with codes there is either this or ``keys``.
         keys: float ``[V, r]`` or None.
         catalogue: the items with their texts.
         encoder: the text encoder that the soft labels refer to.
@@ -84,7 +85,7 @@ class Condensed:
     items: Tensor
     weights: Tensor
     codes: Tensor | None
-    basis: Tensor | None
+    adapter: ItemMap | None
     catalogue: Catalogue
     encoder: EncoderOptions
     model: ModelOptions
@@ -108,31 +109,34 @@ class Condensed:
         return cls("coreset", method, items, weights, None, None, catalogue, **rest)
 
     @torch.no_grad()
-    def start(self, model: TextRecommender) -> None:
-        """Give a student the item map that soft labels are stored with, if its features and width are the same.
+    def start(self, model: TextRecommender) -> bool:
+        """Give a student the item map that soft labels are stored with, if its features and its shape are the same.
 
         The labels say how items relate through this map in any case; a student that starts with it learns the rest.
+
+        Returns:
+            Whether its item vectors are best left as they are: those of experts, which are no linear map. Moving them
+            takes eight times the time and is no better (benchmarks/research.md, 48).
         """
-        adapter = model.tower.linear
-        if self.basis is None or adapter is None or self.basis.shape != adapter.weight.shape:
-            return
-        if self._encoder_is_that_of(model):
-            adapter.weight.copy_(self.basis)
+        frozen = isinstance(model.tower.features, FrozenFeatures)
+        if self.adapter is None or not frozen or not self._encoder_is_that_of(model):
+            return False
+        return model.tower.load_item_map(self.adapter) and model.tower.linear is None
 
     def label_keys(self, model: TextRecommender) -> Tensor:
         """Return ``[V, r]`` on the model's device: a label ``y`` scores item v as ``<y, label_keys[v]>``."""
-        if self.basis is None:
+        if self.adapter is None:
             assert self.keys is not None  # the sequences have soft labels
             return self.keys.to(model.device)
         same = self._encoder_is_that_of(model)
         features = model.public_features(model.encoder if same else self.encoder)
         # Features are mapped to the width of the codes once; widening the codes would cost more at every step.
-        return features @ self.basis.to(model.device).T
+        return mapped(features, self.adapter)
 
     def labels_fit(self, model: TextRecommender) -> bool:
         """Whether labels that refer to text features are of a student's own ones, or of ones that it tunes."""
         frozen = isinstance(model.tower.features, FrozenFeatures)
-        return self.basis is None or not frozen or self._encoder_is_that_of(model)
+        return self.adapter is None or not frozen or self._encoder_is_that_of(model)
 
     def _encoder_is_that_of(self, model: TextRecommender) -> bool:
         try:
@@ -156,9 +160,10 @@ class Condensed:
         codes = self.codes
         if codes is not None:
             codes = from_four_bits(*to_four_bits(codes))[..., : codes.shape[-1]]
-        halves = {name: getattr(self, name) for name in ("weights", "basis", "keys")}
+        halves = {name: getattr(self, name) for name in ("weights", "keys")}
         halves = {name: None if values is None else values.half().float() for name, values in halves.items()}
-        return replace(self, codes=codes, **halves)
+        adapter = self.adapter and {name: values.half().float() for name, values in self.adapter.items()}
+        return replace(self, codes=codes, adapter=adapter, **halves)
 
     def save(self, out: str | Path, overwrite: bool = False) -> Path:
         """Make the folder ``out``; see ``write_to``.
@@ -176,8 +181,8 @@ class Condensed:
         if self.codes is not None:
             codes, scales = to_four_bits(self.codes)
             tensors |= {"codes": codes, "code_scales": scales}
-        if self.basis is not None:
-            tensors["basis"] = self.basis.half()
+        if self.adapter is not None:
+            tensors |= {ADAPTER + name: values.half() for name, values in self.adapter.items()}
         if self.keys is not None:
             tensors["keys"] = self.keys.half()
         if self.draws is not None:
@@ -220,14 +225,18 @@ class Condensed:
         if not {"items", "weights"} <= tensors.keys() or int(tensors["items"].max()) >= len(catalogue):
             raise InputError(f"{path}: does not fit {CATALOGUE_NAME}; the folder is damaged, make or copy it again")
         soft: dict[str, Tensor] = {}
+        adapter: ItemMap = {}
         if "codes" in tensors:
-            if "code_scales" not in tensors or len({"basis", "keys"} & tensors.keys()) != 1:
-                raise InputError(f"{path}: soft labels lack 'code_scales', 'basis' or 'keys'; make the folder again")
+            adapter = {n.removeprefix(ADAPTER): t.float() for n, t in tensors.items() if n.startswith(ADAPTER)}
+            if "code_scales" not in tensors or bool(adapter) == ("keys" in tensors):
+                raise InputError(f"{path}: soft labels lack 'code_scales', 'adapter' or 'keys'; make the folder again")
             if tensors["codes"].dtype != torch.uint8:  # an earlier version had a byte a number, or two
                 raise InputError(f"{path}: 'codes' are not those of this version; make the folder again")
-            if "basis" in tensors:
-                soft["basis"] = tensors["basis"].float()
-                width = len(soft["basis"])
+            if adapter:
+                try:
+                    width = item_map_width(adapter)
+                except ValueError as error:
+                    raise InputError(f"{path}: {error}; the folder is damaged, make or copy it again") from error
             else:
                 soft["keys"] = tensors["keys"].float()
                 width = soft["keys"].shape[1]
@@ -259,7 +268,7 @@ class Condensed:
             recipe=TrainOptions.parse(stored("recipe"), where),
             info=stored("info"),
             codes=soft.get("codes"),
-            basis=soft.get("basis"),
+            adapter=adapter or None,
             keys=soft.get("keys"),
             draws=soft.get("draws"),
         )
@@ -321,9 +330,10 @@ class CondensedSource:
         data: the sequences.
         model: the student; its catalogue must be the one of ``data``.
         seed: of the sampled items.
+        fixed: leave the student's item map, that of the labels, as it is; see ``Condensed.start``.
     """
 
-    def __init__(self, data: Condensed, model: TextRecommender, seed: int) -> None:
+    def __init__(self, data: Condensed, model: TextRecommender, seed: int, fixed: bool = False) -> None:
         self.data = data
         self.generator = torch.Generator().manual_seed(seed * 1009)
         device = model.device
@@ -331,13 +341,16 @@ class CondensedSource:
         self.items, self.weights = data.items.to(device), data.weights.to(device)
         self.valid = data.valid.to(device)
         self.positions = int(data.valid.sum())
+        self.table: Tensor | None = None  # item vectors, if these are fixed
         # Of whole sequences [M, L, ...] and, where there are some, of their short windows [M, windows, W, ...].
         self.soft: list[Tensor] = []
         self.drawn: list[Tensor] = []
         if data.codes is not None:
             keys = data.label_keys(model)
             fits = data.labels_fit(model)
-            self.matching = ScoreMatching(model.tower, keys) if fits else ProbabilityMatching(keys)
+            if fixed:
+                self.table = keys
+            self.matching = ScoreMatching(model.tower, keys, self.table) if fits else ProbabilityMatching(keys)
             self.soft = self._whole_and_short(data.codes.to(device))
             if data.draws is not None:
                 self.drawn = self._whole_and_short(data.draws.to(device))
@@ -354,7 +367,8 @@ class CondensedSource:
         self.mixed = None
         if isinstance(model.tower.features, FrozenFeatures) and not self.drawn:
             # A linear adapter maps a mixture of features to the mixture of item vectors: mix once, not every step.
-            self.mixed = torch.einsum("mlkd,mlk->mld", model.tower.features(self.items), self.weights)
+            mixed = self.table[self.items] if self.table is not None else model.tower.features(self.items)
+            self.mixed = torch.einsum("mlkd,mlk->mld", mixed, self.weights)
 
     def loss(self, model: TextRecommender, candidates: int) -> Tensor:
         """Return the mean loss of the steps: of their scores with soft labels, else the cross-entropy.
@@ -402,14 +416,16 @@ class CondensedSource:
         """Return the item vectors of steps: of the drawn items ``drawn`` ``[m, l]``, or of the mixtures."""
         out: Tensor
         if drawn is None and self.mixed is not None:
-            out = model.tower.adapter(self.mixed[steps])
-            return out
+            out = self.mixed[steps]
+            return out if self.table is not None else model.tower.adapter(out)
         if drawn is None:
             # A tuned language model encodes what is asked for anew: one item drawn for each step, not all of its items.
             weights = self.weights[steps]
             chances = weights.flatten(0, 1) + torch.finfo(torch.float32).tiny
             drawn = torch.multinomial(chances.cpu(), 1, generator=self.generator).view(weights.shape[:2])
         items = drawn_items(self.items[steps], drawn.to(self.items.device))
+        if self.table is not None:
+            return self.table[items]
         if isinstance(model.tower.features, FrozenFeatures):
             out = model.tower(items)
             return out

@@ -151,15 +151,16 @@ def train(
     train = train or TrainOptions()
     validation = source if isinstance(source, Dataset) else validation
     recommender = TextRecommender.build(source.catalogue, encoder, model, seed=seed, device=engine.device)
+    fixed = False
     if start is not None:
         recommender.load_trained_state(start)
     elif isinstance(source, Condensed):
-        source.start(recommender)
+        fixed = source.start(recommender)
     losses: LogSource | CondensedSource
     if isinstance(source, Dataset):
         losses = LogSource(source, train, recommender.options.max_length, seed, engine)
     else:
-        losses = CondensedSource(source, recommender, seed)
+        losses = CondensedSource(source, recommender, seed, fixed)
     check = validator(validation, train.eval_users, engine) if validation is not None else None
     result = fit(recommender, losses, train, seed=seed, validate=check, engine=engine, progress="training")
     if isinstance(source, Dataset):

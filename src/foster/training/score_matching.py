@@ -17,9 +17,9 @@ class ScoreMatching:
     2105.08919, find it the better loss for distillation; so did validation here, see benchmarks/research.md).
 
     Scores are inner products, so the mean over items needs no scores: with C the covariance of item vectors e and of
-    label keys k, it is ``(h C_ee h - 2 h C_ek y + y C_kk y) / 2``. Where item vectors are a linear map of frozen text
-    features, C follows from the covariance of these, which is computed once: a step is exact over the whole catalogue
-    and does not depend on its size.
+    label keys k, it is ``(h C_ee h - 2 h C_ek y + y C_kk y) / 2``. Where item vectors stay as they are, or are a linear
+    map of frozen text features, C follows from the covariance of these, which is computed once: a step is exact over
+    the whole catalogue and does not depend on its size.
 
     Otherwise C is that of a sample, and the sampled items are contexts too: an item's vector is a state whose label is
     its key, so that items score one another as the teacher's do (relational distillation, Park et al., CVPR 2019, arXiv
@@ -28,20 +28,22 @@ class ScoreMatching:
     Args:
         tower: of the student.
         keys: ``[V, r]``; a label ``y`` scores item v as ``<y, keys[v]>``.
+        table: item vectors ``[V, d]`` of the student, if these stay as they are.
 
     Attributes:
         samples: whether a call takes a sample of the items.
     """
 
-    def __init__(self, tower: ItemTower, keys: Tensor) -> None:
-        self.samples = tower.linear is None
-        if tower.linear is None:
+    def __init__(self, tower: ItemTower, keys: Tensor, table: Tensor | None = None) -> None:
+        self.samples, self.moves = table is None and tower.linear is None, table is None
+        if self.samples:
             self.keys = keys
-        else:
+            return
+        if table is None:
             assert isinstance(tower.features, FrozenFeatures)  # others are not linear
-            features = tower.features.vectors
-            self.own, self.cross = covariance(features, features), covariance(features, keys)
-            self.label = covariance(keys, keys)
+            table = tower.features.vectors
+        self.own, self.cross = covariance(table, table), covariance(table, keys)
+        self.label = covariance(keys, keys)
 
     def __call__(self, states: Tensor, labels: Tensor, tower: ItemTower, sample: Tensor | None = None) -> Tensor:
         """Return the loss, a scalar.
@@ -50,8 +52,10 @@ class ScoreMatching:
             states: ``[n, d]``, scaled such that the student scores item v as ``<state, tower(v)>``.
             labels: ``[n, r]``.
             tower: of the student.
-            sample: item indices ``[N]``, where ``tower.linear`` is None and there is no closed form.
+            sample: item indices ``[N]``, where there is no closed form.
         """
+        if not self.moves:
+            return _mismatch(states, labels, self.own, self.cross, self.label)
         if tower.linear is not None:
             weight, label = tower.linear.weight, self.label
             own, cross = weight @ self.own @ weight.T, weight @ self.cross

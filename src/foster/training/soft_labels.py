@@ -31,9 +31,9 @@ def with_soft_labels(
 ) -> Condensed:
     """Label every step with the teacher's predictions, and set the recipe of students that learn from such labels.
 
-    With a frozen encoder and a linear adapter scores are ``codes @ basis @ features.T`` plus a constant, and only the
-    adapter is stored. Otherwise the teacher's item vectors are, as ``keys``: a least-squares map of public features to
-    them loses half of a tuned teacher's quality (benchmarks/research.md, 30). Students learn by ``ScoreMatching``.
+    With a frozen encoder the teacher's adapter is stored, from which item vectors follow. Otherwise these vectors are,
+    as ``keys``: a least-squares map of public features to them loses half of a tuned teacher's quality
+    (benchmarks/research.md, 30). Students learn by ``ScoreMatching``.
 
     Args:
         sequences: without labels.
@@ -45,7 +45,7 @@ def with_soft_labels(
     """
     items, weights = sequences.items.to(teacher.device), sequences.weights.to(teacher.device)
     table, draws = teacher.item_table(), None
-    adapter = teacher.tower.linear
+    adapter = teacher.tower.item_map()
     if generator is None:
         mixed = torch.einsum("mlkd,mlk->mld", table[items], weights)
         contexts = [mixed[:, start:end] for start, end in windows]
@@ -64,12 +64,12 @@ def with_soft_labels(
     if adapter is None:
         labels = "the teacher's states and item vectors (codes, keys)"
     else:
-        labels = "the teacher's states and adapter (codes, basis), with which students of the same width start"
+        labels = "the teacher's states and adapter (codes, adapter), with which students of the same width start"
     drawn = "" if counts is None else "; their contexts hold items as often as the log does (draws)"
     return replace(
         sequences,
         codes=torch.cat([teacher.scores(teacher.backbone(context), unit) for context in contexts], dim=1).cpu(),
-        basis=None if adapter is None else adapter.weight.detach().cpu(),
+        adapter=None if adapter is None else {name: weights.cpu() for name, weights in adapter.items()},
         keys=table.cpu() if adapter is None else None,
         windows=windows,
         draws=draws,
