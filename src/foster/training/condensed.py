@@ -224,30 +224,6 @@ class Condensed:
         catalogue = Catalogue.read(folder)
         if not {"items", "weights"} <= tensors.keys() or int(tensors["items"].max()) >= len(catalogue):
             raise InputError(f"{path}: does not fit {CATALOGUE_NAME}; the folder is damaged, make or copy it again")
-        soft: dict[str, Tensor] = {}
-        adapter: ItemMap = {}
-        if "codes" in tensors:
-            adapter = {n.removeprefix(ADAPTER): t.float() for n, t in tensors.items() if n.startswith(ADAPTER)}
-            if "code_scales" not in tensors or bool(adapter) == ("keys" in tensors):
-                raise InputError(f"{path}: soft labels lack 'code_scales', 'adapter' or 'keys'; make the folder again")
-            if tensors["codes"].dtype != torch.uint8:  # an earlier version had a byte a number, or two
-                raise InputError(f"{path}: 'codes' are not those of this version; make the folder again")
-            if adapter:
-                try:
-                    width = item_map_width(adapter)
-                except ValueError as error:
-                    raise InputError(f"{path}: {error}; the folder is damaged, make or copy it again") from error
-            else:
-                soft["keys"] = tensors["keys"].float()
-                width = soft["keys"].shape[1]
-                if len(soft["keys"]) != len(catalogue):
-                    raise InputError(f"{path}: 'keys' do not fit {CATALOGUE_NAME}; make or copy the folder again")
-            soft["codes"] = from_four_bits(tensors["codes"], tensors["code_scales"])[..., :width]
-        if "draws" in tensors:
-            draws = soft["draws"] = tensors["draws"].long()
-            labels = soft["codes"].shape[:2] if "codes" in soft else None
-            if draws.shape != labels or int(draws.max()) >= tensors["items"].shape[2]:
-                raise InputError(f"{path}: 'draws' do not fit the labels; the folder is damaged, make or copy it again")
         where = str(folder / CONFIG_NAME)
 
         def stored(name: str) -> Any:
@@ -267,10 +243,7 @@ class Condensed:
             windows=tuple((start, end) for start, end in windows),
             recipe=TrainOptions.parse(stored("recipe"), where),
             info=stored("info"),
-            codes=soft.get("codes"),
-            adapter=adapter or None,
-            keys=soft.get("keys"),
-            draws=soft.get("draws"),
+            **_stored_labels(tensors, path, len(catalogue)),
         )
 
     def _card(self, folder: Path) -> str:
@@ -285,6 +258,39 @@ class Condensed:
             f"- licence: {self.info.get('licence', 'that of the data it was made from')}\n\n"
             "Train on it with `foster train FOLDER --out MODEL`.\n"
         )
+
+
+def _stored_labels(tensors: dict[str, Tensor], path: Path, n_items: int) -> dict[str, Any]:
+    """Return the fields ``codes``, ``adapter``, ``keys`` and ``draws`` of a folder's tensors.
+
+    Raises:
+        InputError: they are incomplete, do not fit one another, or are those of another version.
+    """
+    out: dict[str, Any] = dict.fromkeys(("codes", "adapter", "keys", "draws"))
+    if "codes" in tensors:
+        adapter = {n.removeprefix(ADAPTER): t.float() for n, t in tensors.items() if n.startswith(ADAPTER)}
+        if "code_scales" not in tensors or bool(adapter) == ("keys" in tensors):
+            raise InputError(f"{path}: soft labels lack 'code_scales', 'adapter' or 'keys'; make the folder again")
+        if tensors["codes"].dtype != torch.uint8:  # an earlier version had a byte a number, or two
+            raise InputError(f"{path}: 'codes' are not those of this version; make the folder again")
+        if adapter:
+            try:
+                width = item_map_width(adapter)
+            except ValueError as error:
+                raise InputError(f"{path}: {error}; the folder is damaged, make or copy it again") from error
+            out["adapter"] = adapter
+        else:
+            keys = out["keys"] = tensors["keys"].float()
+            width = keys.shape[1]
+            if len(keys) != n_items:
+                raise InputError(f"{path}: 'keys' do not fit {CATALOGUE_NAME}; make or copy the folder again")
+        out["codes"] = from_four_bits(tensors["codes"], tensors["code_scales"])[..., :width]
+    if "draws" in tensors:
+        draws = out["draws"] = tensors["draws"].long()
+        labels = None if out["codes"] is None else out["codes"].shape[:2]
+        if draws.shape != labels or int(draws.max()) >= tensors["items"].shape[2]:
+            raise InputError(f"{path}: 'draws' do not fit the labels; the folder is damaged, make or copy it again")
+    return out
 
 
 def by_window(values: Tensor, windows: tuple[tuple[int, int], ...]) -> tuple[Tensor, ...]:
