@@ -111,7 +111,7 @@ def run_ours(name: str, out: Path, seed: int) -> dict[str, float]:
     from foster.training import LogSource, TrainOptions, fit
 
     data, engine = Dataset.read(out / "data"), Engine("cpu")
-    shape = ModelOptions(dim=DIM, layers=LAYERS, heads=HEADS, max_length=LENGTH, dropout=DROPOUT)
+    shape = ModelOptions(adapter="linear", dim=DIM, layers=LAYERS, heads=HEADS, max_length=LENGTH, dropout=DROPOUT)
     recipe = TrainOptions(candidates=data.n_items, **RECIPES[name])
     one_hot = torch.eye(data.n_items)  # as features they make the adapter's weights a table of item embeddings
     torch.manual_seed(seed)

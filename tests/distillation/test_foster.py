@@ -43,7 +43,9 @@ def setting(tmp_path_factory, request):
             data,
             folder / "teacher",
             encoder=encoder,
-            model=ModelOptions(dim=8, layers=1, heads=1, max_length=8, **request.param),
+            model=ModelOptions(
+                **{"dim": 8, "layers": 1, "heads": 1, "max_length": 8, "adapter": "linear"} | request.param
+            ),
             train=TrainOptions(steps=12, batch_size=16, eval_every=6, warmup=2),
             teacher=TeacherOptions(checkpoints=4, half=False),
             engine=Engine("cpu"),

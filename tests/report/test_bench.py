@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -43,7 +44,7 @@ def log(tmp_path_factory) -> Dataset:
 def bench(log, tmp_path, tiny_encoder):
     recipe = Recipe(
         EncoderOptions(encoder=str(tiny_encoder)),
-        ModelOptions(dim=8, layers=1, heads=1, max_length=8),
+        ModelOptions(dim=8, layers=1, heads=1, max_length=8, adapter="linear"),
         TrainOptions(steps=10, eval_every=5),
         TeacherOptions(checkpoints=4),
     )
@@ -272,6 +273,21 @@ def test_methods_that_need_frozen_vectors_are_refused_at_once(bench):
     assert not bench.out.exists()
 
 
+def test_methods_that_do_not_work_on_the_models_are_left_out_unless_they_are_named(bench, monkeypatch):
+    made, said = [], []
+    monkeypatch.setattr("foster.report.bench.Bench.make", lambda self: made.extend(self.variants) or [])
+    experts = Recipe(**{**vars(bench.recipe), "model": ModelOptions(dim=8, heads=1, backbone="gru4rec")})
+    bench(methods=None, recipe=experts, say=said.append)
+    names = {variant.name for variant in made}
+    without = {"dealrec", "goracs", "dc", "mtt", "farzi", "td3"}
+    assert names == set(METHODS) - without
+    assert said[0].startswith("without dealrec, goracs, dc, mtt, farzi, td3: ")
+    made.clear()
+    shutil.rmtree(bench.out)
+    bench(methods=None)
+    assert {variant.name for variant in made} == set(METHODS)
+
+
 def test_methods_that_need_sasrec_are_refused_at_once(bench):
     other = Recipe(**{**vars(bench.recipe), "model": ModelOptions(dim=8, backbone="gru4rec")})
     with pytest.raises(InputError, match=r"dealrec works on SASRec only.*without dealrec, goracs"):
@@ -344,7 +360,21 @@ def test_processes_divide_the_runs(log, bench, tmp_path, tiny_encoder):
     arguments = [
         *("bench", tmp_path / "data", "--out", tmp_path / "divided", "--methods", "random-length", "--seeds", 2),
         *("--budgets", 3, "--student-steps", 6, "--encoder", tiny_encoder, "--dim", 8, "--layers", 1, "--heads", 1),
-        *("--max-length", 8, "--steps", 10, "--eval-every", 5, "--checkpoints", 4, "--device", "cpu", "--json"),
+        *(
+            "--max-length",
+            8,
+            "--adapter",
+            "linear",
+            "--steps",
+            10,
+            "--eval-every",
+            5,
+            "--checkpoints",
+            4,
+            "--device",
+            "cpu",
+            "--json",
+        ),
     ]
     done = in_two_processes("-m", "foster", *arguments)
     divided = json.loads(done.stdout)

@@ -198,10 +198,24 @@ class ItemTower(nn.Module):
 
     @torch.no_grad()
     def load_item_map(self, weights: ItemMap) -> bool:
-        """Take another tower's map over, if this one's is of the same kind and shape; return whether it is."""
-        own = self.item_map() or {}
-        if {name: w.shape for name, w in own.items()} != {name: w.shape for name, w in weights.items()}:
+        """Take over the map of another tower on the same features, if this one's is of the same kind.
+
+        To another width it is turned such that items keep their inner products: exactly if this one's is greater, else
+        as far as their first principal directions go.
+
+        Returns:
+            Whether it is of the same kind.
+        """
+        own = self.item_map()
+        if own is None or own.keys() != weights.keys():
             return False
+        assert isinstance(self.features, FrozenFeatures)  # others have no map
+        if item_map_width(weights) != item_map_width(own):
+            turn = _turn(mapped(self.features.vectors, weights), item_map_width(own))
+            if "weight" in weights:
+                weights = {"weight": turn.T @ weights["weight"].to(turn)}
+            else:
+                weights = {**weights, "experts": weights["experts"].to(turn) @ turn}
         for name, w in own.items():
             w.copy_(weights[name])
         return True
@@ -236,3 +250,15 @@ def mapped(features: Tensor, weights: ItemMap) -> Tensor:
     adapter = MoEAdapter(features.shape[1], item_map_width(weights), dropout=0).to(features.device).eval()
     adapter.load_state_dict(weights)
     return torch.cat([adapter(part) for part in features.split(CHUNK)])
+
+
+def _turn(table: Tensor, width: int) -> Tensor:
+    """Return ``[d, width]``: the first principal directions of item vectors ``[V, d]``, turned at random.
+
+    The turn spreads them over the heads of a sequence model.
+    """
+    centred = (table - table.mean(0)).cpu().double()
+    directions = torch.linalg.eigh(centred.T @ centred).eigenvectors[:, -width:]
+    generator = torch.Generator().manual_seed(0)
+    turn = torch.linalg.qr(torch.randn(width, directions.shape[1], generator=generator, dtype=torch.float64)).Q.T
+    return (directions @ turn).to(table)

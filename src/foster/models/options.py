@@ -16,8 +16,8 @@ class ModelOptions(Options):
     backbone: Literal["sasrec", "gru4rec", "mean"] = Field(
         "sasrec", description="sequence model: self-attention, recurrent units, or the mean of the history"
     )
-    adapter: Literal["linear", "moe"] = Field(
-        "linear", description="from text features to item vectors: a linear map, or UniSRec's mixture of experts"
+    adapter: Literal["moe", "linear"] = Field(
+        "moe", description="from text features to item vectors: UniSRec's mixture of experts, or a linear map"
     )
     layers: int = Field(2, ge=1, description="SASRec blocks or GRU4Rec layers")
     heads: int = Field(2, ge=1, description="attention heads of SASRec")

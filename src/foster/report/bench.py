@@ -23,6 +23,7 @@ from foster.artefacts import (
 from foster.coresets import NEED_SASREC, NEED_TEACHER, select
 from foster.coresets.goracs import require_pot
 from foster.data import Dataset, NewItems, withhold
+from foster.distillation import METHODS as DISTILLERS
 from foster.distillation import CondenseOptions, distill, save_distilled
 from foster.engine import Engine
 from foster.errors import InputError, did_you_mean
@@ -55,7 +56,11 @@ Say = Callable[[str], None]
 class BenchOptions(Options):
     """What is compared."""
 
-    methods: Names = Field(METHODS, description="comma-separated; popularity, random and full are always there")
+    methods: Names | None = Field(
+        None,
+        description="comma-separated; popularity, random and full are always there; by default all that work on such "
+        "models",
+    )
     seeds: int = Field(5, ge=1, description="runs of each method, from --seed upwards, each with its own teacher")
     budgets: Names = Field(("20",), description="comma-separated numbers M of sequences")
     student_steps: int | None = Field(
@@ -112,12 +117,8 @@ class Bench:
         methods = {variant.method for variant in variants}
         if "goracs" in methods:
             require_pot()
-        if recipe.model.backbone != "sasrec":
-            by_gradients = [variant.method for variant in variants if variant.method in NEED_SASREC]
-            _refuse(by_gradients, "SASRec", "--backbone sasrec")
-        if (recipe.model.finetune, recipe.model.adapter) != ("frozen", "linear"):
-            second_order = [variant.method for variant in variants if variant.options and variant.options.second_order]
-            _refuse(second_order, "linear maps of frozen text vectors", "--finetune frozen and --adapter linear")
+        for unfit, basis, fix in _unfit(recipe.model):
+            _refuse([variant.method for variant in variants if variant.method in unfit], basis, fix)
         self.starts = bool(methods & CHECKPOINT_STARTS)
         self._claim()
 
@@ -389,6 +390,17 @@ def _costs(fit: Fit) -> dict[str, Any]:
     return {"train_seconds": fit.seconds, "validation_ndcg@10": fit.best_ndcg, "best_step": fit.best_step}
 
 
+def _unfit(model: ModelOptions) -> list[tuple[frozenset[str], str, str]]:
+    """Return methods that cannot work on such models, what they work on, and the flags that give it."""
+    out = []
+    if model.backbone != "sasrec":
+        out.append((NEED_SASREC, "SASRec", "--backbone sasrec"))
+    if (model.finetune, model.adapter) != ("frozen", "linear"):
+        second_order = frozenset(name for name, (options, _) in DISTILLERS.items() if options.second_order)
+        out.append((second_order, "linear maps of frozen text vectors", "--finetune frozen and --adapter linear"))
+    return out
+
+
 def _refuse(methods: list[str], basis: str, fix: str) -> None:
     """Refuse methods, if there are any, that cannot work on the models of this benchmark."""
     if methods:
@@ -456,7 +468,13 @@ def run_bench(
     """
     options, engine = options or BenchOptions(), engine or Engine()
     recipe = recipe or Recipe(EncoderOptions(), ModelOptions(), TrainOptions(), TeacherOptions())
-    variants = variants_of(options.methods, extra or {}, source)
+    methods = options.methods
+    if methods is None:
+        without = frozenset[str]().union(*(unfit for unfit, _, _ in _unfit(recipe.model)))
+        methods = tuple(name for name in METHODS if name not in without)
+        if without:
+            say(f"without {', '.join(name for name in METHODS if name in without)}: they do not work on such models")
+    variants = variants_of(methods, extra or {}, source)
     names = [variant.name for variant in variants]
     if options.reference is not None and options.reference not in names:
         hint = did_you_mean(options.reference, names)

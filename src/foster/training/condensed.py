@@ -110,7 +110,7 @@ class Condensed:
 
     @torch.no_grad()
     def start(self, model: TextRecommender) -> bool:
-        """Give a student the item map that soft labels are stored with, if its features and its shape are the same.
+        """Give a student the item map that soft labels are stored with, if its features and its adapter are alike.
 
         The labels say how items relate through this map in any case; a student that starts with it learns the rest.
 
@@ -336,7 +336,7 @@ class CondensedSource:
         data: the sequences.
         model: the student; its catalogue must be the one of ``data``.
         seed: of the sampled items.
-        fixed: leave the student's item map, that of the labels, as it is; see ``Condensed.start``.
+        fixed: leave the student's item vectors as they are; see ``Condensed.start``.
     """
 
     def __init__(self, data: Condensed, model: TextRecommender, seed: int, fixed: bool = False) -> None:
@@ -355,7 +355,9 @@ class CondensedSource:
             keys = data.label_keys(model)
             fits = data.labels_fit(model)
             if fixed:
-                self.table = keys
+                own = model.tower.item_map()
+                assert own is not None and isinstance(model.tower.features, FrozenFeatures)  # see Condensed.start
+                self.table = mapped(model.tower.features.vectors, own)
             self.matching = ScoreMatching(model.tower, keys, self.table) if fits else ProbabilityMatching(keys)
             self.soft = self._whole_and_short(data.codes.to(device))
             if data.draws is not None:
