@@ -117,7 +117,7 @@ def assert_exports(run, method: str):
 
 
 def tuned_recommender(tiny_encoder) -> TextRecommender:
-    options = ModelOptions(dim=8, layers=1, heads=1, max_length=10, finetune="top:1")
+    options = ModelOptions(dim=8, layers=1, heads=1, max_length=10, finetune="top:1", adapter="linear")
     return TextRecommender.build(small_log().catalogue, EncoderOptions(encoder=str(tiny_encoder)), options)
 
 
