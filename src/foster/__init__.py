@@ -40,7 +40,7 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> Any:
-    """Import what is asked for: torch and polars take seconds, and ``foster --help`` needs neither."""
+    """Import what is asked for: torch and polars take seconds, and ``foster.__version__`` needs neither."""
     if name in _HOMES:
         return getattr(importlib.import_module(_HOMES[name]), name)
     raise AttributeError(f"module 'foster' has no attribute '{name}'")
