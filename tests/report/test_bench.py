@@ -360,21 +360,8 @@ def test_processes_divide_the_runs(log, bench, tmp_path, tiny_encoder):
     arguments = [
         *("bench", tmp_path / "data", "--out", tmp_path / "divided", "--methods", "random-length", "--seeds", 2),
         *("--budgets", 3, "--student-steps", 6, "--encoder", tiny_encoder, "--dim", 8, "--layers", 1, "--heads", 1),
-        *(
-            "--max-length",
-            8,
-            "--adapter",
-            "linear",
-            "--steps",
-            10,
-            "--eval-every",
-            5,
-            "--checkpoints",
-            4,
-            "--device",
-            "cpu",
-            "--json",
-        ),
+        *("--max-length", 8, "--adapter", "linear", "--steps", 10, "--eval-every", 5, "--checkpoints", 4),
+        *("--device", "cpu", "--json"),
     ]
     done = in_two_processes("-m", "foster", *arguments)
     divided = json.loads(done.stdout)

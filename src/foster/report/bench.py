@@ -470,10 +470,10 @@ def run_bench(
     recipe = recipe or Recipe(EncoderOptions(), ModelOptions(), TrainOptions(), TeacherOptions())
     methods = options.methods
     if methods is None:
-        without = frozenset[str]().union(*(unfit for unfit, _, _ in _unfit(recipe.model)))
+        without = [name for name in METHODS if any(name in unfit for unfit, _, _ in _unfit(recipe.model))]
         methods = tuple(name for name in METHODS if name not in without)
-        if without:
-            say(f"without {', '.join(name for name in METHODS if name in without)}: they do not work on such models")
+        if without and engine.is_main:
+            say(f"without {', '.join(without)}: they do not work on such models")
     variants = variants_of(methods, extra or {}, source)
     names = [variant.name for variant in variants]
     if options.reference is not None and options.reference not in names:

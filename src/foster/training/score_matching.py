@@ -54,18 +54,19 @@ class ScoreMatching:
             tower: of the student.
             sample: item indices ``[N]``, where there is no closed form.
         """
-        if not self.moves:
-            return _mismatch(states, labels, self.own, self.cross, self.label)
-        if tower.linear is not None:
-            weight, label = tower.linear.weight, self.label
-            own, cross = weight @ self.own @ weight.T, weight @ self.cross
-            return _mismatch(states, labels, own, cross, label)
-        assert sample is not None
-        vectors, keys = _centred(tower(sample)), _centred(self.keys[sample])
-        own, cross, label = covariance(vectors, vectors), covariance(vectors, keys), covariance(keys, keys)
-        # Of the size of states, whose squared norm is about 1.
-        items = _mismatch(vectors, keys, own, cross, label) / label.trace()
-        return _mismatch(states, labels, own, cross, label) + items
+        if self.samples:
+            assert sample is not None
+            vectors, keys = _centred(tower(sample)), _centred(self.keys[sample])
+            own, cross, label = covariance(vectors, vectors), covariance(vectors, keys), covariance(keys, keys)
+            # Of the size of states, whose squared norm is about 1.
+            items = _mismatch(vectors, keys, own, cross, label) / label.trace()
+            return _mismatch(states, labels, own, cross, label) + items
+        own, cross = self.own, self.cross
+        if self.moves:
+            assert tower.linear is not None  # else there would be a sample
+            weight = tower.linear.weight
+            own, cross = weight @ own @ weight.T, weight @ cross
+        return _mismatch(states, labels, own, cross, self.label)
 
 
 class ProbabilityMatching:
