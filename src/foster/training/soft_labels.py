@@ -64,7 +64,7 @@ def with_soft_labels(
     if adapter is None:
         labels = "the teacher's states and item vectors (codes, keys)"
     else:
-        labels = "the teacher's states and adapter (codes, adapter), with which students of the same width start"
+        labels = "the teacher's states and adapter (codes, adapter), with which students of such an adapter start"
     drawn = "" if counts is None else "; their contexts hold items as often as the log does (draws)"
     return replace(
         sequences,
