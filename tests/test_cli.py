@@ -420,16 +420,7 @@ def test_every_selection_trains_a_model(run, made, tmp_path, method):
 @pytest.mark.parametrize("method", distillation.METHODS)
 def test_every_distillation_trains_a_model(run, made, tmp_path, method):
     sizes = ("--sequences", 3, "--length", 8, "--steps", 2, "--select-every", 1, "--student-steps", 3)
-    teacher = made.teacher
-    if distillation.METHODS[method][0].second_order:
-        refused = run(
-            "distill", made.data, "--teacher", teacher, "--method", method, "--out", tmp_path / "none", *sizes
-        )
-        assert refused.code == 2 and "train the teacher with --adapter linear" in refused.err
-        teacher = tmp_path / "linear"
-        made_of = ("--encoder", made.encoder, "--adapter", "linear")
-        assert run("pretrain", made.data, "--out", teacher, *made_of, *TEACHER).code == 0
-    arguments = ("distill", made.data, "--teacher", teacher, "--method", method, *sizes)
+    arguments = ("distill", made.data, "--teacher", made.teacher, "--method", method, *sizes)
     result = run(*arguments, "--out", tmp_path / "distilled", "--json").json
     assert result["sequences"] == 3 and "real" in result["from_real_data"]
     assert run(*arguments, "--out", tmp_path / "again").code == 0

@@ -8,6 +8,7 @@ from torch.nn import functional as F
 
 from foster.distillation.baselines.adam import AdamState, adam_step, reverse_adam, train
 from foster.distillation.baselines.farzi import next_step_loss
+from foster.distillation.baselines.soft_steps import ByMixtures
 from foster.distillation.functional import call_with, detached, gradients, second_order
 from foster.training.losses import next_item_loss
 from small_models import small_recommender
@@ -38,7 +39,7 @@ def recommender():
     rows = [torch.randperm(3, generator=draws)[:2] for _ in range(5)]
 
     def loss(parameters, mixed, number):
-        return call_with(model, parameters, next_step_loss, mixed[rows[number]], features)
+        return call_with(model, parameters, next_step_loss, mixed[rows[number]], ByMixtures(features))
 
     items = torch.randint(len(features), (4, 7), generator=draws)
     model.tower.features.vectors = features
@@ -109,7 +110,7 @@ def test_dropout_can_be_differentiated_twice():
 
     def loss(parameters, mixed, number):
         torch.manual_seed(number)  # a replay needs the masks of the first time
-        return call_with(model, parameters, next_step_loss, mixed, features)
+        return call_with(model, parameters, next_step_loss, mixed, ByMixtures(features))
 
     states, state = [], model.trained_state()
     with second_order(), torch.random.fork_rng():

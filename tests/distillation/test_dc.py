@@ -45,6 +45,8 @@ def test_distance_is_one_minus_the_cosine_of_each_row_of_weights():
     own = {"weight": torch.tensor([[1.0, 0.0], [3.0, 4.0]]), "bias": torch.tensor([1.0, 2.0])}
     wanted = {"weight": torch.tensor([[0.0, 2.0], [4.0, 3.0]]), "bias": torch.tensor([-5.0, 2.0])}
     assert gradient_distance(own, wanted).item() == pytest.approx(1 + (1 - 24 / 25))
+    stacked = [{"experts": gradient["weight"].expand(3, 2, 2)} for gradient in (own, wanted)]
+    assert gradient_distance(*stacked).item() == pytest.approx(3 * (1 + (1 - 24 / 25)))
 
 
 def test_real_histories_as_synthetic_ones_have_no_distance():
@@ -59,9 +61,12 @@ def test_real_histories_as_synthetic_ones_have_no_distance():
     assert gradient_distance(other, wanted).item() > 5
 
 
-def test_the_gradient_is_the_slope_of_the_loss():
+@pytest.mark.parametrize("adapter", ["linear", "moe"])
+def test_the_gradient_is_the_slope_of_the_loss(adapter):
     with double_precision():
-        assert_gradient_is_slope(lambda: GradientMatching(small_setting(OPTIONS, double=True), OPTIONS))
+        assert_gradient_is_slope(
+            lambda: GradientMatching(small_setting(OPTIONS, double=True, adapter=adapter), OPTIONS)
+        )
 
 
 def test_only_the_latents_change():

@@ -8,15 +8,9 @@ import pytest
 import torch
 
 from foster.data import Dataset
-from foster.distillation.baselines import farzi
-from foster.distillation.baselines.farzi import (
-    Farzi,
-    FarziOptions,
-    LowRankSequences,
-    mixture_cross_entropy,
-    most_probable,
-    next_step_loss,
-)
+from foster.distillation.baselines import soft_steps
+from foster.distillation.baselines.farzi import Farzi, FarziOptions, LowRankSequences, next_step_loss
+from foster.distillation.baselines.soft_steps import ByMixtures, BySample, mixture_cross_entropy, most_probable
 from foster.distillation.objective import scores_on_subset, synthetic_loss
 from foster.distillation.setting import Setting
 from foster.engine import Engine
@@ -36,8 +30,8 @@ OPTIONS = FarziOptions(
 class Checkpoints:
     """A trajectory in memory: the same shape with other weights at steps 0, 10, ..., in double precision or not."""
 
-    def __init__(self, count: int = 4) -> None:
-        self.states = [small_recommender(ITEMS, seed).trained_state() for seed in range(count)]
+    def __init__(self, count: int = 4, adapter: str = "linear") -> None:
+        self.states = [small_recommender(ITEMS, seed, adapter=adapter).trained_state() for seed in range(count)]
 
     def __len__(self) -> int:
         return len(self.states)
@@ -57,13 +51,15 @@ def small_log() -> Dataset:
     return Dataset.prepare(log, items, k_core=0)
 
 
-def small_setting(options, best: TextRecommender | None = None, double: bool = False, seed: int = 0) -> Setting:
+def small_setting(
+    options, best: TextRecommender | None = None, double: bool = False, seed: int = 0, adapter: str = "linear"
+) -> Setting:
     """Return a setting over 30 items; in double precision for finite differences."""
-    best = best or small_recommender(ITEMS, seed=9)
+    best = best or small_recommender(ITEMS, seed=9, adapter=adapter)
     if double:
         best = best.double()
         best.tower.features = FrozenFeatures.of(best.public_features(best.encoder).double())
-    return Setting(small_log(), best, Checkpoints(), options, seed, Engine("cpu"))
+    return Setting(small_log(), best, Checkpoints(adapter=best.options.adapter), options, seed, Engine("cpu"))
 
 
 def assert_gradient_is_slope(make, parameters=lambda run: list(run.synthetic.parameters())):
@@ -129,7 +125,7 @@ def test_the_loss_on_mixtures_is_the_literal_one():
     torch.nn.init.normal_(model.tower.adapter.bias)
     vectors = model.tower.adapter(features)
     expected = synthetic_loss(scores_on_subset(model, p, vectors), p, None)
-    found = next_step_loss(model, p @ features, features)
+    found = next_step_loss(model, p @ features, ByMixtures(features))
     weights = model.trained_parameters()
     torch.testing.assert_close(found, expected)
     for x, y in zip(torch.autograd.grad(found, weights), torch.autograd.grad(expected, weights), strict=True):
@@ -139,8 +135,27 @@ def test_the_loss_on_mixtures_is_the_literal_one():
     torch.testing.assert_close(mixture_cross_entropy(model, states, y @ features, features), literal)
 
 
-def test_the_outer_gradient_is_the_slope_of_the_real_loss():
-    assert_gradient_is_slope(lambda: Farzi(small_setting(OPTIONS, double=True), OPTIONS))
+def test_by_sample_steps_are_distributions_over_the_sampled_items():
+    model = small_recommender(adapter="moe")
+    logits, items = torch.randn(3, 6, 40, generator=torch.Generator().manual_seed(0)), torch.tensor([1, 4, 7, 30, 39])
+    p, vectors = torch.softmax(logits, -1)[..., items], model.item_table()[items]
+    p = p / p.sum(-1, keepdim=True)
+    expected = synthetic_loss(scores_on_subset(model, p, vectors), p, None)
+    torch.testing.assert_close(next_step_loss(model, logits, BySample(items)), expected)
+
+
+@pytest.mark.parametrize("adapter", ["linear", "moe"])
+def test_the_outer_gradient_is_the_slope_of_the_real_loss(monkeypatch, adapter):
+    monkeypatch.setattr(soft_steps, "CANDIDATES", 12)
+    assert_gradient_is_slope(lambda: Farzi(small_setting(OPTIONS, double=True, adapter=adapter), OPTIONS))
+
+
+def test_every_inner_step_samples_items_of_its_own(monkeypatch):
+    monkeypatch.setattr(soft_steps, "CANDIDATES", 12)
+    setting = small_setting(OPTIONS, adapter="moe")
+    samples = [soft_steps.reading(setting).items for _ in range(3)]
+    assert all(len(items.unique()) == 12 for items in samples)
+    assert len({tuple(items.tolist()) for items in samples}) == 3
 
 
 def test_sequences_start_peaked_at_real_items():
@@ -152,8 +167,9 @@ def test_sequences_start_peaked_at_real_items():
     torch.testing.assert_close(sequences().sum(-1), torch.ones(3, 6))
 
 
-def test_only_the_sequences_change():
-    assert_only_the_sequences_change(Farzi(small_setting(OPTIONS), OPTIONS))
+@pytest.mark.parametrize("adapter", ["linear", "moe"])
+def test_only_the_sequences_change(adapter):
+    assert_only_the_sequences_change(Farzi(small_setting(OPTIONS, adapter=adapter), OPTIONS))
 
 
 def test_one_seed_gives_one_result():
@@ -176,7 +192,7 @@ def test_export_keeps_all_that_it_can():
 
 
 def test_kept_mass(monkeypatch):
-    monkeypatch.setattr(farzi, "STORED_ITEMS", 2)
+    monkeypatch.setattr(soft_steps, "STORED_ITEMS", 2)
     items, weights, mass = most_probable(torch.tensor([[[0.1, 0.6, 0.3], [0.2, 0.5, 0.3]]]))
     assert items.tolist() == [[[1, 2], [1, 2]]]
     torch.testing.assert_close(weights, torch.tensor([[[2 / 3, 1 / 3], [0.625, 0.375]]]))

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from foster.data import Dataset
-from foster.distillation import METHODS, DistillOptions, distill
+from foster.distillation import DistillOptions, distill
 from foster.distillation import setting as distillation_setting
 from foster.distillation.distill import clearly_better
 from foster.distillation.foster import Foster, barrier_weight
@@ -264,8 +264,6 @@ def test_a_teacher_with_experts_is_distilled(setting):
     linear, _ = train(distilled, model=distilled.model.model_copy(update={"adapter": "linear"}), engine=Engine("cpu"))
     for model in (student, linear):
         assert all(value.isfinite().all() for value in model.trained_state().values())
-    with pytest.raises(InputError, match="farzi: works on linear adapters only"):
-        distill(data, teacher, METHODS["farzi"][0](sequences=3, length=6), engine=Engine("cpu"))
 
 
 @pytest.mark.parametrize(("asked", "size"), [(None, 30), (0, 30), (12, 12)])

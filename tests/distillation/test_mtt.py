@@ -72,9 +72,12 @@ def test_distance_is_each_tensors_share_of_the_experts_way():
     assert path_distance({"a": target["a"], "b": -target["b"]}, target, start).item() == pytest.approx(2)
 
 
-def test_the_gradients_of_sequences_and_learning_rate_are_slopes_of_the_loss():
+@pytest.mark.parametrize("adapter", ["linear", "moe"])
+def test_the_gradients_of_sequences_and_learning_rate_are_slopes_of_the_loss(adapter):
     with double_precision():
-        assert_gradient_is_slope(lambda: TrajectoryMatching(small_setting(OPTIONS, double=True), OPTIONS))
+        assert_gradient_is_slope(
+            lambda: TrajectoryMatching(small_setting(OPTIONS, double=True, adapter=adapter), OPTIONS)
+        )
 
 
 def test_only_the_latents_change():

@@ -14,7 +14,8 @@ from test_farzi import (
 )
 from torch.nn import functional as F
 
-from foster.distillation.baselines import td3
+from foster.distillation.baselines import soft_steps, td3
+from foster.distillation.baselines.soft_steps import ByMixtures, BySample
 from foster.distillation.baselines.td3 import (
     TD3,
     TD3Options,
@@ -24,6 +25,7 @@ from foster.distillation.baselines.td3 import (
     states_before_last,
 )
 from foster.errors import InputError
+from foster.models.item_tower import FrozenFeatures
 from small_models import small_recommender
 
 OPTIONS = TD3Options(
@@ -39,9 +41,9 @@ OPTIONS = TD3Options(
 )
 
 
-def run_of(double: bool = False, **changes) -> TD3:
+def run_of(double: bool = False, adapter: str = "linear", **changes) -> TD3:
     options = OPTIONS.model_copy(update=changes)
-    return TD3(small_setting(options, double=double), options)
+    return TD3(small_setting(options, double=double, adapter=adapter), options)
 
 
 def tucker(rank: int) -> tuple[TuckerSequences, torch.Tensor, torch.Tensor]:
@@ -82,7 +84,7 @@ def test_one_pass_gives_both_divergences():
         log_q = model.scores(states, vectors).log_softmax(-1)
         losses.append(F.kl_div(log_q, p[:, target], reduction="batchmean"))
     expected = torch.stack(losses).mean()
-    found = last_step_loss(model, p @ features, 2, features)
+    found = last_step_loss(model, p @ features, 2, ByMixtures(features))
     entropies = -(p * p.log()).sum(-1)[:, [5, 2]].mean()
     torch.testing.assert_close(found - entropies, expected)
     weights = model.trained_parameters()
@@ -92,10 +94,13 @@ def test_one_pass_gives_both_divergences():
         strict=True,
     ):
         torch.testing.assert_close(x, y)
+    model.tower.features = FrozenFeatures.of(features)
+    torch.testing.assert_close(last_step_loss(model, p.log(), 2, BySample(torch.arange(len(features)))), found)
 
 
-def test_outer_loss_of_padded_histories():
-    model, teacher = small_recommender(), small_recommender(seed=1)
+@pytest.mark.parametrize("adapter", ["linear", "moe"])
+def test_outer_loss_of_padded_histories(adapter):
+    model, teacher = small_recommender(adapter=adapter), small_recommender(seed=1, adapter=adapter)
     features = model.public_features(model.encoder)
     histories = [[3, 1, 4, 1], [5, 9], [2, 6, 5]]
     items = torch.tensor([row + [-1] * (4 - len(row)) for row in histories])
@@ -108,10 +113,12 @@ def test_outer_loss_of_padded_histories():
         torch.testing.assert_close(outer_loss(model, items, stored, features), expected)
 
 
-def test_the_outer_gradient_is_the_slope_of_the_real_loss(monkeypatch):
+@pytest.mark.parametrize("adapter", ["linear", "moe"])
+def test_the_outer_gradient_is_the_slope_of_the_real_loss(monkeypatch, adapter):
     monkeypatch.setattr(td3, "CLIP", float("inf"))
+    monkeypatch.setattr(soft_steps, "CANDIDATES", 12)
     # All steps have a graph: the plain ones move with S too, which the truncated gradient leaves out by design.
-    assert_gradient_is_slope(lambda: run_of(double=True, inner_steps=3))
+    assert_gradient_is_slope(lambda: run_of(double=True, adapter=adapter, inner_steps=3))
 
 
 def test_the_outer_gradient_is_clipped():
@@ -136,8 +143,9 @@ def test_the_learner_starts_from_early_checkpoints_and_drifts_by_the_plain_steps
     assert any(not torch.equal(value, drifted[name]) for name, value in run.learner.items())
 
 
-def test_only_the_sequences_change():
-    assert_only_the_sequences_change(run_of())
+@pytest.mark.parametrize("adapter", ["linear", "moe"])
+def test_only_the_sequences_change(adapter):
+    assert_only_the_sequences_change(run_of(adapter=adapter))
 
 
 def test_dropout_leaves_gradients_finite():

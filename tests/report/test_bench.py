@@ -44,7 +44,7 @@ def log(tmp_path_factory) -> Dataset:
 def bench(log, tmp_path, tiny_encoder):
     recipe = Recipe(
         EncoderOptions(encoder=str(tiny_encoder)),
-        ModelOptions(dim=8, layers=1, heads=1, max_length=8, adapter="linear"),
+        ModelOptions(dim=8, layers=1, heads=1, max_length=8),
         TrainOptions(steps=10, eval_every=5),
         TeacherOptions(checkpoints=4),
     )
@@ -268,7 +268,7 @@ def test_a_row_whose_options_changed_is_not_taken_for_the_old_one(bench):
 
 def test_methods_that_need_frozen_vectors_are_refused_at_once(bench):
     tuned = Recipe(**{**vars(bench.recipe), "model": ModelOptions(dim=8, heads=1, finetune="all")})
-    with pytest.raises(InputError, match=r"dc works on linear maps of frozen.*without dc, farzi"):
+    with pytest.raises(InputError, match=r"dc works on frozen text vectors only.*without dc, farzi"):
         bench(methods="dc,farzi,foster", recipe=tuned)
     assert not bench.out.exists()
 
@@ -276,8 +276,8 @@ def test_methods_that_need_frozen_vectors_are_refused_at_once(bench):
 def test_methods_that_do_not_work_on_the_models_are_left_out_unless_they_are_named(bench, monkeypatch):
     made, said = [], []
     monkeypatch.setattr("foster.report.bench.Bench.make", lambda self: made.extend(self.variants) or [])
-    experts = Recipe(**{**vars(bench.recipe), "model": ModelOptions(dim=8, heads=1, backbone="gru4rec")})
-    bench(methods=None, recipe=experts, say=said.append)
+    shape = ModelOptions(dim=8, heads=1, backbone="gru4rec", finetune="all")
+    bench(methods=None, recipe=Recipe(**{**vars(bench.recipe), "model": shape}), say=said.append)
     names = {variant.name for variant in made}
     without = {"dealrec", "goracs", "dc", "mtt", "farzi", "td3"}
     assert names == set(METHODS) - without
@@ -360,7 +360,7 @@ def test_processes_divide_the_runs(log, bench, tmp_path, tiny_encoder):
     arguments = [
         *("bench", tmp_path / "data", "--out", tmp_path / "divided", "--methods", "random-length", "--seeds", 2),
         *("--budgets", 3, "--student-steps", 6, "--encoder", tiny_encoder, "--dim", 8, "--layers", 1, "--heads", 1),
-        *("--max-length", 8, "--adapter", "linear", "--steps", 10, "--eval-every", 5, "--checkpoints", 4),
+        *("--max-length", 8, "--steps", 10, "--eval-every", 5, "--checkpoints", 4),
         *("--device", "cpu", "--json"),
     ]
     done = in_two_processes("-m", "foster", *arguments)

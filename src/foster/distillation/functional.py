@@ -64,7 +64,7 @@ def detached(parameters: Parameters) -> Parameters:
 
 
 def require_frozen(model: TextRecommender, method: str, items: int, steps: int = 1) -> None:
-    """Refuse what a method cannot work with: a tuned language model, many graphs of which it keeps, or experts.
+    """Refuse what a method cannot work with: a tuned language model, many graphs of which it would keep.
 
     Args:
         model: the teacher.
@@ -73,10 +73,8 @@ def require_frozen(model: TextRecommender, method: str, items: int, steps: int =
         steps: steps whose graphs are alive together.
 
     Raises:
-        InputError: the language model is tuned (the error says what it would take), or the adapter is not linear.
+        InputError: the language model is tuned; the error says what it would take.
     """
-    if model.options.adapter != "linear":
-        raise InputError(f"{method}: works on linear adapters only; train the teacher with --adapter linear")
     features = model.tower.features
     if isinstance(features, TunedFeatures):
         size = steps * features.encoder.graph_bytes(items) / 2**30

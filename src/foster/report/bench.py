@@ -395,9 +395,9 @@ def _unfit(model: ModelOptions) -> list[tuple[frozenset[str], str, str]]:
     out = []
     if model.backbone != "sasrec":
         out.append((NEED_SASREC, "SASRec", "--backbone sasrec"))
-    if (model.finetune, model.adapter) != ("frozen", "linear"):
+    if model.finetune != "frozen":
         second_order = frozenset(name for name, (options, _) in DISTILLERS.items() if options.second_order)
-        out.append((second_order, "linear maps of frozen text vectors", "--finetune frozen and --adapter linear"))
+        out.append((second_order, "frozen text vectors", "--finetune frozen"))
     return out
 
 

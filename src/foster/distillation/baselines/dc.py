@@ -83,11 +83,12 @@ class GradientMatching(Matching):
 def gradient_distance(own: Parameters, wanted: Parameters) -> Tensor:
     """Return the sum of ``1 - cos`` over the rows of all weights (equation 10 of the paper).
 
-    Biases and the weights of norms, which have no rows, do not count, as in the authors' program.
+    Biases and the weights of norms, which have no rows, do not count, as in the authors' program. Of experts
+    ``[K, width, d]`` and their gates a row holds the weights of one input.
 
     Args:
         own: gradients of the synthetic loss, with their graph.
         wanted: gradients of the real loss.
     """
-    rows = [F.cosine_similarity(own[name], wanted[name], dim=-1) for name in own if own[name].ndim > 1]
+    rows = [F.cosine_similarity(own[name], wanted[name], dim=-1).flatten() for name in own if own[name].ndim > 1]
     return (1 - torch.cat(rows)).sum()

@@ -3,14 +3,14 @@
 ``min over D, W of E_{theta_0} f(theta_T)``, where f is the loss on real data and theta_T comes from T Adam steps on the
 synthetic sequences ``p = softmax(D W / tau)``; theta_0 is drawn from trajectories on real data. No code is public.
 
-The synthetic loss sees the sequences through the mean text features of their steps alone: the adapter is linear and p
-sums to 1, so that ``sum_v p_v <h, e_v> = <h, adapter(sum_v p_v f_v)>``. The mixtures ``p @ features`` are made once an
-outer step, and one backward pass through them serves all T inner steps.
+With a linear adapter the synthetic loss sees the sequences through the mean text features of their steps alone, since p
+sums to 1: ``sum_v p_v <h, e_v> = <h, adapter(sum_v p_v f_v)>``. The mixtures ``p @ features`` are made once an outer
+step, and one backward pass through them serves all T inner steps. With experts every inner step has a sample of the
+items of its own, over which p and the model's softmax are taken: all vectors would have to be made anew each time.
 """
 
 from __future__ import annotations
 
-import math
 from typing import Any, ClassVar
 
 import torch
@@ -19,15 +19,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from foster.distillation.baselines.adam import AdamState, reverse_adam, train
+from foster.distillation.baselines.soft_steps import CANDIDATES, Reading, describe, most_probable, readable, reading
 from foster.distillation.functional import Parameters, call_with, detached, gradients, require_frozen, second_order
-from foster.distillation.objective import entropy
 from foster.distillation.options import CondenseOptions
 from foster.distillation.setting import Setting
 from foster.models import TextRecommender
 from foster.training.condensed import Condensed
-
-STORED_ITEMS = 128  # items kept of each step, since the steps of this method and of TD3 stay rather flat
-CANDIDATES = 1024  # items sampled for the real loss, as in training on the log
 
 
 class FarziOptions(CondenseOptions):
@@ -67,9 +64,13 @@ class LowRankSequences(nn.Module):
         self.decoder = nn.Parameter(codes.T.clone())
         self.temperature = temperature
 
+    def logits(self) -> Tensor:
+        """Return the logarithms of the step distributions, constants aside, ``[M, L, V]``."""
+        return self.latents @ self.decoder / self.temperature
+
     def forward(self) -> Tensor:
         """Return the step distributions ``[M, L, V]``."""
-        return torch.softmax(self.latents @ self.decoder / self.temperature, -1)
+        return torch.softmax(self.logits(), -1)
 
 
 class Farzi:
@@ -99,29 +100,29 @@ class Farzi:
         options, setting = self.options, self.setting
         state = setting.trajectory.state(int(setting.rng.integers(len(setting.trajectory))))
         start = {name: value.to(self.features) for name, value in state.items()}
-        p = self.synthetic()
-        mixed = p @ self.features
-        rows = [self._rows() for _ in range(options.inner_steps)]
+        sequences = readable(setting, self.synthetic)
+        draws = [(self._rows(), reading(setting)) for _ in range(options.inner_steps)]
 
         def inner_loss(parameters: Parameters, steps: Tensor, number: int) -> Tensor:
-            return call_with(self.model, parameters, next_step_loss, steps[rows[number]], self.features)
+            rows, read = draws[number]
+            return call_with(self.model, parameters, next_step_loss, steps[rows], read)
 
         states: list[AdamState] = []
         with second_order():
             last = train(
-                inner_loss, AdamState.start(start), mixed.detach(), options.inner_steps, options.inner_lr, states
+                inner_loss, AdamState.start(start), sequences.detach(), options.inner_steps, options.inner_lr, states
             )
             parameters = detached(last.parameters)
             real_loss = call_with(self.model, parameters, setting.source.loss, CANDIDATES)
             adjoint = reverse_adam(
-                inner_loss, states, mixed.detach(), gradients(real_loss, parameters), options.inner_lr
+                inner_loss, states, sequences.detach(), gradients(real_loss, parameters), options.inner_lr
             )
         self.optimiser.zero_grad(set_to_none=True)
-        mixed.backward(adjoint)
+        sequences.backward(adjoint)
         setting.engine.average_gradients(self.synthetic.parameters())
         norm = nn.utils.get_total_norm([x.grad for x in self.synthetic.parameters() if x.grad is not None])
         self.optimiser.step()
-        return {"real_loss": real_loss.item(), "gradient_norm": norm.item(), **describe(p.detach())}
+        return {"real_loss": real_loss.item(), "gradient_norm": norm.item(), **describe(self.synthetic)}
 
     def _rows(self) -> Tensor:
         m = self.options.sequences
@@ -135,47 +136,13 @@ class Farzi:
         return self.setting.condensed(items, weights, "the sequences, which start as real histories")
 
 
-def next_step_loss(model: TextRecommender, mixed: Tensor, features: Tensor) -> Tensor:
-    """Return g: the cross-entropy over all V items of the next step, at every step.
+def next_step_loss(model: TextRecommender, steps: Tensor, read: Reading) -> Tensor:
+    """Return g: the cross-entropy of the next step, at every step.
 
     Args:
         model: a recommender with a frozen encoder.
-        mixed: ``[m, L, width]`` mean text features of the steps, ``p @ features``.
-        features: ``[V, width]`` text features.
+        steps: ``[m, L, ...]``, in the form that ``read`` takes.
+        read: how.
     """
-    states = model.backbone(model.tower.adapter(mixed[:, :-1]))
-    return mixture_cross_entropy(model, states.flatten(0, 1), mixed[:, 1:].flatten(0, 1), features)
-
-
-def mixture_cross_entropy(model: TextRecommender, states: Tensor, targets: Tensor, features: Tensor) -> Tensor:
-    """Return the mean of ``-sum_v y_v log q_v`` over rows, q the model's softmax over all items.
-
-    The map of the adapter is applied to states and not to the V features: fewer products, and constants beside them.
-    Its bias adds the same to all scores of a row, which a softmax does not see.
-
-    Args:
-        model: a recommender with a frozen encoder.
-        states: ``[n, d]``.
-        targets: ``[n, width]`` mean text features under y, ``y @ features``.
-        features: ``[V, width]`` text features.
-    """
-    adapter = model.tower.linear
-    assert adapter is not None
-    queries = states @ adapter.weight / math.sqrt(model.options.dim)
-    return ((queries @ features.T).logsumexp(-1) - (queries * targets).sum(-1)).mean()
-
-
-def most_probable(p: Tensor) -> tuple[Tensor, Tensor, float]:
-    """Return what is kept of step distributions ``[M, L, V]``: the ``STORED_ITEMS`` most probable items of each step.
-
-    Returns:
-        items int64 ``[M, L, k]``, their probabilities renormalised to sum to 1, and the mean mass that they had.
-    """
-    weights, items = p.topk(min(STORED_ITEMS, p.shape[-1]), dim=-1)
-    mass = weights.sum(-1, keepdim=True)
-    return items, weights / mass, mass.mean().item()
-
-
-def describe(p: Tensor) -> dict[str, float]:
-    """Return what is logged of step distributions: mean entropy in nats, and the mass that export keeps."""
-    return {"input_entropy": entropy(p).item(), "kept_mass": most_probable(p)[2]}
+    vectors, cross_entropy = read(model, steps)
+    return cross_entropy(model.backbone(vectors[:, :-1]), slice(1, None))

@@ -19,7 +19,14 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from foster.distillation.baselines.adam import AdamState, adam_step, train
-from foster.distillation.baselines.farzi import describe, mixture_cross_entropy, most_probable
+from foster.distillation.baselines.soft_steps import (
+    Reading,
+    describe,
+    mixture_cross_entropy,
+    most_probable,
+    readable,
+    reading,
+)
 from foster.distillation.functional import Parameters, call_with, detached, gradients, require_frozen, second_order
 from foster.distillation.options import CondenseOptions
 from foster.distillation.setting import Setting
@@ -86,10 +93,14 @@ class TuckerSequences(nn.Module):
         self.sequences = nn.Parameter(sequences)
         self.positions = nn.Parameter(positions)
 
+    def logits(self) -> Tensor:
+        """Return the logarithms of the step distributions, constants aside, ``[M, L, V]``."""
+        latents = torch.einsum("ijk,mi,lj->mlk", self.core, self.sequences, self.positions)
+        return latents @ self.table.T
+
     def forward(self) -> Tensor:
         """Return the step distributions ``[M, L, V]``."""
-        latents = torch.einsum("ijk,mi,lj->mlk", self.core, self.sequences, self.positions)
-        return torch.softmax(latents @ self.table.T, -1)
+        return torch.softmax(self.logits(), -1)
 
 
 class TD3:
@@ -129,15 +140,14 @@ class TD3:
         options, setting, record = self.options, self.setting, {}
         if (step - 1) % options.reset_every == 0:
             record["reset"] = self.reset()
-        p = self.synthetic()
-        mixed = p @ self.features
-        leaf = mixed.detach().requires_grad_()
+        sequences = readable(setting, self.synthetic)
+        leaf = sequences.detach().requires_grad_()
         plain = int(setting.rng.integers(options.inner_steps - options.unroll + 1))
         draws = [self._draw() for _ in range(plain + options.unroll)]
 
         def inner_loss(parameters: Parameters, steps: Tensor, number: int) -> Tensor:
-            rows, position = draws[number]
-            return call_with(self.model, parameters, last_step_loss, steps[rows], position, self.features)
+            rows, position, read = draws[number]
+            return call_with(self.model, parameters, last_step_loss, steps[rows], position, read)
 
         items = setting.source.batch()
         with torch.no_grad():
@@ -152,19 +162,19 @@ class TD3:
             real_loss = call_with(self.model, state.parameters, outer_loss, items, stored, self.features)
             (adjoint,) = torch.autograd.grad(real_loss, leaf)
         self.optimiser.zero_grad(set_to_none=True)
-        mixed.backward(adjoint)
+        sequences.backward(adjoint)
         setting.engine.average_gradients(self.synthetic.parameters())
         norm = nn.utils.clip_grad_norm_(self.synthetic.parameters(), CLIP)
         self.optimiser.step()
         self.schedule.step()
-        return record | {"real_loss": real_loss.item(), "gradient_norm": norm.item(), **describe(p.detach())}
+        return record | {"real_loss": real_loss.item(), "gradient_norm": norm.item(), **describe(self.synthetic)}
 
-    def _draw(self) -> tuple[Tensor, int]:
-        """Draw the sequences ``[m]`` and the interior position of an inner step."""
+    def _draw(self) -> tuple[Tensor, int, Reading]:
+        """Draw the sequences ``[m]`` and the interior position of an inner step, and how it reads them."""
         options, rng = self.options, self.setting.rng
         rows = rng.choice(options.sequences, min(options.inner_batch, options.sequences), replace=False)
         position = rng.integers(min(FIRST_POSITION, options.length - 2), options.length - 1)
-        return torch.from_numpy(rows).to(self.features.device), int(position)
+        return torch.from_numpy(rows).to(self.features.device), int(position), reading(self.setting)
 
     @torch.no_grad()
     def export(self) -> Condensed:
@@ -174,22 +184,22 @@ class TD3:
         return self.setting.condensed(items, weights, derived)
 
 
-def last_step_loss(model: TextRecommender, mixed: Tensor, position: int, features: Tensor) -> Tensor:
-    """Return g: the cross-entropy over all V items of the last step and of one interior step, each from its prefix.
+def last_step_loss(model: TextRecommender, steps: Tensor, position: int, read: Reading) -> Tensor:
+    """Return g: the cross-entropy of the last step and of one interior step, each from its prefix.
 
     The published loss is the divergence, which differs by the entropy of the steps, a constant of the training.
     Attention is causal, so that one pass gives the states after both prefixes.
 
     Args:
         model: a recommender with a frozen encoder.
-        mixed: ``[m, L, width]`` mean text features of the steps.
+        steps: ``[m, L, ...]``, in the form that ``read`` takes.
         position: index of the interior step, 1 to L - 2.
-        features: ``[V, width]`` text features.
+        read: how.
     """
-    states = model.backbone(model.tower.adapter(mixed[:, :-1]))
-    predicted = [position, mixed.shape[1] - 1]
+    vectors, cross_entropy = read(model, steps)
+    predicted = [position, steps.shape[1] - 1]
     before = [index - 1 for index in predicted]
-    return mixture_cross_entropy(model, states[:, before].flatten(0, 1), mixed[:, predicted].flatten(0, 1), features)
+    return cross_entropy(model.backbone(vectors[:, :-1])[:, before], predicted)
 
 
 def outer_loss(model: TextRecommender, items: Tensor, stored: Tensor, features: Tensor) -> Tensor:
@@ -203,7 +213,11 @@ def outer_loss(model: TextRecommender, items: Tensor, stored: Tensor, features: 
     """
     states = states_before_last(model, items, features)
     last = items.gather(1, (items >= 0).sum(1, keepdim=True) - 1)[:, 0]
-    return mixture_cross_entropy(model, states, features[last], features) + F.mse_loss(states, stored)
+    if model.tower.linear is None:
+        loss = F.cross_entropy(model.scores(states, model.tower.adapter(features)), last)
+    else:
+        loss = mixture_cross_entropy(model, states, features[last], features)
+    return loss + F.mse_loss(states, stored)
 
 
 def states_before_last(model: TextRecommender, items: Tensor, features: Tensor) -> Tensor:
