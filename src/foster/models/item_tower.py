@@ -11,7 +11,7 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
-from foster.models.moe import MoEAdapter
+from foster.models.moe import MoEAdapter, mix
 from foster.models.options import ModelOptions
 from foster.text.tuning import TunableEncoder
 
@@ -245,11 +245,11 @@ def item_map_width(weights: ItemMap) -> int:
 @torch.no_grad()
 def mapped(features: Tensor, weights: ItemMap) -> Tensor:
     """Return item vectors ``[V, d]``, a constant aside, of features ``[V, width]``, in chunks."""
+    weights = {name: w.to(features.device) for name, w in weights.items()}
     if "weight" in weights:
-        return features @ weights["weight"].to(features.device).T
-    adapter = MoEAdapter(features.shape[1], item_map_width(weights), dropout=0).to(features.device).eval()
-    adapter.load_state_dict(weights)
-    return torch.cat([adapter(part) for part in features.split(CHUNK)])
+        return features @ weights["weight"].T
+    experts, biases, gate = (weights[name] for name in ("experts", "biases", "gate"))
+    return torch.cat([mix(part, part @ gate, experts, biases) for part in features.split(CHUNK)])
 
 
 def _turn(table: Tensor, width: int) -> Tensor:

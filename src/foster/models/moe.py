@@ -38,7 +38,19 @@ class MoEAdapter(nn.Module):
         logits = features @ self.gate
         if self.training:
             logits = logits + torch.randn_like(logits) * (F.softplus(features @ self.noise) + LEAST_NOISE)
-        # (x - b) W is x W - b W: the b_k W_k are few, the items are many.
-        mapped = torch.einsum("...w,kwd->...kd", self.dropout(features), self.experts)
-        shift = torch.einsum("kw,kwd->kd", self.biases, self.experts)
-        return torch.einsum("...k,...kd->...d", torch.softmax(logits, -1), mapped - shift)
+        return mix(self.dropout(features), logits, self.experts, self.biases)
+
+
+def mix(features: Tensor, logits: Tensor, experts: Tensor, biases: Tensor) -> Tensor:
+    """Return ``sum_k g_k (x - b_k) W_k``, ``[..., d]``, with ``g = softmax(logits)``.
+
+    Args:
+        features: x, ``[..., width]``.
+        logits: ``[..., K]`` of the gates.
+        experts: W, ``[K, width, d]``.
+        biases: b, ``[K, width]``.
+    """
+    # (x - b) W is x W - b W: the b_k W_k are few, the items are many.
+    mapped = torch.einsum("...w,kwd->...kd", features, experts)
+    shift = torch.einsum("kw,kwd->kd", biases, experts)
+    return torch.einsum("...k,...kd->...d", torch.softmax(logits, -1), mapped - shift)

@@ -357,7 +357,9 @@ class CondensedSource:
             if fixed:
                 own = model.tower.item_map()
                 assert own is not None and isinstance(model.tower.features, FrozenFeatures)  # see Condensed.start
-                self.table = mapped(model.tower.features.vectors, own)
+                # At another width the labels' map was turned; else it is the student's own.
+                same = keys.shape[1] == model.options.dim
+                self.table = keys if same else mapped(model.tower.features.vectors, own)
             self.matching = ScoreMatching(model.tower, keys, self.table) if fits else ProbabilityMatching(keys)
             self.soft = self._whole_and_short(data.codes.to(device))
             if data.draws is not None:
