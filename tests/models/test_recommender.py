@@ -11,6 +11,7 @@ import torch
 from foster.data.catalogue import Catalogue, popularity_of
 from foster.errors import InputError
 from foster.models import ModelOptions, TextRecommender
+from foster.models.moe import MoEAdapter
 from foster.text import EncoderOptions
 from foster.training.losses import next_item_loss
 from small_models import small_recommender
@@ -113,6 +114,15 @@ def test_experts_are_a_gated_sum_of_linear_maps(model):
     torch.testing.assert_close(moe(features), expected, atol=1e-3, rtol=1e-4)
     moe.train()
     assert not torch.allclose(moe(features), moe(features))  # noisy gates
+
+
+def test_noisy_gates_say_little_at_the_start_since_experts_are_nearly_alike():
+    features = torch.randn(200, 64, generator=torch.Generator().manual_seed(0))
+    torch.manual_seed(0)
+    moe, linear = MoEAdapter(64, 16, dropout=0), torch.randn(64, 16) / 8
+    quiet, noisy = moe.eval()(features), moe.train()(features)
+    assert quiet.norm().item() == pytest.approx((features @ linear).norm().item(), rel=0.1)
+    assert 0 < (noisy - quiet).norm() < 0.1 * quiet.norm()
 
 
 def test_a_model_with_experts_is_trained_saved_and_loaded(model, tmp_path):

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 EXPERTS = 8
+SPREAD = 0.1  # how far experts are apart at the start, as a share of their size
 LEAST_NOISE = 1e-2
 
 
@@ -26,8 +27,9 @@ class MoEAdapter(nn.Module):
 
     def __init__(self, width: int, dim: int, dropout: float) -> None:
         super().__init__()
-        # The mean of independent experts has their deviation over sqrt(EXPERTS): vectors start as large as linear ones.
-        self.experts = nn.Parameter(torch.randn(EXPERTS, width, dim) * math.sqrt(EXPERTS / width))
+        # Nearly alike: of independent experts noisy gates make noisy vectors, and training takes twice the steps.
+        apart = SPREAD * torch.randn(EXPERTS, width, dim)
+        self.experts = nn.Parameter((torch.randn(width, dim) + apart) / math.sqrt(width))
         self.biases = nn.Parameter(torch.zeros(EXPERTS, width))
         self.gate = nn.Parameter(torch.zeros(width, EXPERTS))
         self.noise = nn.Parameter(torch.zeros(width, EXPERTS))
