@@ -28,8 +28,8 @@ class MoEAdapter(nn.Module):
     def __init__(self, width: int, dim: int, dropout: float) -> None:
         super().__init__()
         # Nearly alike: of independent experts noisy gates make noisy vectors, and training takes twice the steps.
-        apart = SPREAD * torch.randn(EXPERTS, width, dim)
-        self.experts = nn.Parameter((torch.randn(width, dim) + apart) / math.sqrt(width))
+        common, own = torch.randn(width, dim), torch.randn(EXPERTS, width, dim)
+        self.experts = nn.Parameter((common + SPREAD * own) / math.sqrt(width))
         self.biases = nn.Parameter(torch.zeros(EXPERTS, width))
         self.gate = nn.Parameter(torch.zeros(width, EXPERTS))
         self.noise = nn.Parameter(torch.zeros(width, EXPERTS))
