@@ -100,7 +100,7 @@ class Farzi:
         options, setting = self.options, self.setting
         state = setting.trajectory.state(int(setting.rng.integers(len(setting.trajectory))))
         start = {name: value.to(self.features) for name, value in state.items()}
-        sequences = readable(setting, self.synthetic)
+        sequences, p = readable(setting, self.synthetic)
         draws = [(self._rows(), reading(setting)) for _ in range(options.inner_steps)]
 
         def inner_loss(parameters: Parameters, steps: Tensor, number: int) -> Tensor:
@@ -122,7 +122,7 @@ class Farzi:
         setting.engine.average_gradients(self.synthetic.parameters())
         norm = nn.utils.get_total_norm([x.grad for x in self.synthetic.parameters() if x.grad is not None])
         self.optimiser.step()
-        return {"real_loss": real_loss.item(), "gradient_norm": norm.item(), **describe(self.synthetic)}
+        return {"real_loss": real_loss.item(), "gradient_norm": norm.item(), **describe(p)}
 
     def _rows(self) -> Tensor:
         m = self.options.sequences

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from foster.distillation.objective import entropy
 from foster.distillation.setting import Setting
@@ -79,10 +79,11 @@ class SoftSequences(Protocol):
         ...
 
 
-def readable(setting: Setting, sequences: SoftSequences) -> Tensor:
-    """Return the steps of sequences in the form that a ``reading`` takes, with their graph."""
+def readable(setting: Setting, sequences: SoftSequences) -> tuple[Tensor, Tensor]:
+    """Return the steps of sequences in the form that a ``reading`` takes, with their graph, and their distributions."""
     logits = sequences.logits()
-    return logits if setting.best.tower.linear is None else torch.softmax(logits, -1) @ setting.features
+    p = torch.softmax(logits, -1)
+    return logits if setting.best.tower.linear is None else p @ setting.features, p.detach()
 
 
 def reading(setting: Setting) -> Reading:
@@ -121,8 +122,6 @@ def most_probable(p: Tensor) -> tuple[Tensor, Tensor, float]:
     return items, weights / mass, mass.mean().item()
 
 
-@torch.no_grad()
-def describe(sequences: nn.Module) -> dict[str, float]:
-    """Return what is logged of sequences: the mean entropy of steps in nats, and the mass that export keeps."""
-    p = sequences()
+def describe(p: Tensor) -> dict[str, float]:
+    """Return what is logged of step distributions: mean entropy in nats, and the mass that export keeps."""
     return {"input_entropy": entropy(p).item(), "kept_mass": most_probable(p)[2]}

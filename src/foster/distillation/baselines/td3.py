@@ -140,7 +140,7 @@ class TD3:
         options, setting, record = self.options, self.setting, {}
         if (step - 1) % options.reset_every == 0:
             record["reset"] = self.reset()
-        sequences = readable(setting, self.synthetic)
+        sequences, p = readable(setting, self.synthetic)
         leaf = sequences.detach().requires_grad_()
         plain = int(setting.rng.integers(options.inner_steps - options.unroll + 1))
         draws = [self._draw() for _ in range(plain + options.unroll)]
@@ -167,7 +167,7 @@ class TD3:
         norm = nn.utils.clip_grad_norm_(self.synthetic.parameters(), CLIP)
         self.optimiser.step()
         self.schedule.step()
-        return record | {"real_loss": real_loss.item(), "gradient_norm": norm.item(), **describe(self.synthetic)}
+        return record | {"real_loss": real_loss.item(), "gradient_norm": norm.item(), **describe(p)}
 
     def _draw(self) -> tuple[Tensor, int, Reading]:
         """Draw the sequences ``[m]`` and the interior position of an inner step, and how it reads them."""
