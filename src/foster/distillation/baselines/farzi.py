@@ -145,4 +145,4 @@ def next_step_loss(model: TextRecommender, steps: Tensor, read: Reading) -> Tens
         read: how.
     """
     vectors, cross_entropy = read(model, steps)
-    return cross_entropy(model.backbone(vectors[:, :-1]), slice(1, None))
+    return cross_entropy(model.backbone(vectors), slice(1, None))

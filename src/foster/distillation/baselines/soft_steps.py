@@ -26,7 +26,7 @@ class Reading(Protocol):
     """How a model reads soft steps, and over which items its softmax runs."""
 
     def __call__(self, model: TextRecommender, steps: Tensor) -> tuple[Tensor, CrossEntropy]:
-        """Return the vectors ``[m, L, d]`` of steps, and what compares predictions with them."""
+        """Return the vectors ``[m, L - 1, d]`` of all steps but the last, and what compares predictions with steps."""
         ...
 
 
@@ -47,7 +47,7 @@ class ByMixtures:
             targets = steps[:, predicted].flatten(0, 1)
             return mixture_cross_entropy(model, states.flatten(0, 1), targets, self.features)
 
-        return model.tower.adapter(steps), cross_entropy
+        return model.tower.adapter(steps[:, :-1]), cross_entropy
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ class BySample:
         def cross_entropy(states: Tensor, predicted: slice | list[int]) -> Tensor:
             return soft_cross_entropy(model.scores(states, vectors), p[:, predicted])
 
-        return p @ vectors, cross_entropy
+        return p[:, :-1] @ vectors, cross_entropy
 
 
 class SoftSequences(Protocol):

@@ -199,7 +199,7 @@ def last_step_loss(model: TextRecommender, steps: Tensor, position: int, read: R
     vectors, cross_entropy = read(model, steps)
     predicted = [position, steps.shape[1] - 1]
     before = [index - 1 for index in predicted]
-    return cross_entropy(model.backbone(vectors[:, :-1])[:, before], predicted)
+    return cross_entropy(model.backbone(vectors)[:, before], predicted)
 
 
 def outer_loss(model: TextRecommender, items: Tensor, stored: Tensor, features: Tensor) -> Tensor:
