@@ -52,7 +52,8 @@ def mix(features: Tensor, logits: Tensor, experts: Tensor, biases: Tensor) -> Te
         experts: W, ``[K, width, d]``.
         biases: b, ``[K, width]``.
     """
-    # (x - b) W is x W - b W: the b_k W_k are few, the items are many.
+    # (x - b) W is x W - b W, and the b_k W_k are few: subtract them after the items' experts have become one vector.
+    gates = torch.softmax(logits, -1)
     mapped = torch.einsum("...w,kwd->...kd", features, experts)
     shift = torch.einsum("kw,kwd->kd", biases, experts)
-    return torch.einsum("...k,...kd->...d", torch.softmax(logits, -1), mapped - shift)
+    return torch.einsum("...k,...kd->...d", gates, mapped) - gates @ shift
