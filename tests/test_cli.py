@@ -441,7 +441,7 @@ def test_help_says_which_method_has_a_flag_and_its_defaults(run, monkeypatch):
     assert "foster: steps of the short windows" in lines["--window"]
     assert "(required)" in lines["--teacher"] and "(default foster)" in lines["--method"]
     training = run("train", "--help").out
-    assert "(default 3000 for a data set; else what is stored with the sequences)" in training
+    assert "(default 5000 for a data set; else what is stored with the sequences)" in training
 
 
 def test_bench_prints_rows_by_method(run, made, tmp_path):

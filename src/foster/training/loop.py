@@ -55,7 +55,7 @@ class LogSource:
         self.device = engine.device
         lengths = np.minimum([len(history) for history in self.histories], max_length)
         self.rng = np.random.default_rng([seed, engine.rank])
-        batch_size = options.batch_size or min(max(len(self.histories) // 16, 32), 512)
+        batch_size = options.batch_size or min(max(len(self.histories) // 16, 32), 256)
         self.batches = endless_batches(lengths, batch_size, self.rng)
         self.generator = torch.Generator().manual_seed(seed * 1009 + engine.rank)
 
