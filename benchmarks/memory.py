@@ -16,14 +16,14 @@ import sys
 import time
 from pathlib import Path
 
-from foster.data import Dataset
 from foster.data.catalogue import Catalogue
-from foster.distillation import DistillOptions
+from foster.data.dataset import Dataset
 from foster.distillation.foster import Foster
+from foster.distillation.options import DistillOptions
 from foster.distillation.setting import Setting
 from foster.engine import Engine
-from foster.models import TextRecommender
 from foster.models.item_tower import FrozenFeatures
+from foster.models.recommender import TextRecommender
 from foster.training.trajectory import Trajectory
 
 STEPS = 30

@@ -28,8 +28,8 @@ import numpy as np
 import torch
 
 if TYPE_CHECKING:
-    from foster.data import Dataset
-    from foster.models import TextRecommender
+    from foster.data.dataset import Dataset
+    from foster.models.recommender import TextRecommender
 
 # foster and recbole are imported where they are used: neither environment has both.
 
@@ -59,7 +59,7 @@ def prepare(ml100k: Path, out: Path) -> None:
     """
     import polars as pl
 
-    from foster.data import Dataset
+    from foster.data.dataset import Dataset
 
     data = Dataset.prepare([ml100k / f"{SOURCE}.inter", ml100k / f"{SOURCE}.item"], k_core=0)
     data.save(out / "data")
@@ -102,13 +102,15 @@ class PrefixSource:
 
 def run_ours(name: str, out: Path, seed: int) -> dict[str, float]:
     """Train ours on windows or on prefixes; return its test metrics and CPU seconds."""
-    from foster.data import Dataset
+    from foster.data.dataset import Dataset
     from foster.engine import Engine
-    from foster.evaluation import evaluate
-    from foster.models import ModelOptions, TextRecommender
+    from foster.evaluation.evaluate import evaluate
     from foster.models.item_tower import FrozenFeatures, Whitening
-    from foster.text import EncoderOptions
-    from foster.training import LogSource, TrainOptions, fit
+    from foster.models.options import ModelOptions
+    from foster.models.recommender import TextRecommender
+    from foster.text.options import EncoderOptions
+    from foster.training.loop import LogSource, fit
+    from foster.training.options import TrainOptions
 
     data, engine = Dataset.read(out / "data"), Engine("cpu")
     shape = ModelOptions(adapter="linear", dim=DIM, layers=LAYERS, heads=HEADS, max_length=LENGTH, dropout=DROPOUT)
@@ -207,7 +209,7 @@ def make_runs(name: str, out: Path, seeds: int) -> None:
 
 def print_table(out: Path) -> None:
     """Print means and deviations as Markdown, after a check that both sides were tested on the same items."""
-    from foster.data import Dataset
+    from foster.data.dataset import Dataset
 
     data = Dataset.read(out / "data")
     held_out = [data.item_ids[item] for item in data.targets("test")]

@@ -5,9 +5,10 @@ from __future__ import annotations
 import torch
 
 from foster.data.catalogue import Catalogue
-from foster.models import ModelOptions, TextRecommender
 from foster.models.item_tower import FrozenFeatures, Whitening
-from foster.text import EncoderOptions
+from foster.models.options import ModelOptions
+from foster.models.recommender import TextRecommender
+from foster.text.options import EncoderOptions
 
 
 def small_recommender(

@@ -13,7 +13,9 @@ import polars as pl
 import pytest
 
 import foster
-from foster import cli, coresets, distillation
+from foster import cli
+from foster.coresets import select as coresets
+from foster.distillation.options import OPTIONS
 from synthetic_log import synthetic_log, write_csv
 
 MODEL = ("--dim", 8, "--heads", 1, "--max-length", 8)
@@ -404,6 +406,11 @@ def test_bad_input_is_one_line_and_leaves_nothing(run, made, tmp_path, arguments
     assert [path for path in tmp_path.rglob("*") if path.is_file() or path.name != "out"] == []
 
 
+def test_the_command_line_parses_without_loading_what_computes():
+    code = "import sys, foster.cli; print(sorted({'torch', 'transformers', 'polars'} & set(sys.modules)))"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
+
+
 @pytest.mark.parametrize("method", coresets.METHODS)
 def test_every_selection_trains_a_model(run, made, tmp_path, method):
     if method == "goracs":
@@ -417,7 +424,7 @@ def test_every_selection_trains_a_model(run, made, tmp_path, method):
     assert run("train", coreset, "--steps", 3, "--out", tmp_path / "model", "--json").json["steps"] == 3
 
 
-@pytest.mark.parametrize("method", distillation.METHODS)
+@pytest.mark.parametrize("method", OPTIONS)
 def test_every_distillation_trains_a_model(run, made, tmp_path, method):
     sizes = ("--sequences", 3, "--length", 8, "--steps", 2, "--select-every", 1, "--student-steps", 3)
     arguments = ("distill", made.data, "--teacher", made.teacher, "--method", method, *sizes)
@@ -433,7 +440,7 @@ def test_every_distillation_trains_a_model(run, made, tmp_path, method):
 def test_help_says_which_method_has_a_flag_and_its_defaults(run, monkeypatch):
     monkeypatch.setenv("COLUMNS", "400")
     lines = {line.split()[1]: line for line in run("distill", "--help").out.splitlines() if line.startswith("│ --")}
-    defaults = {name: options().steps for name, (options, _) in distillation.METHODS.items()}
+    defaults = {name: options().steps for name, options in OPTIONS.items()}
     assert f"default {defaults['foster']};" in lines["--steps"]
     for name, steps in defaults.items():
         assert name == "foster" or steps == defaults["foster"] or f"{name} {steps}" in lines["--steps"]

@@ -8,10 +8,10 @@ import polars as pl
 import pytest
 import torch
 
-from foster.data import Dataset
+from foster.data.dataset import Dataset
 from foster.engine import Engine, deterministic
 from foster.errors import InputError
-from foster.evaluation import evaluate
+from foster.evaluation.evaluate import evaluate
 from small_models import small_recommender
 from two_processes import in_two_processes
 

@@ -8,14 +8,17 @@ from typing import TYPE_CHECKING, Any
 from foster.version import __version__
 
 if TYPE_CHECKING:
-    from foster.coresets import select
-    from foster.data import Dataset
-    from foster.distillation import DistillOptions, distill
-    from foster.evaluation import evaluate
-    from foster.models import ModelOptions, TextRecommender
-    from foster.text import EncoderOptions
-    from foster.training import Condensed, TeacherOptions, TrainOptions, pretrain, train
-
+    from foster.coresets.select import select
+    from foster.data.dataset import Dataset
+    from foster.distillation.distill import distill
+    from foster.distillation.options import DistillOptions
+    from foster.evaluation.evaluate import evaluate
+    from foster.models.options import ModelOptions
+    from foster.models.recommender import TextRecommender
+    from foster.text.options import EncoderOptions
+    from foster.training.condensed import Condensed
+    from foster.training.options import TeacherOptions, TrainOptions
+    from foster.training.runs import pretrain, train
 
 __all__ = [
     "Condensed", "Dataset", "DistillOptions", "EncoderOptions", "ModelOptions", "TeacherOptions", "TextRecommender",
@@ -23,19 +26,19 @@ __all__ = [
 ]  # fmt: skip
 
 _HOMES = {
-    "Condensed": "foster.training",
-    "Dataset": "foster.data",
-    "DistillOptions": "foster.distillation",
-    "EncoderOptions": "foster.text",
-    "ModelOptions": "foster.models",
-    "TeacherOptions": "foster.training",
-    "TextRecommender": "foster.models",
-    "TrainOptions": "foster.training",
-    "distill": "foster.distillation",
-    "evaluate": "foster.evaluation",
-    "pretrain": "foster.training",
-    "select": "foster.coresets",
-    "train": "foster.training",
+    "Condensed": "foster.training.condensed",
+    "Dataset": "foster.data.dataset",
+    "DistillOptions": "foster.distillation.options",
+    "EncoderOptions": "foster.text.options",
+    "ModelOptions": "foster.models.options",
+    "TeacherOptions": "foster.training.options",
+    "TextRecommender": "foster.models.recommender",
+    "TrainOptions": "foster.training.options",
+    "distill": "foster.distillation.distill",
+    "evaluate": "foster.evaluation.evaluate",
+    "pretrain": "foster.training.runs",
+    "select": "foster.coresets.select",
+    "train": "foster.training.runs",
 }
 
 

@@ -19,12 +19,17 @@ from pydantic import Field, TypeAdapter, ValidationError
 from typer.models import ArgumentInfo
 
 from foster.data.core import K_CORE
+from foster.distillation.options import OPTIONS
 from foster.errors import InputError, did_you_mean
+from foster.models.options import ModelOptions
 from foster.options import Options
+from foster.report.options import BenchOptions
+from foster.text.options import EncoderOptions
+from foster.training.options import TeacherOptions, TrainOptions, affordable
 from foster.version import __version__
 
 if TYPE_CHECKING:
-    from foster.data import Dataset
+    from foster.data.dataset import Dataset
     from foster.engine import Engine
 
 app = typer.Typer(
@@ -113,20 +118,18 @@ def _read_yaml(path: Path, flag: str, example: str) -> dict[str, Any]:
     return {str(key): value for key, value in content.items()}
 
 
-def verb(
-    groups: Callable[[], tuple[type[Options], ...]], default_where: str = ""
-) -> Callable[[Callable[..., None]], Callable[..., None]]:
+def verb(*groups: type[Options], default_where: str = "") -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Register a command whose flags are its own options and the fields of the option groups.
 
     The function gets ``values`` (the merged options) and ``as_json`` besides its own arguments and options.
 
     Args:
-        groups: gives the option groups.
+        groups: the option groups.
         default_where: where the groups' defaults hold, if not everywhere; for the help.
     """
 
     def register(function: Callable[..., None]) -> Callable[..., None]:
-        classes: tuple[type[Options], ...] = (*groups(), CommonOptions)
+        classes: tuple[type[Options], ...] = (*groups, CommonOptions)
         arguments: list[inspect.Parameter] = []
         own: dict[str, inspect.Parameter] = {}
         for p in inspect.signature(function, eval_str=True).parameters.values():
@@ -239,43 +242,16 @@ def _print(result: dict[str, Any], as_json: bool, text: str) -> None:
     print(json.dumps(result, ensure_ascii=False) if as_json else text)  # noqa: T201
 
 
-def _model_groups() -> tuple[type[Options], ...]:
-    from foster.models import ModelOptions
-    from foster.text import EncoderOptions
-
-    return EncoderOptions, ModelOptions
-
-
-def _training_groups() -> tuple[type[Options], ...]:
-    from foster.training import TrainOptions
-
-    return *_model_groups(), TrainOptions
-
-
-def _teacher_groups() -> tuple[type[Options], ...]:
-    from foster.training import TeacherOptions
-
-    return *_training_groups(), TeacherOptions
-
-
-def _distill_groups() -> tuple[type[Options], ...]:
-    from foster.distillation import METHODS
-
-    return tuple(options for options, _ in METHODS.values())
-
-
-def _bench_groups() -> tuple[type[Options], ...]:
-    from foster.report.bench import BenchOptions
-
-    return BenchOptions, *_teacher_groups()
-
+MODEL = (EncoderOptions, ModelOptions)
+TRAINING = (*MODEL, TrainOptions)
+TEACHER = (*TRAINING, TeacherOptions)
 
 Out = Annotated[Path, typer.Option("--out", help="folder to make")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="replace the folder if it exists")]
 Data = Annotated[Path, typer.Argument(help="folder that 'foster prepare' made")]
 
 
-@verb(lambda: ())
+@verb()
 def prepare(
     sources: Annotated[
         list[str], typer.Argument(help="log and item table: CSV, Parquet, JSONL(.gz), RecBole; or 'grocery'")
@@ -298,7 +274,8 @@ def prepare(
     as_json: bool,
 ) -> None:
     """Make a data set folder from a log and item texts."""
-    from foster.data import Dataset, grocery
+    from foster.data.dataset import Dataset
+    from foster.data.grocery import grocery
 
     _free(out, overwrite, items, *(source for source in sources if source != "grocery"))
     if sources == ["grocery"]:
@@ -326,33 +303,31 @@ def prepare(
     )  # fmt: skip
 
 
-@verb(lambda: ())
+@verb()
 def check(data: Data, *, values: Values, as_json: bool) -> None:
     """Show counts, text coverage, sample histories and problems of a data set."""
-    from foster.data import check as check_dataset
+    from foster.data.check import check as check_dataset
 
     report = check_dataset(_read_data(data))
     _print(report.as_dict(), as_json, report.as_text())
 
 
-@verb(_teacher_groups)
+@verb(*TEACHER)
 def pretrain(data: Data, out: Out, overwrite: Overwrite = False, *, values: Values, as_json: bool) -> None:
     """Train on the full log and record the trajectory: teacher and full-data baseline."""
-    from foster import training
-    from foster.models import ModelOptions
-    from foster.text import EncoderOptions
+    from foster.training.runs import pretrain as run
 
     _free(out, overwrite, data)
     common = values.of(CommonOptions)
     start = time.perf_counter()
     with _running(common.device) as engine:
-        _, fit = training.pretrain(
+        _, fit = run(
             _read_data(data),
             out,
             encoder=values.of(EncoderOptions),
             model=values.of(ModelOptions),
-            train=values.of(training.TrainOptions),
-            teacher=values.of(training.TeacherOptions),
+            train=values.of(TrainOptions),
+            teacher=values.of(TeacherOptions),
             seed=common.seed,
             engine=engine,
             overwrite=overwrite,
@@ -362,7 +337,7 @@ def pretrain(data: Data, out: Out, overwrite: Overwrite = False, *, values: Valu
         _report_fit(out, fit, time.perf_counter() - start, as_json)
 
 
-@verb(_distill_groups)
+@verb(*OPTIONS.values())
 def distill(
     data: Data,
     teacher: Annotated[Path, typer.Option(help="folder that 'foster pretrain' made of the same data")],
@@ -375,12 +350,12 @@ def distill(
     as_json: bool,
 ) -> None:
     """Condense a log into synthetic sequences. Flags that a method does not have are an error."""
-    from foster.distillation import METHODS, save_distilled
-    from foster.distillation import distill as run
+    from foster.distillation.distill import distill as run
+    from foster.distillation.distill import save_distilled
 
-    if method not in METHODS:
-        raise InputError(f"--method {method}: unknown{did_you_mean(method, METHODS)}; known: {', '.join(METHODS)}")
-    options, common = values.only(METHODS[method][0], method), values.of(CommonOptions)
+    if method not in OPTIONS:
+        raise InputError(f"--method {method}: unknown{did_you_mean(method, OPTIONS)}; known: {', '.join(OPTIONS)}")
+    options, common = values.only(OPTIONS[method], method), values.of(CommonOptions)
     _free(out, overwrite, data, teacher)
     start = time.perf_counter()
     with _running(common.device) as engine:
@@ -391,7 +366,7 @@ def distill(
         _report_condensed(distilled, out, time.perf_counter() - start, as_json)
 
 
-@verb(_model_groups, "; with a teacher: its")
+@verb(*MODEL, default_where="; with a teacher: its")
 def select(
     method: Annotated[str, typer.Argument(help="random, random-length, stratified, herding, kcenter, ...")],
     data: Data,
@@ -406,11 +381,9 @@ def select(
     as_json: bool,
 ) -> None:
     """Choose real histories as a coreset."""
-    from foster.coresets import select as choose
+    from foster.coresets.select import select as choose
     from foster.engine import Engine
-    from foster.models import ModelOptions
-    from foster.text import EncoderOptions
-    from foster.training import teacher_options
+    from foster.training.runs import teacher_options
 
     _free(out, overwrite, data, teacher)
     common = values.of(CommonOptions)
@@ -430,7 +403,7 @@ def select(
     _report_condensed(coreset, out, time.perf_counter() - start, as_json)
 
 
-@verb(_training_groups, " for a data set; else what is stored with the sequences")
+@verb(*TRAINING, default_where=" for a data set; else what is stored with the sequences")
 def train(
     source: Annotated[Path, typer.Argument(help="distilled, coreset or data set folder")],
     out: Out,
@@ -448,12 +421,10 @@ def train(
 ) -> None:
     """Train a recommender on distilled sequences, a coreset or a log."""
     from foster.artefacts import artefact_kind
-    from foster.data import Dataset
-    from foster.models import ModelOptions
-    from foster.text import EncoderOptions
-    from foster.training import Condensed, TrainOptions, training_record
-    from foster.training import train as run
-    from foster.training.options import affordable
+    from foster.data.dataset import Dataset
+    from foster.training.condensed import Condensed
+    from foster.training.runs import train as run
+    from foster.training.runs import training_record
 
     _free(out, overwrite, source, validation)
     kind = artefact_kind(source)
@@ -493,7 +464,7 @@ def train(
         _report_fit(out, fit, seconds, as_json)
 
 
-@verb(lambda: ())
+@verb()
 def evaluate(
     model: Annotated[Path, typer.Argument(help="model or teacher folder")],
     data: Data,
@@ -506,8 +477,8 @@ def evaluate(
     as_json: bool,
 ) -> None:
     """Rank every held-out item among the whole catalogue: Recall, NDCG, MRR at 5, 10, 20, 50."""
-    from foster.evaluation import evaluate as run
-    from foster.models import TextRecommender
+    from foster.evaluation.evaluate import evaluate as run
+    from foster.models.recommender import TextRecommender
 
     if split not in ("validation", "test"):
         raise InputError(f"--split {split}: give validation or test")
@@ -531,7 +502,7 @@ def evaluate(
         )  # fmt: skip
 
 
-@verb(lambda: ())
+@verb()
 def recommend(
     model: Annotated[Path, typer.Argument(help="model or teacher folder")],
     history: Annotated[list[str], typer.Option(help="item id or text; once for each item, oldest first")],
@@ -543,7 +514,7 @@ def recommend(
 ) -> None:
     """Recommend items for one history."""
     from foster.engine import Engine
-    from foster.models import TextRecommender
+    from foster.models.recommender import TextRecommender
 
     device = Engine(values.of(CommonOptions).device).device
     recommender = TextRecommender.from_pretrained(model, encoder=encoder, device=device)
@@ -561,7 +532,7 @@ def recommend(
     )  # fmt: skip
 
 
-@verb(lambda: ())
+@verb()
 def demo(
     out: Annotated[Path | None, typer.Option("--out", help="keep the artefacts in this folder")] = None,
     *,
@@ -579,7 +550,7 @@ def demo(
     _print(result.as_dict(), as_json, result.table())
 
 
-@verb(_bench_groups)
+@verb(BenchOptions, *TEACHER)
 def bench(
     data: Data,
     out: Annotated[Path, typer.Option("--out", help="folder of runs and results; a benchmark goes on where it was")],
@@ -594,19 +565,16 @@ def bench(
     as_json: bool,
 ) -> None:
     """Compare methods on a log: quality, intervals, seconds, memory, bytes, break-even."""
-    from foster import training
-    from foster.models import ModelOptions
-    from foster.report.bench import BenchOptions, run_bench
+    from foster.report.bench import run_bench
     from foster.report.results import markdown
     from foster.report.rows import Recipe
-    from foster.text import EncoderOptions
 
     common, example = values.of(CommonOptions), "no-reset: {method: foster, reset_every: 0}"
     recipe = Recipe(
         values.of(EncoderOptions),
         values.of(ModelOptions),
-        values.of(training.TrainOptions),
-        values.of(training.TeacherOptions),
+        values.of(TrainOptions),
+        values.of(TeacherOptions),
     )
     extra = _read_yaml(variants, "--variants", example) if variants else {}
     others = _read_yaml(students, "--students", "gru4rec: {backbone: gru4rec}") if students else {}
@@ -630,7 +598,7 @@ def bench(
         _print(result, as_json, markdown(rows, about))
 
 
-@verb(lambda: ())
+@verb()
 def doctor(*, values: Values, as_json: bool) -> None:
     """Show versions, devices and what is missing."""
     from foster.report.doctor import examine
@@ -652,7 +620,7 @@ def _version(
 
 def _read_data(folder: Path) -> Dataset:
     from foster.artefacts import artefact_kind
-    from foster.data import Dataset
+    from foster.data.dataset import Dataset
 
     if (kind := artefact_kind(folder)) != "dataset":
         raise InputError(f"{folder}: holds a {kind}, but a dataset is needed; make one with 'foster prepare'")

@@ -25,8 +25,8 @@ from foster.coresets.dealrec import (
 )
 from foster.coresets.gradients import SampleGradients
 from foster.coresets.pool import Pool
-from foster.data import Dataset
 from foster.data.batches import pad
+from foster.data.dataset import Dataset
 from foster.engine import Engine
 from foster.errors import InputError
 from foster.training.losses import next_item_loss

@@ -15,11 +15,11 @@ pytest.importorskip("ot")
 from foster.coresets import goracs as module
 from foster.coresets.goracs import cost_matrix, embed, exchange, exchange_scores, goracs, greedy, transport
 from foster.coresets.pool import Pool
-from foster.data import Dataset
+from foster.data.dataset import Dataset
 from foster.engine import Engine
 from foster.errors import InputError
-from foster.models import ModelOptions
-from foster.text import EncoderOptions
+from foster.models.options import ModelOptions
+from foster.text.options import EncoderOptions
 
 SEEDS = range(10)
 

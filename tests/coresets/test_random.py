@@ -10,8 +10,8 @@ import pytest
 from foster.coresets.pool import Pool
 from foster.coresets.random import stratified_histories
 from foster.engine import Engine
-from foster.models import ModelOptions
-from foster.text import EncoderOptions
+from foster.models.options import ModelOptions
+from foster.text.options import EncoderOptions
 
 
 def pool_of(n: int, budget: int, seed: int = 0) -> Pool:

@@ -3,7 +3,8 @@ import json
 import polars as pl
 import pytest
 
-from foster.data import Dataset, check
+from foster.data.check import check
+from foster.data.dataset import Dataset
 
 
 def dataset(sequences, items, **kwargs):

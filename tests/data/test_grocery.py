@@ -5,7 +5,8 @@ import sys
 import numpy as np
 import pytest
 
-from foster.data import check, grocery
+from foster.data.check import check
+from foster.data.grocery import grocery
 from foster.errors import InputError
 
 needs_package = pytest.mark.skipif(
@@ -61,7 +62,8 @@ def test_finer_items_are_more(data):
 @needs_package
 def test_pandas_is_not_loaded():
     code = (
-        "import sys; from foster.data import grocery; grocery(); print(sorted({'pandas', 'torch'} & set(sys.modules)))"
+        "import sys; from foster.data.grocery import grocery; grocery(); "
+        "print(sorted({'pandas', 'torch'} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

@@ -7,8 +7,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from foster.data import Dataset, withhold
 from foster.data.catalogue import popularity_of
+from foster.data.dataset import Dataset
+from foster.data.new_items import withhold
 from foster.errors import InputError
 
 ROWS = [
@@ -78,9 +79,10 @@ def test_too_little_is_left():
 
 
 def test_new_items_are_ranked_among_all(tiny_encoder):
-    from foster.evaluation import rank_new_items
-    from foster.models import ModelOptions, TextRecommender
-    from foster.text import EncoderOptions
+    from foster.evaluation.evaluate import rank_new_items
+    from foster.models.options import ModelOptions
+    from foster.models.recommender import TextRecommender
+    from foster.text.options import EncoderOptions
 
     known, new = withhold(log(), 0.4)
     options = ModelOptions(dim=8, heads=1, layers=1, max_length=4)

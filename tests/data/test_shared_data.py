@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from foster.data import Dataset
+from foster.data.dataset import Dataset
 
 SHARED = Path(os.environ.get("FOSTER_SHARED_DATA", Path(__file__).parents[3] / "shared" / "data"))
 

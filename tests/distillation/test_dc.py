@@ -17,9 +17,10 @@ from test_dm import (
 )
 from test_farzi import ITEMS, small_setting, tuned_recommender
 
-from foster.distillation.baselines.dc import DCOptions, GradientMatching, gradient_distance
+from foster.distillation.baselines.dc import GradientMatching, gradient_distance
 from foster.distillation.baselines.matching import next_step_loss
 from foster.distillation.functional import gradients
+from foster.distillation.options import DCOptions
 from foster.errors import InputError
 from foster.training.losses import next_item_loss
 from small_models import small_recommender

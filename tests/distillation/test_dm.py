@@ -10,8 +10,9 @@ import pytest
 import torch
 from test_farzi import ITEMS, small_setting, tuned_recommender
 
-from foster.distillation.baselines.dm import DistributionMatching, DMOptions, moment_distance
+from foster.distillation.baselines.dm import DistributionMatching, moment_distance
 from foster.distillation.baselines.matching import Matching
+from foster.distillation.options import DMOptions
 from small_models import small_recommender
 
 STEP = 1e-6  # of finite differences

@@ -7,17 +7,19 @@ import polars as pl
 import pytest
 import torch
 
-from foster.data import Dataset
+from foster.data.dataset import Dataset
 from foster.distillation.baselines import soft_steps
-from foster.distillation.baselines.farzi import Farzi, FarziOptions, LowRankSequences, next_step_loss
+from foster.distillation.baselines.farzi import Farzi, LowRankSequences, next_step_loss
 from foster.distillation.baselines.soft_steps import ByMixtures, BySample, mixture_cross_entropy, most_probable
 from foster.distillation.objective import scores_on_subset, synthetic_loss
+from foster.distillation.options import FarziOptions
 from foster.distillation.setting import Setting
 from foster.engine import Engine
 from foster.errors import InputError
-from foster.models import ModelOptions, TextRecommender
 from foster.models.item_tower import FrozenFeatures
-from foster.text import EncoderOptions
+from foster.models.options import ModelOptions
+from foster.models.recommender import TextRecommender
+from foster.text.options import EncoderOptions
 from small_models import small_recommender
 
 ITEMS = 30

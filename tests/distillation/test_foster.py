@@ -7,17 +7,21 @@ import polars as pl
 import pytest
 import torch
 
-from foster.data import Dataset
-from foster.distillation import DistillOptions, distill
+from foster.data.dataset import Dataset
 from foster.distillation import setting as distillation_setting
-from foster.distillation.distill import clearly_better
+from foster.distillation.distill import clearly_better, distill
 from foster.distillation.foster import Foster, barrier_weight
+from foster.distillation.options import DistillOptions
 from foster.distillation.setting import Setting
 from foster.engine import Engine
 from foster.errors import InputError
-from foster.models import ModelOptions, TextRecommender
-from foster.text import EncoderOptions
-from foster.training import Condensed, TeacherOptions, TrainOptions, pretrain, runs, train
+from foster.models.options import ModelOptions
+from foster.models.recommender import TextRecommender
+from foster.text.options import EncoderOptions
+from foster.training import runs
+from foster.training.condensed import Condensed
+from foster.training.options import TeacherOptions, TrainOptions
+from foster.training.runs import pretrain, train
 from foster.training.trajectory import Trajectory
 from tiny_encoder import build_tiny_encoder
 

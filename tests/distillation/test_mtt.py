@@ -17,8 +17,9 @@ from test_dm import (
 )
 from test_farzi import ITEMS, small_setting, tuned_recommender
 
-from foster.distillation.baselines.mtt import MTTOptions, TrajectoryMatching, path_distance, sgd_path
+from foster.distillation.baselines.mtt import TrajectoryMatching, path_distance, sgd_path
 from foster.distillation.functional import second_order
+from foster.distillation.options import MTTOptions
 from foster.errors import InputError
 from foster.training.losses import next_item_loss
 from small_models import small_recommender

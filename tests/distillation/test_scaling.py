@@ -7,15 +7,16 @@ import polars as pl
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from foster.data import Dataset
 from foster.data.catalogue import Catalogue
-from foster.distillation import DistillOptions
+from foster.data.dataset import Dataset
 from foster.distillation.foster import Foster
+from foster.distillation.options import DistillOptions
 from foster.distillation.setting import Setting
 from foster.engine import Engine
-from foster.models import ModelOptions, TextRecommender
 from foster.models.item_tower import FrozenFeatures, Whitening
-from foster.text import EncoderOptions
+from foster.models.options import ModelOptions
+from foster.models.recommender import TextRecommender
+from foster.text.options import EncoderOptions
 
 
 class Allocations(TorchDispatchMode):

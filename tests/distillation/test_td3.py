@@ -16,14 +16,8 @@ from torch.nn import functional as F
 
 from foster.distillation.baselines import soft_steps, td3
 from foster.distillation.baselines.soft_steps import ByMixtures, BySample
-from foster.distillation.baselines.td3 import (
-    TD3,
-    TD3Options,
-    TuckerSequences,
-    last_step_loss,
-    outer_loss,
-    states_before_last,
-)
+from foster.distillation.baselines.td3 import TD3, TuckerSequences, last_step_loss, outer_loss, states_before_last
+from foster.distillation.options import TD3Options
 from foster.errors import InputError
 from foster.models.item_tower import FrozenFeatures
 from small_models import small_recommender

@@ -7,7 +7,8 @@ import math
 import numpy as np
 import pytest
 
-from foster.evaluation import metrics_of, rank_targets
+from foster.evaluation.metrics import metrics_of
+from foster.evaluation.ranks import rank_targets
 
 
 def test_one_user_by_hand():

@@ -10,9 +10,10 @@ import torch
 
 from foster.data.catalogue import Catalogue, popularity_of
 from foster.errors import InputError
-from foster.models import ModelOptions, TextRecommender
 from foster.models.moe import MoEAdapter
-from foster.text import EncoderOptions
+from foster.models.options import ModelOptions
+from foster.models.recommender import TextRecommender
+from foster.text.options import EncoderOptions
 from foster.training.losses import next_item_loss
 from small_models import small_recommender
 

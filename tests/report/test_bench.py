@@ -12,17 +12,18 @@ import torch
 import yaml
 
 from foster.artefacts import read_json, write_json
-from foster.data import Dataset
 from foster.data.catalogue import Catalogue
+from foster.data.dataset import Dataset
 from foster.engine import Engine
 from foster.errors import InputError
-from foster.evaluation import metrics_of
-from foster.models import ModelOptions
+from foster.evaluation.metrics import metrics_of
+from foster.models.options import ModelOptions
 from foster.report import bench as module
-from foster.report.bench import RECIPES, BenchOptions, run_bench
+from foster.report.bench import RECIPES, run_bench
+from foster.report.options import BenchOptions
 from foster.report.rows import METHODS, Recipe, students_of, variants_of
-from foster.text import EncoderOptions
-from foster.training import TeacherOptions, TrainOptions
+from foster.text.options import EncoderOptions
+from foster.training.options import TeacherOptions, TrainOptions
 from foster.training.trajectory import Trajectory
 from synthetic_log import synthetic_log, write_csv
 from two_processes import in_two_processes

@@ -3,7 +3,8 @@ from pathlib import Path
 
 import pytest
 
-from foster.text import EncoderOptions, TextEncoder
+from foster.text.encoder import TextEncoder
+from foster.text.options import EncoderOptions
 
 
 @pytest.fixture(autouse=True)

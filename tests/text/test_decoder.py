@@ -5,13 +5,17 @@ from __future__ import annotations
 import pytest
 import torch
 
-from foster.data import Dataset
-from foster.distillation import DistillOptions, distill
-from foster.evaluation import evaluate
-from foster.models import ModelOptions, TextRecommender
-from foster.text import EncoderOptions, TextEncoder
+from foster.data.dataset import Dataset
+from foster.distillation.distill import distill
+from foster.distillation.options import DistillOptions
+from foster.evaluation.evaluate import evaluate
+from foster.models.options import ModelOptions
+from foster.models.recommender import TextRecommender
+from foster.text.encoder import TextEncoder
+from foster.text.options import EncoderOptions
 from foster.text.tuning import TunableEncoder
-from foster.training import TeacherOptions, TrainOptions, pretrain, train
+from foster.training.options import TeacherOptions, TrainOptions
+from foster.training.runs import pretrain, train
 from synthetic_log import synthetic_log, write_csv
 
 TEXTS = ["red dog", "the old castle in the forest", "a", "sweet apple and sour milk"]

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from foster.text import TextEncoder, embed_texts
+from foster.text.cache import embed_texts
+from foster.text.encoder import TextEncoder
 from foster.text.storage import cache_root, whole_file
 
 TEXTS = [f"{adjective} {noun}" for adjective in ("red", "old", "sweet", "fast") for noun in ("dog", "castle", "tea")]
@@ -173,7 +174,7 @@ def test_progress_is_shown_where_it_is_asked_for(options, capfd, progress, shown
 
 
 def test_importing_the_package_brings_no_torch_in():
-    code = "import foster.text, sys; sys.exit(bool({'torch', 'transformers'} & set(sys.modules)))"
+    code = "import foster.text.cache, sys; sys.exit(bool({'torch', 'transformers'} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 

@@ -5,8 +5,9 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from foster.errors import InputError
-from foster.text import EncoderOptions, TextEncoder
-from foster.text.hub import DEFAULT_ENCODER, resolve
+from foster.text.encoder import TextEncoder
+from foster.text.hub import resolve
+from foster.text.options import DEFAULT_ENCODER, EncoderOptions
 
 TEXTS = ["red dog", "a", "the old castle in the forest and the ocean", "sweet apple", "", "zebra game", "red dog"]
 

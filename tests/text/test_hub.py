@@ -11,7 +11,8 @@ import huggingface_hub
 import pytest
 
 from foster.errors import InputError
-from foster.text.hub import DEFAULT_ENCODER, folder_fingerprint, folder_pooling, locate, resolve, weight_files
+from foster.text.hub import folder_fingerprint, folder_pooling, locate, resolve, weight_files
+from foster.text.options import DEFAULT_ENCODER
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from foster.errors import InputError
-from foster.text import TextEncoder
+from foster.text.encoder import TextEncoder
 from foster.text.tuning import TunableEncoder, _LayerSplit, _run, parse_finetune
 
 TEXTS = [

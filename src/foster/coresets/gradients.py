@@ -19,7 +19,7 @@ from torch.nn import functional as F
 from foster.coresets.pool import Pool
 from foster.data.batches import pad
 from foster.errors import InputError
-from foster.models import TextRecommender
+from foster.models.recommender import TextRecommender
 from foster.models.sasrec import Block, SASRec
 from foster.training.losses import sample_items
 

@@ -9,8 +9,9 @@ import numpy as np
 
 from foster.data.dataset import Dataset
 from foster.engine import Engine
-from foster.models import ModelOptions, TextRecommender
-from foster.text import EncoderOptions
+from foster.models.options import ModelOptions
+from foster.models.recommender import TextRecommender
+from foster.text.options import EncoderOptions
 
 
 @dataclass(eq=False)

@@ -16,12 +16,13 @@ from foster.coresets.random import long_histories, random_histories, stratified_
 from foster.data.dataset import Dataset
 from foster.engine import Engine, deterministic
 from foster.errors import InputError, did_you_mean
-from foster.models import ModelOptions
-from foster.text import EncoderOptions, same_encoder
+from foster.models.options import ModelOptions
+from foster.text.encoder import same_encoder
+from foster.text.options import EncoderOptions
 from foster.training.condensed import Condensed
-from foster.training.options import HARD_LABELS
+from foster.training.options import HARD_LABELS, LABEL_WINDOW
 from foster.training.runs import load_teacher
-from foster.training.soft_labels import LABEL_WINDOW, label_windows, with_soft_labels
+from foster.training.soft_labels import label_windows, with_soft_labels
 
 Method = Callable[[Pool], np.ndarray]
 

@@ -12,17 +12,21 @@ from tqdm import tqdm
 
 from foster.artefacts import new_folder, write_metrics
 from foster.data.dataset import Dataset
-from foster.distillation.baselines.dc import DCOptions, GradientMatching
-from foster.distillation.baselines.dm import DistributionMatching, DMOptions
-from foster.distillation.baselines.farzi import Farzi, FarziOptions
-from foster.distillation.baselines.mtt import MTTOptions, TrajectoryMatching
-from foster.distillation.baselines.td3 import TD3, TD3Options
+from foster.distillation.baselines.dc import GradientMatching
+from foster.distillation.baselines.dm import DistributionMatching
+from foster.distillation.baselines.farzi import Farzi
+from foster.distillation.baselines.mtt import TrajectoryMatching
+from foster.distillation.baselines.td3 import TD3
 from foster.distillation.foster import Foster
-from foster.distillation.options import CondenseOptions, DistillOptions, LatentOptions
+from foster.distillation.options import (
+    CondenseOptions,
+    DistillOptions,
+    LatentOptions,
+)
 from foster.distillation.setting import Setting
 from foster.engine import Engine, deterministic
 from foster.errors import InputError
-from foster.models import TextRecommender
+from foster.models.recommender import TextRecommender
 from foster.training.condensed import Condensed
 from foster.training.runs import load_teacher
 from foster.training.trajectory import Trajectory
@@ -40,18 +44,15 @@ class Distiller(Protocol):
         ...
 
 
-METHODS: dict[str, tuple[type[CondenseOptions], Callable[[Setting, Any], Distiller]]] = {
-    options.method: (options, distiller)
-    for options, distiller in (
-        (DistillOptions, Foster),
-        (DMOptions, DistributionMatching),
-        (DCOptions, GradientMatching),
-        (MTTOptions, TrajectoryMatching),
-        (FarziOptions, Farzi),
-        (TD3Options, TD3),
-    )
+DISTILLERS: dict[str, Callable[[Setting, Any], Distiller]] = {
+    "foster": Foster,
+    "dm": DistributionMatching,
+    "dc": GradientMatching,
+    "mtt": TrajectoryMatching,
+    "farzi": Farzi,
+    "td3": TD3,
 }
-"""FOSTER and the baselines of distillation: the class of the options and the distiller."""
+"""FOSTER and the baselines of distillation; their options are in ``options.OPTIONS``."""
 
 
 @deterministic()
@@ -93,7 +94,7 @@ def distill(
     trajectory = Trajectory(teacher)
     _check(data, best, trajectory, options)
     setting = Setting(data, best, trajectory, options, seed, engine)
-    distiller = METHODS[options.method][1](setting, options)
+    distiller = DISTILLERS[options.method](setting, options)
     log: list[dict[str, Any]] = []
     kept = distiller.export().rounded()
     kept_ndcg = setting.student_ndcg(kept)

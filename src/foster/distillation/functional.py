@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from foster.errors import InputError
-from foster.models import TextRecommender
 from foster.models.item_tower import TunedFeatures
+from foster.models.recommender import TextRecommender
 
 T = TypeVar("T")
 Parameters = dict[str, Tensor]

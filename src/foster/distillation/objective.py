@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from foster.models import TextRecommender
+from foster.models.recommender import TextRecommender
 from foster.training.losses import soft_cross_entropy
 
 EPSILON = 1e-8

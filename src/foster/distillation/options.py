@@ -1,14 +1,13 @@
-"""Options of the distillers: what all share, and FOSTER's own."""
+"""Options of the distillers."""
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, Self
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from foster.options import Options
-from foster.training.options import STUDENT
-from foster.training.soft_labels import LABEL_WINDOW
+from foster.training.options import LABEL_WINDOW, STUDENT
 
 
 class CondenseOptions(Options):
@@ -93,3 +92,103 @@ class DistillOptions(LatentOptions):
         0.0, ge=0, description="beta, weight of the next-step loss under the outer model, with soft targets"
     )
     model_lr: float = Field(1e-3, gt=0, description="learning rate of outer and inner model (AdamW)")
+
+
+class DMOptions(LatentOptions):
+    """Options of distribution matching; the defaults were chosen on validation."""
+
+    method: ClassVar[str] = "dm"
+
+    steps: int = Field(400, ge=0, description="distillation steps; 0 keeps the starting point")
+    select_every: int = Field(200, ge=1, description="steps between students that are trained to judge the sequences")
+
+
+class DCOptions(LatentOptions):
+    """Options of gradient matching; the defaults were chosen on validation."""
+
+    method: ClassVar[str] = "dc"
+    second_order: ClassVar[bool] = True
+
+    lr: float = Field(0.03, gt=0, description="learning rate of the latents (Adam)")
+    reset_every: int = Field(10, ge=1, description="steps between new random models")
+    inner_steps: int = Field(5, ge=0, description="updates of the model on the sequences a step")
+    model_lr: float = Field(1e-3, gt=0, description="learning rate of the model (AdamW)")
+
+
+class MTTOptions(LatentOptions):
+    """Options of trajectory matching; the defaults were chosen on validation."""
+
+    method: ClassVar[str] = "mtt"
+    second_order: ClassVar[bool] = True
+
+    steps: int = Field(100, ge=0, description="distillation steps; 0 keeps the starting point")
+    select_every: int = Field(50, ge=1, description="steps between students that are trained to judge the sequences")
+    experts: int = Field(2, ge=1, description="models trained on the log whose paths are matched")
+    expert_steps: int = Field(100, ge=1, description="SGD steps of an expert")
+    expert_lr: float = Field(0.5, gt=0, description="learning rate of the experts")
+    checkpoint_every: int = Field(10, ge=1, description="expert steps between checkpoints")
+    ahead: int = Field(2, ge=1, description="E, checkpoints between the start of a student and its target")
+    inner_steps: int = Field(10, ge=1, description="SGD steps in which a student should reach the target")
+    student_lr: float = Field(0.05, gt=0, description="learning rate of the students at the start; it is learned")
+    rate_lr: float = Field(0.02, gt=0, description="learning rate (Adam) of the logarithm of the students' one")
+
+    @model_validator(mode="after")
+    def _experts_reach_a_target(self) -> Self:
+        if self.expert_steps < self.ahead * self.checkpoint_every:
+            raise ValueError(
+                f"expert_steps {self.expert_steps} end before the first target, at ahead x checkpoint_every = "
+                f"{self.ahead * self.checkpoint_every}"
+            )
+        return self
+
+
+class FarziOptions(CondenseOptions):
+    """Farzi's options; the defaults fit a run on some ten thousand items into minutes on a CPU."""
+
+    method: ClassVar[str] = "farzi"
+    second_order: ClassVar[bool] = True
+
+    steps: int = Field(40, ge=0, description="outer steps; 0 keeps the starting point")
+    select_every: int = Field(20, ge=1, description="steps between students that are trained to judge the sequences")
+    width: int = Field(32, ge=1, description="d', width of the latents and of the decoder")
+    temperature: float = Field(0.07, gt=0, description="tau of the softmax over all items")
+    inner_steps: int = Field(20, ge=1, description="T, Adam steps on the synthetic sequences an outer step")
+    inner_lr: float = Field(2e-3, gt=0, description="learning rate of the inner Adam")
+    inner_batch: int = Field(5, ge=1, description="synthetic sequences an inner step; all where there are fewer")
+
+
+class TD3Options(CondenseOptions):
+    """TD3's options; the defaults fit a run on some ten thousand items into minutes on a CPU.
+
+    T, W and the inner learning rate are a fraction of the published ones (200, 40 and 0.005): with 0.005 the outer
+    gradient exploded (its norm passed 10,000 on Games).
+    """
+
+    method: ClassVar[str] = "td3"
+    second_order: ClassVar[bool] = True
+
+    length: int = Field(50, ge=3, description="L, steps of a sequence; no more than the model reads")
+    steps: int = Field(60, ge=0, description="outer steps; 0 keeps the starting point")
+    lr: float = Field(0.01, gt=0, description="peak learning rate of the factors (Adam, cosine)")
+    select_every: int = Field(30, ge=1, description="steps between students that are trained to judge the sequences")
+    rank: int = Field(8, ge=1, description="d1 = d2, rank of the sequence and of the position factor")
+    start_score: float = Field(
+        50.0, gt=0, description="score of the real item at the starting point before ranks are cut; higher is sharper"
+    )
+    inner_steps: int = Field(60, ge=1, description="T, most training steps of the learner an outer step")
+    unroll: int = Field(15, ge=1, description="W, the last of these, which gradients go through; at most T")
+    inner_lr: float = Field(1e-3, gt=0, description="learning rate of the inner Adam")
+    inner_batch: int = Field(10, ge=1, description="synthetic sequences an inner step; all where there are fewer")
+    reset_every: int = Field(10, ge=1, description="outer steps after which the learner goes back to a checkpoint")
+
+    @model_validator(mode="after")
+    def _window_fits(self) -> Self:
+        if self.unroll > self.inner_steps:
+            raise ValueError(f"unroll {self.unroll} is more than inner_steps {self.inner_steps}")
+        return self
+
+
+OPTIONS: dict[str, type[CondenseOptions]] = {
+    options.method: options for options in (DistillOptions, DMOptions, DCOptions, MTTOptions, FarziOptions, TD3Options)
+}
+"""The class of the options of every distiller by its name."""

@@ -14,9 +14,9 @@ from foster.data.sampling import filled_histories, packed_histories, random_long
 from foster.distillation.options import CondenseOptions, LatentOptions
 from foster.distillation.synthetic import SyntheticSequences
 from foster.engine import Engine
-from foster.evaluation import evaluate
+from foster.evaluation.evaluate import evaluate
 from foster.evaluation.metrics import ndcg_of_ranks
-from foster.models import TextRecommender
+from foster.models.recommender import TextRecommender
 from foster.training.condensed import Condensed, CondensedSource
 from foster.training.loop import LogSource, Validate, fit, validation_users, validator
 from foster.training.losses import sample_items

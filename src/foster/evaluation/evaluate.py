@@ -17,7 +17,7 @@ from foster.engine import Engine
 from foster.errors import InputError
 from foster.evaluation.metrics import metrics_of
 from foster.evaluation.ranks import rank_targets
-from foster.models import TextRecommender
+from foster.models.recommender import TextRecommender
 
 
 @dataclass(frozen=True, eq=False)

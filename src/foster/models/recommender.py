@@ -29,7 +29,9 @@ from foster.models.item_tower import FeatureSource, FrozenFeatures, ItemTower, T
 from foster.models.mean_pool import MeanPool
 from foster.models.options import ModelOptions
 from foster.models.sasrec import SASRec
-from foster.text import EncoderOptions, TextEncoder, embed_texts
+from foster.text.cache import embed_texts
+from foster.text.encoder import TextEncoder
+from foster.text.options import EncoderOptions
 from foster.text.tuning import TunableEncoder, parse_finetune
 from foster.version import __version__
 

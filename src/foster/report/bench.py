@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from pydantic import Field
 
 from foster.artefacts import (
     artefact_kind,
@@ -20,25 +19,30 @@ from foster.artefacts import (
     read_metrics,
     write_json,
 )
-from foster.coresets import NEED_SASREC, NEED_TEACHER, select
 from foster.coresets.goracs import require_pot
-from foster.data import Dataset, NewItems, withhold
-from foster.distillation import METHODS as DISTILLERS
-from foster.distillation import CondenseOptions, distill, save_distilled
+from foster.coresets.select import NEED_SASREC, NEED_TEACHER, select
+from foster.data.dataset import Dataset
+from foster.data.new_items import NewItems, withhold
+from foster.distillation.distill import distill, save_distilled
+from foster.distillation.options import OPTIONS, CondenseOptions
 from foster.engine import Engine
 from foster.errors import InputError, did_you_mean
-from foster.evaluation import Evaluation, evaluate, evaluate_popularity, metrics_of, rank_new_items
-from foster.models import ModelOptions, TextRecommender
-from foster.options import Names, Options
+from foster.evaluation.evaluate import Evaluation, evaluate, evaluate_popularity, rank_new_items
+from foster.evaluation.metrics import metrics_of
+from foster.models.options import ModelOptions
+from foster.models.recommender import TextRecommender
+from foster.options import Options
 from foster.report.measure import Measure
+from foster.report.options import BenchOptions
 from foster.report.plots import plot_results
 from foster.report.results import summarise, write_results
 from foster.report.rows import METHODS, Recipe, Run, Student, Variant, students_of, variants_of
-from foster.text import EncoderOptions
+from foster.text.options import EncoderOptions
 from foster.text.storage import whole_file
-from foster.training import Condensed, Fit, TeacherOptions, TrainOptions, load_teacher, pretrain, train
-from foster.training.condensed import TENSORS_NAME, stored_bytes
-from foster.training.options import HARD_LABELS, STUDENT, affordable
+from foster.training.condensed import TENSORS_NAME, Condensed, stored_bytes
+from foster.training.loop import Fit
+from foster.training.options import HARD_LABELS, STUDENT, TeacherOptions, TrainOptions, affordable
+from foster.training.runs import load_teacher, pretrain, train
 from foster.training.trajectory import Trajectory
 
 CHECKPOINT_STARTS = frozenset({"farzi", "td3"})
@@ -51,25 +55,6 @@ RECIPES = {"soft": STUDENT, "hard": HARD_LABELS}
 """Recipes that every method's students are trained with, soft without dropout; the better one on validation counts."""
 
 Say = Callable[[str], None]
-
-
-class BenchOptions(Options):
-    """What is compared."""
-
-    methods: Names | None = Field(
-        None,
-        description="comma-separated; popularity, random and full are always there; by default all that work on such "
-        "models",
-    )
-    seeds: int = Field(5, ge=1, description="runs of each method, from --seed upwards, each with its own teacher")
-    budgets: Names = Field(("20",), description="comma-separated numbers M of sequences")
-    student_steps: int | None = Field(
-        None, ge=1, description="most steps of a student; by default those of the two recipes"
-    )
-    reference: str | None = Field(None, description="a row that all others are compared with, beside random and full")
-    new_items: float = Field(
-        0.0, ge=0, lt=1, description="share of items, the newest, that are withheld from all training and ranked apart"
-    )
 
 
 class Bench:
@@ -396,7 +381,7 @@ def _unfit(model: ModelOptions) -> list[tuple[frozenset[str], str, str]]:
     if model.backbone != "sasrec":
         out.append((NEED_SASREC, "SASRec", "--backbone sasrec"))
     if model.finetune != "frozen":
-        second_order = frozenset(name for name, (options, _) in DISTILLERS.items() if options.second_order)
+        second_order = frozenset(name for name, options in OPTIONS.items() if options.second_order)
         out.append((second_order, "frozen text vectors", "--finetune frozen"))
     return out
 

@@ -12,8 +12,8 @@ import torch
 
 from foster.engine import Engine
 from foster.errors import InputError
-from foster.text.encoder import EncoderOptions
 from foster.text.hub import locate
+from foster.text.options import EncoderOptions
 from foster.text.storage import cache_root
 from foster.version import __version__
 

@@ -6,18 +6,18 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from foster import coresets, distillation
-from foster.coresets import NEED_TEACHER
-from foster.distillation import CondenseOptions
+from foster.coresets.select import METHODS as CORESETS
+from foster.coresets.select import NEED_TEACHER
+from foster.distillation.options import OPTIONS, CondenseOptions
 from foster.errors import InputError, did_you_mean
-from foster.models import ModelOptions
-from foster.text import EncoderOptions
-from foster.training import TeacherOptions, TrainOptions
+from foster.models.options import ModelOptions
+from foster.text.options import EncoderOptions
+from foster.training.options import TeacherOptions, TrainOptions
 
 ALWAYS = ("popularity", "random", "full")
 """Rows that every table has, whatever was asked for."""
 
-METHODS = (*ALWAYS[:2], *(name for name in coresets.METHODS if name != "random"), *distillation.METHODS, "full")
+METHODS = (*ALWAYS[:2], *(name for name in CORESETS if name != "random"), *OPTIONS, "full")
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class Variant:
 
     Attributes:
         name: of the row.
-        method: popularity, full, or a name of ``coresets.METHODS`` or ``distillation.METHODS``.
+        method: popularity, full, or the name of a coreset or of a distiller.
         options: of a distiller, without M; None for the others.
     """
 
@@ -140,8 +140,8 @@ def _variant(name: str, content: dict[str, Any], source: str) -> Variant:
     given = {key: value for key, value in content.items() if key != "method"}
     if "sequences" in given:
         raise InputError(f"{source}: 'sequences' is the same for all rows; remove it, and give --budgets")
-    if method in distillation.METHODS:
-        return Variant(name, method, distillation.METHODS[method][0].parse(given, source))
+    if method in OPTIONS:
+        return Variant(name, method, OPTIONS[method].parse(given, source))
     if given:
         raise InputError(f"{source}: {method} takes no options, but '{next(iter(given))}' is given; remove it")
     return Variant(name, method)

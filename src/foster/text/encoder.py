@@ -8,48 +8,20 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Self
-
-from pydantic import Field, field_validator
+from typing import TYPE_CHECKING, Any
 
 from foster.errors import InputError
-from foster.options import Options
-from foster.text.hub import DEFAULT_ENCODER, first_line, folder_fingerprint, folder_pooling, locate, resolve
+from foster.text.hub import first_line, folder_fingerprint, folder_pooling, locate, resolve
+from foster.text.options import EncoderOptions
 from foster.text.tokens import TokenTable
 
 if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-__all__ = ["BATCH_TOKENS", "EncoderOptions", "TextEncoder", "pooling_of", "resolve"]
+__all__ = ["BATCH_TOKENS", "TextEncoder", "pooling_of", "resolve"]
 
 BATCH_TOKENS = 16_384
-
-
-class EncoderOptions(Options):
-    """Which encoder turns item texts into vectors, and how."""
-
-    encoder: str = Field(default=DEFAULT_ENCODER, min_length=1, description="name on the Hugging Face hub, or a folder")
-    pooling: Literal["auto", "mean", "cls", "last"] = Field(
-        default="auto",
-        description="how token vectors become one: mean, first (cls) or last token; auto: what the model folder says, "
-        "else last for a causal language model and mean for others",
-    )
-    max_tokens: int = Field(default=64, ge=4, description="texts are cut after so many tokens, special ones included")
-
-    @field_validator("encoder")
-    @classmethod
-    def _absolute(cls, value: str) -> str:
-        """Artefacts name their encoder, and are read from other folders than they were made in."""
-        return str(Path(value).resolve()) if Path(value).is_dir() else value
-
-    def at(self, place: str | None) -> Self:
-        """Return these options for the same encoder at another place, a folder or a hub name; None for the same.
-
-        Raises:
-            InputError: an empty name.
-        """
-        return self if place is None else self.parse({**self.model_dump(), "encoder": place}, "encoder")
 
 
 class TextEncoder:

@@ -26,9 +26,11 @@ from foster.artefacts import (
 )
 from foster.data.catalogue import CATALOGUE_NAME, Catalogue
 from foster.errors import InputError
-from foster.models import ModelOptions, TextRecommender
 from foster.models.item_tower import FrozenFeatures, ItemMap, item_map_width, mapped
-from foster.text import EncoderOptions, same_encoder
+from foster.models.options import ModelOptions
+from foster.models.recommender import TextRecommender
+from foster.text.encoder import same_encoder
+from foster.text.options import EncoderOptions
 from foster.training.losses import own_scores, sample_items, without
 from foster.training.options import STUDENT, TrainOptions
 from foster.training.score_matching import ProbabilityMatching, ScoreMatching

@@ -18,8 +18,8 @@ from foster.data.batches import endless_batches, pad
 from foster.data.dataset import Dataset
 from foster.engine import Engine, deterministic
 from foster.errors import InputError
-from foster.evaluation import evaluate
-from foster.models import TextRecommender
+from foster.evaluation.evaluate import evaluate
+from foster.models.recommender import TextRecommender
 from foster.training.losses import next_item_loss
 from foster.training.options import TrainOptions
 

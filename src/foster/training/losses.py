@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from foster.models import TextRecommender
+from foster.models.recommender import TextRecommender
 
 
 def sample_items(n_items: int, n: int, generator: torch.Generator) -> Tensor:

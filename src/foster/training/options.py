@@ -1,4 +1,4 @@
-"""Options of the training loop."""
+"""Options of training, and the recipes."""
 
 from __future__ import annotations
 
@@ -34,6 +34,8 @@ STUDENT = TrainOptions(steps=2000, lr=5e-3, weight_decay=0.1, candidates=2048, p
 HARD_LABELS = TrainOptions(steps=300, lr=1e-3, warmup=20, candidates=2048, eval_every=20, patience=5)
 """The recipe for real histories: they are learned by heart within some dozens of steps, so validate often."""
 
+LABEL_WINDOW = 10  # steps of the short windows that have soft labels of their own, by default
+
 TUNED_CANDIDATES = 512
 
 
@@ -45,3 +47,10 @@ def affordable(recipe: TrainOptions, finetune: str) -> TrainOptions:
     if finetune == "frozen":
         return recipe
     return recipe.model_copy(update={"candidates": min(recipe.candidates, TUNED_CANDIDATES)})
+
+
+class TeacherOptions(Options):
+    """The trajectory that is recorded."""
+
+    checkpoints: int = Field(20, ge=2, description="checkpoints of the trajectory, dense early and even later")
+    half: bool = Field(True, description="store checkpoints in float16")

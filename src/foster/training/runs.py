@@ -6,27 +6,19 @@ from contextlib import nullcontext
 from pathlib import Path
 
 import torch
-from pydantic import Field
 from torch import Tensor
 
 from foster.artefacts import CONFIG_NAME, check_free, config_field, new_folder, read_config, write_metrics
 from foster.data.dataset import Dataset
 from foster.engine import Engine
 from foster.errors import InputError
-from foster.models import ModelOptions, TextRecommender
-from foster.options import Options
-from foster.text import EncoderOptions
+from foster.models.options import ModelOptions
+from foster.models.recommender import TextRecommender
+from foster.text.options import EncoderOptions
 from foster.training.condensed import Condensed, CondensedSource
 from foster.training.loop import Fit, LogSource, fit, validator
-from foster.training.options import TrainOptions, affordable
+from foster.training.options import TeacherOptions, TrainOptions, affordable
 from foster.training.trajectory import Recorder, checkpoint_steps
-
-
-class TeacherOptions(Options):
-    """The trajectory that is recorded."""
-
-    checkpoints: int = Field(20, ge=2, description="checkpoints of the trajectory, dense early and even later")
-    half: bool = Field(True, description="store checkpoints in float16")
 
 
 def pretrain(

@@ -7,11 +7,9 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from foster.models import TextRecommender
+from foster.models.recommender import TextRecommender
 from foster.training.condensed import Condensed, by_window, drawn_items
 from foster.training.options import STUDENT
-
-LABEL_WINDOW = 10  # steps of the short windows that have labels of their own, by default
 
 
 def label_windows(length: int, window: int) -> tuple[tuple[int, int], ...]:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from foster.artefacts import load_tensors, save_tensors
 from foster.errors import InputError
-from foster.models import TextRecommender
+from foster.models.recommender import TextRecommender
 
 FOLDER_NAME = "trajectory"
 

@@ -2,29 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
-from pydantic import Field
 from torch import Tensor
 from torch.nn import functional as F
 
 from foster.distillation.baselines.matching import Matching, next_step_loss
 from foster.distillation.functional import Parameters, gradients, require_frozen, second_order
-from foster.distillation.options import LatentOptions
+from foster.distillation.options import DCOptions
 from foster.distillation.setting import Setting
-
-
-class DCOptions(LatentOptions):
-    """Options of gradient matching; the defaults were chosen on validation."""
-
-    method: ClassVar[str] = "dc"
-    second_order: ClassVar[bool] = True
-
-    lr: float = Field(0.03, gt=0, description="learning rate of the latents (Adam)")
-    reset_every: int = Field(10, ge=1, description="steps between new random models")
-    inner_steps: int = Field(5, ge=0, description="updates of the model on the sequences a step")
-    model_lr: float = Field(1e-3, gt=0, description="learning rate of the model (AdamW)")
 
 
 class GradientMatching(Matching):

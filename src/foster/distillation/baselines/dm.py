@@ -2,26 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
-from pydantic import Field
 from torch import Tensor
 
 from foster.distillation.baselines.matching import Matching
-from foster.distillation.options import LatentOptions
+from foster.distillation.options import DMOptions
 from foster.distillation.setting import Setting
-from foster.models import TextRecommender
 from foster.models.item_tower import FrozenFeatures
-
-
-class DMOptions(LatentOptions):
-    """Options of distribution matching; the defaults were chosen on validation."""
-
-    method: ClassVar[str] = "dm"
-
-    steps: int = Field(400, ge=0, description="distillation steps; 0 keeps the starting point")
-    select_every: int = Field(200, ge=1, description="steps between students that are trained to judge the sequences")
+from foster.models.recommender import TextRecommender
 
 
 class DistributionMatching(Matching):

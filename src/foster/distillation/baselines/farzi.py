@@ -11,35 +11,19 @@ items of its own, over which p and the model's softmax are taken: all vectors wo
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
-from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from foster.distillation.baselines.adam import AdamState, reverse_adam, train
 from foster.distillation.baselines.soft_steps import CANDIDATES, Reading, describe, most_probable, readable, reading
 from foster.distillation.functional import Parameters, call_with, detached, gradients, require_frozen, second_order
-from foster.distillation.options import CondenseOptions
+from foster.distillation.options import FarziOptions
 from foster.distillation.setting import Setting
-from foster.models import TextRecommender
+from foster.models.recommender import TextRecommender
 from foster.training.condensed import Condensed
-
-
-class FarziOptions(CondenseOptions):
-    """Farzi's options; the defaults fit a run on some ten thousand items into minutes on a CPU."""
-
-    method: ClassVar[str] = "farzi"
-    second_order: ClassVar[bool] = True
-
-    steps: int = Field(40, ge=0, description="outer steps; 0 keeps the starting point")
-    select_every: int = Field(20, ge=1, description="steps between students that are trained to judge the sequences")
-    width: int = Field(32, ge=1, description="d', width of the latents and of the decoder")
-    temperature: float = Field(0.07, gt=0, description="tau of the softmax over all items")
-    inner_steps: int = Field(20, ge=1, description="T, Adam steps on the synthetic sequences an outer step")
-    inner_lr: float = Field(2e-3, gt=0, description="learning rate of the inner Adam")
-    inner_batch: int = Field(5, ge=1, description="synthetic sequences an inner step; all where there are fewer")
 
 
 class LowRankSequences(nn.Module):

@@ -10,7 +10,7 @@ from torch import Tensor
 from foster.distillation.objective import entropy, scores_on_subset, synthetic_loss
 from foster.distillation.options import LatentOptions
 from foster.distillation.setting import STORED_ITEMS, Setting
-from foster.models import TextRecommender
+from foster.models.recommender import TextRecommender
 from foster.training.condensed import Condensed
 
 

@@ -4,45 +4,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any, ClassVar, Self
+from typing import Any
 
 import torch
-from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from foster.distillation.baselines.matching import Matching, next_step_loss
 from foster.distillation.functional import Parameters, call_with, detached, gradients, require_frozen, second_order
 from foster.distillation.objective import EPSILON
-from foster.distillation.options import LatentOptions
+from foster.distillation.options import MTTOptions
 from foster.distillation.setting import Setting
-from foster.models import TextRecommender
-
-
-class MTTOptions(LatentOptions):
-    """Options of trajectory matching; the defaults were chosen on validation."""
-
-    method: ClassVar[str] = "mtt"
-    second_order: ClassVar[bool] = True
-
-    steps: int = Field(100, ge=0, description="distillation steps; 0 keeps the starting point")
-    select_every: int = Field(50, ge=1, description="steps between students that are trained to judge the sequences")
-    experts: int = Field(2, ge=1, description="models trained on the log whose paths are matched")
-    expert_steps: int = Field(100, ge=1, description="SGD steps of an expert")
-    expert_lr: float = Field(0.5, gt=0, description="learning rate of the experts")
-    checkpoint_every: int = Field(10, ge=1, description="expert steps between checkpoints")
-    ahead: int = Field(2, ge=1, description="E, checkpoints between the start of a student and its target")
-    inner_steps: int = Field(10, ge=1, description="SGD steps in which a student should reach the target")
-    student_lr: float = Field(0.05, gt=0, description="learning rate of the students at the start; it is learned")
-    rate_lr: float = Field(0.02, gt=0, description="learning rate (Adam) of the logarithm of the students' one")
-
-    @model_validator(mode="after")
-    def _experts_reach_a_target(self) -> Self:
-        if self.expert_steps < self.ahead * self.checkpoint_every:
-            raise ValueError(
-                f"expert_steps {self.expert_steps} end before the first target, at ahead x checkpoint_every = "
-                f"{self.ahead * self.checkpoint_every}"
-            )
-        return self
+from foster.models.recommender import TextRecommender
 
 
 class TrajectoryMatching(Matching):

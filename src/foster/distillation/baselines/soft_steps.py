@@ -12,7 +12,7 @@ from torch import Tensor
 
 from foster.distillation.objective import entropy
 from foster.distillation.setting import Setting
-from foster.models import TextRecommender
+from foster.models.recommender import TextRecommender
 from foster.training.losses import sample_items, soft_cross_entropy
 
 STORED_ITEMS = 128  # items kept of each step, since the steps of these methods stay rather flat

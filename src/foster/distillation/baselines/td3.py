@@ -11,10 +11,9 @@ are uniform over the catalogue.
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any, ClassVar, Self
+from typing import Any
 
 import torch
-from pydantic import Field, model_validator
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -28,46 +27,15 @@ from foster.distillation.baselines.soft_steps import (
     reading,
 )
 from foster.distillation.functional import Parameters, call_with, detached, gradients, require_frozen, second_order
-from foster.distillation.options import CondenseOptions
+from foster.distillation.options import TD3Options
 from foster.distillation.setting import Setting
-from foster.models import TextRecommender
+from foster.models.recommender import TextRecommender
 from foster.training.condensed import Condensed
 
 EARLY = 0.05, 0.30  # part of training whose checkpoints the learner starts from (epochs 5 to 30 of 100)
 FIRST_POSITION = 5  # shortest prefix that an interior step is predicted from
 CLIP = 1.0  # largest norm of the outer gradient
 WEIGHT_DECAY = 1e-4  # of the outer Adam, added to the gradient
-
-
-class TD3Options(CondenseOptions):
-    """TD3's options; the defaults fit a run on some ten thousand items into minutes on a CPU.
-
-    T, W and the inner learning rate are a fraction of the published ones (200, 40 and 0.005): with 0.005 the outer
-    gradient exploded (its norm passed 10,000 on Games).
-    """
-
-    method: ClassVar[str] = "td3"
-    second_order: ClassVar[bool] = True
-
-    length: int = Field(50, ge=3, description="L, steps of a sequence; no more than the model reads")
-    steps: int = Field(60, ge=0, description="outer steps; 0 keeps the starting point")
-    lr: float = Field(0.01, gt=0, description="peak learning rate of the factors (Adam, cosine)")
-    select_every: int = Field(30, ge=1, description="steps between students that are trained to judge the sequences")
-    rank: int = Field(8, ge=1, description="d1 = d2, rank of the sequence and of the position factor")
-    start_score: float = Field(
-        50.0, gt=0, description="score of the real item at the starting point before ranks are cut; higher is sharper"
-    )
-    inner_steps: int = Field(60, ge=1, description="T, most training steps of the learner an outer step")
-    unroll: int = Field(15, ge=1, description="W, the last of these, which gradients go through; at most T")
-    inner_lr: float = Field(1e-3, gt=0, description="learning rate of the inner Adam")
-    inner_batch: int = Field(10, ge=1, description="synthetic sequences an inner step; all where there are fewer")
-    reset_every: int = Field(10, ge=1, description="outer steps after which the learner goes back to a checkpoint")
-
-    @model_validator(mode="after")
-    def _window_fits(self) -> Self:
-        if self.unroll > self.inner_steps:
-            raise ValueError(f"unroll {self.unroll} is more than inner_steps {self.inner_steps}")
-        return self
 
 
 class TuckerSequences(nn.Module):
