@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 CONFIG_NAME = "config.json"
 DATASET_NAME = "dataset.json"  # what a data set has instead
 CARD_NAME = "README.md"
+KEPT_STEP = "kept_step"  # field of a distilled folder: after which step the sequences were so; 0 at the start
 METRICS_NAME = "metrics.jsonl"  # what a training or a distillation logged, beside its result
 
 

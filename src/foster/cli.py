@@ -656,6 +656,7 @@ def _report_fit(out: Path, fit: Any, seconds: float, as_json: bool) -> None:
 
 
 def _report_condensed(data: Any, out: Path, seconds: float, as_json: bool) -> None:
+    from foster.artefacts import KEPT_STEP
     from foster.training.condensed import stored_bytes
 
     size = stored_bytes(out)
@@ -666,7 +667,12 @@ def _report_condensed(data: Any, out: Path, seconds: float, as_json: bool) -> No
         "bytes": size,
         "from_real_data": data.info["from_real_data"],
     }
-    _print(result, as_json, f"{out}: {len(data)} sequences in {seconds:.1f} s, {size:,} bytes without item texts")
+    state = ""
+    if (kept := data.info.get(KEPT_STEP)) is not None:
+        result[KEPT_STEP] = kept
+        state = f", {f'of step {kept}' if kept else 'the starting point'}"
+    text = f"{out}: {len(data)} sequences{state} in {seconds:.1f} s, {size:,} bytes without item texts"
+    _print(result, as_json, text)
 
 
 def _stop(number: int, _: FrameType | None) -> None:

@@ -7,6 +7,7 @@ import polars as pl
 import pytest
 import torch
 
+from foster.artefacts import KEPT_STEP
 from foster.data.dataset import Dataset
 from foster.distillation import setting as distillation_setting
 from foster.distillation.distill import clearly_better, distill
@@ -189,6 +190,7 @@ def test_the_sequences_of_the_best_student_are_kept(setting, monkeypatch, scores
     steps = [record["step"] for record in log if "student_ndcg@10" in record]
     assert steps == [0, 2, 4]
     assert torch.equal(kept.weights, seen[steps.index(best)])
+    assert kept.info[KEPT_STEP] == best
     assert not torch.equal(seen[0], seen[1])
     assert any("reset" in record for record in log)
 

@@ -111,6 +111,16 @@ def test_what_the_table_says():
     assert remarks(table("random", "between", "full")) == []
 
 
+def test_a_distillation_that_kept_its_start_is_named():
+    found = [{**record, "interactions": 9} for record in records_of()]
+    for record in found:
+        if record["name"] == "foster":
+            record["kept_step"] = 100 * record["seed"]
+    said = remarks(summarise(found, ranks))
+    assert said[-1].endswith("better: foster in 1 of 2 runs.")
+    assert "starting point" not in " ".join(remarks(summarise([{**r, "kept_step": 100} for r in found], ranks)))
+
+
 def test_several_budgets_have_rows_of_their_own():
     rows = summarise(records_of((20, 60)), ranks)
     assert list(rows) == ["full", "random-20", "random-60", "foster-20", "foster-60"]

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 from tqdm import tqdm
 
-from foster.artefacts import new_folder, write_metrics
+from foster.artefacts import KEPT_STEP, new_folder, write_metrics
 from foster.data.dataset import Dataset
 from foster.distillation.baselines.dc import GradientMatching
 from foster.distillation.baselines.dm import DistributionMatching
@@ -82,8 +83,9 @@ def distill(
         progress: show a bar on stderr, if that is a terminal.
 
     Returns:
-        The sequences, in the numbers that a folder stores, and one dict a logged step: losses, gradient norm, student
-        scores and what the method adds.
+        The sequences, in the numbers that a folder stores, with ``info[KEPT_STEP]``, the step after which they were so
+        (0: the starting point); and one dict a logged step: losses, gradient norm, student scores and what the method
+        adds.
 
     Raises:
         InputError: a subset beyond the catalogue, more checkpoints than were recorded, more sequences than users, a
@@ -96,7 +98,7 @@ def distill(
     setting = Setting(data, best, trajectory, options, seed, engine)
     distiller = DISTILLERS[options.method](setting, options)
     log: list[dict[str, Any]] = []
-    kept = distiller.export().rounded()
+    kept, kept_step = distiller.export().rounded(), 0
     kept_ndcg = setting.student_ndcg(kept)
     log.append({"step": 0, "student_ndcg@10": float(kept_ndcg.mean())})
     disable = None if progress else True
@@ -107,10 +109,10 @@ def distill(
             ndcg = setting.student_ndcg(sequences)
             record["student_ndcg@10"] = float(ndcg.mean())
             if clearly_better(ndcg, kept_ndcg):
-                kept, kept_ndcg = sequences, ndcg
+                kept, kept_step, kept_ndcg = sequences, step, ndcg
         if step % 10 == 0 or "student_ndcg@10" in record or "reset" in record:
             log.append({"step": step, **record})
-    return kept, log
+    return replace(kept, info={**kept.info, KEPT_STEP: kept_step}), log
 
 
 def clearly_better(new: np.ndarray, old: np.ndarray) -> bool:

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from foster.artefacts import (
+    KEPT_STEP,
     artefact_kind,
     file_sha256,
     holds_artefact,
@@ -281,6 +282,7 @@ class Bench:
             "bytes": stored_bytes(folder) + start,
             "interactions": int(sequences.valid.sum()),
             "from_real_data": sequences.info["from_real_data"],
+            KEPT_STEP: sequences.info.get(KEPT_STEP),
         }
         return self._student(run, sequences, costs)
 

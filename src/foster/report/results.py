@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from foster.artefacts import KEPT_STEP
 from foster.evaluation.metrics import ndcg_of_ranks
 
 RESAMPLES = 2000
@@ -89,6 +90,7 @@ def summarise(
             row[cost] = _mean(run.get(cost) for run in runs.values())
         full_seconds = _mean(run["train_seconds"] for run in full.values())
         row["break_even"] = break_even(row, teacher_seconds, full_seconds, runs)
+        row["kept_steps"] = [run[KEPT_STEP] for run in runs.values() if run.get(KEPT_STEP) is not None]
         row["recipes"] = sorted({run["recipe"] for run in runs.values() if "recipe" in run})
         row["from_real_data"] = next((run["from_real_data"] for run in runs.values() if "from_real_data" in run), None)
         rows[f"{name}-{budget}" if several and budget is not None else name] = row
@@ -226,6 +228,9 @@ def remarks(rows: Mapping[str, Record]) -> list[str]:
     near_random = [name for name, row in condensed.items() if row["minus_random"] and row["minus_random"][0] <= 0]
     if near_random:
         out.append(f"No better than as many random histories, as far as these users tell: {', '.join(near_random)}.")
+    starts = {name: (row["kept_steps"].count(0), len(row["kept_steps"])) for name, row in condensed.items()}
+    if said := [f"{name} in {zeros} of {runs} runs" for name, (zeros, runs) in starts.items() if zeros]:
+        out.append(f"Sequences are the starting point, since no later state was clearly better: {', '.join(said)}.")
     return out
 
 

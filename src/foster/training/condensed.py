@@ -15,6 +15,7 @@ from torch.nn import functional as F
 from foster.artefacts import (
     CARD_NAME,
     CONFIG_NAME,
+    KEPT_STEP,
     METRICS_NAME,
     config_field,
     folder_bytes,
@@ -251,10 +252,13 @@ class Condensed:
     def _card(self, folder: Path) -> str:
         size = stored_bytes(folder)
         real = self.info.get("from_real_data", "see config.json")
+        kept = self.info.get(KEPT_STEP)
+        state = "" if kept is None else f"- state after distillation step {kept} (0 is the starting point)\n"
         return (
             f"# {len(self)} {'synthetic' if self.kind == 'distilled' else 'selected'} sequences ({self.method})\n\n"
             f"- catalogue: {len(self.catalogue)} items with texts; encoder {self.encoder.encoder}\n"
             f"- data fingerprint: {self.info.get('data_fingerprint', 'not stated')}\n"
+            f"{state}"
             f"- what came from real data: {real}\n"
             f"- size without item texts and this card: {size} bytes\n"
             f"- licence: {self.info.get('licence', 'that of the data it was made from')}\n\n"
