@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal, Self
+from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
 from foster.options import Options
 from foster.training.options import LABEL_WINDOW, STUDENT
+
+# Fields whose defaults differ from method to method.
+Steps = Annotated[int, Field(ge=0, description="distillation steps; 0 keeps the starting point")]
+SelectEvery = Annotated[int, Field(ge=1, description="steps between students that are trained to judge the sequences")]
+LatentRate = Annotated[float, Field(gt=0, description="learning rate of the latents (Adam)")]
+InnerRate = Annotated[float, Field(gt=0, description="learning rate of the inner Adam")]
+InnerBatch = Annotated[int, Field(ge=1, description="synthetic sequences an inner step; all where there are fewer")]
 
 
 class CondenseOptions(Options):
@@ -19,10 +26,10 @@ class CondenseOptions(Options):
 
     sequences: int = Field(20, ge=1, description="M, synthetic sequences")
     length: int = Field(50, ge=2, description="L, steps of a sequence; no more than the model reads")
-    steps: int = Field(200, ge=0, description="distillation steps; 0 keeps the starting point")
-    lr: float = Field(0.01, gt=0, description="learning rate of the latents (Adam)")
+    steps: Steps = 200
+    lr: LatentRate = 0.01
     batch_size: int = Field(256, ge=1, description="real histories a step")
-    select_every: int = Field(100, ge=1, description="steps between students that are trained to judge the sequences")
+    select_every: SelectEvery = 100
     student_steps: int = Field(
         STUDENT.steps, ge=1, description="training steps of a student, in the recipe that is stored"
     )
@@ -54,7 +61,7 @@ class DistillOptions(LatentOptions):
 
     method: ClassVar[str] = "foster"
 
-    lr: float = Field(0.002, gt=0, description="learning rate of the latents (Adam)")
+    lr: LatentRate = 0.002
     targets: Literal["soft", "next"] = Field(
         "soft", description="labels: soft, the outer model's predictions; next, the following synthetic step"
     )
@@ -99,8 +106,8 @@ class DMOptions(LatentOptions):
 
     method: ClassVar[str] = "dm"
 
-    steps: int = Field(400, ge=0, description="distillation steps; 0 keeps the starting point")
-    select_every: int = Field(200, ge=1, description="steps between students that are trained to judge the sequences")
+    steps: Steps = 400
+    select_every: SelectEvery = 200
 
 
 class DCOptions(LatentOptions):
@@ -109,7 +116,7 @@ class DCOptions(LatentOptions):
     method: ClassVar[str] = "dc"
     second_order: ClassVar[bool] = True
 
-    lr: float = Field(0.03, gt=0, description="learning rate of the latents (Adam)")
+    lr: LatentRate = 0.03
     reset_every: int = Field(10, ge=1, description="steps between new random models")
     inner_steps: int = Field(5, ge=0, description="updates of the model on the sequences a step")
     model_lr: float = Field(1e-3, gt=0, description="learning rate of the model (AdamW)")
@@ -121,8 +128,8 @@ class MTTOptions(LatentOptions):
     method: ClassVar[str] = "mtt"
     second_order: ClassVar[bool] = True
 
-    steps: int = Field(100, ge=0, description="distillation steps; 0 keeps the starting point")
-    select_every: int = Field(50, ge=1, description="steps between students that are trained to judge the sequences")
+    steps: Steps = 100
+    select_every: SelectEvery = 50
     experts: int = Field(2, ge=1, description="models trained on the log whose paths are matched")
     expert_steps: int = Field(100, ge=1, description="SGD steps of an expert")
     expert_lr: float = Field(0.5, gt=0, description="learning rate of the experts")
@@ -148,13 +155,13 @@ class FarziOptions(CondenseOptions):
     method: ClassVar[str] = "farzi"
     second_order: ClassVar[bool] = True
 
-    steps: int = Field(40, ge=0, description="outer steps; 0 keeps the starting point")
-    select_every: int = Field(20, ge=1, description="steps between students that are trained to judge the sequences")
+    steps: Steps = 40
+    select_every: SelectEvery = 20
     width: int = Field(32, ge=1, description="d', width of the latents and of the decoder")
     temperature: float = Field(0.07, gt=0, description="tau of the softmax over all items")
     inner_steps: int = Field(20, ge=1, description="T, Adam steps on the synthetic sequences an outer step")
-    inner_lr: float = Field(2e-3, gt=0, description="learning rate of the inner Adam")
-    inner_batch: int = Field(5, ge=1, description="synthetic sequences an inner step; all where there are fewer")
+    inner_lr: InnerRate = 2e-3
+    inner_batch: InnerBatch = 5
 
 
 class TD3Options(CondenseOptions):
@@ -168,17 +175,17 @@ class TD3Options(CondenseOptions):
     second_order: ClassVar[bool] = True
 
     length: int = Field(50, ge=3, description="L, steps of a sequence; no more than the model reads")
-    steps: int = Field(60, ge=0, description="outer steps; 0 keeps the starting point")
+    steps: Steps = 60
     lr: float = Field(0.01, gt=0, description="peak learning rate of the factors (Adam, cosine)")
-    select_every: int = Field(30, ge=1, description="steps between students that are trained to judge the sequences")
+    select_every: SelectEvery = 30
     rank: int = Field(8, ge=1, description="d1 = d2, rank of the sequence and of the position factor")
     start_score: float = Field(
         50.0, gt=0, description="score of the real item at the starting point before ranks are cut; higher is sharper"
     )
     inner_steps: int = Field(60, ge=1, description="T, most training steps of the learner an outer step")
     unroll: int = Field(15, ge=1, description="W, the last of these, which gradients go through; at most T")
-    inner_lr: float = Field(1e-3, gt=0, description="learning rate of the inner Adam")
-    inner_batch: int = Field(10, ge=1, description="synthetic sequences an inner step; all where there are fewer")
+    inner_lr: InnerRate = 1e-3
+    inner_batch: InnerBatch = 10
     reset_every: int = Field(10, ge=1, description="outer steps after which the learner goes back to a checkpoint")
 
     @model_validator(mode="after")
