@@ -670,7 +670,7 @@ def _report_condensed(data: Any, out: Path, seconds: float, as_json: bool) -> No
     state = ""
     if (kept := data.info.get(KEPT_STEP)) is not None:
         result[KEPT_STEP] = kept
-        state = f", {f'of step {kept}' if kept else 'the starting point'}"
+        state = f", of step {kept}" if kept else ", the starting point"
     text = f"{out}: {len(data)} sequences{state} in {seconds:.1f} s, {size:,} bytes without item texts"
     _print(result, as_json, text)
 

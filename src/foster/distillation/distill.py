@@ -19,11 +19,7 @@ from foster.distillation.baselines.farzi import Farzi
 from foster.distillation.baselines.mtt import TrajectoryMatching
 from foster.distillation.baselines.td3 import TD3
 from foster.distillation.foster import Foster
-from foster.distillation.options import (
-    CondenseOptions,
-    DistillOptions,
-    LatentOptions,
-)
+from foster.distillation.options import CondenseOptions, DistillOptions, LatentOptions
 from foster.distillation.setting import Setting
 from foster.engine import Engine, deterministic
 from foster.errors import InputError

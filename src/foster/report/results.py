@@ -228,9 +228,10 @@ def remarks(rows: Mapping[str, Record]) -> list[str]:
     near_random = [name for name, row in condensed.items() if row["minus_random"] and row["minus_random"][0] <= 0]
     if near_random:
         out.append(f"No better than as many random histories, as far as these users tell: {', '.join(near_random)}.")
-    starts = {name: (row["kept_steps"].count(0), len(row["kept_steps"])) for name, row in condensed.items()}
-    if said := [f"{name} in {zeros} of {runs} runs" for name, (zeros, runs) in starts.items() if zeros]:
-        out.append(f"Sequences are the starting point, since no later state was clearly better: {', '.join(said)}.")
+    kept = {name: row["kept_steps"] for name, row in condensed.items()}
+    at_start = [f"{name} in {steps.count(0)} of {len(steps)} runs" for name, steps in kept.items() if 0 in steps]
+    if at_start:
+        out.append(f"Sequences are the starting point, since no later state was clearly better: {', '.join(at_start)}.")
     return out
 
 

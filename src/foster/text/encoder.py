@@ -11,15 +11,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from foster.errors import InputError
-from foster.text.hub import first_line, folder_fingerprint, folder_pooling, locate, resolve
+from foster.text.hub import first_line, folder_fingerprint, folder_pooling, locate
 from foster.text.options import EncoderOptions
 from foster.text.tokens import TokenTable
 
 if TYPE_CHECKING:
     import torch
     from torch import Tensor
-
-__all__ = ["BATCH_TOKENS", "TextEncoder", "pooling_of", "resolve"]
 
 BATCH_TOKENS = 16_384
 

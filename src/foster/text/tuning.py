@@ -25,8 +25,6 @@ from foster.text.encoder import BATCH_TOKENS, TextEncoder
 from foster.text.storage import cache_root, whole_file
 from foster.text.tokens import TokenTable
 
-__all__ = ["TokenTable", "TunableEncoder", "parse_finetune"]
-
 _log = logging.getLogger(__name__)
 
 # Where the families of encoders keep their list of layers: BERT and kin, DistilBERT, ModernBERT and most decoders.
