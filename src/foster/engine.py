@@ -57,6 +57,8 @@ class Engine:
     """
 
     def __init__(self, device: str = "auto") -> None:
+        # CUDA's matrix products repeat only with workspaces of a fixed size, which it asks for once, before the first.
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         self.rank, self.world = 0, 1
         self._accelerator = None
         if int(os.environ.get("WORLD_SIZE", "1")) > 1:
