@@ -71,11 +71,30 @@ def test_the_command_line_in_two_processes_writes_and_prints_once(tmp_path, tiny
     assert sorted(path.name for path in tmp_path.iterdir()) == ["data", "distilled", "log.csv", "model", "teacher"]
 
 
+def test_more_processes_than_devices_are_an_error(monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "3")
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "3")
+    monkeypatch.setattr(torch.accelerator, "is_available", lambda: True)
+    monkeypatch.setattr(torch.accelerator, "device_count", lambda: 2)
+    with pytest.raises(InputError, match=r"3 processes .* 2 accelerators; .*--device cpu"):
+        Engine()
+
+
 def test_an_absent_device_is_named():
     with pytest.raises(InputError, match="--device cuda:97"):
         Engine("cuda:97")
     with pytest.raises(InputError, match="--device nonsense"):
         Engine("nonsense")
+
+
+def test_only_what_cuda_can_do_deterministically_must_be(monkeypatch):
+    def warns(strict, cuda):
+        monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda)
+        with deterministic(strict):
+            return torch.is_deterministic_algorithms_warn_only_enabled()
+
+    assert not warns(strict=True, cuda=True)
+    assert warns(strict=False, cuda=True) and warns(strict=True, cuda=False)
 
 
 def test_deterministic_leaves_the_setting_as_it_was():

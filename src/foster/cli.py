@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from types import FrameType
+from types import FrameType, NoneType
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, get_args, get_origin
 
 import typer
@@ -141,8 +141,7 @@ def verb(*groups: type[Options], default_where: str = "") -> Callable[[Callable[
                 own[p.name] = p
         flags = {name: _own_flag(p) for name, p in own.items()}
         for key, owners in _owners(classes).items():
-            annotation = owners[0].model_fields[key].annotation
-            kind: Any = str if get_origin(annotation) in (Literal, tuple) else annotation
+            kind = _flag_type(owners[0].model_fields[key].annotation)
             flag = f"--{key.replace('_', '-')}"
             # Given a name, typer makes no negation of its own.
             names = f"{flag}/--no-{flag[2:]}" if kind is bool else flag
@@ -176,6 +175,15 @@ def verb(*groups: type[Options], default_where: str = "") -> Callable[[Callable[
         return function
 
     return register
+
+
+def _flag_type(annotation: Any) -> Any:
+    """Return the type that typer reads a field's flag as: names and choices are text until the options parse them."""
+    kinds = get_args(annotation)
+    kind = next(kind for kind in kinds if kind is not NoneType) if NoneType in kinds else annotation
+    if get_origin(kind) is Annotated:
+        kind = get_args(kind)[0]
+    return str if get_origin(kind) in (Literal, tuple) else kind
 
 
 def _own_value(parameter: inspect.Parameter, config: Mapping[str, Any], file: Path | None) -> Any:

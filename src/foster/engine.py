@@ -21,17 +21,19 @@ from foster.errors import InputError
 
 
 @contextmanager
-def deterministic() -> Iterator[None]:
+def deterministic(strict: bool = False) -> Iterator[None]:
     """Make one seed give one result: some sums over indices are otherwise added up in the order of the threads.
 
-    Where an accelerator has no deterministic kernel, torch warns and goes on.
+    Args:
+        strict: everything inside has a deterministic kernel on CUDA, so that torch takes it, also of attention, where
+            it is the slower one. Otherwise, and on other accelerators, torch warns where it has none and goes on.
     """
     before, warn_only = (
         torch.are_deterministic_algorithms_enabled(),
         torch.is_deterministic_algorithms_warn_only_enabled(),
     )
     fill = torch.utils.deterministic.fill_uninitialized_memory  # type: ignore[attr-defined]
-    torch.use_deterministic_algorithms(True, warn_only=True)
+    torch.use_deterministic_algorithms(True, warn_only=not (strict and torch.cuda.is_available()))
     # No result here is read before it is written; filling new tensors first would only take time.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     try:
@@ -53,7 +55,7 @@ class Engine:
         world: number of processes.
 
     Raises:
-        InputError: no such device here.
+        InputError: no such device here, or more processes than devices.
     """
 
     def __init__(self, device: str = "auto") -> None:
@@ -64,6 +66,7 @@ class Engine:
         if int(os.environ.get("WORLD_SIZE", "1")) > 1:
             from accelerate import Accelerator, InitProcessGroupKwargs
 
+            _check_processes(device)
             # Processes that work alone wait for the slowest in the end; a dead one is noticed in other ways.
             patience = InitProcessGroupKwargs(timeout=timedelta(days=7))
             self._accelerator = Accelerator(cpu=device == "cpu", kwargs_handlers=[patience])
@@ -116,8 +119,24 @@ class Engine:
 
     def wait(self) -> None:
         """Wait until every process has come here."""
-        if self._accelerator is not None:
+        if self._accelerator is None:
+            return
+        if self.device.type == "cpu":
+            # accelerate names the process's accelerator, also where processes on the CPU are more than there are of it.
+            torch.distributed.barrier()
+        else:
             self._accelerator.wait_for_everyone()
+
+
+def _check_processes(device: str) -> None:
+    """Raise InputError if more processes were started here than there are accelerators for them."""
+    processes = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    devices = torch.accelerator.device_count() if torch.accelerator.is_available() else processes
+    if device != "cpu" and processes > devices:
+        raise InputError(
+            f"{processes} processes were started, but there are {devices} accelerators; start as many, or give "
+            "--device cpu"
+        )
 
 
 def _device(name: str) -> torch.device:

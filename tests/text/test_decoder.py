@@ -63,7 +63,7 @@ def test_teacher_sequences_and_student_with_low_rank_updates(tiny_decoder, tmp_p
     )
     updates = [name for name in teacher.trained_state() if "lora_B" in name]
     assert updates and any(teacher.trained_state()[name].any() for name in updates)
-    again = TextRecommender.from_pretrained(tmp_path / "teacher")
+    again = TextRecommender.from_pretrained(tmp_path / "teacher", device=teacher.device)
     assert torch.equal(again.tower.table(), teacher.tower.table())
     options = DistillOptions(sequences=3, length=6, steps=2, select_every=2, subset=20, student_steps=4)
     distilled, _ = distill(data, tmp_path / "teacher", options)

@@ -435,6 +435,25 @@ def test_students_on_another_encoder_learn_the_probabilities_of_the_labels(monke
     assert torch.isfinite(source.loss(model, 7))  # of a sample
 
 
+@pytest.mark.parametrize(
+    ("of_teacher", "of_student", "loss"),
+    [
+        ("linear", "linear", ScoreMatching),
+        ("linear", "moe", ScoreMatching),
+        ("moe", "moe", ScoreMatching),
+        ("moe", "linear", ProbabilityMatching),
+    ],
+)
+def test_a_linear_student_of_experts_learns_probabilities(of_teacher, of_student, loss):
+    """A linear map cannot give all the scores that experts do; experts can learn those of a linear map."""
+    plain = small_recommender()
+    labelled, _ = soft_labelled(plain, adapter=of_teacher)
+    student = plain.fresh(1, plain.options.model_copy(update={"adapter": of_student}))
+    source = CondensedSource(labelled, student, seed=0, fixed=labelled.start(student))
+    assert isinstance(source.matching, loss)
+    assert torch.isfinite(source.loss(student, 7))
+
+
 def test_draws_follow_the_counts_of_items():
     model = small_recommender()
     counts = torch.zeros(40, dtype=torch.int64)

@@ -52,7 +52,6 @@ DISTILLERS: dict[str, Callable[[Setting, Any], Distiller]] = {
 """FOSTER and the baselines of distillation; their options are in ``options.OPTIONS``."""
 
 
-@deterministic()
 def distill(
     data: Dataset,
     teacher: str | Path,
@@ -91,7 +90,12 @@ def distill(
     best = load_teacher(teacher, data, encoder=encoder, device=engine.device)
     trajectory = Trajectory(teacher)
     _check(data, best, trajectory, options)
-    setting = Setting(data, best, trajectory, options, seed, engine)
+    # Of a language model that is tuned we do not know the operations.
+    with deterministic(strict=best.options.finetune == "frozen"):
+        return _distill(Setting(data, best, trajectory, options, seed, engine), options, progress)
+
+
+def _distill(setting: Setting, options: CondenseOptions, progress: bool) -> tuple[Condensed, list[dict[str, Any]]]:
     distiller = DISTILLERS[options.method](setting, options)
     log: list[dict[str, Any]] = []
     kept, kept_step = distiller.export().rounded(), 0

@@ -137,9 +137,15 @@ class Condensed:
         return mapped(features, self.adapter)
 
     def labels_fit(self, model: TextRecommender) -> bool:
-        """Whether labels that refer to text features are of a student's own ones, or of ones that it tunes."""
-        frozen = isinstance(model.tower.features, FrozenFeatures)
-        return self.adapter is None or not frozen or self._encoder_is_that_of(model)
+        """Whether a student can come to score all items as labels that refer to text features do.
+
+        One on other features cannot, nor can a linear map of those features do what experts do; a student that tunes
+        its features may.
+        """
+        if self.adapter is None or not isinstance(model.tower.features, FrozenFeatures):
+            return True
+        of_a_linear_map = "weight" in self.adapter
+        return (of_a_linear_map or model.tower.linear is None) and self._encoder_is_that_of(model)
 
     def _encoder_is_that_of(self, model: TextRecommender) -> bool:
         try:

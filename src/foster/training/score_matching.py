@@ -72,8 +72,9 @@ class ScoreMatching:
 class ProbabilityMatching:
     """The cross-entropy of labels over a sample of the items.
 
-    For students with other text features than those that the labels refer to. No map of theirs scores every item as the
-    labels do, and a squared difference, in which all items count alike, would be spent on items that nobody takes.
+    For students with other text features than those that the labels refer to, or with a linear map where these are of
+    experts. They cannot score every item as the labels do, and a squared difference, in which all items count alike,
+    would be spent on items that nobody takes.
 
     Args:
         keys: ``[V, r]``; a label ``y`` scores item v as ``<y, keys[v]>``.
