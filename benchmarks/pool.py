@@ -2,11 +2,13 @@
 
     python benchmarks/pool.py add RESULTS/results.csv benchmarks/results/runs/games.csv
     python benchmarks/pool.py table benchmarks/results/runs/games.csv [--methods soft-label,foster,packed] [--seeds 0,1]
+                                                                      [--timed 0,1]
     python benchmarks/pool.py plot benchmarks/results/runs/games.csv --to games.png --title Games [--methods ...]
 
 `add` appends the runs of a benchmark that the second file does not have, `table` prints means and deviations over
-seeds, `plot` draws them. Ranks stay where the benchmark was made, so intervals over users are in its own results.md
-only. Ratios are of the same seed, hence of one machine.
+seeds, `plot` draws them. Where seeds ran on machines of several kinds, seconds are those of the seeds `--timed`. Ranks
+stay where the benchmark was made, so intervals over users are in its own results.md only. Ratios are of the same seed,
+hence of one machine.
 """
 
 from __future__ import annotations
@@ -20,6 +22,7 @@ from foster.report.plots import plot_results
 from foster.report.results import COSTS, shown, spread, summarise
 
 FULL = "full"
+SECONDS = ("make_seconds", "train_seconds", "times_as_fast", "break_even")
 
 Line = dict[str, str]
 
@@ -63,16 +66,25 @@ def record(line: Line) -> dict[str, Any]:
     }
 
 
-def pooled(lines: list[Line], methods: list[str] | None, seeds: list[str] | None) -> dict[str, dict[str, Any]]:
-    """Return one row a method and budget, in the order of ``methods`` or of the lines, without intervals over users."""
+def pooled(
+    lines: list[Line], methods: list[str] | None, seeds: list[str] | None, timed: list[str] | None = None
+) -> dict[str, dict[str, Any]]:
+    """Return one row a method and budget, in the order of ``methods`` or of the lines, without intervals over users.
+
+    Seconds and what follows from them are of the seeds ``timed``, by default of all.
+    """
     chosen = [
         record(line)
         for line in lines
         if (seeds is None or line["seed"] in seeds) and (methods is None or line["name"] in [*methods, FULL])
     ]
     names = list(dict.fromkeys([*(methods or ()), *(row["name"] for row in chosen)]))
-    rows = summarise(chosen, None).items()
-    return dict(sorted(rows, key=lambda item: (names.index(item[1]["name"]), item[1]["budget"] or 0)))
+    rows = summarise(chosen, None)
+    if timed is not None:
+        of_timed = pooled(lines, methods, timed)
+        for name, row in rows.items():
+            row |= {column: of_timed.get(name, {}).get(column) for column in SECONDS}
+    return dict(sorted(rows.items(), key=lambda item: (names.index(item[1]["name"]), item[1]["budget"] or 0)))
 
 
 def table(rows: dict[str, dict[str, Any]]) -> str:
@@ -108,13 +120,13 @@ def main() -> None:
     plotting.add_argument("--title", required=True)
     for showing in (verbs.add_parser("table"), plotting):
         showing.add_argument("runs", type=Path)
-        for name in ("--methods", "--seeds"):
+        for name in ("--methods", "--seeds", "--timed"):
             showing.add_argument(name, type=lambda text: text.split(","))
     given = parser.parse_args()
     if given.verb == "add":
         print(add(given.new, given.to), "runs added")
         return
-    rows = pooled(read(given.runs), given.methods, given.seeds)
+    rows = pooled(read(given.runs), given.methods, given.seeds, given.timed)
     if given.verb == "table":
         print(table(rows))
     else:

@@ -87,14 +87,11 @@ def test_an_absent_device_is_named():
         Engine("nonsense")
 
 
-def test_only_what_cuda_can_do_deterministically_must_be(monkeypatch):
-    def warns(strict, cuda):
-        monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda)
-        with deterministic(strict):
-            return torch.is_deterministic_algorithms_warn_only_enabled()
-
-    assert not warns(strict=True, cuda=True)
-    assert warns(strict=False, cuda=True) and warns(strict=True, cuda=False)
+@pytest.mark.parametrize("cuda", [True, False])
+def test_cuda_must_be_deterministic(monkeypatch, cuda):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda)
+    with deterministic():
+        assert torch.is_deterministic_algorithms_warn_only_enabled() != cuda
 
 
 def test_deterministic_leaves_the_setting_as_it_was():

@@ -21,19 +21,18 @@ from foster.errors import InputError
 
 
 @contextmanager
-def deterministic(strict: bool = False) -> Iterator[None]:
+def deterministic() -> Iterator[None]:
     """Make one seed give one result: some sums over indices are otherwise added up in the order of the threads.
 
-    Args:
-        strict: everything inside has a deterministic kernel on CUDA, so that torch takes it, also of attention, where
-            it is the slower one. Otherwise, and on other accelerators, torch warns where it has none and goes on.
+    On CUDA, where all that we do has deterministic kernels, torch must take them; were it only to warn, attention would
+    keep another. On other accelerators it warns where it has none and goes on.
     """
     before, warn_only = (
         torch.are_deterministic_algorithms_enabled(),
         torch.is_deterministic_algorithms_warn_only_enabled(),
     )
     fill = torch.utils.deterministic.fill_uninitialized_memory  # type: ignore[attr-defined]
-    torch.use_deterministic_algorithms(True, warn_only=not (strict and torch.cuda.is_available()))
+    torch.use_deterministic_algorithms(True, warn_only=not torch.cuda.is_available())
     # No result here is read before it is written; filling new tensors first would only take time.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     try:

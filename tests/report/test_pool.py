@@ -68,6 +68,13 @@ def test_a_table_has_means_over_seeds_of_ratios_within_a_seed(runs, monkeypatch,
     assert "| foster | 20 | 1 | 0.1000 | 0.0500 | 1.00 | 1.00 |" in capsys.readouterr().out
 
 
+def test_seconds_can_be_of_the_seeds_of_one_kind_of_machine(runs, monkeypatch, capsys):
+    pool(monkeypatch, "add", runs[1], runs[0])
+    pool(monkeypatch, "table", runs[0], "--methods", "foster", "--timed", "1")
+    *_, foster, _ = capsys.readouterr().out.splitlines()
+    assert foster.startswith("| foster | 20 | 2 | 0.0800 ± 0.0283 | 0.0400 ± 0.0141 | 0.88 | 0.88 | 45 | 20 | 5 |")
+
+
 def test_a_table_may_hold_nothing_that_has_a_budget(runs, monkeypatch, capsys):
     pool(monkeypatch, "table", runs[0], "--methods", "popularity")
     assert capsys.readouterr().out.splitlines()[-1].startswith("| full |  | 1 |")

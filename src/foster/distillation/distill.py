@@ -52,6 +52,7 @@ DISTILLERS: dict[str, Callable[[Setting, Any], Distiller]] = {
 """FOSTER and the baselines of distillation; their options are in ``options.OPTIONS``."""
 
 
+@deterministic()
 def distill(
     data: Dataset,
     teacher: str | Path,
@@ -90,12 +91,7 @@ def distill(
     best = load_teacher(teacher, data, encoder=encoder, device=engine.device)
     trajectory = Trajectory(teacher)
     _check(data, best, trajectory, options)
-    # Of a language model that is tuned we do not know the operations.
-    with deterministic(strict=best.options.finetune == "frozen"):
-        return _distill(Setting(data, best, trajectory, options, seed, engine), options, progress)
-
-
-def _distill(setting: Setting, options: CondenseOptions, progress: bool) -> tuple[Condensed, list[dict[str, Any]]]:
+    setting = Setting(data, best, trajectory, options, seed, engine)
     distiller = DISTILLERS[options.method](setting, options)
     log: list[dict[str, Any]] = []
     kept, kept_step = distiller.export().rounded(), 0

@@ -107,6 +107,7 @@ def validator(data: Dataset, users: int, engine: Engine) -> Validate:
     return lambda model: evaluate(model, data, "validation", users=chosen, engine=engine).metrics["ndcg@10"]
 
 
+@deterministic()
 def fit(
     model: TextRecommender,
     source: Source,
@@ -130,22 +131,7 @@ def fit(
         engine: device and processes.
         progress: name of the bar on stderr, which shows on a terminal only; None for no bar.
     """
-    # Of a language model that is tuned we do not know the operations.
-    with deterministic(strict=model.options.finetune == "frozen"):
-        return _fit(model, source, options, seed, validate, record, engine or Engine(str(model.device)), progress)
-
-
-def _fit(
-    model: TextRecommender,
-    source: Source,
-    options: TrainOptions,
-    seed: int,
-    validate: Validate | None,
-    record: Callable[[int, TextRecommender], None] | None,
-    engine: Engine,
-    progress: str | None,
-) -> Fit:
-    start = time.perf_counter()
+    engine, start = engine or Engine(str(model.device)), time.perf_counter()
     parameters = model.trained_parameters()
     groups = model.parameter_groups(options.lr)
     optimiser = torch.optim.AdamW(groups, weight_decay=options.weight_decay, fused=True)
