@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch.nn import functional as F
 
@@ -186,7 +186,6 @@ def test_published_allocation_by_hand():
 
 
 @given(st.lists(st.integers(0, 40), min_size=1, max_size=60), st.data())
-@settings(deadline=None)
 def test_allocation_sums_to_the_budget(sizes, data):
     budget = data.draw(st.integers(0, sum(sizes)))
     shares = allocate(np.array(sizes), budget)
@@ -200,7 +199,6 @@ def test_allocation_sums_to_the_budget(sizes, data):
     st.sampled_from([None, 1, 50]),
     st.data(),
 )
-@settings(deadline=None)
 def test_coverage_draws_the_budget_of_distinct_rows(scores, bins, data):
     budget = data.draw(st.integers(1, len(scores)))
     rows = coverage(np.array(scores), budget, np.random.default_rng(0), bins)
