@@ -580,7 +580,7 @@ def test_a_process_that_is_told_to_stop_leaves_nothing_behind(made, tmp_path):
     command += ["--encoder", made.encoder, "--patience", 10**6]
     process = subprocess.Popen(list(map(str, command)), stderr=subprocess.PIPE, text=True)
     try:
-        while not list(tmp_path.iterdir()):
+        while not list(tmp_path.glob(".teacher.*")):
             assert process.poll() is None, process.stderr.read()
             time.sleep(0.05)
     finally:

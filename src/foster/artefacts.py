@@ -88,7 +88,7 @@ def check_free(out: str | Path, overwrite: bool = False, inputs: Iterable[str | 
             raise InputError(f"{out}: cannot write there (no permission); give another --out")
         return
     try:
-        tempfile.TemporaryDirectory(dir=next(parent for parent in place.parents if parent.exists())).cleanup()
+        tempfile.TemporaryFile(dir=next(parent for parent in place.parents if parent.exists())).close()
     except OSError as error:
         raise InputError(f"{out}: cannot write there ({error.strerror}); give another --out") from error
 
