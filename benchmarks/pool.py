@@ -81,9 +81,11 @@ def pooled(
     names = list(dict.fromkeys([*(methods or ()), *(row["name"] for row in chosen)]))
     rows = summarise(chosen, None)
     if timed is not None:
-        of_timed = pooled(lines, methods, timed)
-        for name, row in rows.items():
-            row |= {column: of_timed.get(name, {}).get(column) for column in SECONDS}
+        # By name and budget: a row's key has the budget only where there are several.
+        of_timed = {(row["name"], row["budget"]): row for row in pooled(lines, methods, timed).values()}
+        for row in rows.values():
+            known = of_timed.get((row["name"], row["budget"]), {})
+            row |= {column: known.get(column) for column in SECONDS}
     return dict(sorted(rows.items(), key=lambda item: (names.index(item[1]["name"]), item[1]["budget"] or 0)))
 
 

@@ -63,9 +63,9 @@ class Engine:
         self.rank, self.world = 0, 1
         self._accelerator = None
         if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+            _check_processes(device)
             from accelerate import Accelerator, InitProcessGroupKwargs
 
-            _check_processes(device)
             # Processes that work alone wait for the slowest in the end; a dead one is noticed in other ways.
             patience = InitProcessGroupKwargs(timeout=timedelta(days=7))
             self._accelerator = Accelerator(cpu=device == "cpu", kwargs_handlers=[patience])
@@ -129,9 +129,10 @@ class Engine:
 
 def _check_processes(device: str) -> None:
     """Raise InputError if more processes were started here than there are accelerators for them."""
-    processes = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
-    devices = torch.accelerator.device_count() if torch.accelerator.is_available() else processes
-    if device != "cpu" and processes > devices:
+    if device == "cpu" or not torch.accelerator.is_available():
+        return
+    processes, devices = int(os.environ.get("LOCAL_WORLD_SIZE", "1")), torch.accelerator.device_count()
+    if processes > devices:
         raise InputError(
             f"{processes} processes were started, but there are {devices} accelerators; start as many, or give "
             "--device cpu"
