@@ -19,6 +19,7 @@ from pydantic import Field, TypeAdapter, ValidationError
 from typer.models import ArgumentInfo
 
 from foster.data.core import K_CORE
+from foster.data.split import LEAVE_ONE_OUT
 from foster.distillation.options import OPTIONS
 from foster.errors import InputError, did_you_mean
 from foster.models.options import ModelOptions
@@ -276,6 +277,12 @@ def prepare(
     popularity: Annotated[
         bool, typer.Option("--popularity", help="let models read how popular an item is, beside its text")
     ] = False,
+    split: Annotated[
+        str, typer.Option(help="leave-one-out; time:Q, test is after that quantile of times; or time:Q1:Q2")
+    ] = LEAVE_ONE_OUT,
+    targets: Annotated[
+        str | None, typer.Option(help="of users in a test by time: last, random or successive (default last)")
+    ] = None,
     overwrite: Overwrite = False,
     *,
     values: Values,
@@ -297,17 +304,20 @@ def prepare(
                 f"grocery: these data come with the package and are made in one way; leave out {', '.join(asked)} "
                 "(a folder of that name: write ./grocery)"
             )
-        data = grocery()
+        data = grocery() if split == LEAVE_ONE_OUT and targets is None else grocery().with_split(split, targets)
     else:
         data = Dataset.prepare(
             sources, items, user_column=user_column, item_column=item_column, time_column=time_column, text=text,
             template=template, k_core=k_core, drop_textless=drop_textless, popularity=popularity,
+            split=split, targets=targets,
         )  # fmt: skip
     data.save(out, overwrite)
+    parts = data.parts()
+    said = "" if data.info.split == LEAVE_ONE_OUT else f"\n{data.info.split_name}: {parts.as_text()}"
     _print(
-        {"out": str(out), **data.info.model_dump(mode="json")}, as_json,
+        {"out": str(out), **data.info.model_dump(mode="json"), "parts": parts.as_dict()}, as_json,
         f"{out}: {data.n_users} users, {data.n_items} items, {data.n_interactions} interactions, ordered by "
-        f"{data.info.time}",
+        f"{data.info.time}{said}",
     )  # fmt: skip
 
 
@@ -329,7 +339,7 @@ def pretrain(data: Data, out: Out, overwrite: Overwrite = False, *, values: Valu
     common = values.of(CommonOptions)
     start = time.perf_counter()
     with _running(common.device) as engine:
-        _, fit = run(
+        recommender, fit = run(
             _read_data(data),
             out,
             encoder=values.of(EncoderOptions),
@@ -342,7 +352,7 @@ def pretrain(data: Data, out: Out, overwrite: Overwrite = False, *, values: Valu
         )
         if not engine.is_main:
             return
-        _report_fit(out, fit, time.perf_counter() - start, as_json)
+        _report_fit(recommender, out, fit, time.perf_counter() - start, as_json)
 
 
 @verb(*OPTIONS.values())
@@ -469,7 +479,7 @@ def train(
             return
         seconds = time.perf_counter() - start
         recommender.save_pretrained(out, overwrite=overwrite, extra=training_record(recipe, common.seed, fit))
-        _report_fit(out, fit, seconds, as_json)
+        _report_fit(recommender, out, fit, seconds, as_json)
 
 
 @verb()
@@ -478,7 +488,7 @@ def evaluate(
     data: Data,
     split: Annotated[str, typer.Option(help="validation or test")] = "test",
     keep_history: Annotated[bool, typer.Option("--keep-history", help="rank the items of the history too")] = False,
-    ranks: Annotated[Path | None, typer.Option(help="Parquet file for the rank of every user")] = None,
+    ranks: Annotated[Path | None, typer.Option(help="Parquet file for the rank of every target")] = None,
     encoder: Annotated[str | None, typer.Option(help="another place of the model's encoder")] = None,
     *,
     values: Values,
@@ -504,9 +514,10 @@ def evaluate(
                 raise InputError(f"--ranks {ranks}: cannot be written ({error}); give another file") from error
         masked = "history masked" if result.history_masked else "history ranked too"
         rows = [f"{name:<12}{value:.4f}" for name, value in result.metrics.items()]
+        counts = f"{len(result.ranks)} targets of {result.n_users} users"
         _print(
             result.as_dict(), as_json,
-            "\n".join([f"{split}, {len(result.ranks)} users, {result.n_items} items, {masked}", *rows]),
+            "\n".join([f"{split} ({result.data_split}), {counts}, {result.n_items} items, {masked}", *rows]),
         )  # fmt: skip
 
 
@@ -651,16 +662,17 @@ def _free(out: Path, overwrite: bool, *inputs: str | Path | None) -> None:
     check_free(out, overwrite, inputs)
 
 
-def _report_fit(out: Path, fit: Any, seconds: float, as_json: bool) -> None:
+def _report_fit(model: Any, out: Path, fit: Any, seconds: float, as_json: bool) -> None:
     result = {
         "out": str(out),
         "seconds": seconds,
         "steps": fit.steps,
         "best_step": fit.best_step,
         "validation_ndcg@10": fit.best_ndcg,
+        "data_split": model.origin.get("data_split", LEAVE_ONE_OUT),
     }
     score = "" if fit.best_ndcg is None else f", validation NDCG@10 {fit.best_ndcg:.4f} at step {fit.best_step}"
-    _print(result, as_json, f"{out}: {fit.steps} steps in {seconds:.1f} s{score}")
+    _print(result, as_json, f"{out}: {fit.steps} steps in {seconds:.1f} s{score}{_shown_split(model.origin)}")
 
 
 def _report_condensed(data: Any, out: Path, seconds: float, as_json: bool) -> None:
@@ -674,13 +686,19 @@ def _report_condensed(data: Any, out: Path, seconds: float, as_json: bool) -> No
         "sequences": len(data),
         "bytes": size,
         "from_real_data": data.info["from_real_data"],
+        "data_split": data.info.get("data_split", LEAVE_ONE_OUT),
     }
     state = ""
     if (kept := data.info.get(KEPT_STEP)) is not None:
         result[KEPT_STEP] = kept
         state = f", of step {kept}" if kept else ", the starting point"
     text = f"{out}: {len(data)} sequences{state} in {seconds:.1f} s, {size:,} bytes without item texts"
+    text += _shown_split(data.info)
     _print(result, as_json, text)
+
+
+def _shown_split(origin: Mapping[str, Any]) -> str:
+    return f"; data split {origin['data_split']}" if "data_split" in origin else ""
 
 
 def _stop(number: int, _: FrameType | None) -> None:

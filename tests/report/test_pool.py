@@ -12,7 +12,15 @@ import pytest
 from foster.report.results import write_results
 
 POOL = Path(__file__).parents[2] / "benchmarks" / "pool.py"
-ABOUT = {"data": "toy", "users": 4, "items": 9, "interactions": 20, "seeds": [0]}
+ABOUT = {
+    "data": "toy",
+    "users": 4,
+    "items": 9,
+    "interactions": 20,
+    "split": "leave-one-out",
+    "parts": {"test_users": 4, "test_targets": 4},
+    "seeds": [0],
+}
 
 
 def record(name, seed, ndcg, seconds):

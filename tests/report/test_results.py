@@ -13,7 +13,15 @@ from foster.evaluation.metrics import ndcg_of_ranks
 from foster.report.plots import plot_results
 from foster.report.results import break_even, markdown, paired_bootstrap, remarks, summarise, write_results
 
-ABOUT = {"data": "toy", "users": 4, "items": 9, "interactions": 20, "seeds": [0, 1]}
+ABOUT = {
+    "data": "toy",
+    "users": 4,
+    "items": 9,
+    "interactions": 20,
+    "split": "leave-one-out",
+    "parts": {"test_users": 4, "test_targets": 4},
+    "seeds": [0, 1],
+}
 RANKS = {
     ("full", 0): [1, 1, 2, 30],
     ("full", 1): [1, 2, 2, 30],

@@ -63,10 +63,11 @@ def require_pot() -> None:
 
 
 def _validation_users(pool: Pool) -> list[np.ndarray]:
-    """Return the validation histories of some users with the items that follow them, cut as the pool's are."""
+    """Return the histories before some validation targets, these included, cut as the pool's are."""
     data = pool.data
-    users = pool.rng.permutation(data.n_users)[:VALIDATION_USERS]
-    pairs = zip(data.histories("validation", users), data.targets("validation", users), strict=True)
+    targets = data.held_out("validation")
+    targets = targets[pool.rng.permutation(len(targets))[:VALIDATION_USERS]]
+    pairs = zip(data.histories_before(targets), data.sequence_items[targets.positions], strict=True)
     return [np.append(history, target)[-pool.model.max_length :] for history, target in pairs]
 
 

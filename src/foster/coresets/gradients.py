@@ -50,7 +50,7 @@ class SampleGradients:
         self.histories = histories
         self.table = model.item_table()
         generator = torch.Generator().manual_seed(seed)
-        self.sample = sample_items(model.n_items, candidates, generator).to(model.device)
+        self.sample = sample_items(model.n_known, candidates, generator).to(model.device)
 
     def norms(self) -> np.ndarray:
         """Return the Frobenius norm of each sample's gradient, float64 ``[U]``."""
@@ -121,7 +121,7 @@ class SampleGradients:
         """Return the cross-entropy ``[n]`` of the items ``[n]`` that follow the states ``[n, d]``."""
         positive = (states * self.table[positives]).sum(1, keepdim=True) / math.sqrt(self.model.options.dim)
         negative = self.model.scores(states, self.table[self.sample])
-        negative = negative + math.log(self.model.n_items / len(self.sample))
+        negative = negative + math.log(self.model.n_known / len(self.sample))
         negative = negative.masked_fill(self.sample == positives[:, None], -torch.inf)
         scores = torch.cat([positive, negative], 1)
         return F.cross_entropy(scores, torch.zeros_like(positives), reduction="none")

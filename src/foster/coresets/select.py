@@ -102,7 +102,7 @@ def select(
     chosen = [kept[row] for row in METHODS[method](pool)]
     catalogue = data.catalogue
     info = {
-        "data_fingerprint": data.info.fingerprint,
+        **data.info.origin,
         "seed": seed,
         "from_real_data": "real histories of users, without their ids" + catalogue.disclosure,
         "licence": data.info.terms,

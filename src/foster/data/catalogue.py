@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
 
-from foster.artefacts import read_parquet
+from foster.artefacts import CONFIG_NAME, read_parquet
 from foster.errors import InputError, did_you_mean
 
 CATALOGUE_NAME = "catalogue.parquet"
 POPULARITY_NAME = "popularity.parquet"
+KNOWN_ITEMS = "known_items"  # field of config.json
 MEAN_POPULARITY = 0.0  # that of an item which comes later, since nothing is known of it
 
 
@@ -26,15 +28,23 @@ class Catalogue:
         ids: V distinct raw ids.
         texts: V texts, as the encoder reads them.
         popularity: V numbers that models read beside the texts, see ``popularity_of``; None where texts are all.
+        known: how many items training may know of, the first so many: with a split by time the others come later, and
+            are ranked only. None where that is all of them.
     """
 
     ids: list[str]
     texts: list[str]
     popularity: list[float] | None = None
+    known: int | None = None
 
     def __len__(self) -> int:
         """Return V."""
         return len(self.ids)
+
+    @property
+    def n_known(self) -> int:
+        """The number of items that training may know of."""
+        return len(self) if self.known is None else self.known
 
     @cached_property
     def index(self) -> dict[str, int]:
@@ -57,7 +67,7 @@ class Catalogue:
                 raise InputError(f"add_items: item '{item_id}' has no text; a text-based model needs one")
             seen.add(item_id)
         popularity = None if self.popularity is None else [*self.popularity, *([MEAN_POPULARITY] * len(ids))]
-        return Catalogue([*self.ids, *ids], [*self.texts, *texts], popularity)
+        return Catalogue([*self.ids, *ids], [*self.texts, *texts], popularity, self.known)
 
     def lookup(self, item_id: str) -> int:
         """Return the index of a raw id.
@@ -80,14 +90,23 @@ class Catalogue:
             column.to_frame().write_parquet(folder / POPULARITY_NAME)
 
     @classmethod
-    def read(cls, folder: Path) -> Catalogue:
+    def read(cls, folder: Path, config: Mapping[str, Any]) -> Catalogue:
         """Read what ``save`` wrote.
+
+        Args:
+            folder: an artefact.
+            config: its ``config.json``, which holds ``stated``.
 
         Raises:
             InputError: missing or damaged.
         """
         items = read_parquet(folder / CATALOGUE_NAME, ["item_id", "text"])
-        catalogue = cls(items["item_id"].to_list(), items["text"].to_list())
+        known = config.get(KNOWN_ITEMS)
+        if not (known is None or (isinstance(known, int) and 0 < known <= items.height)):
+            raise InputError(
+                f"{folder / CONFIG_NAME}: field '{KNOWN_ITEMS}' is wrong; the folder is damaged, make it again"
+            )
+        catalogue = cls(items["item_id"].to_list(), items["text"].to_list(), known=known)
         path = folder / POPULARITY_NAME
         if not path.exists():
             return catalogue
@@ -97,12 +116,18 @@ class Catalogue:
         return replace(catalogue, popularity=popularity)
 
     @property
+    def stated(self) -> dict[str, int]:
+        """What ``config.json`` says of it: how many items training knows of, where that is not all."""
+        return {} if self.known is None else {KNOWN_ITEMS: self.known}
+
+    @property
     def disclosure(self) -> str:
         """What of it came from the log, to be appended to what a folder says of itself; ids and texts did not."""
-        return "" if self.popularity is None else "; how popular each item is (popularity)"
+        popularity = "" if self.popularity is None else "; how popular each item is (popularity)"
+        return popularity + ("" if self.known is None else "; which items came after the training part (their order)")
 
 
-def popularity_of(counts: np.ndarray) -> list[float]:
+def popularity_of(counts: np.ndarray, known: int | None = None) -> list[float]:
     """Return log(1 + count), shifted and scaled to mean 0 and variance 1 over the items: V numbers.
 
     What most logs hold beside texts and order, and texts often do not tell. An item that comes later counts as an
@@ -110,8 +135,9 @@ def popularity_of(counts: np.ndarray) -> list[float]:
 
     Args:
         counts: ``[V]``, how often each item is in the training part of the log.
+        known: how many items there are in that part's time, the first so many; None for all.
     """
-    logs = np.log1p(counts)
+    logs = np.log1p(counts[:known])
     scale = logs.std() or 1.0
     out: list[float] = ((logs - logs.mean()) / scale).astype(np.float32).tolist()
-    return out
+    return out + [MEAN_POPULARITY] * (len(counts) - len(out))

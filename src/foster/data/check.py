@@ -8,13 +8,14 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from foster.data.dataset import Dataset
+from foster.data.dataset import Dataset, Parts
 from foster.data.sources import INPUT_ORDER
 
 QUANTILES = (0.0, 0.1, 0.5, 0.9, 1.0)
 # Words and signs come near the number of tokens of English text, without a tokenizer.
 TOKENISH = r"\w+|[^\w\s]"
 SAMPLE_ITEMS = 10
+FUTURE = 0.1  # share of test targets before the last training event from which on it is a warning
 
 
 @dataclass(frozen=True)
@@ -46,8 +47,13 @@ class CheckReport:
         text_lengths: quantiles of the lengths of item texts in words and signs, which is nearly tokens.
         text_coverage: for each text column the share of items that have it.
         shared_texts: items whose text another item has too.
-        cold_items: items that no training part holds; they occur as targets only.
-        cold_test_targets: users whose test item is cold.
+        cold_items: items that the training part does not hold.
+        cold_test_targets: test targets whose item is cold.
+        split: how the data are split.
+        parts: sizes of training, validation and test, by name.
+        future_targets: test targets before which the training part does not end: a model has seen later events of other
+            users. None where the data have no times.
+        future_share: their share of all test targets.
         time_ties: share of neighbours in a sequence with the same time, so that only the input orders them.
         repeats: share of interactions with an item that the user had before.
         duplicates: interactions with the user, item and time of another one.
@@ -67,6 +73,10 @@ class CheckReport:
     shared_texts: int
     cold_items: int
     cold_test_targets: int
+    split: str
+    parts: dict[str, int]
+    future_targets: int | None
+    future_share: float | None
     time_ties: float
     repeats: float
     duplicates: int
@@ -88,7 +98,9 @@ class CheckReport:
             f"words of item texts   {_quantile_line(self.text_lengths)}",
             f"text columns          {coverage}",
             f"same text             {self.shared_texts} items",
-            f"only as targets       {self.cold_items} items; {self.cold_test_targets} users have one as test item",
+            f"not in training       {self.cold_items} items; {self.cold_test_targets} test targets are one of them",
+            f"split                 {self.split}: {Parts(**self.parts).as_text()}",
+            f"trained on the future {_future_line(self)}",
             f"ties in time          {self.time_ties:.1%} of neighbours",
             f"repeats               {self.repeats:.1%} of interactions; {self.duplicates} at the same time, too",
         ]
@@ -110,6 +122,7 @@ def check(dataset: Dataset) -> CheckReport:
     pairs = int(same_user.sum())
     ties = int((same_user & (dataset.timestamps[1:] == dataset.timestamps[:-1])).sum())
     distinct = len(np.unique(users * dataset.n_items + dataset.sequence_items))
+    future = _future_targets(dataset)
     found = CheckReport(
         name=dataset.info.name,
         users=dataset.n_users,
@@ -124,7 +137,11 @@ def check(dataset: Dataset) -> CheckReport:
         shared_texts=int(texts.is_duplicated().sum()),
         cold_items=int(cold.sum()),
         cold_test_targets=int(cold[dataset.targets("test")].sum()),
-        time_ties=ties / pairs,
+        split=dataset.info.split_name,
+        parts=dataset.parts().as_dict(),
+        future_targets=future,
+        future_share=None if future is None else future / len(dataset.partition.test),
+        time_ties=ties / max(pairs, 1),
         repeats=1 - distinct / dataset.n_interactions,
         duplicates=_duplicates(dataset, users),
         samples=_samples(dataset, lengths),
@@ -175,9 +192,29 @@ def _warnings(found: CheckReport, dataset: Dataset) -> list[str]:
             f"one text in ten is longer than {found.text_lengths['90%']} words and signs, "
             "which encoders cut; choose fewer columns by --text"
         )
-    if found.cold_test_targets > found.users / 10:
-        warnings.append(f"{found.cold_test_targets:,} users have a test item that no training part holds")
+    if found.cold_test_targets > found.parts["test_targets"] / 10:
+        warnings.append(f"{found.cold_test_targets:,} test targets are items that the training part does not hold")
+    if found.future_share is not None and found.future_share > FUTURE:
+        warnings.append(
+            f"{found.future_targets:,} test targets ({found.future_share:.0%}) lie before the last events that models "
+            "train on, which so know a part of their future; 'foster prepare --split time:0.9' makes a test that does "
+            "not leak"
+        )
     return warnings
+
+
+def _future_targets(dataset: Dataset) -> int | None:
+    """Return how many test targets are earlier than the last event of the training part."""
+    if dataset.info.time == INPUT_ORDER:
+        return None
+    last = dataset.timestamps[dataset.in_training()].max()
+    return int((dataset.timestamps[dataset.partition.test.positions] < last).sum())
+
+
+def _future_line(found: CheckReport) -> str:
+    if found.future_targets is None:
+        return "not known without times"
+    return f"{found.future_targets} test targets ({found.future_share:.1%}) have training events after them"
 
 
 def _duplicates(dataset: Dataset, users: np.ndarray) -> int:

@@ -1,26 +1,40 @@
-"""The data set: item sequences of users, item texts, and the leave-one-out split."""
+"""The data set: item sequences of users, item texts, and what of them is for training, validation and test."""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
 import numpy as np
 import polars as pl
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, field_validator, model_validator
 
 from foster.artefacts import CARD_NAME, DATASET_NAME, folder_bytes, new_folder, read_json, read_parquet, write_json
 from foster.data.catalogue import Catalogue, popularity_of
 from foster.data.core import K_CORE, k_core_mask
-from foster.data.sources import Raw, Source, read_raw
+from foster.data.sources import INPUT_ORDER, Raw, Source, read_raw
+from foster.data.split import (
+    LEAVE_ONE_OUT,
+    TARGET_RULES,
+    TARGET_SEED,
+    HeldOut,
+    Partition,
+    TargetRule,
+    TargetSplit,
+    by_time,
+    cut_time,
+    leave_one_out,
+    parse_split,
+    split_name,
+)
 from foster.data.texts import SEPARATOR, render, template_fields
-from foster.errors import InputError
+from foster.errors import InputError, did_you_mean
 
 HistorySplit = Literal["train", "validation", "test"]
-TargetSplit = Literal["validation", "test"]
 
 INTERACTIONS_NAME = "interactions.parquet"
 ITEMS_NAME = "items.parquet"
@@ -58,7 +72,14 @@ class DatasetInfo(BaseModel):
     interactions: int
     k_core: int
     """Every user and item has at least this many interactions; 0: not filtered."""
-    split: Literal["leave-one-out"] = "leave-one-out"
+    split: str = LEAVE_ONE_OUT
+    """What is for training, validation and test: "leave-one-out", "time:Q" or "time:Q1:Q2"."""
+    targets: TargetRule | None = None
+    """Which interactions after a cut in time are to be predicted; None with leave-one-out."""
+    target_seed: int | None = None
+    """Of the draw of random targets."""
+    cut_times: tuple[int | float, ...] = ()
+    """The times of the cuts, in the unit of the data; what happened at a cut is before it."""
     text_fields: tuple[str, ...]
     """The text columns of the items."""
     template: str | None
@@ -73,7 +94,69 @@ class DatasetInfo(BaseModel):
     popularity: bool = False
     """Whether models read how popular an item is in the training part, beside its text."""
     fingerprint: str
-    """SHA-256 of the ids, the texts, the sequences and their times, and of whether popularity counts, in hex."""
+    """SHA-256, in hex, of the ids, the texts, the sequences and their times, whether popularity counts, and a split by
+    time."""
+
+    @field_validator("split")
+    @classmethod
+    def _is_a_split(cls, value: str) -> str:
+        parse_split(value)
+        return value
+
+    @model_validator(mode="after")
+    def _is_whole(self) -> Self:
+        by_time = self.split != LEAVE_ONE_OUT
+        drawn = self.targets == "random"
+        fits = len(self.cut_times) == len(parse_split(self.split)), by_time == (self.targets is not None)
+        if not all(fits) or drawn != (self.target_seed is not None):
+            raise ValueError("the fields 'split', 'targets', 'target_seed' and 'cut_times' do not fit one another")
+        return self
+
+    @property
+    def origin(self) -> dict[str, str]:
+        """What an artefact that is made of the data says of them: the fingerprint and, if it is by time, the split."""
+        split = {} if self.targets is None else {"data_split": self.split_name}
+        return {"data_fingerprint": self.fingerprint, **split}
+
+    @property
+    def split_name(self) -> str:
+        """The split in words: "leave-one-out", or "time:0.9, last targets"."""
+        return self.split if self.targets is None else f"{self.split}, {self.targets} targets"
+
+
+@dataclass(frozen=True)
+class Parts:
+    """Sizes of the parts of a data set.
+
+    Attributes:
+        training_users: users with two interactions or more to train on.
+        training_interactions: interactions in the training part.
+        validation_users: users with a validation target.
+        validation_targets: validation targets.
+        test_users: users with a test target.
+        test_targets: test targets.
+        later_items: items that first occur after the training's end, by a split in time.
+    """
+
+    training_users: int
+    training_interactions: int
+    validation_users: int
+    validation_targets: int
+    test_users: int
+    test_targets: int
+    later_items: int
+
+    def as_dict(self) -> dict[str, int]:
+        """Return the sizes by name."""
+        return asdict(self)
+
+    def as_text(self) -> str:
+        """Return the sizes as a line for people."""
+        return (
+            f"{self.training_users} users to train on ({self.training_interactions} interactions), "
+            f"{self.validation_targets} validation targets of {self.validation_users} users, {self.test_targets} test "
+            f"targets of {self.test_users} users, {self.later_items} items that come after the training"
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -126,27 +209,80 @@ class Dataset:
     @property
     def catalogue(self) -> Catalogue:
         """The items as models read them: texts and, where it counts, popularity in the training part."""
-        popularity = popularity_of(self.item_counts()) if self.info.popularity else None
-        return Catalogue(self.item_ids, self.texts, popularity)
+        known = self.n_known("train")
+        popularity = popularity_of(self.item_counts(), known) if self.info.popularity else None
+        return Catalogue(self.item_ids, self.texts, popularity, None if known == self.n_items else known)
+
+    @cached_property
+    def partition(self) -> Partition:
+        """What of each sequence is for training, validation and test."""
+        info = self.info
+        if info.targets is None:
+            return leave_one_out(self.offsets)
+        return by_time(self.offsets, self.timestamps, info.cut_times, info.targets, info.target_seed)
+
+    def n_known(self, split: HistorySplit) -> int:
+        """Return how many items there are as far as training, validation or test knows: the first so many.
+
+        With a split by time, items that first occur after the training cut come behind the others in item order, and
+        behind these those that first occur in the test. Training and validation act as if later ones did not exist.
+        """
+        if split == "test" or not self.info.cut_times:
+            return self.n_items
+        cut = self.info.cut_times[0 if split == "train" else -1]
+        return len(np.unique(self.sequence_items[self.timestamps <= cut]))
 
     def sequence(self, user: int) -> np.ndarray:
         """Return all item numbers of a user in time order: int32 [length]."""
         return self.sequence_items[self.offsets[user] : self.offsets[user + 1]]
 
-    def histories(self, split: HistorySplit, users: Iterable[int] | None = None) -> list[np.ndarray]:
-        """Return the items that a model may see of each user.
+    def parts(self) -> Parts:
+        """Return the sizes of training, validation and test."""
+        lengths = self.partition.train_ends - self.offsets[:-1]
+        validation, test = self.partition.validation, self.partition.test
+        return Parts(
+            training_users=int((lengths > 1).sum()),
+            training_interactions=int(lengths.sum()),
+            validation_users=validation.n_users,
+            validation_targets=len(validation),
+            test_users=test.n_users,
+            test_targets=len(test),
+            later_items=self.n_items - self.n_known("train"),
+        )
+
+    def held_out(self, split: TargetSplit, users: Iterable[int] | None = None) -> HeldOut:
+        """Return the targets of a split with their users.
 
         Args:
-            split: "train" (what models train on) and "validation" leave out the last two items, "test" the
-                last one.
+            split: validation or test.
+            users: user numbers, of whom all targets are returned; None for all users.
+        """
+        targets = self.partition.of(split)
+        return targets if users is None else targets.of_users(users)
+
+    def histories_before(self, targets: HeldOut) -> list[np.ndarray]:
+        """Return what a model may see before each target: all earlier items of its user, int32, oldest first."""
+        starts = self.offsets[targets.users]
+        return [self.sequence_items[a:b] for a, b in zip(starts, targets.positions, strict=True)]
+
+    def histories(self, split: HistorySplit, users: Iterable[int] | None = None) -> list[np.ndarray]:
+        """Return the items that a model may see of each user, or before each target.
+
+        Args:
+            split: "train" for what models train on, of the users who have any of it; "validation" and "test" for all
+                items before each target. With leave-one-out each user has one target, the last item in the test and
+                the last item but one in the validation, and training ends before both.
             users: user numbers; None for all users.
 
         Returns:
-            One int32 array a user, oldest item first, at least one item long.
+            One int32 array a user or target, oldest item first, at least one item long.
         """
-        left_out = {"train": 2, "validation": 2, "test": 1}[split]
+        if split != "train":
+            return self.histories_before(self.held_out(split, users))
         chosen = range(self.n_users) if users is None else users
-        return [self.sequence_items[self.offsets[user] : self.offsets[user + 1] - left_out] for user in chosen]
+        ends = self.partition.train_ends
+        bounds = ((self.offsets[user], ends[user]) for user in chosen)
+        return [self.sequence_items[start:end] for start, end in bounds if end > start]
 
     def training_histories(self) -> list[np.ndarray]:
         """Return the training histories from which anything can be learned: those of two items or more."""
@@ -156,23 +292,102 @@ class Dataset:
         """Return the item that follows each history.
 
         Args:
-            split: "validation" for the last item but one, "test" for the last item.
+            split: validation or test; see ``histories``.
             users: user numbers; None for all users.
 
         Returns:
-            int64 [U], or one for each of ``users``.
+            int64 [targets]; with leave-one-out one for each user.
         """
-        from_end = {"validation": 2, "test": 1}[split]
-        ends = self.offsets[1:] if users is None else self.offsets[np.fromiter(users, dtype=np.int64) + 1]
-        targets: np.ndarray = self.sequence_items[ends - from_end].astype(np.int64)
+        targets: np.ndarray = self.sequence_items[self.held_out(split, users).positions].astype(np.int64)
         return targets
+
+    def in_training(self) -> np.ndarray:
+        """Return which interactions are in the training part: bool [n]."""
+        lengths = np.diff(self.offsets)
+        ends: np.ndarray = np.repeat(self.partition.train_ends, lengths)
+        return np.arange(self.n_interactions) < ends
 
     def item_counts(self) -> np.ndarray:
         """Return how often each item occurs in the training part: int64 [V]."""
-        held_out = np.concatenate([self.offsets[1:] - 1, self.offsets[1:] - 2])
-        counts: np.ndarray = np.bincount(self.sequence_items, minlength=self.n_items)
-        counts -= np.bincount(self.sequence_items[held_out], minlength=self.n_items)
-        return counts
+        return np.bincount(self.sequence_items[self.in_training()], minlength=self.n_items)
+
+    def with_split(self, split: str, targets: str | None = None) -> Dataset:
+        """Return the same log, which is divided leave-one-out so far, divided in another way.
+
+        Args:
+            split: "leave-one-out"; "time:Q", where what comes after the quantile Q of all times is for the test, and
+                the last interaction of a user before it for validation; or "time:Q1:Q2", where validation is what comes
+                between the two quantiles, after the training.
+            targets: with a split by time, the interactions that are predicted of each user: "last" (the default),
+                "random" (one, drawn once for all) or "successive" (all, one after another).
+
+        Returns:
+            The data set; with a split by time, items that are first met after a cut stand behind the others.
+
+        Raises:
+            InputError: no such split, a split by time of a log without times, or one that leaves nothing to train on,
+                to validate by or to test.
+        """
+        try:
+            shares = parse_split(split)
+        except ValueError as error:
+            raise InputError(f"--split {split}: {error}") from error
+        if targets is not None and not shares:
+            raise InputError(f"--targets {targets}: is for a split by time; add --split time:0.9, or leave it out")
+        if targets is not None and targets not in TARGET_RULES:
+            hint = did_you_mean(targets, TARGET_RULES)
+            raise InputError(f"--targets {targets}: unknown{hint}; give {', '.join(TARGET_RULES)}")
+        rule: TargetRule | None = None
+        if self.info.cut_times:
+            raise InputError(f"--split {split}: {self.info.name} is split by time already; prepare it again")
+        if shares:
+            if self.info.time == INPUT_ORDER:
+                raise InputError(
+                    f"--split {split}: {self.info.name} has no times, only an order of rows; name their column by "
+                    "--time-column, or take --split leave-one-out"
+                )
+            split, rule = split_name(shares), targets or "last"  # type: ignore[assignment]
+        update = {
+            "split": split,
+            "targets": rule,
+            "target_seed": TARGET_SEED if rule == "random" else None,
+            "cut_times": tuple(cut_time(self.timestamps, share) for share in shares),
+        }
+        data = replace(self, info=self.info.model_copy(update=update))._with_later_items_last()
+        if shares:
+            data._check_split()
+        return replace(data, info=data.info.model_copy(update={"fingerprint": fingerprint(data)}))
+
+    def _with_later_items_last(self) -> Dataset:
+        """Return it with items in the order of the periods in which they first occur, and as they were within one."""
+        period = np.zeros(self.n_items, dtype=np.int64)
+        for cut in self.info.cut_times:
+            later = np.ones(self.n_items, dtype=bool)
+            later[self.sequence_items[self.timestamps <= cut]] = False
+            period += later
+        order = np.argsort(period, kind="stable")
+        number = np.empty_like(order)
+        number[order] = np.arange(self.n_items)
+        return replace(
+            self,
+            items=self.items[order],
+            texts=[self.texts[item] for item in order],
+            sequence_items=number[self.sequence_items].astype(np.int32),
+        )
+
+    def _check_split(self) -> None:
+        """Raise InputError if a part is empty."""
+        found = {
+            "user with two interactions to train on": len(self.training_histories()),
+            "target to validate by": len(self.partition.validation),
+            "target to test": len(self.partition.test),
+        }
+        for what, count in found.items():
+            if not count:
+                cuts = " and ".join(map(str, self.info.cut_times))
+                raise InputError(
+                    f"--split {self.info.split}: leaves no {what} ({self.info.name}, cut at {cuts}); give other shares"
+                )
 
     @classmethod
     def prepare(
@@ -188,6 +403,8 @@ class Dataset:
         k_core: int = K_CORE,
         drop_textless: bool = False,
         popularity: bool = False,
+        split: str = LEAVE_ONE_OUT,
+        targets: str | None = None,
         name: str | None = None,
     ) -> Dataset:
         """Make a data set from a log and item texts.
@@ -210,11 +427,14 @@ class Dataset:
                 error.
             popularity: let models read how popular an item is in the training part, beside its text; worth trying
                 where popularity alone is close to a model of the texts.
+            split: what is for training, validation and test: "leave-one-out", "time:0.9" or "time:0.8:0.9"; see
+                ``with_split``.
+            targets: with a split by time, which interactions of a user are predicted: last, random or successive.
             name: a name for the data set; None: that of the file or its folder.
 
         Raises:
             InputError: a file or a column is missing or damaged, an id or a time is missing, an item has no
-                text, nothing is left, or a user has fewer than three interactions.
+                text, nothing is left, a user has fewer than three interactions, or the log cannot be split in this way.
         """
         if k_core < 0:
             raise InputError(f"--k-core {k_core}: must be 0 (off) or more")
@@ -227,14 +447,16 @@ class Dataset:
             text=text,
             template=template,
         )
-        return _from_raw(
+        data = _from_raw(
             raw,
             k_core=k_core,
             drop_textless=drop_textless,
             popularity=popularity,
             template=template,
             name=name or _default_name(raw.log_path),
+            shortest=MIN_SEQUENCE if split == LEAVE_ONE_OUT else 1,
         )
+        return data if split == LEAVE_ONE_OUT and targets is None else data.with_split(split, targets)
 
     def save(self, out: str | Path, overwrite: bool = False) -> Path:
         """Write the data set as a folder: two Parquet files, ``dataset.json`` and a ``README.md`` card.
@@ -308,9 +530,9 @@ class Dataset:
 
 
 def _from_raw(
-    raw: Raw, *, k_core: int, drop_textless: bool, popularity: bool, template: str | None, name: str
+    raw: Raw, *, k_core: int, drop_textless: bool, popularity: bool, template: str | None, name: str, shortest: int
 ) -> Dataset:
-    """Filter and order what was read; the arguments are those of ``Dataset.prepare``.
+    """Filter and order what was read: arguments of ``Dataset.prepare``, and the least length of a sequence.
 
     Raises:
         InputError: an item has no text (unless ``drop_textless``), nothing is left, or a sequence is too
@@ -338,7 +560,7 @@ def _from_raw(
     user_ids = log["user_id"].unique(maintain_order=True)
     user_numbers = _number_ids(log["user_id"], user_ids).to_numpy()
     lengths = np.bincount(user_numbers)
-    if lengths.min() < MIN_SEQUENCE:
+    if lengths.min() < shortest:
         raise InputError(
             f"{raw.log_name}: {int((lengths < MIN_SEQUENCE).sum())} users have fewer than {MIN_SEQUENCE} "
             f"interactions, such as '{user_ids[int(lengths.argmin())]}', but two of each are held out; "
@@ -384,7 +606,7 @@ def _from_raw(
 
 
 def fingerprint(data: Dataset) -> str:
-    """Return the SHA-256 over ids, texts, sequences, times and ``popularity`` in hex, not over files and machines."""
+    """Return the SHA-256 over the content in hex, not over files and machines: see ``DatasetInfo.fingerprint``."""
     digest = hashlib.sha256()
     for strings in (data.user_ids, data.item_ids, data.texts):
         encoded = [string.encode() for string in strings]
@@ -396,6 +618,9 @@ def fingerprint(data: Dataset) -> str:
         digest.update(np.ascontiguousarray(array).tobytes())
     if data.info.popularity:
         digest.update(b"popularity")
+    if data.info.split != LEAVE_ONE_OUT:
+        info = data.info
+        digest.update(f"{info.split} {info.targets} {info.target_seed} {info.cut_times}".encode())
     return digest.hexdigest()
 
 
@@ -441,13 +666,30 @@ def _changed(folder: Path) -> InputError:
     )
 
 
+def _split_in_words(info: DatasetInfo) -> str:
+    if info.targets is None:
+        return f"{info.split}: the last item of a user is for the test, the one before it for validation"
+    which = {
+        "last": "the last item of each user is the target",
+        "random": f"one item of each user, drawn with seed {info.target_seed}, is the target",
+        "successive": "every item of a user is a target in turn",
+    }[info.targets]
+    *first, last = info.cut_times
+    validation = (
+        f"from {first[0]} on the same holds for validation, and training ends there"
+        if first
+        else "a user's last item before that is for validation"
+    )
+    return f"{info.split}: after {last} (in the unit of the times) is the test, in which {which}; {validation}"
+
+
 def _card(info: DatasetInfo, size: int) -> str:
     dropped = info.dropped
     text = info.template or SEPARATOR.join(f"{{{field}}}" for field in info.text_fields)
     rows = {
         "users, items, interactions": f"{info.users:,}, {info.items:,}, {info.interactions:,}",
         "filter": f"{info.k_core}-core of users and items, to a fixed point" if info.k_core else "none",
-        "split": f"{info.split}: the last item of a user is for the test, the one before it for validation",
+        "split": _split_in_words(info),
         "order": f"{info.time}; ties keep the order of the input",
         "text of an item": f"`{text}`",
         "read beside it": "popularity in the training part" if info.popularity else "nothing",

@@ -41,8 +41,13 @@ def withhold(data: Dataset, share: float, seed: int = 0) -> tuple[Dataset, NewIt
         items with their users, those with nothing before their first new item excepted.
 
     Raises:
-        InputError: nothing to withhold, or nothing left to train on.
+        InputError: nothing to withhold, nothing left to train on, or a log that is split by time.
     """
+    if data.info.cut_times:
+        raise InputError(
+            f"--new-items {share}: {data.info.name} is split by time: items that first occur after the cut are new "
+            "already, and 'foster evaluate' shows them as cold; leave it out, or prepare the data with leave-one-out"
+        )
     count = round(share * data.n_items)
     if not 0 < count < data.n_items:
         raise InputError(f"--new-items {share}: of {data.n_items} items that is {count}; give a share between 0 and 1")

@@ -131,12 +131,13 @@ def _check(data: Dataset, best: TextRecommender, trajectory: Trajectory, options
             f"--checkpoints {options.checkpoints}: the teacher recorded {len(trajectory)}; give at most that, or leave "
             "it out"
         )
-    if isinstance(options, LatentOptions) and options.subset is not None and options.subset > data.n_items:
+    if isinstance(options, LatentOptions) and options.subset is not None and options.subset > best.n_known:
         raise InputError(
-            f"--subset {options.subset}: the catalogue has {data.n_items} items; give at most that, or leave it out"
+            f"--subset {options.subset}: the catalogue has {best.n_known} items; give at most that, or leave it out"
         )
-    if options.sequences > data.n_users:
-        raise InputError(f"--sequences {options.sequences}: the log has {data.n_users} users; give at most that")
+    users = len(data.histories("train"))
+    if options.sequences > users:
+        raise InputError(f"--sequences {options.sequences}: the log has {users} users to train on; give at most that")
     if options.length > best.options.max_length:
         raise InputError(
             f"--length {options.length}: the teacher reads {best.options.max_length} items; give at most that"

@@ -55,7 +55,8 @@ class Setting:
         generator: source of item samples.
         rng: source of all other draws.
         source: real batches.
-        features: public features of the items, ``[V, width]``.
+        features: public features of the items that training may know of, ``[V, width]``; V counts these in what
+            follows, and with leave-one-out they are all.
         validate: gives NDCG@10 of a model on validation users.
     """
 
@@ -76,19 +77,23 @@ class Setting:
         self.rng = np.random.default_rng(self.seed)
         real = TrainOptions(batch_size=self.options.batch_size)
         self.source = LogSource(self.data, real, self.best.options.max_length, self.seed, self.engine)
-        self.features = self.best.public_features(self.best.encoder)
+        self.features = self.best.public_features(self.best.encoder)[: self.best.n_known]
         self.validate = validator(self.data, STUDENT.eval_users, self.engine)
 
     @property
     def subset_size(self) -> int:
         """N, the items that a step encodes."""
         assert isinstance(self.options, LatentOptions)
-        asked, items = self.options.subset, self.best.n_items
+        asked, items = self.options.subset, self.best.n_known
         return min(SUBSET, items) if asked is None else asked or items
 
     def subset(self) -> Tensor:
         """Draw N items uniformly, ``[N]``."""
-        return sample_items(self.best.n_items, self.subset_size, self.generator).to(self.engine.device)
+        return sample_items(self.best.n_known, self.subset_size, self.generator).to(self.engine.device)
+
+    def item_table(self) -> Tensor:
+        """Return the teacher's vectors of the items that training may know of, ``[V, d]``."""
+        return self.best.item_table()[: self.best.n_known]
 
     def real_histories(self) -> Tensor:
         """Draw long real histories to start from, ``[M, L]``."""
@@ -105,7 +110,7 @@ class Setting:
 
     def latents(self, options: LatentOptions, start: Tensor | None = None) -> SyntheticSequences:
         """Return latent sequences that start as the items ``start``, by default long real histories."""
-        keys = self.features if options.keys == "text" else self.best.item_table()
+        keys = self.features if options.keys == "text" else self.item_table()
         items = self.real_histories() if start is None else start
         return SyntheticSequences(keys, items, options.temperature).to(self.engine.device)
 
@@ -133,7 +138,7 @@ class Setting:
             model=self.best.options,
             recipe=HARD_LABELS.model_copy(update={"steps": min(HARD_LABELS.steps, options.student_steps)}),
             info={
-                "data_fingerprint": self.data.info.fingerprint,
+                **self.data.info.origin,
                 "options": options.model_dump(),
                 "seed": self.seed,
                 "from_real_data": derived,

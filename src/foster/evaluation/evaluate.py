@@ -11,8 +11,9 @@ import polars as pl
 import torch
 from torch import Tensor
 
-from foster.data.dataset import Dataset, TargetSplit
+from foster.data.dataset import Dataset
 from foster.data.new_items import NewItems
+from foster.data.split import HeldOut, TargetSplit
 from foster.engine import Engine
 from foster.errors import InputError
 from foster.evaluation.metrics import metrics_of
@@ -25,13 +26,15 @@ class Evaluation:
     """Ranks of one model on one split, and the metrics that follow from them.
 
     Attributes:
-        users: ``[n]`` user indices of the data set.
-        ranks: ``[n]`` rank of each user's target, counted from 1; ties are split.
+        users: ``[n]`` user indices of the data set; with successive targets a user comes several times.
+        ranks: ``[n]`` rank of each target, counted from 1; ties are split.
         cold: ``[n]`` whether the target occurs in no training history.
         split: validation or test.
         n_items: size of the ranked catalogue.
         history_masked: whether the items of the history were left out of the ranking.
         user_ids: ``[n]`` raw ids.
+        item_ids: ``[n]`` raw ids of the targets.
+        data_split: how the data are split, such as "leave-one-out" or "time:0.9, last targets".
     """
 
     users: np.ndarray
@@ -41,6 +44,13 @@ class Evaluation:
     n_items: int
     history_masked: bool
     user_ids: list[str]
+    item_ids: list[str]
+    data_split: str
+
+    @property
+    def n_users(self) -> int:
+        """The number of users with a target."""
+        return len(np.unique(self.users))
 
     @property
     def metrics(self) -> dict[str, float]:
@@ -51,21 +61,28 @@ class Evaluation:
         """Return what ``foster evaluate --json`` prints."""
         return {
             "metrics": self.metrics,
-            "users": len(self.ranks),
+            "users": self.n_users,
+            "targets": len(self.ranks),
             "items": self.n_items,
             "split": self.split,
+            "data_split": self.data_split,
             "history_masked": self.history_masked,
             "warm": self._of(~self.cold),
             "cold": self._of(self.cold),
         }
 
     def _of(self, some: np.ndarray) -> dict[str, Any]:
-        """Return count and metrics of some of the users; None where there are none."""
-        return {"users": int(some.sum()), "metrics": metrics_of(self.ranks[some]) if some.any() else None}
+        """Return counts and metrics of some of the targets; None where there are none."""
+        return {
+            "users": len(np.unique(self.users[some])),
+            "targets": int(some.sum()),
+            "metrics": metrics_of(self.ranks[some]) if some.any() else None,
+        }
 
     def save_ranks(self, path: Path) -> None:
-        """Write one row a user (user_id, rank, cold), from which any rank metric can be computed again."""
-        pl.DataFrame({"user_id": self.user_ids, "rank": self.ranks, "cold": self.cold}).write_parquet(path)
+        """Write one row a target (user_id, item_id, rank, cold), from which any rank metric can be computed again."""
+        columns = {"user_id": self.user_ids, "item_id": self.item_ids, "rank": self.ranks, "cold": self.cold}
+        pl.DataFrame(columns).write_parquet(path)
 
 
 def evaluate(
@@ -77,15 +94,16 @@ def evaluate(
     mask_history: bool = True,
     engine: Engine | None = None,
 ) -> Evaluation:
-    """Rank every user's held-out item among the whole catalogue.
+    """Rank every held-out item among the whole catalogue.
 
-    With several processes each ranks its share of the users; the ranks are gathered, then the metrics computed once.
+    At the validation of a split by time the catalogue is as it was then, without the items that come later. With
+    several processes each ranks its share of the targets; the ranks are gathered, then the metrics computed once.
 
     Args:
         model: the recommender; its catalogue must hold every item of the data set.
         data: the data set; histories are all items before the target (at test the validation item included).
         split: validation or test.
-        users: user indices; by default all users.
+        users: user indices, all of whose targets are ranked; by default all users.
         mask_history: leave the items of the history out of the ranking.
         engine: device and processes; by default those of the model.
 
@@ -93,35 +111,38 @@ def evaluate(
         InputError: the data set has an item that the model does not know.
     """
     engine = engine or Engine(device=str(model.device))
-    users = np.arange(data.n_users) if users is None else np.asarray(users)
+    held_out = data.held_out(split, users)
     to_model = item_mapping(model, data)
     model.eval()
     table = model.item_table()
-    own = users[engine.rank :: engine.world]
-    histories = [to_model[history] for history in data.histories(split, own)]
-    targets = to_model[data.targets(split, own)]
+    if (known := data.n_known(split)) < data.n_items:
+        ranked = np.setdiff1d(np.arange(len(table)), to_model[known:])
+        table, to_model = table[torch.from_numpy(ranked)], np.searchsorted(ranked, to_model)
+    own = held_out[engine.rank :: engine.world]
+    histories = [to_model[history] for history in data.histories_before(own)]
+    targets = to_model[data.sequence_items[own.positions]]
     ranks = _ranks(model, table, histories, targets, mask_history)
-    return _evaluation(data, split, users, engine.gather_strided(ranks, len(users)), model.n_items, mask_history)
+    return _evaluation(data, split, held_out, engine.gather_strided(ranks, len(held_out)), len(table), mask_history)
 
 
 def evaluate_popularity(
     data: Dataset, split: TargetSplit = "test", *, users: np.ndarray | None = None, mask_history: bool = True
 ) -> Evaluation:
     """Rank items by their number of training interactions; arguments as for ``evaluate``."""
-    users = np.arange(data.n_users) if users is None else np.asarray(users)
-    counts = torch.from_numpy(data.item_counts()).float()
+    held_out, known = data.held_out(split, users), data.n_known(split)
+    counts = torch.from_numpy(data.item_counts()[:known]).float()
 
     def score(rows: slice) -> Tensor:
         return counts.repeat(rows.stop - rows.start, 1)
 
     ranks = rank_targets(
         score,
-        data.targets(split, users),
-        data.histories(split, users),
-        data.n_items,
+        data.sequence_items[held_out.positions],
+        data.histories_before(held_out),
+        known,
         mask_history=mask_history,
     )
-    return _evaluation(data, split, users, ranks, data.n_items, mask_history)
+    return _evaluation(data, split, held_out, ranks, known, mask_history)
 
 
 def rank_new_items(model: TextRecommender, new: NewItems) -> np.ndarray:
@@ -164,11 +185,21 @@ def _ranks(
     def score(rows: slice) -> Tensor:
         return model.scores(states[rows], table)
 
-    return rank_targets(score, targets, histories, model.n_items, mask_history=mask_history)
+    return rank_targets(score, targets, histories, len(table), mask_history=mask_history)
 
 
 def _evaluation(
-    data: Dataset, split: TargetSplit, users: np.ndarray, ranks: np.ndarray, n_items: int, masked: bool
+    data: Dataset, split: TargetSplit, held_out: HeldOut, ranks: np.ndarray, n_items: int, masked: bool
 ) -> Evaluation:
-    cold = data.item_counts()[data.targets(split, users)] == 0
-    return Evaluation(users, ranks, cold, split, n_items, masked, [data.user_ids[user] for user in users])
+    targets = data.sequence_items[held_out.positions]
+    return Evaluation(
+        users=held_out.users,
+        ranks=ranks,
+        cold=data.item_counts()[targets] == 0,
+        split=split,
+        n_items=n_items,
+        history_masked=masked,
+        user_ids=[data.user_ids[user] for user in held_out.users],
+        item_ids=data.items["item_id"].gather(targets).to_list(),
+        data_split=data.info.split_name,
+    )

@@ -1,4 +1,4 @@
-"""Metrics of leave-one-out evaluation: functions of one rank a user."""
+"""Metrics of full ranking: functions of one rank a target."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ CUTOFFS = (5, 10, 20, 50)
 
 
 def metrics_of(ranks: np.ndarray, cutoffs: tuple[int, ...] = CUTOFFS) -> dict[str, float]:
-    """Return Recall@K, NDCG@K and MRR@K, averaged over users.
+    """Return Recall@K, NDCG@K and MRR@K, averaged over targets.
 
-    With one target a user, Recall@K is the hit rate, the ideal DCG is 1, so that NDCG@K is ``1 / log2(rank + 1)``
+    With one target a ranking, Recall@K is the hit rate, the ideal DCG is 1, so that NDCG@K is ``1 / log2(rank + 1)``
     for a rank
     within K and 0 otherwise, and MRR@K is ``1 / rank`` in the same way.
 
     Args:
-        ranks: ``[users]``, the target's rank counted from 1; a half where ties are split.
+        ranks: ``[targets]``, the target's rank counted from 1; a half where ties are split.
         cutoffs: the values of K.
 
     Returns:
-        ``{"recall@5": .., "ndcg@5": .., "mrr@5": .., ...}``; zeros for no users.
+        ``{"recall@5": .., "ndcg@5": .., "mrr@5": .., ...}``; zeros for no targets.
     """
     ranks = np.asarray(ranks, dtype=np.float64)
     out: dict[str, float] = {}
@@ -31,6 +31,6 @@ def metrics_of(ranks: np.ndarray, cutoffs: tuple[int, ...] = CUTOFFS) -> dict[st
 
 
 def ndcg_of_ranks(ranks: np.ndarray, k: int = 10) -> np.ndarray:
-    """Return each user's NDCG@k, ``[users]``: ``1 / log2(rank + 1)``, or 0 beyond rank k."""
+    """Return each target's NDCG@k, ``[targets]``: ``1 / log2(rank + 1)``, or 0 beyond rank k."""
     out: np.ndarray = (ranks <= k) / np.log2(ranks + 1)
     return out

@@ -197,11 +197,15 @@ class ItemTower(nn.Module):
         return {name: weights.detach() for name, weights in self.adapter.named_parameters() if name != "bias"}
 
     @torch.no_grad()
-    def load_item_map(self, weights: ItemMap) -> bool:
+    def load_item_map(self, weights: ItemMap, known: int | None = None) -> bool:
         """Take over the map of another tower on the same features, if this one's is of the same kind.
 
         To another width it is turned such that items keep their inner products: exactly if this one's is greater, else
         as far as their first principal directions go.
+
+        Args:
+            weights: the map.
+            known: how many items, the first so many, have these directions; None for all.
 
         Returns:
             Whether it is of the same kind.
@@ -211,7 +215,7 @@ class ItemTower(nn.Module):
             return False
         assert isinstance(self.features, FrozenFeatures)  # others have no map
         if item_map_width(weights) != item_map_width(own):
-            turn = _turn(mapped(self.features.vectors, weights), item_map_width(own))
+            turn = _turn(mapped(self.features.vectors[:known], weights), item_map_width(own))
             if "weight" in weights:
                 weights = {"weight": turn.T @ weights["weight"].to(turn)}
             else:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -37,6 +37,7 @@ from foster.version import __version__
 
 WEIGHTS_NAME = "model.safetensors"
 ITEM_TABLE_NAME = "items.safetensors"
+ORIGIN = ("data_fingerprint", "data_split", "from_real_data")
 LM_LR_RATIO = {"lora": 0.1, "top": 0.01, "all": 0.01}
 STATES = 256  # histories whose states are computed at once: more of them would be padded to the longest
 
@@ -58,8 +59,8 @@ class TextRecommender(nn.Module):
         whitening: the map that made them.
 
     Attributes:
-        origin: what the weights came from, as folders say it: ``data_fingerprint`` and ``from_real_data``. Empty for
-            random weights.
+        origin: what the weights came from, as folders say it: ``data_fingerprint``, ``from_real_data`` and, where the
+            data are split by time, ``data_split``. Empty for random weights.
     """
 
     def __init__(
@@ -103,8 +104,8 @@ class TextRecommender(nn.Module):
             InputError: unknown encoder, or a ``finetune`` that the encoder cannot do.
         """
         encoder, options = encoder or EncoderOptions(), options or ModelOptions()
-        vectors = embed_texts(catalogue.texts, encoder, device=device).to(device)
-        whitening = Whitening.fit(vectors)
+        vectors = _embed(catalogue, encoder, device).to(device)
+        whitening = Whitening.fit(vectors[: catalogue.known])
         features = _features(catalogue, encoder, options, vectors, whitening, device)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
@@ -135,6 +136,11 @@ class TextRecommender(nn.Module):
     def n_items(self) -> int:
         """V, the number of items that are ranked."""
         return len(self.catalogue)
+
+    @property
+    def n_known(self) -> int:
+        """The number of items that training may know of, the first so many: V but for a split by time."""
+        return self.catalogue.n_known
 
     def trained_parameters(self) -> list[nn.Parameter]:
         """Return the parameters that training changes."""
@@ -200,8 +206,9 @@ class TextRecommender(nn.Module):
         """Return the features ``[V, width]`` of the catalogue under a frozen public encoder."""
         if encoder == self.encoder and isinstance(self.tower.features, FrozenFeatures):
             return self.tower.features.vectors
-        vectors = embed_texts(self.catalogue.texts, encoder, device=self.device).to(self.device)
-        return _beside(Whitening.fit(vectors).to(self.device)(vectors), self.catalogue.popularity)
+        vectors = _embed(self.catalogue, encoder, self.device).to(self.device)
+        whitening = Whitening.fit(vectors[: self.catalogue.known]).to(self.device)
+        return _beside(whitening(vectors), self.catalogue.popularity)
 
     @torch.no_grad()
     def last_states(self, histories: Sequence[Any], table: Tensor) -> Tensor:
@@ -349,6 +356,7 @@ class TextRecommender(nn.Module):
             "encoder": self.encoder.model_dump(),
             "feature_width": self.tower.features.width,
             "items": self.n_items,
+            **self.catalogue.stated,
             **self.origin,
             **(extra or {}),
         }
@@ -362,6 +370,7 @@ class TextRecommender(nn.Module):
             f"- model: {options.backbone}, width {options.dim}; encoder {self.encoder.encoder} ({options.finetune})\n"
             f"- catalogue: {self.n_items} items with texts and vectors\n"
             f"- data fingerprint: {self.origin.get('data_fingerprint', 'not stated')}\n"
+            f"{split_line(self.origin)}"
             f"- what came from real data: {self.origin.get('from_real_data', 'not stated')}\n\n"
             "Use it with `foster evaluate`, `foster recommend` or `TextRecommender.from_pretrained`.\n"
         )
@@ -390,7 +399,7 @@ class TextRecommender(nn.Module):
         where = str(folder / CONFIG_NAME)
         options = ModelOptions.parse(config_field(config, "model", where), where)
         encoder_options = EncoderOptions.parse(config_field(config, "encoder", where), where).at(encoder)
-        catalogue = Catalogue.read(folder)
+        catalogue = Catalogue.read(folder, config)
         state = load_tensors(folder / WEIGHTS_NAME)
         table = _take(load_tensors(folder / ITEM_TABLE_NAME), "vectors", folder / ITEM_TABLE_NAME)
         if len(catalogue) != len(table):
@@ -405,9 +414,14 @@ class TextRecommender(nn.Module):
         except InputError as error:
             raise InputError(f"{folder / WEIGHTS_NAME}: {error}") from error
         model.eval().to(device)
-        model.origin = {name: str(config[name]) for name in ("data_fingerprint", "from_real_data") if name in config}
+        model.origin = {name: str(config[name]) for name in ORIGIN if name in config}
         model._stored_table = table.to(device)
         return model
+
+
+def split_line(origin: Mapping[str, Any]) -> str:
+    """Return the line of a card that says how the data were split, where that is not leave-one-out."""
+    return f"- split of the data: {origin['data_split']}\n" if "data_split" in origin else ""
 
 
 def _take(state: dict[str, Tensor], name: str, path: Path) -> Tensor:
@@ -448,10 +462,19 @@ def _features(
         return FrozenFeatures.of(_beside(whitening(vectors), popularity))
 
     def load() -> Tensor:
-        vectors = embed_texts(catalogue.texts, encoder, device=device).to(whitening.mean.device)
+        vectors = _embed(catalogue, encoder, device).to(whitening.mean.device)
         return _beside(whitening(vectors), popularity)
 
     return FrozenFeatures(load, len(whitening.mean) + (popularity is not None))
+
+
+def _embed(catalogue: Catalogue, encoder: EncoderOptions, device: str | torch.device) -> Tensor:
+    """Return the text vectors ``[V, width]`` of a catalogue."""
+    if catalogue.known is None:
+        return embed_texts(catalogue.texts, encoder, device=device)
+    # Apart: the last bits of a vector depend on which texts are encoded together, and those of later items are unknown.
+    parts = catalogue.texts[: catalogue.known], catalogue.texts[catalogue.known :]
+    return torch.cat([embed_texts(part, encoder, device=device) for part in parts])
 
 
 def _beside(features: Tensor, popularity: list[float] | None) -> Tensor:

@@ -161,7 +161,7 @@ class Bench:
         return [read_json(self._file(run)) for run in runs]
 
     def ranks(self, record: Mapping[str, Any]) -> np.ndarray:
-        """Return the test rank of every user of a finished run, ``[users]``."""
+        """Return the rank of every test target of a finished run, ``[targets]``."""
         return np.load(self.out / record["ranks"])
 
     def _file(self, run: Run) -> Path:
@@ -479,6 +479,8 @@ def run_bench(
         "users": data.n_users,
         "items": data.n_items,
         "interactions": data.n_interactions,
+        "split": data.info.split_name,
+        "parts": data.parts().as_dict(),
         "data_fingerprint": data.info.fingerprint,
         "seeds": list(bench.seeds),
         "reference": options.reference,
@@ -486,9 +488,10 @@ def run_bench(
         "threads": torch.get_num_threads(),
         **recipe.as_dict(),
     }
-    rows = summarise(records, bench.ranks, options.reference)
+    rows = summarise(records, bench.ranks, options.reference, data.held_out("test").users)
     if engine.is_main:
         write_results(bench.out, rows, about, records)
         seeds = f"seeds {', '.join(map(str, bench.seeds))}" if len(bench.seeds) > 1 else f"seed {seed}"
-        plot_results(bench.out / "results.png", rows, f"{data.info.name}, test, {seeds}")
+        split = f" ({data.info.split_name})" if data.info.cut_times else ""
+        plot_results(bench.out / "results.png", rows, f"{data.info.name}, test{split}, {seeds}")
     return {"about": about, "rows": rows}

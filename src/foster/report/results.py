@@ -35,14 +35,15 @@ Groups = dict[tuple[str, int | None], dict[int, Record]]
 
 
 def summarise(
-    records: Iterable[Record], ranks: Ranks | None, reference: str | None = None
+    records: Iterable[Record], ranks: Ranks | None, reference: str | None = None, users: np.ndarray | None = None
 ) -> dict[str, dict[str, Any]]:
     """Return one row a method and budget.
 
     Args:
         records: of finished runs, as ``Bench.make`` returns them.
-        ranks: gives the test ranks of a record, ``[users]``; None where they are not at hand, for no intervals.
+        ranks: gives the test ranks of a record, ``[targets]``; None where they are not at hand, for no intervals.
         reference: a row that the others are compared with too, such as the method of which they are ablations.
+        users: whose each test target is, ``[targets]``; None where each user has one.
 
     Returns:
         Rows by name; where a benchmark has several budgets M the name is ``method-M``. A row holds
@@ -81,11 +82,11 @@ def summarise(
             row[ratio] = _ratio((run[group][metric], of[group][metric]) for run, of in pairs if group in run)
         row["times_as_fast"] = _ratio((of["train_seconds"], run["train_seconds"]) for run, of in pairs)
         random = _group(groups, f"random{kind}", of_budget)
-        row["minus_random"] = _interval(runs, random, ranks) if ranks else None
-        row["minus_full"] = _interval(runs, full, ranks) if ranks else None
+        row["minus_random"] = _interval(runs, random, ranks, users) if ranks else None
+        row["minus_full"] = _interval(runs, full, ranks, users) if ranks else None
         if reference:
             others = _group(groups, f"{reference}{kind}", of_budget)
-            row["minus_reference"] = _interval(runs, others, ranks) if ranks else None
+            row["minus_reference"] = _interval(runs, others, ranks, users) if ranks else None
         for cost in COSTS:
             row[cost] = _mean(run.get(cost) for run in runs.values())
         full_seconds = _mean(run["train_seconds"] for run in full.values())
@@ -117,14 +118,35 @@ def break_even(
     return made / saved if saved > 0 else None
 
 
-def paired_bootstrap(difference: np.ndarray, resamples: int = RESAMPLES, seed: int = 0) -> tuple[float, float]:
-    """Return the 95 % interval of the mean of paired differences, by the percentile bootstrap.
+def paired_bootstrap(
+    difference: np.ndarray, resamples: int = RESAMPLES, seed: int = 0, users: np.ndarray | None = None
+) -> tuple[float, float]:
+    """Return the 95 % interval of the mean of paired differences, by the percentile bootstrap over users.
 
     Args:
-        difference: ``[users]``, of one user's score under two methods.
+        difference: ``[targets]``, of one target's score under two methods.
         resamples: bootstrap samples of the users.
         seed: of these.
+        users: ``[targets]``, whose each is, where users can have several: these are drawn together, since they are not
+            independent. None where each has one.
     """
+    if users is not None and len(np.unique(users)) < len(users):
+        return _clustered_bootstrap(difference, users, resamples, seed)
+    return _simple_bootstrap(difference, resamples, seed)
+
+
+def _clustered_bootstrap(difference: np.ndarray, users: np.ndarray, resamples: int, seed: int) -> tuple[float, float]:
+    _, place, counts = np.unique(users, return_inverse=True, return_counts=True)
+    sums = np.bincount(place, weights=difference)
+    rng, means = np.random.default_rng(seed), np.empty(resamples)
+    for i in range(resamples):
+        drawn = rng.integers(len(sums), size=len(sums))
+        means[i] = sums[drawn].sum() / counts[drawn].sum()
+    low, high = np.quantile(means, (0.025, 0.975))
+    return float(low), float(high)
+
+
+def _simple_bootstrap(difference: np.ndarray, resamples: int, seed: int) -> tuple[float, float]:
     # Most users have rank > 10 under both methods and differ by nothing: how many others a sample holds is binomial.
     moved = difference[difference != 0]
     rng, users = np.random.default_rng(seed), len(difference)
@@ -136,13 +158,15 @@ def paired_bootstrap(difference: np.ndarray, resamples: int = RESAMPLES, seed: i
     return float(low), float(high)
 
 
-def _interval(runs: Mapping[int, Record], others: Mapping[int, Record], ranks: Ranks) -> tuple[float, float] | None:
-    """Compare over the seeds that both have; a user's score is its mean over these."""
+def _interval(
+    runs: Mapping[int, Record], others: Mapping[int, Record], ranks: Ranks, users: np.ndarray | None
+) -> tuple[float, float] | None:
+    """Compare over the seeds that both have; a target's score is its mean over these."""
     pairs = [(run, others[seed]) for seed, run in runs.items() if seed in others and run is not others[seed]]
     if not pairs:
         return None
     differences = [ndcg_of_ranks(ranks(run)) - ndcg_of_ranks(ranks(other)) for run, other in pairs]
-    return paired_bootstrap(np.mean(differences, axis=0))
+    return paired_bootstrap(np.mean(differences, axis=0), users=users)
 
 
 def _ratio(pairs: Iterable[tuple[float, float]]) -> float | None:
@@ -187,7 +211,8 @@ def markdown(rows: Mapping[str, Record], about: Record) -> str:
         lines.append(f"| {' | '.join(cells)} |")
     notes = (
         f"{about['data']}: {about['users']:,} users, {about['items']:,} items, {about['interactions']:,} interactions. "
-        "Test, all users, full ranking, history masked, ties split; mean ± standard deviation over seeds "
+        f"Split {about['split']}: {about['parts']['test_targets']:,} test targets of {about['parts']['test_users']:,} "
+        "users, full ranking, history masked, ties split; mean ± standard deviation over seeds "
         f"{', '.join(map(str, about['seeds']))}. All weights and recipes are chosen by validation NDCG@10; students of "
         "every method try the same two recipes. Differences are 95 % paired bootstrap intervals over users of NDCG@10, "
         "in thousandths (random: of the same budget M). `of full` (NDCG@10) and `times as fast` (training) are means "

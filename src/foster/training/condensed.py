@@ -29,7 +29,7 @@ from foster.data.catalogue import CATALOGUE_NAME, Catalogue
 from foster.errors import InputError
 from foster.models.item_tower import FrozenFeatures, ItemMap, item_map_width, mapped
 from foster.models.options import ModelOptions
-from foster.models.recommender import TextRecommender
+from foster.models.recommender import TextRecommender, split_line
 from foster.text.encoder import same_encoder
 from foster.text.options import EncoderOptions
 from foster.training.losses import own_scores, sample_items, without
@@ -124,7 +124,7 @@ class Condensed:
         frozen = isinstance(model.tower.features, FrozenFeatures)
         if self.adapter is None or not frozen or not self._encoder_is_that_of(model):
             return False
-        return model.tower.load_item_map(self.adapter) and model.tower.linear is None
+        return model.tower.load_item_map(self.adapter, model.catalogue.known) and model.tower.linear is None
 
     def label_keys(self, model: TextRecommender) -> Tensor:
         """Return ``[V, r]`` on the model's device: a label ``y`` scores item v as ``<y, label_keys[v]>``."""
@@ -204,6 +204,7 @@ class Condensed:
             "length": self.items.shape[1],
             "windows": self.windows,
             "catalogue_items": len(self.catalogue),
+            **self.catalogue.stated,
             "encoder": self.encoder.model_dump(),
             "model": self.model.model_dump(),
             "recipe": self.recipe.model_dump(),
@@ -230,7 +231,7 @@ class Condensed:
         config = read_config(folder, ("distilled", "coreset"))
         path = folder / TENSORS_NAME
         tensors = load_tensors(path)
-        catalogue = Catalogue.read(folder)
+        catalogue = Catalogue.read(folder, config)
         if not {"items", "weights"} <= tensors.keys() or int(tensors["items"].max()) >= len(catalogue):
             raise InputError(f"{path}: does not fit {CATALOGUE_NAME}; the folder is damaged, make or copy it again")
         where = str(folder / CONFIG_NAME)
@@ -264,6 +265,7 @@ class Condensed:
             f"# {len(self)} {'synthetic' if self.kind == 'distilled' else 'selected'} sequences ({self.method})\n\n"
             f"- catalogue: {len(self.catalogue)} items with texts; encoder {self.encoder.encoder}\n"
             f"- data fingerprint: {self.info.get('data_fingerprint', 'not stated')}\n"
+            f"{split_line(self.info)}"
             f"{state}"
             f"- what came from real data: {real}\n"
             f"- size without item texts and this card: {size} bytes\n"
@@ -372,7 +374,8 @@ class CondensedSource:
                 # At another width the labels' map was turned; else it is the student's own.
                 same = keys.shape[1] == model.options.dim
                 self.table = keys if same else mapped(model.tower.features.vectors, own)
-            self.matching = ScoreMatching(model.tower, keys, self.table) if fits else ProbabilityMatching(keys)
+            known = model.catalogue.known
+            self.matching = ScoreMatching(model.tower, keys, self.table, known) if fits else ProbabilityMatching(keys)
             self.soft = self._whole_and_short(data.codes.to(device))
             if data.draws is not None:
                 self.drawn = self._whole_and_short(data.draws.to(device))
@@ -410,7 +413,7 @@ class CondensedSource:
         return self.matching(states / math.sqrt(model.options.dim), codes[valid], model.tower, needed)
 
     def _sample(self, model: TextRecommender, candidates: int) -> Tensor:
-        return sample_items(model.n_items, candidates, self.generator).to(self.items.device)
+        return sample_items(model.n_known, candidates, self.generator).to(self.items.device)
 
     def _whole_and_short(self, values: Tensor) -> list[Tensor]:
         """Split values ``[M, P, ...]`` of the labels into those of whole sequences and those of short windows."""
@@ -471,6 +474,6 @@ class CondensedSource:
             own, sampled = place.split([self.following.numel(), len(sample)])
             positive = own_scores(states, vectors, own.view_as(self.following)) / math.sqrt(model.options.dim)
             negative = model.scores(states, vectors[sampled])
-        rest = without(negative, sample, self.following).logsumexp(1) + math.log(model.n_items / len(sample))
+        rest = without(negative, sample, self.following).logsumexp(1) + math.log(model.n_known / len(sample))
         partition = torch.logaddexp(positive.logsumexp(1), rest)
         return (self.targets.sum(1) * partition - (self.targets * positive).sum(1)).mean()

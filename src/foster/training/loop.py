@@ -35,7 +35,7 @@ class Source(Protocol):
 
 
 class LogSource:
-    """The training part of a log: all histories but their last two items.
+    """The training part of a log.
 
     Of a history longer than the model reads, each batch takes a window at random, so that all of it is learned from.
 
@@ -96,8 +96,9 @@ class Fit:
 
 
 def validation_users(data: Dataset, users: int) -> np.ndarray:
-    """Return the indices of a fixed draw of at most ``users`` users, sorted."""
-    chosen: np.ndarray = np.sort(np.random.default_rng(0).permutation(data.n_users)[:users])
+    """Return the numbers of a fixed draw of at most ``users`` users with a validation target, sorted."""
+    tried = np.unique(data.held_out("validation").users)
+    chosen: np.ndarray = np.sort(tried[np.random.default_rng(0).permutation(len(tried))[:users]])
     return chosen
 
 

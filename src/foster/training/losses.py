@@ -20,10 +20,10 @@ def sample_items(n_items: int, n: int, generator: torch.Generator) -> Tensor:
 
 
 def next_item_loss(model: TextRecommender, items: Tensor, candidates: int, generator: torch.Generator) -> Tensor:
-    """Return the mean cross-entropy of each next item.
+    """Return the mean cross-entropy of each next item among the items that training may know of.
 
-    Where the catalogue is larger than ``candidates``, the softmax runs over the positive and a uniform sample, whose
-    items count for ``V / n`` each, so that the loss stays an estimate of the full softmax loss.
+    Where these are more than ``candidates``, the softmax runs over the positive and a uniform sample, whose items count
+    for ``V / n`` each, so that the loss stays an estimate of the full softmax loss.
 
     Args:
         model: the recommender.
@@ -34,7 +34,7 @@ def next_item_loss(model: TextRecommender, items: Tensor, candidates: int, gener
     inputs, positives = items[:, :-1], items[:, 1:]
     real = positives >= 0
     positives = positives[real]
-    sample = sample_items(model.n_items, candidates, generator).to(items.device)
+    sample = sample_items(model.n_known, candidates, generator).to(items.device)
     distinct, place = torch.unique(torch.cat([inputs[real], positives, sample]), return_inverse=True)
     vectors = model.tower(distinct)
     n = len(positives)
@@ -42,10 +42,10 @@ def next_item_loss(model: TextRecommender, items: Tensor, candidates: int, gener
     embedded[real] = vectors[place[:n]]
     states = model.backbone(embedded)[real]
     negative = model.scores(states, vectors[place[2 * n :]])
-    if len(sample) == model.n_items:
+    if len(sample) == model.n_known:
         return F.cross_entropy(negative, positives)
     positive = (states * vectors[place[n : 2 * n]]).sum(1, keepdim=True) / math.sqrt(model.options.dim)
-    rest = without(negative, sample, positives[:, None]).logsumexp(1) + math.log(model.n_items / len(sample))
+    rest = without(negative, sample, positives[:, None]).logsumexp(1) + math.log(model.n_known / len(sample))
     return F.softplus(rest - positive[:, 0]).mean()
 
 

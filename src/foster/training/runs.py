@@ -13,7 +13,7 @@ from foster.data.dataset import Dataset
 from foster.engine import Engine
 from foster.errors import InputError
 from foster.models.options import ModelOptions
-from foster.models.recommender import TextRecommender
+from foster.models.recommender import ORIGIN, TextRecommender
 from foster.text.options import EncoderOptions
 from foster.training.condensed import Condensed, CondensedSource
 from foster.training.loop import Fit, LogSource, fit, validator
@@ -162,8 +162,8 @@ def train(
         derived += f" and what they hold: {source.info.get('from_real_data', 'not stated')}"
         if validation is not None:
             derived += "; validation users chose among the weights of the training"
-        fingerprint = source.info.get("data_fingerprint", "not stated")
-        recommender.origin = {"data_fingerprint": fingerprint, "from_real_data": derived}
+        origin = {name: source.info[name] for name in ORIGIN if name in source.info}
+        recommender.origin = {"data_fingerprint": "not stated", **origin, "from_real_data": derived}
     return recommender, result
 
 
@@ -174,4 +174,4 @@ def training_record(options: TrainOptions, seed: int, result: Fit) -> dict[str, 
 
 
 def _origin(data: Dataset, model: TextRecommender, derived: str) -> dict[str, str]:
-    return {"data_fingerprint": data.info.fingerprint, "from_real_data": derived + model.catalogue.disclosure}
+    return {**data.info.origin, "from_real_data": derived + model.catalogue.disclosure}

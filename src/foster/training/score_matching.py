@@ -29,12 +29,13 @@ class ScoreMatching:
         tower: of the student.
         keys: ``[V, r]``; a label ``y`` scores item v as ``<y, keys[v]>``.
         table: item vectors ``[V, d]`` of the student, if these stay as they are.
+        known: over how many items the mean is, the first so many; None for all.
 
     Attributes:
         samples: whether a call takes a sample of the items.
     """
 
-    def __init__(self, tower: ItemTower, keys: Tensor, table: Tensor | None = None) -> None:
+    def __init__(self, tower: ItemTower, keys: Tensor, table: Tensor | None = None, known: int | None = None) -> None:
         self.samples, self.moves = table is None and tower.linear is None, table is None
         if self.samples:
             self.keys = keys
@@ -42,6 +43,7 @@ class ScoreMatching:
         if table is None:
             assert isinstance(tower.features, FrozenFeatures)  # others are not linear
             table = tower.features.vectors
+        table, keys = table[:known], keys[:known]
         self.own, self.cross = covariance(table, table), covariance(table, keys)
         self.label = covariance(keys, keys)
 

@@ -90,7 +90,7 @@ def reading(setting: Setting) -> Reading:
     """Return how the inner step that is drawn now reads sequences."""
     if setting.best.tower.linear is not None:
         return ByMixtures(setting.features)
-    return BySample(sample_items(setting.best.n_items, CANDIDATES, setting.generator).to(setting.engine.device))
+    return BySample(sample_items(setting.best.n_known, CANDIDATES, setting.generator).to(setting.engine.device))
 
 
 def mixture_cross_entropy(model: TextRecommender, states: Tensor, targets: Tensor, features: Tensor) -> Tensor:

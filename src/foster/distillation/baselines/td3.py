@@ -87,7 +87,7 @@ class TD3:
         self.setting, self.options = setting, options
         self.features = setting.features
         self.synthetic = TuckerSequences(
-            setting.best.item_table(), setting.real_histories(), options.rank, options.start_score
+            setting.item_table(), setting.real_histories(), options.rank, options.start_score
         )
         self.optimiser = torch.optim.Adam(self.synthetic.parameters(), lr=options.lr, weight_decay=WEIGHT_DECAY)
         self.schedule = torch.optim.lr_scheduler.CosineAnnealingLR(self.optimiser, max(options.steps, 1))
