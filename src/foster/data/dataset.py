@@ -19,7 +19,6 @@ from foster.data.core import K_CORE, k_core_mask
 from foster.data.sources import INPUT_ORDER, Raw, Source, read_raw
 from foster.data.split import (
     LEAVE_ONE_OUT,
-    TARGET_RULES,
     TARGET_SEED,
     HeldOut,
     Partition,
@@ -30,9 +29,10 @@ from foster.data.split import (
     leave_one_out,
     parse_split,
     split_name,
+    split_options,
 )
 from foster.data.texts import SEPARATOR, render, template_fields
-from foster.errors import InputError, did_you_mean
+from foster.errors import InputError
 
 HistorySplit = Literal["train", "validation", "test"]
 
@@ -328,27 +328,16 @@ class Dataset:
             InputError: no such split, a split by time of a log without times, or one that leaves nothing to train on,
                 to validate by or to test.
         """
-        try:
-            shares = parse_split(split)
-        except ValueError as error:
-            raise InputError(f"--split {split}: {error}") from error
-        if targets is not None and not shares:
-            raise InputError(f"--targets {targets}: is for a split by time; add --split time:0.9, or leave it out")
-        if targets is not None and targets not in TARGET_RULES:
-            hint = did_you_mean(targets, TARGET_RULES)
-            raise InputError(f"--targets {targets}: unknown{hint}; give {', '.join(TARGET_RULES)}")
-        rule: TargetRule | None = None
+        shares, rule = split_options(split, targets)
         if self.info.cut_times:
             raise InputError(f"--split {split}: {self.info.name} is split by time already; prepare it again")
-        if shares:
-            if self.info.time == INPUT_ORDER:
-                raise InputError(
-                    f"--split {split}: {self.info.name} has no times, only an order of rows; name their column by "
-                    "--time-column, or take --split leave-one-out"
-                )
-            split, rule = split_name(shares), targets or "last"  # type: ignore[assignment]
+        if shares and self.info.time == INPUT_ORDER:
+            raise InputError(
+                f"--split {split}: {self.info.name} has no times, only an order of rows; name their column by "
+                "--time-column, or take --split leave-one-out"
+            )
         update = {
-            "split": split,
+            "split": split_name(shares) if shares else split,
             "targets": rule,
             "target_seed": TARGET_SEED if rule == "random" else None,
             "cut_times": tuple(cut_time(self.timestamps, share) for share in shares),
@@ -438,6 +427,7 @@ class Dataset:
         """
         if k_core < 0:
             raise InputError(f"--k-core {k_core}: must be 0 (off) or more")
+        split_options(split, targets)  # a wrong one is an error before all is read
         raw = read_raw(
             source,
             items,

@@ -12,6 +12,8 @@ from typing import Literal, Self, get_args
 
 import numpy as np
 
+from foster.errors import InputError, did_you_mean
+
 TargetSplit = Literal["validation", "test"]
 TargetRule = Literal["last", "random", "successive"]
 
@@ -92,6 +94,27 @@ def parse_split(split: str) -> tuple[Fraction, ...]:
     if cuts[0] == 0 or list(cuts) != sorted(set(cuts)):
         raise ValueError("give shares above 0, the one that ends training first, as in time:0.8:0.9")
     return cuts
+
+
+def split_options(split: str, targets: str | None) -> tuple[tuple[Fraction, ...], TargetRule | None]:
+    """Return the shares of a split and the rule of its targets, "last" where a split by time has none.
+
+    Raises:
+        InputError: there is no such split, or no such rule.
+    """
+    try:
+        shares = parse_split(split)
+    except ValueError as error:
+        raise InputError(f"--split {split}: {error}") from error
+    if targets is None:
+        return shares, "last" if shares else None
+    if not shares:
+        raise InputError(f"--targets {targets}: is for a split by time; add --split time:0.9, or leave it out")
+    for rule in TARGET_RULES:
+        if rule == targets:
+            return shares, rule
+    hint = did_you_mean(targets, TARGET_RULES)
+    raise InputError(f"--targets {targets}: unknown{hint}; give {', '.join(TARGET_RULES)}")
 
 
 def split_name(shares: Iterable[Fraction]) -> str:
