@@ -14,11 +14,12 @@ from safetensors.torch import load_file
 from foster.coresets.select import METHODS, select
 from foster.data.dataset import Dataset
 from foster.distillation.distill import distill
-from foster.distillation.options import OPTIONS
+from foster.distillation.options import OPTIONS, DistillOptions
 from foster.engine import Engine
 from foster.errors import InputError
 from foster.evaluation.evaluate import evaluate, evaluate_popularity
 from foster.evaluation.ranks import rank_targets
+from foster.models import recommender
 from foster.models.item_tower import FrozenFeatures
 from foster.models.options import ModelOptions
 from foster.models.recommender import TextRecommender
@@ -31,7 +32,7 @@ from foster.training.runs import pretrain, train
 COLOURS = ("red", "green", "blue", "dark", "light")
 THINGS = ("dog", "cat", "boat", "song", "tea", "game")
 OTHER_WORDS = "winter summer ocean desert puzzle sword castle forest"
-KNOWN, LATER = 30, 12  # items before the cut, and those that first come after it
+KNOWN = 30  # items before the cut
 CUT = 79
 SHORT = {
     "sequences": 5, "length": 6, "steps": 2, "select_every": 1, "student_steps": 4, "batch_size": 16, "inner_steps": 2,
@@ -45,17 +46,18 @@ def log_of(future: int) -> tuple[pl.DataFrame, pl.DataFrame]:
 
     The item table begins with a later item, and has the others among the rest.
     """
+    later = 6 * future
     past, rng = np.random.default_rng(0), np.random.default_rng(future)
     rows = [(f"u{past.integers(40)}", int(past.integers(KNOWN)), time) for time in range(CUT + 1) for _ in range(6)]
     late = [
-        (f"u{rng.integers(50)}", int(rng.integers(KNOWN + LATER)), time)
+        (f"u{rng.integers(50)}", int(rng.integers(KNOWN + later)), time)
         for time in range(CUT + 1, 100)
         for _ in range(6)
     ]
     words = OTHER_WORDS.split()
     texts = [f"{colour} {thing}" for colour in COLOURS for thing in THINGS]
-    texts += [" ".join(rng.choice(words, 1 + future)) + f" {number}" for number in range(LATER)]
-    order = np.concatenate([[KNOWN], np.random.default_rng(1).permutation(KNOWN), np.arange(KNOWN + 1, KNOWN + LATER)])
+    texts += [" ".join(rng.choice(words, 1 + future)) + f" {number}" for number in range(later)]
+    order = np.concatenate([[KNOWN], np.random.default_rng(1).permutation(KNOWN), np.arange(KNOWN + 1, KNOWN + later)])
     items = pl.DataFrame({"item_id": [f"i{item}" for item in order], "title": [texts[item] for item in order]})
     log = pl.DataFrame([(user, f"i{item}", time) for user, item, time in rows + late], orient="row",
                        schema=["user_id", "item_id", "timestamp"])  # fmt: skip
@@ -118,7 +120,7 @@ def both(tmp_path, encoder, monkeypatch, split="time:0.8", model=None, **rest) -
         out.append(Made(data, tmp_path / str(future), encoder, model or model_options()))
     assert [made.data.info.cut_times[-1] for made in out] == [CUT, CUT]
     assert out[0].data.sequence_items.tolist() != out[1].data.sequence_items.tolist()
-    assert out[0].data.n_known("train") == KNOWN < out[0].data.n_items
+    assert out[0].data.n_known("train") == KNOWN < out[0].data.n_items < out[1].data.n_items
     return out
 
 
@@ -143,7 +145,8 @@ def test_what_condenses_the_log_knows_nothing_after_the_cut(tmp_path, tiny_encod
         for method in METHODS:
             sequences[method] = select(method, one.data, 5, teacher=one.root / "teacher", **rest)
         for method, options in OPTIONS.items():
-            given = {name: value for name, value in SHORT.items() if name in options.model_fields}
+            keys = {"keys": "learned" if adapter == "moe" else "text"}
+            given = {name: value for name, value in (SHORT | keys).items() if name in options.model_fields}
             sequences[method], _ = distill(one.data, one.root / "teacher", options(**given), progress=False)
         found.append({method: one.condensed(kept, method) for method, kept in sequences.items()})
         assert all(int(kept.items.max()) < KNOWN for kept in sequences.values())
@@ -155,13 +158,17 @@ def test_students_of_another_width_and_a_tuned_teacher(tmp_path, tiny_encoder, m
     frozen = both(tmp_path / "frozen", tiny_encoder, monkeypatch)
     tuned = both(tmp_path / "tuned", tiny_encoder, monkeypatch, model=model_options(finetune="top:1"))
     assert tuned[0].weights() == tuned[1].weights()
+    short = DistillOptions(sequences=5, length=6, steps=2, select_every=1, student_steps=4, batch_size=16, subset=12)
     for pair in (frozen, tuned):
-        found = []
+        found, items = [], []
         for one in pair:
+            monkeypatch.setenv("FOSTER_CACHE", str(one.root / "cache"))
+            items.append(distill(one.data, one.root / "teacher", short, progress=False)[0].items)
             sequences = select("soft-label", one.data, 5, teacher=one.root / "teacher")
             recipe = TrainOptions(steps=4, eval_every=2, candidates=16)
             other = model_options().model_copy(update={"dim": 4})
             found.append(train(sequences, model=other, train=recipe, validation=one.data)[0].trained_state())
+        assert items[0].equal(items[1])
         for name in found[0]:
             assert found[0][name].equal(found[1][name]), name
 
@@ -204,6 +211,21 @@ def test_later_items_are_ranked_in_the_test_only(tmp_path, tiny_encoder, targets
     assert pl.read_parquet(tmp_path / "ranks.parquet").columns == ["user_id", "item_id", "rank", "cold"]
 
 
+def test_later_texts_are_encoded_apart(tmp_path, tiny_encoder, monkeypatch):
+    """The last bits of a vector depend on which texts are encoded together."""
+    data, calls = data_of(1), []
+
+    def watched(texts, *given, original=recommender.embed_texts, **rest):
+        calls.append(list(texts))
+        return original(texts, *given, **rest)
+
+    monkeypatch.setattr(recommender, "embed_texts", watched)
+    model = TextRecommender.build(data.catalogue, EncoderOptions(encoder=str(tiny_encoder)), model_options())
+    again = TextRecommender.from_pretrained(model.save_pretrained(tmp_path / "model"))
+    assert again.tower.features.vectors.equal(model.tower.features.vectors)
+    assert calls == 2 * [data.texts[:KNOWN], data.texts[KNOWN:]]
+
+
 def test_a_model_may_have_its_items_in_another_order(tiny_encoder):
     data = data_of(1)
     encoder = EncoderOptions(encoder=str(tiny_encoder))
@@ -235,6 +257,14 @@ def test_popularity_is_that_of_the_training_part():
     )  # fmt: skip
     assert found.ranks.tolist() == ranks.tolist() and len(held_out) == len(ranks)
     assert evaluate_popularity(data, "validation").n_items == KNOWN
+    # An unseen target ties with what is there by the cut and as unseen, not with what comes later.
+    rows = [("u", "c", 4), ("u", "b", 5), ("v", "a", 1), ("v", "a", 2), ("v", "a", 3)]
+    rows += [("u", item, 9) for item in "xyz"]
+    log = pl.DataFrame(rows, schema=["user_id", "item_id", "timestamp"], orient="row").with_columns(title="item_id")
+    small = Dataset.prepare(log, k_core=0, split="time:0.6")
+    validation = evaluate_popularity(small, "validation")
+    assert dict(zip(validation.user_ids, validation.ranks.tolist(), strict=True)) == {"u": 2.0, "v": 1.0}
+    assert validation.cold.tolist() == [True, False] and validation.n_items == 3
 
 
 def test_sampled_items_are_known_ones(tiny_encoder, monkeypatch):
