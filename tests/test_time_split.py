@@ -11,6 +11,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from foster.coresets.gradients import SampleGradients, last_block
 from foster.coresets.select import METHODS, select
 from foster.data.dataset import Dataset
 from foster.distillation.distill import distill
@@ -149,6 +150,9 @@ def test_what_condenses_the_log_knows_nothing_after_the_cut(tmp_path, tiny_encod
             given = {name: value for name, value in (SHORT | keys).items() if name in options.model_fields}
             sequences[method], _ = distill(one.data, one.root / "teacher", options(**given), progress=False)
         found.append({method: one.condensed(kept, method) for method, kept in sequences.items()})
+        teacher = TextRecommender.from_pretrained(one.root / "teacher")
+        gradients = SampleGradients(teacher, last_block(teacher).project, one.data.training_histories(), 0)
+        found[-1]["gradients"] = {"norms": gradients.norms().tobytes()}
         assert all(int(kept.items.max()) < KNOWN for kept in sequences.values())
     assert [method for method in found[0] if found[0][method] != found[1][method]] == []
 

@@ -7,11 +7,19 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 import numpy as np
 import polars as pl
-from pydantic import BaseModel, ConfigDict, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
 
 from foster.artefacts import CARD_NAME, DATASET_NAME, folder_bytes, new_folder, read_json, read_parquet, write_json
 from foster.data.catalogue import Catalogue, popularity_of
@@ -111,6 +119,15 @@ class DatasetInfo(BaseModel):
         if not all(fits) or drawn != (self.target_seed is not None):
             raise ValueError("the fields 'split', 'targets', 'target_seed' and 'cut_times' do not fit one another")
         return self
+
+    @model_serializer(mode="wrap")
+    def _as_before(self, plain: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave out what leave-one-out does not have, so that its files are as they always were."""
+        content: dict[str, Any] = plain(self)
+        if self.targets is None:
+            for name in ("targets", "target_seed", "cut_times"):
+                content.pop(name, None)
+        return content
 
     @property
     def origin(self) -> dict[str, str]:
