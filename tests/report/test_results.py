@@ -210,6 +210,33 @@ def test_bootstrap_interval_has_the_width_of_theory():
     assert paired_bootstrap(np.zeros(10)) == (0.0, 0.0)
 
 
+def test_targets_of_a_user_are_drawn_together():
+    """Of k equal targets a user the interval is that of one each, and not narrower."""
+    values = np.random.default_rng(0).normal(size=500)
+    alone = paired_bootstrap(values)
+    users = np.repeat(np.arange(500), 9)
+    low, high = paired_bootstrap(np.repeat(values, 9), users=users)
+    assert high - low == pytest.approx(alone[1] - alone[0], rel=0.05)
+    narrow = paired_bootstrap(np.repeat(values, 9))
+    assert narrow[1] - narrow[0] == pytest.approx((high - low) / 3, rel=0.05)
+    assert paired_bootstrap(values, users=np.arange(500)) == alone
+
+
+def test_users_with_more_targets_count_more():
+    """Means are over targets, and so is what an interval is about."""
+    difference, users = np.array([1.0, 0.0, 0.0, 0.0]), np.array([7, 8, 8, 8])
+    many = np.concatenate([users + 10 * n for n in range(400)])
+    low, high = paired_bootstrap(np.tile(difference, 400), users=many)
+    assert low < 0.25 < high and high - low < 0.1
+
+
+def test_intervals_are_over_the_users_of_the_targets():
+    one, each = (summarise(records_of(), ranks, users=np.array(users)) for users in ([5, 5, 5, 5], [1, 2, 3, 4]))
+    low, high = one["foster"]["minus_random"]
+    assert low == high == pytest.approx(one["foster"]["ndcg@10"] - one["random"]["ndcg@10"])
+    assert each == summarise(records_of(), ranks)
+
+
 def test_files(tmp_path):
     records = records_of()
     rows = summarise(records, ranks)
