@@ -228,6 +228,10 @@ def test_later_texts_are_encoded_apart(tmp_path, tiny_encoder, monkeypatch):
     again = TextRecommender.from_pretrained(model.save_pretrained(tmp_path / "model"))
     assert again.tower.features.vectors.equal(model.tower.features.vectors)
     assert calls == 2 * [data.texts[:KNOWN], data.texts[KNOWN:]]
+    monkeypatch.setattr(recommender.TunableEncoder, "set_catalogue", lambda self, texts: calls.append(("first", texts)))
+    monkeypatch.setattr(recommender.TunableEncoder, "extend", lambda self, texts: calls.append(("then", texts)))
+    TextRecommender.build(data.catalogue, model.encoder, model_options(finetune="top:1"))
+    assert calls[-2:] == [("first", data.texts[:KNOWN]), ("then", data.texts[KNOWN:])]
 
 
 def test_a_model_may_have_its_items_in_another_order(tiny_encoder):

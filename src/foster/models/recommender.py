@@ -456,7 +456,9 @@ def _features(
             )
         dtype: torch.dtype = getattr(torch, options.lm_dtype)
         language_model = TunableEncoder(TextEncoder.load(encoder, device), options.finetune, dtype, options.lm_chunk)
-        language_model.set_catalogue(catalogue.texts)
+        language_model.set_catalogue(catalogue.texts[: catalogue.known])
+        if catalogue.known is not None:
+            language_model.extend(catalogue.texts[catalogue.known :])  # apart: see _embed
         return TunedFeatures(language_model, whitening)
     if vectors is not None:
         return FrozenFeatures.of(_beside(whitening(vectors), popularity))
