@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import polars as pl
 
-from foster.artefacts import CONFIG_NAME, read_parquet
+from foster.artefacts import CONFIG_NAME, read_json, read_parquet
 from foster.errors import InputError, did_you_mean
 
 CATALOGUE_NAME = "catalogue.parquet"
@@ -90,30 +89,23 @@ class Catalogue:
             column.to_frame().write_parquet(folder / POPULARITY_NAME)
 
     @classmethod
-    def read(cls, folder: Path, config: Mapping[str, Any]) -> Catalogue:
-        """Read what ``save`` wrote.
-
-        Args:
-            folder: an artefact.
-            config: its ``config.json``, which holds ``stated``.
+    def read(cls, folder: Path) -> Catalogue:
+        """Read what ``save`` wrote, and ``stated`` from ``config.json`` beside it.
 
         Raises:
             InputError: missing or damaged.
         """
         items = read_parquet(folder / CATALOGUE_NAME, ["item_id", "text"])
-        known = config.get(KNOWN_ITEMS)
+        popularity, path = None, folder / POPULARITY_NAME
+        if path.exists():
+            popularity = read_parquet(path, ["popularity"])["popularity"].to_list()
+            if len(popularity) != items.height:
+                raise InputError(f"{path}: does not fit {CATALOGUE_NAME}; the folder is damaged, make or copy it again")
+        path = folder / CONFIG_NAME
+        known = read_json(path).get(KNOWN_ITEMS)
         if not (known is None or (isinstance(known, int) and 0 < known <= items.height)):
-            raise InputError(
-                f"{folder / CONFIG_NAME}: field '{KNOWN_ITEMS}' is wrong; the folder is damaged, make it again"
-            )
-        catalogue = cls(items["item_id"].to_list(), items["text"].to_list(), known=known)
-        path = folder / POPULARITY_NAME
-        if not path.exists():
-            return catalogue
-        popularity = read_parquet(path, ["popularity"])["popularity"].to_list()
-        if len(popularity) != len(catalogue):
-            raise InputError(f"{path}: does not fit {CATALOGUE_NAME}; the folder is damaged, make or copy it again")
-        return replace(catalogue, popularity=popularity)
+            raise InputError(f"{path}: field '{KNOWN_ITEMS}' is wrong; the folder is damaged, make or copy it again")
+        return cls(items["item_id"].to_list(), items["text"].to_list(), popularity, known)
 
     @property
     def stated(self) -> dict[str, int]:

@@ -113,9 +113,9 @@ class DatasetInfo(BaseModel):
 
     @model_validator(mode="after")
     def _is_whole(self) -> Self:
-        by_time = self.split != LEAVE_ONE_OUT
+        timed = self.split != LEAVE_ONE_OUT
         drawn = self.targets == "random"
-        fits = len(self.cut_times) == len(parse_split(self.split)), by_time == (self.targets is not None)
+        fits = len(self.cut_times) == len(parse_split(self.split)), timed == (self.targets is not None)
         if not all(fits) or drawn != (self.target_seed is not None):
             raise ValueError("the fields 'split', 'targets', 'target_seed' and 'cut_times' do not fit one another")
         return self

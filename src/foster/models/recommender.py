@@ -399,7 +399,7 @@ class TextRecommender(nn.Module):
         where = str(folder / CONFIG_NAME)
         options = ModelOptions.parse(config_field(config, "model", where), where)
         encoder_options = EncoderOptions.parse(config_field(config, "encoder", where), where).at(encoder)
-        catalogue = Catalogue.read(folder, config)
+        catalogue = Catalogue.read(folder)
         state = load_tensors(folder / WEIGHTS_NAME)
         table = _take(load_tensors(folder / ITEM_TABLE_NAME), "vectors", folder / ITEM_TABLE_NAME)
         if len(catalogue) != len(table):

@@ -231,7 +231,7 @@ class Condensed:
         config = read_config(folder, ("distilled", "coreset"))
         path = folder / TENSORS_NAME
         tensors = load_tensors(path)
-        catalogue = Catalogue.read(folder, config)
+        catalogue = Catalogue.read(folder)
         if not {"items", "weights"} <= tensors.keys() or int(tensors["items"].max()) >= len(catalogue):
             raise InputError(f"{path}: does not fit {CATALOGUE_NAME}; the folder is damaged, make or copy it again")
         where = str(folder / CONFIG_NAME)
