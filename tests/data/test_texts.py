@@ -56,7 +56,7 @@ def test_fields_of_a_template_come_once_and_in_order():
     assert template_fields("{b} {a} {b}") == ["b", "a"]
 
 
-@pytest.mark.parametrize("template", ["{}", "{0}", "{a.b}", "{a[0]}", "{a!r}", "{a:>9}", "no field", "{a", "a}"])
+@pytest.mark.parametrize("template", ["{}", "{0}", "{a.}", "{.a}", "{a[0]}", "{a!r}", "{a:>9}", "no field", "{a", "a}"])
 def test_a_template_with_more_than_names_is_refused(template):
     with pytest.raises(InputError, match="--template"):
         template_fields(template)

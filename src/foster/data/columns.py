@@ -1,43 +1,55 @@
-"""Which column is the user, the item, the time, the text: named by the caller, or known by its usual name."""
+"""Which column is the user, the item, the time, the text: named by the caller, or known by name and values."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import polars as pl
 
 from foster.data.readers import Table
+from foster.data.timestamps import PARTS, SAMPLE, Look, join_times, look_at, name_words, named_like_time, parse_times
 from foster.errors import InputError, did_you_mean
 
 # Usual names in order of preference, compared without case, "_", "-", "." and blanks.
 USER_NAMES = (
     "userid", "user", "uid", "reviewerid", "customerid", "customer", "visitorid", "householdid", "profileid",
-    "sessionid",
+    "memberid", "accountid", "clientid", "buyerid", "username", "sessionid",
 )  # fmt: skip
 # Amazon 2023 reviews hold both asin (the variant) and parent_asin (the product, which the metadata describe).
 ITEM_NAMES = (
-    "itemid", "item", "iid", "parentasin", "asin", "businessid", "productid", "product", "sku", "movieid",
-    "bookid", "recipeid", "gmapid", "trackid", "songid", "newsid", "articleid",
+    "itemid", "item", "iid", "parentasin", "asin", "businessid", "productid", "product", "sku", "stockcode", "movieid",
+    "bookid", "recipeid", "gmapid", "trackid", "songid", "newsid", "articleid", "videoid", "gameid", "appid",
 )  # fmt: skip
 # A bare "id" says which item only in a table of items.
 ITEM_TABLE_NAMES = (*ITEM_NAMES, "id")
-TIME_NAMES = (
-    "timestamp",
-    "unixreviewtime",
-    "unixtime",
-    "datetime",
-    "time",
-    "date",
-    "ts",
-    "createdat",
-    "eventtime",
-)
 # At most one column of each line is taken by default: what it is, who makes it, of which kind it is.
 TEXT_NAMES = (
     ("title", "itemtitle", "name", "itemname", "productname", "producttitle", "movietitle"),
     ("brand", "brandname", "store", "manufacturer", "author", "artist"),
     ("category", "categories", "categoryname", "genre", "genres", "class", "maincategory", "maincat", "tags"),
 )
+# A name ends with one of these, as track_name and artist_name do. The maker's and the kind's words come first.
+_MAKER_WORDS = {"brand", "artist", "author", "authors", "artists", "maker", "manufacturer", "publisher", "developer"}
+_KIND_WORDS = {"category", "categories", "genre", "genres", "tags", "department"}
+_TITLE_WORDS = {"title", "name", "titles", "names"}
+# Names of other things than the item.
+_OTHER_WORDS = {"user", "file", "path", "image", "picture", "url", "link", "reviewer", "customer", "store", "shop"}
+
+TIME_FIX = "name the time by --time-column, or say --input-order if the rows are in time order"
+
+
+@dataclass(frozen=True)
+class TimeColumns:
+    """What orders the interactions.
+
+    Attributes:
+        names: the columns: none (the order of the rows counts), one, or several that make a whole time together.
+        why: how it was found, where that is not plain; "" otherwise.
+    """
+
+    names: tuple[str, ...]
+    why: str = ""
 
 
 def find_column(columns: Sequence[str], names: Sequence[str]) -> str | None:
@@ -53,7 +65,7 @@ def pick_column(table: Table, wanted: str | None, names: Sequence[str], role: st
         table: the table to look at.
         wanted: the column that the caller names, or None to go by the usual names.
         names: the usual names, most usual first.
-        role: "user", "item" or "time"; the option that names the column is ``--<role>-column``.
+        role: "user" or "item"; the option that names the column is ``--<role>-column``.
 
     Raises:
         InputError: the column is not there, or none has a usual name.
@@ -63,8 +75,9 @@ def pick_column(table: Table, wanted: str | None, names: Sequence[str], role: st
         return wanted
     found = find_column(table.columns, names)
     if found is None:
+        hint = "; is the first line no header?" if all(_is_value(column) for column in table.columns) else ""
         raise InputError(
-            f"{table.name}: no {role} column found among {', '.join(table.columns)}; name it with --{role}-column"
+            f"{table.name}: no {role} column found among {', '.join(table.columns)}; name it with --{role}-column{hint}"
         )
     return found
 
@@ -78,19 +91,202 @@ def require_column(table: Table, column: str, option: str) -> None:
         )
 
 
-def usual_text_columns(columns: Sequence[str]) -> list[str]:
-    """Return the columns that usually describe an item: title, brand, category; [] where there is none."""
-    found = (find_column(columns, names) for names in TEXT_NAMES)
+def named_times(table: Table, wanted: str, taken: Sequence[str]) -> TimeColumns:
+    """Return the time columns that the caller names: one, or several separated by commas.
+
+    Raises:
+        InputError: a column is not there, stands twice, or has another role.
+    """
+    names = [wanted] if wanted in table.columns else [name.strip() for name in wanted.split(",") if name.strip()]
+    for name in names:
+        require_column(table, name, "--time-column")
+        if name in taken:
+            raise InputError(f"{table.name}: --time-column {wanted}: '{name}' is the column of the users or items, too")
+        if names.count(name) > 1:
+            raise InputError(f"{table.name}: --time-column {wanted}: names '{name}' twice; name each column once")
+    if not names:
+        raise InputError(f"{table.name}: --time-column names no column; the columns are {', '.join(table.columns)}")
+    return TimeColumns(tuple(names))
+
+
+def find_times(table: Table, taken: Sequence[str], time_format: str | None = None) -> TimeColumns:
+    """Find what orders the interactions by names, types and values; nothing doubtful is taken.
+
+    Args:
+        table: the log.
+        taken: the columns of users and items.
+        time_format: how the times are written, if that was said: then one column with a name of times is looked for.
+
+    Returns:
+        The finest column of whole times, a day with a time of day, or no column where nothing looks like a time.
+
+    Raises:
+        InputError: columns look like times, but it is not clear which one orders the rows.
+    """
+    others = [column for column in table.columns if column not in taken]
+    sample = table.sample(others, SAMPLE) if others else pl.DataFrame()
+    looks = {column: look for column in others if (look := look_at(sample[column])).kind != "none"}
+    if time_format is not None:
+        named = [column for column in others if named_like_time(column)]
+        if len(named) != 1:
+            listed = ", ".join(named or others)
+            raise InputError(f"{table.name}: --time-format: say of which column by --time-column; there are {listed}")
+        return TimeColumns((named[0],))
+    whole = [column for column, look in looks.items() if look.kind in ("instant", "day")]
+    if len(whole) > 1 or (whole and not _usual_time(whole[0])):
+        whole = _of_events(table, whole, taken[-1])
+    if whole:
+        finest, why = _finest(table, whole) if len(whole) > 1 else (whole[0], "")
+        if looks[finest].kind == "day":
+            return _with_clock(table, finest, looks, why)
+        return TimeColumns((finest,), why)
+    return _of_parts(table, looks)
+
+
+def text_columns(table: Table, skip: Sequence[str]) -> list[str]:
+    """Return the columns that describe an item, by usual names: title, brand, category.
+
+    Args:
+        table: the item table, or the log.
+        skip: columns that have another role.
+
+    Returns:
+        The columns, none where no name is usual.
+
+    Raises:
+        InputError: a usual name of a brand or a category was found and no title, but there are other columns of words.
+    """
+    columns = [column for column in table.columns if column not in skip]
+    found = [find_column(columns, names) for names in TEXT_NAMES]
+    words = (_TITLE_WORDS, _MAKER_WORDS, _KIND_WORDS)
+    for place in (1, 2, 0):
+        if found[place] is None:
+            free = [column for column in columns if column not in found]
+            close = [column for column in free if _names_what(column, words, place)]
+            if place == 0 and len(close) > 1:
+                raise _no_text(table, skip, f"several columns could be the title: {', '.join(close)}")
+            found[place] = close[0] if close else None
+    if found[0] is None and any(found):
+        other = word_columns(table, [*skip, *(column for column in found if column is not None)])
+        if other:
+            raise _no_text(table, skip, "no column is known as the title")
     return [column for column in found if column is not None]
 
 
-def other_text_columns(rows: pl.DataFrame, item_column: str) -> list[str]:
-    """Return all columns of words or lists in file order, without ids and numbers written as strings."""
-    return [
-        column
-        for column in rows.columns
-        if column != item_column and not _plain(column).endswith("id") and _holds_words(rows[column])
-    ]
+def no_text_columns(table: Table, skip: Sequence[str]) -> InputError:
+    """Return the error for a table in which no column is known as a text."""
+    return _no_text(table, skip, "no column is known as a text")
+
+
+def word_columns(table: Table, skip: Sequence[str]) -> list[str]:
+    """Return all columns of words or lists in file order, without ids, and numbers and times written as words."""
+    columns = [c for c in table.columns if c not in skip and not _plain(c).endswith(("id", "url"))]
+    sample = table.sample(columns, SAMPLE) if columns else pl.DataFrame()
+    return [column for column in columns if _holds_words(sample[column])]
+
+
+def _no_text(table: Table, skip: Sequence[str], what: str) -> InputError:
+    words = word_columns(table, skip)
+    sample = table.sample(words, 1) if words else pl.DataFrame()
+    shown = ", ".join(f"{column} (such as '{str(sample[column][0])[:40]}')" for column in words[:12])
+    if not words:
+        return InputError(
+            f"{table.name}: no text column among {', '.join(table.columns)}; name it with --text, or give the item file"
+        )
+    return InputError(f"{table.name}: {what}; choose by --text, as in --text {words[0]}; columns of words are {shown}")
+
+
+def _names_what(column: str, words: tuple[set[str], ...], place: int) -> bool:
+    """Whether a column's name says that it holds the title (place 0), the maker (1) or the kind (2) of an item."""
+    parts = name_words(column)
+    if not parts or set(parts) & _OTHER_WORDS or parts[-1] == "id":
+        return False
+    if place:
+        return parts[0] in words[place] and (len(parts) == 1 or parts[1:] in (["name"], ["names"]))
+    return parts[-1] in words[0] and not set(parts) & (words[1] | words[2] | {"type", "group", "section", "colour"})
+
+
+def _usual_time(column: str) -> bool:
+    return _plain(column) in ("timestamp", "unixreviewtime", "unixtime", "datetime", "time", "date", "ts", "eventtime")
+
+
+def _of_events(table: Table, columns: list[str], item_column: str) -> list[str]:
+    """Leave out columns that have one value for each item, such as a release date: they say nothing of events."""
+    counts = table.count_distinct(item_column, columns)
+    rows, items = counts.pop(""), counts.pop(item_column)
+    if rows - items < 10:  # too few items come twice
+        return columns
+    return [column for column in columns if counts[column] > items or counts[column] == 0]
+
+
+def _finest(table: Table, columns: list[str]) -> tuple[str, str]:
+    """Return the column that orders as all the others do, and finer, and a word on it.
+
+    Columns that miss a value do not count where another one has all.
+
+    Raises:
+        InputError: there is none, so that orders contradict each other.
+    """
+    times, faults = {}, []
+    for column in columns:
+        try:
+            times[column] = parse_times(table.read([column])[column], table.name)
+        except InputError as error:
+            faults.append(error)
+    if not times:
+        raise faults[0]
+    ranks = pl.DataFrame(times).select(pl.all().rank("dense"))
+    distinct = {column: ranks[column].n_unique() for column in times}
+    finest, *coarser = sorted(times, key=lambda column: (-distinct[column], not _usual_time(column)))
+    ordered = ranks.sort(finest)
+    for column in coarser:
+        if not ordered[column].is_sorted() or ranks.select(finest, column).n_unique() > distinct[finest]:
+            raise InputError(
+                f"{table.name}: {' and '.join(times)} could each be the time, and order the rows differently; name one "
+                "by --time-column"
+            )
+    return finest, f"beside it: {', '.join(column for column in columns if column != finest)}"
+
+
+def _with_clock(table: Table, day: str, looks: dict[str, Look], why: str) -> TimeColumns:
+    """Join a day with the time of day beside it, if there is one."""
+    clocks = [column for column, look in looks.items() if look.kind == "clock"]
+    parts = [c for c, look in looks.items() if look.kind == "part" and look.part in ("hour", "minute", "second")]
+    if not clocks and not any(looks[column].part == "hour" for column in parts):
+        return TimeColumns((day,), why)
+    joined = (day, *(clocks or sorted(parts, key=lambda column: PARTS.index(looks[column].part))))
+    try:
+        if len(clocks) > 1:
+            raise InputError("two times of day")
+        join_times(table.sample(list(joined), SAMPLE).get_columns(), table.name)
+    except InputError as error:
+        raise InputError(
+            f"{table.name}: the time seems to be in several columns, {', '.join(joined)}; {TIME_FIX}"
+        ) from error
+    return TimeColumns(joined, "a day and a time of day")
+
+
+def _of_parts(table: Table, looks: dict[str, Look]) -> TimeColumns:
+    """Return the parts that make a whole time, or nothing where nothing looks like a time.
+
+    Raises:
+        InputError: something does, but not clearly.
+    """
+    if not looks:
+        return TimeColumns(())
+    parts = {look.part: column for column, look in looks.items() if look.kind == "part" and look.part}
+    clocks = [column for column, look in looks.items() if look.kind == "clock"]
+    if {"year", "month", "day"} <= parts.keys() and len(clocks) < 2:
+        names = [parts[part] for part in PARTS if part in parts and (part not in PARTS[3:] or not clocks)] + clocks
+        return TimeColumns(tuple(names), "parts of a time")
+    described = ", ".join(f"{column} ({_LOOKS[look.kind]})" for column, look in looks.items())
+    raise InputError(f"{table.name}: it is not clear what orders the rows: {described}; {TIME_FIX}")
+
+
+_LOOKS = {
+    "clock": "a time of day", "part": "a part of a time", "suspect": "values like times",
+    "unreadable": "no time of a known form, see --time-format", "instant": "one value an item", "day": "one value an item",
+}  # fmt: skip
 
 
 def _holds_words(values: pl.Series) -> bool:
@@ -99,7 +295,16 @@ def _holds_words(values: pl.Series) -> bool:
     if not isinstance(values.dtype, pl.String | pl.Categorical | pl.Enum):
         return False
     filled = values.cast(pl.String).drop_nulls()
-    return filled.len() > 0 and filled.cast(pl.Float64, strict=False).null_count() > 0
+    if not filled.cast(pl.Float64, strict=False).has_nulls():
+        return False
+    return look_at(filled.alias(values.name)).kind not in ("instant", "day", "clock") and not bool(
+        filled.str.contains(r"^(?:https?://|\d*$)").all()
+    )
+
+
+def _is_value(column: str) -> bool:
+    """Whether the name of a column looks like a value, since the file has no header."""
+    return any(character.isdigit() for character in column)
 
 
 def _plain(name: str) -> str:

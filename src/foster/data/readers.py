@@ -6,24 +6,20 @@ Text formats are read as text, column by column, and typed later by what a colum
 
 from __future__ import annotations
 
-import csv
-import gzip
-import json
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
-import narwhals as nw
 import polars as pl
 from narwhals.typing import IntoFrame
 from polars.exceptions import PolarsError
 
+from foster.data.delimited import EXTRA, Delimited
+from foster.data.frames import from_frame
+from foster.data.json_lines import read_objects, scan_json_lines
 from foster.errors import InputError
 
-# Field names are taken from this many JSON lines. Real files leave fields out of single lines, not of
-# thousands.
-JSON_NAME_LINES = 10_000
+_BEYOND, _MISSING = "\x00beyond", "\x00missing"
 
 
 @dataclass(frozen=True)
@@ -35,12 +31,16 @@ class Table:
         frame: the rows in input order.
         columns: the names of its columns.
         path: the file, or None for a frame in memory.
+        remark: what was found out about the file and is not plain from its name, or "".
+        delimited: how a file of separated values is written, or None.
     """
 
     name: str
     frame: pl.LazyFrame
     columns: list[str]
     path: Path | None = None
+    remark: str = ""
+    delimited: Delimited | None = None
 
     def read(self, columns: Sequence[str] | None = None) -> pl.DataFrame:
         """Read the rows in input order.
@@ -52,13 +52,47 @@ class Table:
             InputError: the file is damaged or holds no rows.
         """
         wanted = self.columns if columns is None else list(dict.fromkeys(columns))
-        try:
-            rows = self.frame.select(wanted).collect()
-        except (PolarsError, OSError) as error:
-            raise _unreadable(self.path or self.name, error) from error
+        return self.select([pl.col(column) for column in wanted])
+
+    def select(self, expressions: Sequence[pl.Expr]) -> pl.DataFrame:
+        """Read the rows in input order, each column turned into something else on the way.
+
+        Args:
+            expressions: element-wise, one a column that comes out; a column that is as large as the file need not
+                be held in memory as it stands there.
+
+        Raises:
+            InputError: the file is damaged or holds no rows.
+        """
+        guards = []
+        if self.delimited is not None and EXTRA[0] in self.frame.collect_schema():
+            guards = [
+                pl.any_horizontal(pl.col(EXTRA).is_not_null()).alias(_BEYOND),
+                pl.col(self.columns[-1]).is_null().alias(_MISSING),
+            ]
+        rows = self._collect(self.frame.select(*expressions, *guards))
+        if self.delimited is not None and guards:
+            self.delimited.check(bool(rows[_BEYOND].any()), bool(rows[_MISSING].any()))
+            rows = rows.drop(_BEYOND, _MISSING)
         if rows.height == 0:
             raise InputError(f"{self.name}: holds no rows")
         return rows
+
+    def sample(self, columns: Sequence[str], rows: int) -> pl.DataFrame:
+        """Read the first rows of some columns, to see what they hold."""
+        return self._collect(self.frame.select(columns).head(rows))
+
+    def count_distinct(self, column: str, others: Sequence[str]) -> dict[str, int]:
+        """Count the rows (under ""), the values of a column, and its pairs with the values of each other column."""
+        counts = [pl.len().alias(""), pl.col(column).n_unique()]
+        counts += [pl.struct(column, other).n_unique().alias(other) for other in others]
+        return self._collect(self.frame.select(counts)).row(0, named=True)
+
+    def _collect(self, frame: pl.LazyFrame) -> pl.DataFrame:
+        try:
+            return frame.collect(engine="streaming")
+        except (PolarsError, OSError) as error:
+            raise _unreadable(self.path or self.name, error) from error
 
 
 def read_table(path: str | Path) -> pl.DataFrame:
@@ -80,7 +114,9 @@ def open_table(source: str | Path | IntoFrame) -> Table:
         InputError: no such file, an unknown format, an empty or a damaged file, or not a frame.
     """
     if not isinstance(source, str | Path):
-        return _frame_table(source)
+        name = f"the {type(source).__name__}"
+        rows = from_frame(source, name)
+        return Table(name, rows, rows.collect_schema().names())
     path = Path(source)
     try:
         empty = path.is_file() and path.stat().st_size == 0
@@ -90,12 +126,13 @@ def open_table(source: str | Path | IntoFrame) -> Table:
         raise InputError(f"{path}: no such file")
     if empty:
         raise InputError(f"{path}: the file is empty")
+    kind = FORMATS.get(_suffix(path))
+    if kind is None:
+        raise InputError(f"{path}: unknown format; the name must end in one of {', '.join(FORMATS)}")
     try:
-        frame = _scanner(path)(path)
-        columns = frame.collect_schema().names()
+        return _OPENERS[kind](path)
     except (PolarsError, OSError) as error:
         raise _unreadable(path, error) from error
-    return Table(str(path), frame, columns, path)
 
 
 def is_table(path: Path) -> bool:
@@ -103,48 +140,64 @@ def is_table(path: Path) -> bool:
     return _suffix(path) in FORMATS
 
 
-def scan_csv(path: Path) -> pl.LazyFrame:
-    """Comma-separated values with a header; every column is text, an empty field is null."""
-    return pl.scan_csv(path, infer_schema=False)
+def open_csv(path: Path) -> Table:
+    """Open comma-separated values with a header; every column is text, an empty field is null."""
+    return _delimited(Delimited.open(path, ",", quotes=True))
 
 
-def scan_tsv(path: Path) -> pl.LazyFrame:
-    """Tab-separated values with a header; every column is text, an empty field is null."""
-    return pl.scan_csv(path, separator="\t", infer_schema=False)
+def open_tsv(path: Path) -> Table:
+    """Open tab-separated values with a header; quotation marks are signs like others, unless all is quoted."""
+    return _delimited(Delimited.open(path, "\t", quotes=None))
 
 
-def scan_recbole(path: Path) -> pl.LazyFrame:
-    """A RecBole file: tab-separated, no quotes, a header such as ``user_id:token``; the types are cut off."""
-    frame = pl.scan_csv(path, separator="\t", infer_schema=False, quote_char=None)
-    return frame.rename(lambda name: name.partition(":")[0])
+def open_recbole(path: Path) -> Table:
+    """Open a RecBole file: tab-separated, no quotes, a header such as ``user_id:token``; the types are cut off."""
+    file = Delimited.open(path, "\t", quotes=False)
+    names = tuple(name.partition(":")[0] for name in file.names)
+    for name in names:
+        if names.count(name) > 1:
+            raise InputError(f"{path}: column '{name}' stands twice in the header; rename one")
+    return _delimited(replace(file, names=names))
 
 
-def scan_jsonl(path: Path) -> pl.LazyFrame:
-    """One JSON object a line; numbers are read as text, lists as JSON text (see ``foster.data.texts``)."""
-    names = pl.scan_ndjson(path, infer_schema_length=JSON_NAME_LINES).collect_schema().names()
-    return pl.scan_ndjson(path, schema=dict.fromkeys(names, pl.String))
+def open_json(path: Path) -> Table:
+    """Open JSON objects; numbers are read as text, lists as JSON text (see ``foster.data.texts``)."""
+    frame = scan_json_lines(path)
+    return Table(str(path), frame, frame.collect_schema().names(), path)
 
 
-def scan_parquet(path: Path) -> pl.LazyFrame:
-    """A Parquet file, or a folder of parts as Spark and Ray write it (in the order of their names)."""
-    return pl.scan_parquet(path / "*.parquet" if path.is_dir() else path)
+def open_parquet(path: Path) -> Table:
+    """Open a Parquet file, or a folder of parts as Spark and Ray write it (in the order of their names)."""
+    frame = pl.scan_parquet(sorted(path.glob("*.parquet")) if path.is_dir() else path, glob=False)
+    return Table(str(path), frame, frame.collect_schema().names(), path)
 
 
-FORMATS: dict[str, Callable[[Path], pl.LazyFrame]] = {
-    ".csv": scan_csv,
-    ".csv.gz": scan_csv,
-    ".tsv": scan_tsv,
-    ".tsv.gz": scan_tsv,
-    ".inter": scan_recbole,
-    ".item": scan_recbole,
-    ".jsonl": scan_jsonl,
-    ".jsonl.gz": scan_jsonl,
-    ".ndjson": scan_jsonl,
-    ".json": scan_jsonl,
-    ".json.gz": scan_jsonl,
-    ".parquet": scan_parquet,
-    ".pq": scan_parquet,
+FORMATS = {
+    ".csv": "csv",
+    ".csv.gz": "csv",
+    ".tsv": "tsv",
+    ".tsv.gz": "tsv",
+    ".inter": "recbole",
+    ".item": "recbole",
+    ".jsonl": "json",
+    ".jsonl.gz": "json",
+    ".ndjson": "json",
+    ".json": "json",
+    ".json.gz": "json",
+    ".parquet": "parquet",
+    ".pq": "parquet",
 }
+_OPENERS = {
+    "csv": open_csv,
+    "tsv": open_tsv,
+    "recbole": open_recbole,
+    "json": open_json,
+    "parquet": open_parquet,
+}
+
+
+def _delimited(file: Delimited) -> Table:
+    return Table(str(file.path), file.scan(), list(file.names), file.path, file.remark, file)
 
 
 def _suffix(path: Path) -> str:
@@ -152,71 +205,20 @@ def _suffix(path: Path) -> str:
     return "".join(ends[-2:]) if ends[-1:] == [".gz"] else "".join(ends[-1:])
 
 
-def _scanner(path: Path) -> Callable[[Path], pl.LazyFrame]:
-    scan = FORMATS.get(_suffix(path))
-    if scan is None:
-        raise InputError(f"{path}: unknown format; the name must end in one of {', '.join(FORMATS)}")
-    return scan
-
-
-def _frame_table(source: IntoFrame) -> Table:
-    name = f"the {type(source).__name__}"
-    try:
-        frame = nw.from_native(source)
-    except TypeError as error:
-        raise InputError(f"{name}: neither a path nor a data frame") from error
-    if isinstance(source, pl.LazyFrame):
-        rows = source
-    else:
-        eager: nw.DataFrame[Any] = frame.collect() if isinstance(frame, nw.LazyFrame) else frame
-        rows = eager.to_polars().lazy()
-    return Table(name, rows, rows.collect_schema().names())
-
-
 def _unreadable(source: Path | str, error: Exception) -> InputError:
     """Return the one-line error for a table that cannot be read, with the line number if we find it."""
     fault = None
     if isinstance(source, Path) and isinstance(error, PolarsError):
-        scan = FORMATS[_suffix(source)]
-        if scan is scan_jsonl:
-            fault = _jsonl_fault(source)
-        elif scan in (scan_csv, scan_tsv):
-            fault = _csv_fault(source, "," if scan is scan_csv else "\t")
+        kind = FORMATS[_suffix(source)]
+        try:
+            if kind == "json":
+                for _ in read_objects(source):
+                    pass
+            elif kind in ("csv", "tsv"):
+                fault = Delimited.open(source, "," if kind == "csv" else "\t", quotes=True if kind == "csv" else None).fault()
+        except InputError as found:
+            return found
     if fault is None:
         reason = (isinstance(error, OSError) and error.strerror) or str(error) or type(error).__name__
         fault = f"cannot be read ({reason.strip().splitlines()[0]})"
     return InputError(f"{source}: {fault}")
-
-
-def _jsonl_fault(path: Path) -> str | None:
-    number = 0
-    try:
-        for number, line in enumerate(_binary_lines(path), start=1):
-            if line.strip() and not isinstance(json.loads(line), dict):
-                return f"line {number} is not a JSON object; one object a line is needed"
-    except ValueError as error:
-        return f"line {number} is not valid JSON ({error}); one object a line is needed"
-    except (OSError, EOFError) as error:
-        return f"cannot be unpacked after line {number} ({error}); fetch the file again"
-    return None if number else "the file is empty"
-
-
-def _csv_fault(path: Path, delimiter: str) -> str | None:
-    reader = csv.reader((line.decode("utf-8-sig") for line in _binary_lines(path)), delimiter=delimiter)
-    try:
-        header = next(reader, [])
-        for row in reader:
-            if len(row) > len(header):
-                return f"line {reader.line_num} has {len(row)} fields, but the header has {len(header)}"
-    except UnicodeDecodeError:
-        return f"line {reader.line_num + 1} is not UTF-8 text; save the file as UTF-8"
-    except csv.Error as error:
-        return f"line {reader.line_num} cannot be read ({error})"
-    except (OSError, EOFError) as error:
-        return f"cannot be unpacked after line {reader.line_num} ({error}); fetch the file again"
-    return None if header else "the file is empty"
-
-
-def _binary_lines(path: Path) -> Iterator[bytes]:
-    with gzip.open(path, "rb") if path.suffix.lower() == ".gz" else path.open("rb") as file:
-        yield from file

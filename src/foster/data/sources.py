@@ -7,24 +7,29 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import polars as pl
 from narwhals.typing import IntoFrame
 
 from foster.data.columns import (
     ITEM_NAMES,
     ITEM_TABLE_NAMES,
-    TIME_NAMES,
     USER_NAMES,
+    TimeColumns,
     find_column,
-    other_text_columns,
+    find_times,
+    named_times,
+    no_text_columns,
     pick_column,
     require_column,
-    usual_text_columns,
+    text_columns,
 )
+from foster.data.ids import Ids, id_expression, number_ids
+from foster.data.reading import Reading
 from foster.data.readers import Table, is_table, open_table
-from foster.data.texts import check_template, render, template_fields, tidy
-from foster.data.timestamps import parse_times
-from foster.errors import InputError
+from foster.data.texts import check_template, render, split_field, template_fields, tidy, within
+from foster.data.timestamps import SAMPLE, join_times, parse_times
+from foster.errors import InputError, did_you_mean
 
 Source = str | Path | IntoFrame
 
@@ -33,75 +38,124 @@ INPUT_ORDER = "input order"
 
 
 @dataclass(frozen=True)
-class Raw:
-    """A log and its items as they were read: ids are there, times are numbers, nothing is filtered.
+class Columns:
+    """Which columns of the sources play which role; None and () are found out.
 
     Attributes:
-        log: in input order: ``user_id``, ``item_id`` (strings) and ``timestamp`` (int64 or float64).
+        user: of the user ids.
+        item: of the item ids.
+        time: of the times; several separated by commas.
+        time_format: how the times are written, in the terms of ``strptime``.
+        input_order: whether the order of the rows counts, whatever looks like a time.
+        text: the text columns; fields within objects have dots, as in ``details.Brand``.
+        template: how they become one text.
+    """
+
+    user: str | None = None
+    item: str | None = None
+    time: str | None = None
+    time_format: str | None = None
+    input_order: bool = False
+    text: tuple[str, ...] = ()
+    template: str | None = None
+
+
+@dataclass(frozen=True)
+class Raw:
+    """A log and its items as they were read: ids have numbers, times are numbers, nothing is filtered.
+
+    Attributes:
+        users: of each row of the log, in input order.
+        log_items: of each row of the log.
+        times: int64 or float64 [n].
         items: one row an item in input order: ``item_id`` and the tidy text columns.
         texts: one text for each row of ``items``; "" where it has none.
-        log_name: the name of the log in messages.
-        items_name: the name of the table that holds the texts.
         log_path: the file of the log, or None for a frame.
         files: the names of the files, without their folders.
-        time: the time column, or ``INPUT_ORDER``.
-        duplicate_item_rows: rows of the item table that were left out because their id came before.
+        duplicate_item_rows: rows of the item table whose id came before.
+        reading: what was understood of the sources.
     """
 
-    log: pl.DataFrame
+    users: Ids
+    log_items: Ids
+    times: np.ndarray
     items: pl.DataFrame
     texts: pl.Series
-    log_name: str
-    items_name: str
     log_path: Path | None
     files: tuple[str, ...]
-    time: str
     duplicate_item_rows: int
+    reading: Reading
 
 
-def read_raw(
-    source: Source | Sequence[Source],
-    items: Source | None,
-    *,
-    user_column: str | None,
-    item_column: str | None,
-    time_column: str | None,
-    text: str | Sequence[str] | None,
-    template: str | None,
-) -> Raw:
-    """Read a log and its items; the arguments are those of ``Dataset.prepare``.
+def read_raw(source: Source | Sequence[Source], items: Source | None, columns: Columns) -> Raw:
+    """Read a log and its items.
+
+    Args:
+        source: as in ``Dataset.prepare``.
+        items: as there.
+        columns: the roles of columns.
 
     Raises:
-        InputError: a file or a column is missing or damaged, or an id or a time is missing.
+        InputError: a file or a column is missing or damaged, an id or a time is missing, or it is not clear which
+            column is what.
     """
-    log_table, item_table = open_sources(source, items, user_column)
-    user_column = pick_column(log_table, user_column, USER_NAMES, "user")
-    log_item_column = pick_column(log_table, item_column, ITEM_NAMES, "item")
-    if time_column is None:
-        time_column = find_column(log_table.columns, TIME_NAMES)
-    else:
-        require_column(log_table, time_column, "--time-column")
-    log = read_log(log_table, user_column, log_item_column, time_column)
+    log_table, item_table = open_sources(source, items, columns.user)
+    user = pick_column(log_table, columns.user, USER_NAMES, "user")
+    item = pick_column(log_table, columns.item, ITEM_NAMES, "item")
+    if user == item:
+        raise InputError(f"{log_table.name}: '{user}' is named as the user and as the item; name two columns")
+    time = _time_columns(log_table, (user, item), columns)
+    users, log_items, times = read_log(log_table, user, item, time, columns.time_format)
 
-    if isinstance(text, str):
-        text = [column.strip() for column in text.split(",")]
     if item_table is None:
-        skip = [user_column, log_item_column, time_column or ""]
-        texts_of = log_table
-        catalogue, duplicates = _items_of_log(log_table, log_item_column, skip, text, template), 0
+        skip = [user, item, *time.names]
+        table, item_key = log_table, item
+        fields = _chosen_fields(log_table, columns) or _log_fields(log_table, skip)
+        if not columns.text and columns.template is None:
+            _check_constant(log_table, item, fields)
+        catalogue = _items_of(log_table, item, fields).select("item_id", *fields)
+        repeated = 0
     else:
-        texts_of = item_table
-        catalogue, duplicates = _items_of_table(item_table, log_item_column, text, template)
+        table = item_table
+        item_key = item if item in table.columns else pick_column(table, None, ITEM_TABLE_NAMES, "item")
+        fields = _chosen_fields(table, columns) or text_columns(table, [item_key])
+        if not fields:
+            raise no_text_columns(table, [item_key])
+        catalogue = _items_of(table, item_key, fields)
+        repeated = int(catalogue["rows"].sum()) - catalogue.height
+        catalogue = catalogue.drop("rows")
+    used = {split_field(field, table.columns)[0] for field in fields}
+    log_used = {user, item, *time.names, *(used if item_table is None else ())}
+    reading = Reading(
+        log=log_table.name,
+        items=None if item_table is None else item_table.name,
+        user=user,
+        item=item,
+        item_key=None if item_table is None else item_key,
+        time=time.names,
+        time_why=time.why,
+        time_range=_time_range(times, time, log_table, columns.time_format),
+        text=tuple(fields),
+        rows=len(times),
+        item_rows=None if item_table is None else catalogue.height + repeated,
+        unused=tuple(column for column in log_table.columns if column not in log_used),
+        item_unused=()
+        if item_table is None
+        else tuple(column for column in table.columns if column not in {item_key, *used}),
+        remarks=tuple(
+            f"{one.name}: {one.remark}" for one in (log_table, item_table) if one is not None and one.remark
+        ),
+    )
     return Raw(
-        log=log,
+        users=users,
+        log_items=log_items,
+        times=times,
         items=catalogue,
-        texts=pl.Series(render(catalogue, catalogue.columns[1:], template), dtype=pl.String),
-        log_name=log_table.name,
-        items_name=texts_of.name,
+        texts=pl.Series(render(catalogue, catalogue.columns[1:], columns.template), dtype=pl.String),
         log_path=log_table.path,
-        files=tuple(table.path.name for table in (log_table, item_table) if table is not None and table.path),
-        time=time_column or INPUT_ORDER,
-        duplicate_item_rows=duplicates,
+        files=tuple(one.path.name for one in (log_table, item_table) if one is not None and one.path),
+        duplicate_item_rows=repeated,
+        reading=reading,
     )
 
 
@@ -141,104 +195,138 @@ def open_sources(
     return log, open_table(items)
 
 
-def read_log(table: Table, user_column: str, item_column: str, time_column: str | None) -> pl.DataFrame:
+def read_log(
+    table: Table, user: str, item: str, time: TimeColumns, time_format: str | None
+) -> tuple[Ids, Ids, np.ndarray]:
     """Read a log in input order.
 
+    Args:
+        table: the log.
+        user: the column of user ids.
+        item: the column of item ids.
+        time: the columns of times; where there are none, the row numbers are the times.
+        time_format: how times are written; None: one of the usual ways.
+
     Returns:
-        Columns ``user_id`` and ``item_id`` (strings) and ``timestamp`` (int64 or float64; the row number
-        where there is no time column).
+        The users and the items of the rows, and their times as [n] int64 or float64.
 
     Raises:
         InputError: an id or a time is missing, or is not what it should be; names the column and the row.
     """
-    columns = [user_column, item_column] + ([time_column] if time_column is not None else [])
-    rows = table.read(columns)
-    if time_column is None:
-        times = pl.Series("timestamp", range(rows.height), dtype=pl.Int64)
+    types = table.frame.select(user, item, *time.names).collect_schema()
+    # Whole numbers that a text file holds are read as such at once; everything else as it stands.
+    plain = time_format is None and len(time.names) == 1 and types[time.names[0]] == pl.String
+    plain = plain and not table.sample(time.names, SAMPLE).to_series().cast(pl.Int64, strict=False).has_nulls()
+    whens = [pl.col(name).cast(pl.Int64, strict=False) if plain else pl.col(name) for name in time.names]
+    rows = table.select([id_expression(user, types[user]), id_expression(item, types[item]), *whens])
+    if plain and rows[time.names[0]].has_nulls():
+        rows = rows.with_columns(table.read(time.names))
+    if not time.names:
+        times = np.arange(rows.height)
+    elif len(time.names) == 1:
+        times = parse_times(rows[time.names[0]], table.name, time_format)
     else:
-        times = pl.Series("timestamp", parse_times(rows[time_column], table.name))
-    users, items = (_ids(rows[column], table.name) for column in (user_column, item_column))
-    return pl.DataFrame([users.alias("user_id"), items.alias("item_id"), times])
+        times = join_times([rows[name] for name in time.names], table.name)
+    return number_ids(rows[user], table.name), number_ids(rows[item], table.name), times
 
 
-def _items_of_table(
-    table: Table, item_column: str, text: Sequence[str] | None, template: str | None
-) -> tuple[pl.DataFrame, int]:
-    """Read the item table: its first row of each id, and the number of its other rows."""
-    if item_column not in table.columns:
-        item_column = pick_column(table, None, ITEM_TABLE_NAMES, "item")
-    fields = _chosen_columns(table, text, template)
-    if not fields:
-        fields = usual_text_columns(table.columns) or other_text_columns(table.read(), item_column)
-    if not fields:
-        raise InputError(f"{table.name}: no text column among {', '.join(table.columns)}; name it with --text")
-    rows = _tidy_rows(table, item_column, fields)
-    first = rows.unique("item_id", keep="first", maintain_order=True)
-    return first, rows.height - first.height
+def _time_columns(table: Table, taken: tuple[str, str], columns: Columns) -> TimeColumns:
+    if columns.input_order:
+        if columns.time is not None or columns.time_format is not None:
+            raise InputError("--input-order: says that there is no time column; leave --time-column and --time-format out")
+        return TimeColumns(())
+    if columns.time is not None:
+        found = named_times(table, columns.time, taken)
+    else:
+        found = find_times(table, taken, columns.time_format)
+    if columns.time_format is not None and len(found.names) != 1:
+        raise InputError(f"{table.name}: --time-format: is for one column of times; name it by --time-column")
+    return found
 
 
-def _items_of_log(
-    table: Table, item_column: str, skip: Sequence[str], text: Sequence[str] | None, template: str | None
-) -> pl.DataFrame:
-    """Read the texts of the items from the first row of each item in the log."""
-    fields = _chosen_columns(table, text, template)
-    guessed = not fields
-    if guessed:
-        fields = usual_text_columns([column for column in table.columns if column not in skip])
+def _time_range(times: np.ndarray, time: TimeColumns, table: Table, time_format: str | None) -> tuple[str, str] | None:
+    """Return the first and the last time in words."""
+    if not time.names or not len(times):
+        return None
+    low, high = times.min(), times.max()
+    dated = time_format is not None or len(time.names) > 1
+    if not dated:
+        dtype = table.frame.collect_schema()[time.names[0]]
+        first = table.sample(time.names, 1).to_series()
+        words = dtype == pl.String and first.cast(pl.Float64, strict=False).has_nulls()
+        dated = words or isinstance(dtype, pl.Date | pl.Datetime)
+    factor = 1 if dated else next((f for f in (1, 10**3, 10**6, 10**9) if 4e8 * f <= low and high <= 4.2e9 * f), None)
+    if factor is None or not -6e10 < low / factor < 2.5e11:
+        return str(low), str(high)
+    return tuple(str(np.datetime64(int(t // factor), "s")).replace("T", " ") for t in (low, high))  # type: ignore[return-value]
+
+
+def _chosen_fields(table: Table, columns: Columns) -> list[str]:
+    """Return the text fields that the caller names, as text or in the template; [] if by neither."""
+    for field in columns.text:
+        if columns.text.count(field) > 1:
+            raise InputError(f"--text: names '{field}' twice; name each column once")
+        if split_field(field, table.columns)[0] not in table.columns:
+            require_column(table, field, "--text")
+    if columns.template is None:
+        return list(columns.text)
+    check_template(columns.template, columns.text or table.columns)
+    return list(columns.text or template_fields(columns.template))
+
+
+def _log_fields(table: Table, skip: Sequence[str]) -> list[str]:
+    fields = text_columns(table, skip)
     if not fields:
         raise InputError(
             f"{table.name}: no item texts among {', '.join(table.columns)}; give the item file as well, "
             "or name the text columns with --text"
         )
-    rows = _tidy_rows(table, item_column, fields)
-    if guessed:
-        _check_constant(rows, fields, table.name)
-    return rows.unique("item_id", keep="first", maintain_order=True)
+    return fields
 
 
-def _chosen_columns(table: Table, text: Sequence[str] | None, template: str | None) -> list[str]:
-    """Return the text columns that the caller names, by ``text`` or in the template; [] if by neither."""
-    for field in text or ():
-        require_column(table, field, "--text")
-    if template is None:
-        return list(dict.fromkeys(text or ()))
-    check_template(template, text or table.columns)
-    return list(dict.fromkeys(text or template_fields(template)))
+def _items_of(table: Table, item: str, fields: Sequence[str]) -> pl.DataFrame:
+    """Return the items of a table in the order of their first rows, each field from the first row that has it.
 
-
-def _tidy_rows(table: Table, item_column: str, fields: Sequence[str]) -> pl.DataFrame:
-    if {item_column, "item_id"} & set(fields):
+    Returns:
+        Columns ``item_id``, the fields (tidy) and ``rows``, how often an id is there.
+    """
+    if {item, "item_id"} & set(fields):
         raise InputError(f"{table.name}: the item id is no text; name other columns with --text")
-    rows = table.read([item_column, *fields])
-    ids = _ids(rows[item_column], table.name).alias("item_id")
-    return pl.DataFrame([ids, *(tidy(rows[field]) for field in fields)])
+    places = {field: split_field(field, table.columns) for field in fields}
+    sources = list(dict.fromkeys(column for column, _ in places.values()))
+    types = table.frame.select(item, *sources).collect_schema()
+    rows = table.select([id_expression(item, types[item]), *(pl.col(column) for column in sources if column != item)])
+    ids = number_ids(rows[item], table.name)
+    texts = [
+        within(rows[column], path, field, table.name) if path else tidy(rows[column], table.name)
+        for field, (column, path) in places.items()
+    ]
+    frame = pl.DataFrame([pl.Series("item_id", ids.numbers), *texts])
+    for field, (column, path) in places.items():
+        if path and frame[field].is_null().all():
+            raise InputError(f"{table.name}: nothing lies at '{field}' in column '{column}'; see what its objects hold")
+    found = frame.group_by("item_id", maintain_order=True).agg(
+        *(pl.col(field).drop_nulls().first() for field in fields), pl.len().alias("rows")
+    )
+    return found.with_columns(ids.names.gather(found["item_id"]).alias("item_id"))
 
 
-def _check_constant(rows: pl.DataFrame, fields: Sequence[str], name: str) -> None:
+def _check_constant(table: Table, item: str, fields: Sequence[str]) -> None:
     """Refuse texts found in the log by name that are not of the item, such as titles of reviews."""
-    texts = rows.group_by("item_id", maintain_order=True).agg(pl.len(), pl.struct(fields).n_unique().alias("texts"))
-    repeated = texts.filter(pl.col("len") > 1)
-    varied = repeated.filter(pl.col("texts") > 1)
-    if varied.height > repeated.height / 2:
+    texts = (
+        table.frame.select(item, *fields)
+        .group_by(item, maintain_order=True)
+        .agg(pl.len(), pl.struct(fields).n_unique().alias("texts"))
+        .filter(pl.col("len") > 1)
+        .collect()
+    )
+    varied = texts.filter(pl.col("texts") > 1)
+    if varied.height > texts.height / 2:
         raise InputError(
-            f"{name}: {', '.join(fields)} differ between the rows of item '{varied['item_id'][0]}' "
+            f"{table.name}: {', '.join(fields)} differ between the rows of item '{varied[item][0]}' "
             "and others, so they do not describe it; give the item file as well, or name the text columns "
             "with --text"
         )
-
-
-def _ids(values: pl.Series, where: str) -> pl.Series:
-    """Return ids as strings."""
-    if values.dtype.is_nested():
-        raise InputError(f"{where}: column '{values.name}' holds lists or objects, but ids are needed")
-    if values.dtype.is_float():
-        values = values.fill_nan(None)
-    ids = values.cast(pl.String)
-    missing = ids.is_null() | (ids == "").fill_null(False)
-    if missing.any():
-        row = int(missing.arg_max() or 0) + 1
-        raise InputError(f"{where}: column '{values.name}' has no id in row {row}; fill it in or remove the row")
-    return ids
 
 
 def _tell_apart(tables: list[Table], user_column: str | None) -> tuple[Table, Table]:
@@ -250,10 +338,14 @@ def _tell_apart(tables: list[Table], user_column: str | None) -> tuple[Table, Ta
         for table in tables
         if (find_column(table.columns, USER_NAMES) if user_column is None else user_column in table.columns)
     ]
+    listed = "; ".join(f"{table.name} has {', '.join(table.columns)}" for table in tables)
     if not logs:
-        raise InputError(f"{names}: neither has a user column, so neither is the log; name it with --user-column")
+        hint = "" if user_column is None else did_you_mean(user_column, [c for t in tables for c in t.columns])
+        raise InputError(
+            f"{names}: neither has a user column{hint}, so neither is the log; name it with --user-column ({listed})"
+        )
     if len(logs) == 2:
-        raise InputError(f"{names}: both have a user column; name the item table with --items")
+        raise InputError(f"{names}: both have a user column; name the item table with --items ({listed})")
     log = logs[0]
     return log, tables[1] if tables[0] is log else tables[0]
 

@@ -1,8 +1,10 @@
-"""Item texts: columns made tidy, then joined or put into a template."""
+"""Item texts: columns made tidy, then joined or put into a template; and what lies within lists and objects."""
 
 from __future__ import annotations
 
+import ast
 import json
+import re
 from collections.abc import Sequence
 from string import Formatter
 from typing import Any
@@ -12,27 +14,56 @@ import polars as pl
 from foster.errors import InputError, did_you_mean
 
 SEPARATOR = ", "
+# Lists as Python and numpy print them, which is what tables hold that went through CSV: ['a', 'b'] and ['a' 'b'].
+_QUOTED = r"""(?:'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*")"""
+_PRINTED_LIST = re.compile(rf"\[\s*{_QUOTED}(?:[,\s]\s*{_QUOTED})*\s*\]", re.DOTALL)
 
 
-def tidy(values: pl.Series) -> pl.Series:
-    """Return a column as strings: lists joined by ", ", runs of blanks made one, null if nothing is left."""
-    if isinstance(values.dtype, pl.List | pl.Array):
-        words = pl.Series(values.name, [_join(value) for value in values.to_list()], dtype=pl.String)
-    else:
-        words = values.cast(pl.String)
-        # Readers of text formats hand lists on as JSON. A title such as "[New] Game" is no JSON and stays as
-        # it is.
-        if words.str.starts_with("[").any():
-            words = pl.Series(values.name, [_join(_from_json(word)) for word in words.to_list()], dtype=pl.String)
+def tidy(values: pl.Series, where: str = "the items") -> pl.Series:
+    """Return a column as words: lists joined by ", ", runs of blanks made one, null if nothing is left.
+
+    Args:
+        values: [V] of any type; lists and objects also as JSON text, lists also as Python and numpy print them.
+        where: the table, for messages.
+
+    Raises:
+        InputError: the column holds objects, of which one field must be named, or lengths of time, or bytes.
+    """
+    words = pl.Series(values.name, _plain_words(values, where), dtype=pl.String)
     words = words.str.replace_all(r"\s+", " ").str.strip_chars()
     return words.set(words == "", None)
 
 
-def template_fields(template: str) -> list[str]:
-    """Return the fields of a template such as ``"{title} by {brand}"``, in order.
+def split_field(field: str, columns: Sequence[str]) -> tuple[str, list[str]]:
+    """Return the column that a field such as ``details.Brand`` lies in, and the names that lead to it within."""
+    if field in columns:
+        return field, []
+    column, *path = field.split(".")
+    return column, path
+
+
+def within(values: pl.Series, path: Sequence[str], name: str, where: str) -> pl.Series:
+    """Return what lies within the objects of a column, as tidy words.
+
+    Args:
+        values: [V] structs, maps, lists of these, or JSON text.
+        path: the names from outside inwards; a list on the way gives one value for each of its objects.
+        name: of the column that comes out.
+        where: the table, for messages.
 
     Raises:
-        InputError: the braces do not match, or a field is anything but a plain name.
+        InputError: the path leads to objects.
+    """
+    read = (_parsed(value) if isinstance(value, str) else value for value in values.to_list())
+    found = [_words_or_refuse(_follow(value, path), name, where) for value in read]
+    return tidy(pl.Series(name, found, dtype=pl.String), where)
+
+
+def template_fields(template: str) -> list[str]:
+    """Return the fields of a template such as ``"{title} by {details.Brand}"``, in order.
+
+    Raises:
+        InputError: the braces do not match, or a field is anything but a name, or names with dots between them.
     """
     try:
         pieces = list(Formatter().parse(template))
@@ -41,7 +72,7 @@ def template_fields(template: str) -> list[str]:
     fields = [(field, form, conversion) for _, field, form, conversion in pieces if field is not None]
     for field, form, conversion in fields:
         # A field that indexes, converts or formats would be code from a string; names are all that is needed.
-        if not field or field.isdigit() or form or conversion or any(sign in field for sign in ".[]"):
+        if not all(field.split(".")) or field.isdigit() or form or conversion or any(sign in field for sign in "[]"):
             raise InputError(f"--template {template!r}: only plain column names may stand in braces")
     if not fields:
         raise InputError(f"--template {template!r}: names no column; write it like '{{title}} by {{brand}}'")
@@ -51,7 +82,7 @@ def template_fields(template: str) -> list[str]:
 def check_template(template: str, columns: Sequence[str]) -> None:
     """Raise InputError where a template names a column that is not in ``columns``."""
     for field in template_fields(template):
-        if field not in columns:
+        if field not in columns and split_field(field, columns)[0] not in columns:
             raise InputError(
                 f"--template {template!r}: unknown field '{field}'{did_you_mean(field, columns)}; "
                 f"known fields are {', '.join(columns)}"
@@ -83,20 +114,119 @@ def render(items: pl.DataFrame, fields: Sequence[str], template: str | None) -> 
     return items.select(pl.when(blank).then(pl.lit("")).otherwise(text).alias("text"))["text"].to_list()
 
 
-def _from_json(word: str | None) -> Any:
-    if word is None or not word.startswith("["):
+def plain_numbers(words: pl.Series) -> pl.Series:
+    """Return words, without the ``.0`` that all of them end with where whole numbers went through floats."""
+    if bool(words.str.contains(r"^-?\d+\.0+$").all()) and not words.drop_nulls().is_empty():
+        return words.str.replace(r"\.0+$", "")
+    return words
+
+
+def float_words(values: pl.Series) -> pl.Series:
+    """Return floats as words, whole numbers without a point, null where a value is not a number."""
+    values = values.cast(pl.Float64).fill_nan(None)
+    whole = (values == values.round()) & (values.abs() < 2**53)
+    words = values.cast(pl.String)
+    return words.zip_with(~whole.fill_null(False), values.cast(pl.Int64, strict=False).cast(pl.String))
+
+
+def _plain_words(values: pl.Series, where: str) -> pl.Series:
+    """Return a column as strings."""
+    name, dtype = values.name, values.dtype
+    if dtype.is_nested() or dtype == pl.Object:
+        return pl.Series([_words_or_refuse(value, name, where) for value in values.to_list()], dtype=pl.String)
+    if isinstance(dtype, pl.Duration):
+        raise InputError(f"{where}: column '{name}' holds lengths of time, which are no text; name others with --text")
+    if isinstance(dtype, pl.Binary):
+        try:
+            return values.cast(pl.String)
+        except pl.exceptions.PolarsError as error:
+            raise InputError(f"{where}: column '{name}' holds bytes, which are no text; name others by --text") from error
+    if dtype.is_float():
+        return float_words(values)
+    words = values.cast(pl.String)
+    # Readers of text formats hand lists and objects on as text. A title such as "[New] Game" is neither and stays.
+    if words.str.contains(r"^\s*[\[{]").any():
+        words = pl.Series(
+            [
+                _words_or_refuse(_parsed(word), name, where) if word and word.lstrip()[:1] in ("[", "{") else word
+                for word in words.to_list()
+            ],
+            dtype=pl.String,
+        )
+    return plain_numbers(words)
+
+
+def _words_or_refuse(value: Any, name: str, where: str) -> str | None:
+    try:
+        return _join(value, name)
+    except _ObjectError as error:
+        fields = [field for field in error.fields if isinstance(field, str)][:8]
+        first = f"{name}.{fields[0]}" if fields else f"{name}.FIELD"
+        raise InputError(
+            f"{where}: column '{name}' holds objects with the fields {', '.join(fields)}; name one, as in --text {first}, "
+            "or in --template"
+        ) from error
+
+
+class _ObjectError(ValueError):
+    """An object where words are needed."""
+
+    def __init__(self, fields: Sequence[Any]) -> None:
+        super().__init__(fields)
+        self.fields = fields
+
+
+def _parsed(word: str) -> Any:
+    """Return a list or an object that is written as JSON or as Python prints it; other words as they are."""
+    bare = word.strip()
+    if bare[:1] not in ("[", "{"):
         return word
     try:
-        return json.loads(word)
-    except ValueError:
-        return word
+        return json.loads(bare)
+    except (ValueError, RecursionError):
+        pass
+    if _PRINTED_LIST.fullmatch(bare):
+        # One by one: numpy leaves the commas out, and Python would join what has none between.
+        return [ast.literal_eval(one) for one in re.findall(_QUOTED, bare)]
+    if re.match(r"""[\[{]+\s*['"]""", bare):
+        try:
+            return ast.literal_eval(bare)
+        except (ValueError, SyntaxError, RecursionError, MemoryError):
+            pass
+    return word
 
 
-def _join(value: Any) -> str | None:
+def _follow(value: Any, path: Sequence[str]) -> Any:
+    """Return what a path of names leads to, None where it leads nowhere."""
+    for place, name in enumerate(path):
+        value = _as_map(value)
+        if isinstance(value, list | tuple):
+            return [_follow(one, path[place:]) for one in value]
+        value = value.get(name) if isinstance(value, dict) else None
+    return value
+
+
+def _as_map(value: Any) -> Any:
+    """Return the dictionary that Arrow writes as a list of keys and values; other values as they are."""
+    if isinstance(value, list) and value and all(isinstance(one, dict) and one.keys() == {"key", "value"} for one in value):
+        return {one["key"]: one["value"] for one in value}
+    return value
+
+
+def _join(value: Any, name: str) -> str | None:
     """Join a list, and lists within it; None and blank parts are left out."""
     if value is None or isinstance(value, str):
         return value
-    if isinstance(value, list | tuple):
-        parts = (_join(part) for part in value)
-        return SEPARATOR.join(part for part in parts if part and part.strip())
+    value = _as_map(value)
+    if isinstance(value, dict):
+        if not any(one is not None for one in value.values()):
+            return None
+        raise _ObjectError(list(value))
+    if isinstance(value, list | tuple | set):
+        parts = (_join(part, name) for part in value)
+        return SEPARATOR.join(part.strip() for part in parts if part and part.strip()) or None
+    if isinstance(value, float):
+        if value != value:
+            return None
+        return str(int(value)) if value.is_integer() and abs(value) < 2**53 else repr(value)
     return str(value)

@@ -1,51 +1,294 @@
-"""Times of interactions: numbers as they are, dates and ISO strings as seconds since 1970 (UTC)."""
+"""Times of interactions: what a column could be, and its values as numbers that can be ordered."""
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
 import numpy as np
 import polars as pl
+from polars.exceptions import PolarsError
 
 from foster.errors import InputError
 
+DAY_SECONDS = 86_400
+# So many values show which form a column of words has; then all of them are read in this form.
+SAMPLE = 1_000
+
+Form = tuple[str, ...]
+"""Formats of one way to write times; a column may mix them."""
+
 # %.f also matches no fraction at all.
-_NAIVE_FORMATS = ("%Y-%m-%d %H:%M:%S%.f", "%Y-%m-%d", "%Y-%m-%d %H:%M")
-_ZONED_FORMATS = ("%Y-%m-%d %H:%M:%S%.f%z", "%Y-%m-%d %H:%M%z")
+_ISO: Form = (
+    "%Y-%m-%d %H:%M:%S%.f",
+    "%Y-%m-%d",
+    "%Y-%m-%d %H:%M",
+    "%Y-%m-%d %H:%M:%S%.f%z",
+    "%Y-%m-%d %H:%M%z",
+)
+_CLOCKS = ("", " %H:%M:%S%.f", " %H:%M", " %I:%M:%S %p", " %I:%M %p")
+# These can be read in one way only.
+_FORMS: tuple[Form, ...] = (
+    _ISO,
+    tuple("%m %d, %Y" + clock for clock in _CLOCKS),
+    tuple(f"{month} %d, %Y" + clock for month in ("%b", "%B") for clock in _CLOCKS),
+    tuple(f"%d{sign}{month}{sign}%Y" + clock for month in ("%b", "%B") for sign in " -" for clock in _CLOCKS),
+    ("%a %b %d %H:%M:%S %z %Y", "%a %b %d %H:%M:%S %Y", "%a, %d %b %Y %H:%M:%S %z", "%d/%b/%Y:%H:%M:%S %z"),
+    tuple("%d.%m.%Y" + clock for clock in _CLOCKS),
+)
+# Of these the day or the month may stand first; the values must show which.
+_PAIRS: tuple[tuple[Form, Form], ...] = tuple(
+    (
+        tuple(f"%d{sign}%m{sign}{year}" + clock for clock in _CLOCKS),
+        tuple(f"%m{sign}%d{sign}{year}" + clock for clock in _CLOCKS),
+    )
+    for sign, year in (("/", "%Y"), ("-", "%Y"), ("/", "%y"))
+)
+_CLOCK = r"^\d{1,2}:\d{2}(?::\d{2}(?:\.\d+)?)?(?:\s?[AaPp][Mm])?$"
+_CLOCK_FORMATS = ("%H:%M:%S%.f", "%H:%M", "%I:%M:%S %p", "%I:%M %p")
+# Long numbers that a spreadsheet has rounded, such as 1.6E+09.
+_ROUNDED = r"^-?\d(?:\.\d{1,6})?[eE]\+\d+$"
+
+# Numbers in this range are times since 1970, of 1985 to 2100, in one of these units.
+_SINCE_1970 = (473_385_600, 4_102_444_800)
+_UNITS = {"seconds": 1, "milliseconds": 10**3, "microseconds": 10**6, "nanoseconds": 10**9}
+
+Kind = Literal["instant", "day", "clock", "part", "suspect", "unreadable", "none"]
+
+PARTS = ("year", "month", "day", "hour", "minute", "second")
+_PART_LIMITS = {"year": 2200, "month": 12, "day": 31, "hour": 24, "minute": 60, "second": 60}
+# They say nothing of the order, alone or with others.
+_LOOSE_PARTS = {"week", "weekday", "quarter", "dow", "dayofweek", "dayofyear", "weekofyear", "season"}
+_TIME_WORDS = {
+    "time", "times", "timestamp", "timestamps", "ts", "date", "dates", "datetime", "dt", "dat", "day", "days", "when",
+    "stamp", "epoch", "unix", "created", "occurred", "moment", "t", "hourmin", "hhmm",
+}  # fmt: skip
+# How long something took is no time at which it happened.
+_LENGTH_WORDS = {
+    "play", "played", "playing", "playtime", "watch", "watched", "watching", "dwell", "stay", "duration", "spent",
+    "elapsed", "runtime", "lifetime", "length", "len", "delta", "gap", "lag", "ago", "since", "timezone", "tz", "offset",
+    "zone", "uptime", "downtime", "overtime",
+}  # fmt: skip
+_NO_TIMES = {"candidate", "update", "mandate", "validate", "sometimes", "anytime"}
 
 
-def parse_times(values: pl.Series, where: str) -> np.ndarray:
+@dataclass(frozen=True)
+class Look:
+    """What a column could be.
+
+    Attributes:
+        kind: "instant" (a time), "day" (a date without a time of day), "clock" (a time of day without a date), "part"
+            (a year, an hour, ...), "suspect" (values like times under a name that says nothing), "unreadable" (a
+            name of times and values that we cannot read) or "none".
+        part: which part it is, one of ``PARTS``, or "" for one that orders nothing, such as a weekday.
+    """
+
+    kind: Kind
+    part: str = ""
+
+
+def name_words(name: str) -> list[str]:
+    """Return the words of a column's name in lower case: of "unixReviewTime", "t_dat" or "time-ms" two or three."""
+    parted = re.sub(r"([a-z0-9])([A-Z])", r"\1 \2", name)
+    return [word for word in re.split(r"[^0-9a-z]+", parted.casefold()) if word]
+
+
+def named_like_time(name: str) -> bool:
+    """Whether a name says that its column holds times."""
+    words = name_words(name)
+    plain = "".join(words)
+    if not words or plain in _NO_TIMES or set(words) & _LENGTH_WORDS:
+        return False
+    return (
+        bool(set(words) & _TIME_WORDS)
+        or (len(words) > 1 and words[-1] == "at")
+        or plain.endswith(("time", "date", "stamp", "timems", "datetime"))
+        or plain.startswith(("time", "date", "unix"))
+    )
+
+
+def look_at(values: pl.Series) -> Look:
+    """Judge what a column could be by its name, its type and a sample of its values."""
+    dtype = values.dtype
+    values = values.drop_nulls()
+    if set(name_words(values.name)) & _LENGTH_WORDS:
+        return Look("none")
+    if isinstance(dtype, pl.Date):
+        return Look("day")
+    if isinstance(dtype, pl.Datetime):
+        return Look("day" if _at_midnight(values.dt.epoch("us")) else "instant")
+    if isinstance(dtype, pl.Time):
+        return Look("clock")
+    if dtype.is_numeric():
+        return _look_at_numbers(values.name, values.cast(pl.Float64))
+    unread = Look("unreadable" if named_like_time(values.name) and dtype != pl.Boolean else "none")
+    if not isinstance(dtype, pl.String | pl.Categorical | pl.Enum):
+        return unread
+    words = values.cast(pl.String).str.strip_chars()
+    words = words.filter(words != "")
+    if words.is_empty():
+        return unread
+    numbers = words.cast(pl.Float64, strict=False)
+    if not numbers.has_nulls():
+        return _look_at_numbers(values.name, numbers)
+    if words.str.contains(_CLOCK).all():
+        return Look("clock")
+    plain = _plain_words(words)
+    for form in (*_FORMS, *(form for pair in _PAIRS for form in pair)):
+        times = _microseconds(plain, form)
+        if not times.has_nulls():
+            return Look("day" if _at_midnight(times) and not words.str.contains(r"\d:\d").any() else "instant")
+    return unread
+
+
+def parse_times(values: pl.Series, where: str, time_format: str | None = None) -> np.ndarray:
     """Return the times of all rows as numbers.
 
-    Numbers keep their unit (seconds, milliseconds, days), as only their order counts. Dates and ISO 8601
-    strings become seconds; without a time zone they are read as UTC.
+    Numbers keep their unit (seconds, milliseconds, days), as only their order counts. Dates and words become
+    seconds since 1970; without a time zone they are read as UTC.
 
     Args:
-        values: [n] integers, floats, dates, datetimes, or strings that hold one of these.
+        values: [n] integers, floats, decimals, dates, datetimes, durations, or strings that hold one of these.
         where: the file, for messages.
+        time_format: how strings are written, in the terms of ``strptime``; None: one of the usual ways.
 
     Returns:
         [n] int64 where all values are whole numbers, else float64.
 
     Raises:
-        InputError: a value is missing or is no time; names the column, the row and the value.
+        InputError: a value is missing or is no time; names the column, the row and the value. Or values are rounded
+            so that they lost their order, or can be read in two ways.
     """
-    times = _numbers(values)
+    times = _numbers(values, where) if time_format is None else _formatted(values, where, time_format)
     bad = times.is_null() | times.is_nan() | times.is_infinite() if times.dtype.is_float() else times.is_null()
     if bad.any():
         row = int(bad.arg_max() or 0)
         value = values[row]
-        said = "is missing" if value is None else f"holds '{value}', which is neither a number nor an ISO date"
-        raise InputError(f"{where}: column '{values.name}' {said} in row {row + 1}; correct the row or remove it")
-    numbers = times.to_numpy()
+        known = "neither a number nor a date of a known form" if time_format is None else f"not of {time_format!r}"
+        said = "is missing" if value is None else f"holds '{value}', which is {known},"
+        fix = "correct the row or remove it" + ("" if time_format else ", or describe all rows by --time-format")
+        raise InputError(f"{where}: column '{values.name}' {said} in row {row + 1}; {fix}")
+    return whole_numbers(times.to_numpy())
+
+
+def whole_numbers(numbers: np.ndarray) -> np.ndarray:
+    """Return numbers as int64 where all of them are whole, else as they are."""
     if numbers.dtype != np.int64 and np.all(numbers == np.rint(numbers)) and np.all(np.abs(numbers) < 2**62):
         return numbers.astype(np.int64)
     return numbers
 
 
-def _numbers(values: pl.Series) -> pl.Series:
+def join_times(columns: Sequence[pl.Series], where: str) -> np.ndarray:
+    """Return the times that several columns say together, as seconds: a day and a time of day, or all its parts.
+
+    Args:
+        columns: a day (a date, a number of days, or year, month and day) and what there is of the time of day:
+            a clock (12:26, or 1226), or hour, minute and second; [n] each.
+        where: the file, for messages.
+
+    Returns:
+        [n] seconds, int64 or float64.
+
+    Raises:
+        InputError: the columns are not of these kinds, or a value is missing or none of these.
+    """
+    looks = {column.name: look_at(column.head(SAMPLE)) for column in columns}
+    seconds = np.zeros(len(columns[0]), dtype=np.float64)
+    parts: dict[str, np.ndarray] = {}
+    days = clocks = 0
+    for column in columns:
+        look = looks[column.name]
+        if look.kind == "day":
+            seconds += _day_seconds(column, where)
+            days += 1
+        elif look.kind == "clock":
+            seconds += _clock_seconds(column, where)
+            clocks += 1
+        elif look.kind == "part" and look.part and look.part not in parts:
+            parts[look.part] = parse_times(column, where)
+        else:
+            raise _no_whole(columns, where)
+    dated = {"year", "month", "day"} & parts.keys()
+    if days + (len(dated) == 3) != 1 or len(dated) not in (0, 3) or clocks + ("hour" in parts) > 1:
+        raise _no_whole(columns, where)
+    if dated:
+        frame = pl.DataFrame({part: parts[part] for part in ("year", "month", "day")})
+        dates = frame.select(pl.date("year", "month", "day")).to_series().alias(columns[0].name)
+        seconds += _day_seconds(dates, where)
+    for part, unit in (("hour", 3_600), ("minute", 60), ("second", 1)):
+        seconds += unit * parts.get(part, np.zeros(1))
+    return whole_numbers(seconds)
+
+
+def unit_of(numbers: pl.Series) -> str | None:
+    """Return the unit of times since 1970, "yyyymmdd" for dates written as numbers, or None for other numbers."""
+    if numbers.is_empty():
+        return None
+    low, high = float(numbers.min() or 0), float(numbers.max() or 0)  # type: ignore[arg-type]
+    for unit, factor in _UNITS.items():
+        if _SINCE_1970[0] * factor <= low and high <= _SINCE_1970[1] * factor:
+            return unit
+    if 19_000_101 <= low and high <= 21_001_231 and _holds_dates(numbers):
+        return "yyyymmdd"
+    return None
+
+
+def _look_at_numbers(name: str, numbers: pl.Series) -> Look:
+    """Judge a column of numbers."""
+    words, named, unit = name_words(name), named_like_time(name), unit_of(numbers)
+    if numbers.is_empty():
+        return Look("none")
+    whole, low, high = bool((numbers == numbers.round()).all()), float(numbers.min()), float(numbers.max())  # type: ignore[arg-type]
+    if set(words) & _LOOSE_PARTS or "".join(words) in _LOOSE_PARTS:
+        return Look("part")
+    part = next((part for part in PARTS if words[-1:] in ([part], [part + "s"]) or words == [part[:3]]), None)
+    if part and whole and low >= 0 and high <= _PART_LIMITS[part]:
+        return Look("part", part)
+    if not named:
+        return Look("suspect" if unit and words[-1:] != ["id"] else "none")
+    if unit == "yyyymmdd" or (unit == "seconds" and whole and bool((numbers % DAY_SECONDS == 0).all())):
+        return Look("day")
+    sure = {"timestamp", "timestamps", "ts", "stamp", "unix", "epoch"} & set(words)
+    if unit is None and not sure and whole and _holds_clocks(numbers):
+        return Look("clock")
+    if unit is None and words[-1] in ("day", "days", "date", "dates", "dat"):
+        return Look("day")
+    return Look("instant")
+
+
+def _holds_dates(numbers: pl.Series) -> bool:
+    dates = numbers.cast(pl.Int64).cast(pl.String).str.to_date("%Y%m%d", strict=False)
+    return bool((numbers == numbers.round()).all()) and not dates.has_nulls()
+
+
+def _holds_clocks(numbers: pl.Series) -> bool:
+    """Whether whole numbers look like 1226 for 12:26 (or 122640): counts would not stop at 59 everywhere."""
+    low, high = float(numbers.min()), float(numbers.max())  # type: ignore[arg-type]
+    if low < 0 or high < 100 or high > 235_959 or numbers.n_unique() < 5:
+        return False
+    minutes = numbers % 100 < 60
+    return bool(minutes.all()) and (high <= 2_359 or bool((numbers // 100 % 100 < 60).all()))
+
+
+def _numbers(values: pl.Series, where: str) -> pl.Series:
     """Return int64 or float64, null where a value is no time."""
     dtype = values.dtype
     if isinstance(dtype, pl.Date | pl.Datetime):
         return _seconds(values.cast(pl.Datetime("us", dtype.time_zone if isinstance(dtype, pl.Datetime) else None)))
+    if isinstance(dtype, pl.Duration):
+        return values.dt.total_microseconds().cast(pl.Float64) / 1e6
+    if isinstance(dtype, pl.Time):
+        raise InputError(
+            f"{where}: column '{values.name}' holds times of day without a date; name both, as in "
+            f"--time-column date,{values.name}"
+        )
+    if isinstance(dtype, pl.Float32) and (values.abs().max() or 0) >= 2**24:  # type: ignore[operator]
+        raise InputError(
+            f"{where}: column '{values.name}' holds times as 32-bit floats, which cannot tell seconds apart; "
+            "write them as integers or 64-bit floats"
+        )
     if dtype.is_integer():
         return values.cast(pl.Int64, strict=False)
     if dtype.is_numeric():
@@ -55,21 +298,123 @@ def _numbers(values: pl.Series) -> pl.Series:
     words = values.cast(pl.String).str.strip_chars()
     for number in (pl.Int64, pl.Float64):
         numbers = words.cast(number, strict=False)
-        if numbers.null_count() == 0:
+        if not numbers.has_nulls():
+            if number is pl.Float64 and words.len() > 1 and words.str.contains(_ROUNDED).all():
+                raise InputError(
+                    f"{where}: column '{values.name}' holds rounded numbers such as '{words[0]}', which have lost the "
+                    "order; write them in full"
+                )
             return numbers
     # The first value says what the column holds, so that a stray date among numbers is an error, and the
     # reverse.
     if numbers[0] is not None:
         return numbers
-    return _iso_seconds(words)
+    return _read_words(words, where).cast(pl.Float64) / 1e6
 
 
-def _iso_seconds(words: pl.Series) -> pl.Series:
-    iso = words.str.replace("[Tt]", " ").str.replace("[Zz]$", "+00:00")
-    naive = [iso.str.to_datetime(form, strict=False, time_unit="us") for form in _NAIVE_FORMATS]
-    zoned = [iso.str.to_datetime(form, strict=False, time_unit="us") for form in _ZONED_FORMATS]
-    times = [_seconds(parsed).alias(str(i)) for i, parsed in enumerate(naive + zoned)]
-    return pl.DataFrame(times).select(pl.coalesce(pl.all())).to_series()
+def _read_words(words: pl.Series, where: str) -> pl.Series:
+    """Return microseconds since 1970, null where a value does not have the form of the others."""
+    plain = _plain_words(words)
+    sample = plain.drop_nulls().head(SAMPLE)
+    fitting: list[tuple[Form, ...]] = [(form,) for form in _FORMS if not _microseconds(sample, form).has_nulls()]
+    for pair in _PAIRS:
+        forms = tuple(form for form in pair if not _microseconds(sample, form).has_nulls())
+        fitting += [forms] if forms else []
+    best = pl.Series(words.name, [None] * words.len(), dtype=pl.Int64)
+    for forms in fitting:
+        read = [_microseconds(plain, form) for form in forms]
+        whole = [times for times in read if times.null_count() == words.null_count()]
+        if len(whole) == 2 and not whole[0].equals(whole[1]):
+            raise InputError(
+                f"{where}: column '{words.name}' can be read with the day or the month first, as in '{words[0]}'; say "
+                f"which by --time-format '{forms[0][0]}' or '{forms[1][0]}' (and the time of day, if there is one)"
+            )
+        if whole:
+            return whole[0]
+        best = min([best, *read], key=pl.Series.null_count)
+    return best if fitting else _microseconds(plain, _ISO)
+
+
+def _plain_words(words: pl.Series) -> pl.Series:
+    """Return times in words with one way to write what ISO 8601, shops and logs write in several."""
+    return (
+        words.str.replace(r"^(\d{4})[/.](\d{1,2})[/.](\d{1,2})", "$1-$2-$3")
+        .str.replace(r"^(\d{4}-\d{1,2}-\d{1,2})[Tt]", "$1 ")
+        .str.replace(r"(:\d{2}),(\d+)", "$1.$2")
+        .str.replace(r"(?: \+00:?00)? ?(?:[Zz]|UTC|GMT)$", "+00:00")
+        .str.replace(r"(:\d{2}(?:\.\d+)?) ?([+-]\d{2})(?::?(\d{2}))?$", "$1$2:${3}")
+        .str.replace(r"([+-]\d{2}:)$", "${1}00")
+        .str.replace(r"^(\w{3}, .*\d)\+00:00$", "$1 +0000")
+    )
+
+
+def _microseconds(words: pl.Series, form: Form) -> pl.Series:
+    """Return microseconds since 1970, null where no format of the form fits."""
+    found = pl.Series(words.name, [None] * words.len(), dtype=pl.Int64)
+    for form_at, time_format in enumerate(form):
+        read = words.str.to_datetime(time_format, strict=False, time_unit="us")
+        # %Y takes "10" for the year 10.
+        times = read.dt.epoch("us").set(read.dt.year() < 1000, None)
+        found = times if form_at == 0 else found.fill_null(times)
+        if found.null_count() == words.null_count():
+            break
+    return found
+
+
+def _formatted(values: pl.Series, where: str, time_format: str) -> pl.Series:
+    """Return the seconds of times that are written in the format which the user gives."""
+    if isinstance(values.dtype, pl.Date | pl.Datetime | pl.Time | pl.Duration) or values.dtype.is_nested():
+        raise InputError(f"{where}: column '{values.name}' holds no words; leave --time-format out")
+    words = values.cast(pl.String).str.strip_chars()
+    try:
+        return _seconds(words.str.to_datetime(time_format, strict=False, time_unit="us"))
+    except PolarsError as error:
+        reason = str(error).splitlines()[0]
+        raise InputError(f"--time-format {time_format!r}: {reason}; write it like '%d.%m.%Y %H:%M'") from error
+
+
+def _day_seconds(days: pl.Series, where: str) -> np.ndarray:
+    """Return the seconds of midnight of days: dates, dates written as 20200913, or numbers of days."""
+    numbers = parse_times(days, where)
+    if days.dtype.is_temporal():
+        return numbers
+    plain = pl.Series(days.name, numbers)
+    unit = unit_of(plain.cast(pl.Float64))
+    if unit == "yyyymmdd":
+        return _seconds(plain.cast(pl.String).str.to_datetime("%Y%m%d")).to_numpy()
+    return numbers if unit == "seconds" else numbers * DAY_SECONDS
+
+
+def _clock_seconds(clocks: pl.Series, where: str) -> np.ndarray:
+    """Return seconds since midnight of times of day: 12:26, 12:26:40, 1226 or 122640."""
+    if isinstance(clocks.dtype, pl.Time):
+        times = clocks
+    else:
+        words = clocks.cast(pl.String).str.strip_chars().str.replace(r"\.0+$", "")
+        if not words.cast(pl.Int64, strict=False).drop_nulls().is_empty():
+            numbers = parse_times(clocks, where)
+            seconds = numbers if numbers.max() > 2_359 else numbers * 100
+            out: np.ndarray = seconds // 10_000 * 3_600 + seconds // 100 % 100 * 60 + seconds % 100
+            return out
+        read = [words.str.to_time(form, strict=False).alias(form) for form in _CLOCK_FORMATS]
+        times = pl.DataFrame(read).select(pl.coalesce(pl.all())).to_series()
+    if times.has_nulls():
+        row = int(times.is_null().arg_max() or 0)
+        said = "is missing" if clocks[row] is None else f"holds '{clocks[row]}', which is no time of day,"
+        raise InputError(f"{where}: column '{clocks.name}' {said} in row {row + 1}; correct the row or remove it")
+    return (times.cast(pl.Int64) / 1e9).to_numpy()
+
+
+def _no_whole(columns: Sequence[pl.Series], where: str) -> InputError:
+    names = ",".join(column.name for column in columns)
+    return InputError(
+        f"{where}: --time-column {names}: these columns do not make a whole time; give a date and a time of day, "
+        "year, month and day, or one column"
+    )
+
+
+def _at_midnight(microseconds: pl.Series) -> bool:
+    return bool((microseconds % (DAY_SECONDS * 10**6) == 0).all())
 
 
 def _seconds(times: pl.Series) -> pl.Series:

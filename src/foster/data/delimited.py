@@ -1,0 +1,264 @@
+"""Tables of separated values: CSV, TSV and RecBole files. Every field is text; an empty one is null.
+
+Polars reads such files fast, but takes much that is malformed without a word: fields beyond the header, lines that end
+early, quotation marks within a field, after which lines are read as one. All of that is looked for here. A file with
+quotation marks other than around whole fields goes through Python's reader, which is slow and exact.
+"""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import mmap
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import polars as pl
+
+from foster.errors import InputError
+
+# Columns for what stands beyond the header; no file can have these names.
+EXTRA = ("\x00beyond 1", "\x00beyond 2", "\x00beyond 3")
+_SIGNS = {",": "comma", ";": "semicolon", "\t": "tab", "|": "|"}
+
+
+@dataclass(frozen=True)
+class Delimited:
+    """How a file of separated values is written, and its rows.
+
+    Attributes:
+        path: the file.
+        separator: what stands between two fields.
+        quotes: whether fields may stand in quotation marks.
+        names: the columns, in the order of the header.
+        header_lines: lines of the file before the first row.
+    """
+
+    path: Path
+    separator: str
+    quotes: bool
+    names: tuple[str, ...]
+    header_lines: int
+
+    @classmethod
+    def open(cls, path: Path, separator: str, quotes: bool | None) -> Delimited:
+        """Read the header of a file.
+
+        Args:
+            path: the file.
+            separator: between fields; another usual one is taken where the header has only that.
+            quotes: whether fields may be quoted; None: if the file looks like it, for tab-separated values.
+
+        Raises:
+            InputError: a header that cannot be read, or that has a name twice.
+        """
+        header, lines = _header(path, separator, quotes is not False)
+        if len(header) == 1:
+            for other in _SIGNS:
+                parted, _ = _header(path, other, quotes is not False)
+                if len(parted) > 1:
+                    header, separator = parted, other
+                    break
+        names = tuple(name.strip() or f"column {place}" for place, name in enumerate(header, start=1))
+        for name in names:
+            if names.count(name) > 1:
+                raise InputError(f"{path}: column '{name}' stands twice in the header; rename one")
+        found = cls(path, separator, True, names, lines)
+        return found if quotes or (quotes is None and found._quoted_values()) else cls(path, separator, False, names, lines)
+
+    @property
+    def remark(self) -> str:
+        """What was found out about the file and is not plain from its name, or ""."""
+        usual = "\t" if self.path.name.lower().removesuffix(".gz").endswith((".tsv", ".inter", ".item")) else ","
+        remarks = [f"separated by {_SIGNS[self.separator]}"] if self.separator != usual else []
+        return ", ".join(remarks + (["fields in quotation marks"] if usual == "\t" and self.quotes else []))
+
+    def scan(self) -> pl.LazyFrame:
+        """Return the rows, without those that hold nothing; columns ``EXTRA`` hold what stands beyond the header.
+
+        Raises:
+            InputError: quotation marks do not fit together, or a line does not have as many fields as the header.
+        """
+        if self.quotes and self._has(b'"') and not self._well_quoted:
+            return self._read_exactly().lazy()
+        rows = pl.scan_csv(
+            self.path,
+            has_header=False,
+            skip_lines=self.header_lines,
+            schema=dict.fromkeys((*self.names, *EXTRA), pl.String),
+            separator=self.separator,
+            quote_char='"' if self.quotes else None,
+            missing_columns="insert",
+            truncate_ragged_lines=True,
+            raise_if_empty=False,
+            glob=False,
+        )
+        nothing = self.separator.encode() * (len(self.names) - 1)
+        if any(self._has(b"\n" + empty + end) for empty in {b"", nothing} for end in (b"\n", b"\r\n")):
+            rows = rows.filter(~pl.all_horizontal(pl.all().is_null()))
+        return rows
+
+    def check(self, beyond: bool, last_missing: bool) -> None:
+        """See to it that every line has as many fields as the header.
+
+        Args:
+            beyond: whether a column of ``EXTRA`` holds anything.
+            last_missing: whether the last column misses a value, so that lines may have ended early.
+
+        Raises:
+            InputError: names the first line with more or fewer fields.
+        """
+        if beyond or (last_missing and self._ends_early):
+            raise InputError(f"{self.path}: {self.fault() or 'lines have more or fewer fields than the header'}")
+
+    def fault(self) -> str | None:
+        """Return what is wrong with the first malformed line, or None."""
+        try:
+            for _ in self._exact_rows():
+                pass
+        except InputError as error:
+            return str(error).removeprefix(f"{self.path}: ")
+        return None
+
+    def _read_exactly(self) -> pl.DataFrame:
+        columns: list[list[str | None]] = [[] for _ in self.names]
+        for row in self._exact_rows():
+            for column, value in zip(columns, row, strict=True):
+                column.append(value or None)
+        return pl.DataFrame(dict(zip(self.names, columns, strict=True)), schema=dict.fromkeys(self.names, pl.String))
+
+    def _exact_rows(self) -> Iterator[list[str]]:
+        """Yield the rows that hold something, as the csv module reads them."""
+        width, number = len(self.names), 0
+        quoting = csv.QUOTE_MINIMAL if self.quotes else csv.QUOTE_NONE
+        reader = csv.reader(_text_lines(self.path), delimiter=self.separator, quoting=quoting, strict=True)
+        try:
+            for row in reader:
+                first, number = number + 1, reader.line_num
+                if number <= self.header_lines or not any(row):
+                    continue
+                if len(row) != width:
+                    hint = (
+                        "; put a field that holds the separator into quotation marks"
+                        if len(row) > width and self.quotes
+                        else ""
+                    )
+                    raise InputError(
+                        f"{self.path}: line {first} has {len(row)} fields, but the header has {width}{hint}"
+                    )
+                if number > first:
+                    self._check_lines(row, first, number)
+                yield row
+        except UnicodeDecodeError as error:
+            raise InputError(
+                f"{self.path}: line {reader.line_num + 1} is not UTF-8 text; save the file as UTF-8"
+            ) from error
+        except csv.Error as error:
+            reason = {"unexpected end of data": "a quotation mark is never closed"}.get(str(error), str(error))
+            raise InputError(
+                f"{self.path}: line {number + 1} cannot be read ({reason}); double the quotation marks in a field, and "
+                "put quotation marks around it"
+            ) from error
+        except (OSError, EOFError, zlib.error) as error:
+            raise InputError(
+                f"{self.path}: cannot be unpacked after line {reader.line_num} ({error}); fetch the file again"
+            ) from error
+
+    def _check_lines(self, row: list[str], first: int, last: int) -> None:
+        """Refuse a field that holds as many separators as the lines which it spans would have as rows of their own."""
+        for name, value in zip(self.names, row, strict=True):
+            breaks = value.count("\n")
+            if breaks and len(row) > 1 and value.count(self.separator) == breaks * (len(row) - 1):
+                raise InputError(
+                    f"{self.path}: a quotation mark makes lines {first} to {last} one row, and whole rows a part of "
+                    f"its '{name}'; double the quotation marks in a field, and put quotation marks around it"
+                )
+
+    def _has(self, pattern: bytes) -> bool:
+        """Whether the unpacked file holds some bytes."""
+        if _packed(self.path):
+            try:
+                return any(pattern in block for block in _blocks(self.path, len(pattern)))
+            except (OSError, EOFError, zlib.error) as error:
+                raise InputError(f"{self.path}: cannot be unpacked ({error}); fetch the file again") from error
+        with self.path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+            return content.find(pattern) >= 0
+
+    def _lines(self) -> pl.LazyFrame:
+        return pl.scan_lines(self.path, glob=False)
+
+    @cached_property
+    def _well_quoted(self) -> bool:
+        """Whether quotation marks stand around whole fields only, none of which goes over a line's end."""
+        field = f'(?:"(?:[^"]|"")*"|[^"{_escaped(self.separator)}]*)'
+        form = f"^{field}(?:{_escaped(self.separator)}{field})*\r?$"
+        line = pl.col("line")
+        bad = self._lines().filter(line.str.contains('"', literal=True) & ~line.str.contains(form))
+        return bad.head(1).collect().is_empty()
+
+    def _quoted_values(self) -> bool:
+        """Whether tab-separated values are quoted as in CSV: where a mark stands, all is quoted, and marks doubled."""
+        if not self._has(b'""'):
+            first = next(_text_lines(self.path), "")
+            if not first.startswith('"'):
+                return False
+        return self._well_quoted
+
+    @cached_property
+    def _ends_early(self) -> bool:
+        """Whether a line that is not empty has fewer fields than the header."""
+        line = pl.col("line")
+        bare = line.str.replace_all('"[^"]*"', "") if self.quotes else line
+        short = bare.str.count_matches(self.separator, literal=True) < len(self.names) - 1
+        rows = self._lines().slice(self.header_lines).filter(short & (line.str.strip_chars("\r") != ""))
+        return not rows.head(1).collect().is_empty()
+
+
+def binary_lines(path: Path) -> Iterator[bytes]:
+    """Yield the lines of a file, unpacked if it is packed."""
+    with gzip.open(path, "rb") if _packed(path) else path.open("rb") as file:
+        yield from file
+
+
+def _header(path: Path, separator: str, quotes: bool) -> tuple[list[str], int]:
+    """Return the fields of the first line that is not empty, and how many lines of the file that takes."""
+    quoting = csv.QUOTE_MINIMAL if quotes else csv.QUOTE_NONE
+    reader = csv.reader(_text_lines(path), delimiter=separator, quoting=quoting)
+    try:
+        if "\r" in next(_text_lines(path), "").rstrip("\r\n"):
+            raise InputError(f"{path}: lines end with a carriage return alone; save the file with usual line ends")
+        header = next((row for row in reader if any(row)), [])
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: line {reader.line_num + 1} is not UTF-8 text; save the file as UTF-8") from error
+    except csv.Error as error:
+        raise InputError(f"{path}: line {reader.line_num} cannot be read ({error})") from error
+    except (OSError, EOFError, zlib.error) as error:
+        raise InputError(f"{path}: cannot be unpacked ({error}); fetch the file again") from error
+    if not header:
+        raise InputError(f"{path}: the file is empty")
+    return header, reader.line_num
+
+
+def _text_lines(path: Path) -> Iterator[str]:
+    for number, line in enumerate(binary_lines(path)):
+        yield line.decode("utf-8" if number else "utf-8-sig")
+
+
+def _blocks(path: Path, overlap: int) -> Iterator[bytes]:
+    """Yield the unpacked content in blocks that share ``overlap`` bytes."""
+    kept = b""
+    with gzip.open(path, "rb") as file:
+        while block := file.read(1 << 22):
+            yield kept + block
+            kept = block[-overlap:]
+
+
+def _packed(path: Path) -> bool:
+    return path.suffix.lower() == ".gz"
+
+
+def _escaped(separator: str) -> str:
+    return {"\t": "\\t", "|": "\\|"}.get(separator, separator)
