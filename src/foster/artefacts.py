@@ -146,7 +146,7 @@ def read_parquet(path: Path, columns: Sequence[str]) -> pl.DataFrame:
         InputError: the file or a column is missing, or the file is damaged.
     """
     try:
-        return pl.read_parquet(path, columns=list(columns))
+        return pl.read_parquet(path, columns=list(columns), glob=False)
     except FileNotFoundError as error:
         raise InputError(f"{path}: no such file; the folder is incomplete, make or copy it again") from error
     except (PolarsError, OSError) as error:

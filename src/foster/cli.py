@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, get_args, ge
 
 import typer
 from pydantic import Field, TypeAdapter, ValidationError
+from typer.core import TyperCommand
 from typer.models import ArgumentInfo
 
 from foster.data.core import K_CORE
@@ -42,6 +43,19 @@ app = typer.Typer(
 )
 
 T = TypeVar("T", bound=Options)
+
+
+class Once(TyperCommand):
+    """A command of which a flag that holds one value can be given once only; the usual one takes the last."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Parse the command line, after a look at what stands there twice."""
+        _, _, order = self.make_parser(ctx).parse_args(args=list(args))
+        for parameter in order:
+            repeated = order.count(parameter) > 1 and parameter.param_type_name == "option"
+            if repeated and not parameter.multiple:
+                raise InputError(f"{parameter.opts[0]} is given twice; give it once")
+        return super().parse_args(ctx, args)
 
 
 class CommonOptions(Options):
@@ -77,7 +91,8 @@ class Values:
                 raise InputError(f"{file}: unknown option '{key}'{hint}")
         # A flag that can be repeated is an empty list where it was not given.
         given = {key: value for key, value in flags.items() if value is not None and value != []}
-        self.own = {key: given[key] if key in given else _own_value(own[key], config, file) for key in own}
+        own_values = {key: given[key] if key in given else _own_value(own[key], config, file) for key in own}
+        self.own = {key: _at_home(value) for key, value in own_values.items()}
         self._given = {key: value for key, value in {**config, **given}.items() if key not in own}
         # An error names the file only for what the file says.
         self._sources = dict.fromkeys(config, str(file)) | dict.fromkeys(given, "command line")
@@ -106,8 +121,18 @@ class Values:
 def _read_yaml(path: Path, flag: str, example: str) -> dict[str, Any]:
     import yaml
 
+    class Loader(yaml.SafeLoader):
+        """Refuses a key that stands twice, of which the usual loader takes the last."""
+
+        def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+            keys = [str(self.construct_object(key, deep=True)) for key, _ in node.value]  # type: ignore[no-untyped-call]
+            for key in keys:
+                if [other.replace("-", "_") for other in keys].count(key.replace("-", "_")) > 1:
+                    raise InputError(f"{flag} {path}: '{key}' stands there twice; leave one")
+            return super().construct_mapping(node, deep)
+
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = yaml.load(path.read_text(encoding="utf-8"), Loader)
     except OSError as error:
         raise InputError(f"{flag} {path}: cannot be read ({error.strerror})") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
@@ -172,7 +197,7 @@ def verb(*groups: type[Options], default_where: str = "") -> Callable[[Callable[
         command.__signature__ = inspect.Signature([*arguments, *flags.values(), *extra])  # type: ignore[attr-defined]
         command.__doc__ = function.__doc__
         command.__name__ = function.__name__
-        app.command(function.__name__)(command)
+        app.command(function.__name__, cls=Once)(command)
         return function
 
     return register
@@ -192,14 +217,22 @@ def _own_value(parameter: inspect.Parameter, config: Mapping[str, Any], file: Pa
     name = parameter.name
     kind, option = get_args(parameter.annotation)
     if name in config:
+        value = config[name]
+        if kind in (list[str], list[str] | None) and isinstance(value, str):
+            value = [value]
         try:
-            return TypeAdapter(kind).validate_python(config[name])
+            return TypeAdapter(kind).validate_python(value)
         except ValidationError as error:
             message = error.errors()[0]["msg"].replace("Input should be", "must be")
             raise InputError(f"{file}: option '{name}': {message} (got {config[name]!r})") from error
     if parameter.default is inspect.Parameter.empty:
         raise InputError(f"--{name.replace('_', '-')} is missing: {option.help}")
     return parameter.default
+
+
+def _at_home(value: Any) -> Any:
+    """Return a path with the user's folder in place of ``~``, which shells put in on a command line only."""
+    return value.expanduser() if isinstance(value, Path) else value
 
 
 def _own_flag(parameter: inspect.Parameter) -> inspect.Parameter:
@@ -265,12 +298,22 @@ def prepare(
     sources: Annotated[
         list[str], typer.Argument(help="log and item table: CSV, Parquet, JSONL(.gz), RecBole; or 'grocery'")
     ],
-    out: Out,
+    out: Annotated[Path | None, typer.Option("--out", help="folder to make (required without --dry-run)")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="say what is understood, and write nothing")] = False,
     items: Annotated[Path | None, typer.Option(help="item table, where SOURCES do not show which one it is")] = None,
     user_column: Annotated[str | None, typer.Option(help="column of user ids (default: by its usual name)")] = None,
     item_column: Annotated[str | None, typer.Option(help="column of item ids")] = None,
-    time_column: Annotated[str | None, typer.Option(help="column of times")] = None,
-    text: Annotated[str | None, typer.Option(help="text columns, as in title,brand")] = None,
+    time_column: Annotated[
+        str | None, typer.Option(help="column of times, or a date and a time of day, as in date,time")
+    ] = None,
+    time_format: Annotated[str | None, typer.Option(help="how times are written, as in '%d.%m.%Y %H:%M'")] = None,
+    input_order: Annotated[
+        bool, typer.Option("--input-order", help="the rows are in time order, whatever looks like a time")
+    ] = False,
+    text: Annotated[
+        list[str] | None,
+        typer.Option(help="text columns, as in title,brand; a field of objects as in details.Brand; can be repeated"),
+    ] = None,
     template: Annotated[str | None, typer.Option(help="as in '{title} by {brand}'")] = None,
     k_core: Annotated[int, typer.Option(help="keep users and items with so many interactions; 0: all")] = K_CORE,
     drop_textless: Annotated[bool, typer.Option("--drop-textless", help="drop items without text")] = False,
@@ -292,12 +335,15 @@ def prepare(
     from foster.data.dataset import Dataset
     from foster.data.grocery import grocery
 
-    _free(out, overwrite, items, *(source for source in sources if source != "grocery"))
+    if out is None and not dry_run:
+        raise InputError("--out is missing: folder to make; or say --dry-run, to see what is understood")
+    if out is not None:
+        _free(out, overwrite, items, *(source for source in sources if source != "grocery"))
     if sources == ["grocery"]:
         given = {
             "--items": items, "--user-column": user_column, "--item-column": item_column, "--time-column": time_column,
-            "--text": text, "--template": template, "--k-core": k_core != K_CORE, "--drop-textless": drop_textless,
-            "--popularity": popularity,
+            "--time-format": time_format, "--input-order": input_order, "--text": text, "--template": template,
+            "--k-core": k_core != K_CORE, "--drop-textless": drop_textless, "--popularity": popularity,
         }  # fmt: skip
         if asked := [flag for flag, value in given.items() if value]:
             raise InputError(
@@ -307,18 +353,26 @@ def prepare(
         data = grocery() if split == LEAVE_ONE_OUT and targets is None else grocery().with_split(split, targets)
     else:
         data = Dataset.prepare(
-            sources, items, user_column=user_column, item_column=item_column, time_column=time_column, text=text,
-            template=template, k_core=k_core, drop_textless=drop_textless, popularity=popularity,
-            split=split, targets=targets,
+            sources, items, user_column=user_column, item_column=item_column, time_column=time_column,
+            time_format=time_format, input_order=input_order,
+            text=[name.strip() for part in text or () for name in part.split(",")], template=template,
+            k_core=k_core, drop_textless=drop_textless, popularity=popularity, split=split, targets=targets,
         )  # fmt: skip
-    data.save(out, overwrite)
     parts = data.parts()
-    said = "" if data.info.split == LEAVE_ONE_OUT else f"\n{data.info.split_name}: {parts.as_text()}"
+    if out is not None and not dry_run:
+        data.save(out, overwrite)
+    said = [] if data.info.split == LEAVE_ONE_OUT else [f"{data.info.split_name}: {parts.as_text()}"]
+    place = str(out) if out is not None and not dry_run else "nothing was written"
     _print(
-        {"out": str(out), **data.info.model_dump(mode="json"), "parts": parts.as_dict()}, as_json,
-        f"{out}: {data.n_users} users, {data.n_items} items, {data.n_interactions} interactions, ordered by "
-        f"{data.info.time}{said}",
-    )  # fmt: skip
+        {
+            "out": None if dry_run else str(out),
+            **data.info.model_dump(mode="json"),
+            "parts": parts.as_dict(),
+            "first_history": data.first_history(),
+        },
+        as_json,
+        "\n".join([*data.understood(), *said, place]),
+    )
 
 
 @verb()

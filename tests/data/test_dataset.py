@@ -175,7 +175,7 @@ class TestTexts:
     def test_the_item_id_is_no_text(self):
         refused("the item id is no text", text=["item_id"])
 
-    def test_without_usual_names_all_words_count(self):
+    def test_without_usual_names_the_only_words_count_and_several_are_listed(self):
         items = pl.DataFrame(
             {
                 "item_id": list("abcd"),
@@ -185,8 +185,10 @@ class TestTexts:
                 "a": [["k", "l"]] * 4,
             }
         )
-        assert prepare(items=items).texts[0] == "p, k, l"
-        refused("no text column among item_id, price; name it with --text", items=items.select("item_id", "price"))
+        refused(r"no column is known as a text; choose by --text, .* are b \(such as 'p'\), a \(such as", items=items)
+        assert prepare(items=items.drop("a")).texts[0] == "p"
+        assert prepare(items=items.drop("b")).texts[0] == "k, l"
+        refused("no item texts among item_id, price; give the item file", items=items.select("item_id", "price"))
 
     def test_texts_in_the_log(self):
         log = LOG.join(ITEMS, on="item_id", maintain_order="left")

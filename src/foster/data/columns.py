@@ -143,18 +143,20 @@ def find_times(table: Table, taken: Sequence[str], time_format: str | None = Non
     return _of_parts(table, looks)
 
 
-def text_columns(table: Table, skip: Sequence[str]) -> list[str]:
+def text_columns(table: Table, skip: Sequence[str], log: bool = False) -> list[str]:
     """Return the columns that describe an item, by usual names: title, brand, category.
 
     Args:
         table: the item table, or the log.
         skip: columns that have another role.
+        log: whether it is the log, in which an only column of words need not describe the items.
 
     Returns:
-        The columns, none where no name is usual.
+        The columns.
 
     Raises:
-        InputError: a usual name of a brand or a category was found and no title, but there are other columns of words.
+        InputError: there is none; or no name is usual, or only that of a brand or a category, and there are other
+            columns of words.
     """
     columns = [column for column in table.columns if column not in skip]
     found = [find_column(columns, names) for names in TEXT_NAMES]
@@ -170,12 +172,12 @@ def text_columns(table: Table, skip: Sequence[str]) -> list[str]:
         other = word_columns(table, [*skip, *(column for column in found if column is not None)])
         if other:
             raise _no_text(table, skip, "no column is known as the title")
-    return [column for column in found if column is not None]
-
-
-def no_text_columns(table: Table, skip: Sequence[str]) -> InputError:
-    """Return the error for a table in which no column is known as a text."""
-    return _no_text(table, skip, "no column is known as a text")
+    if any(found):
+        return [column for column in found if column is not None]
+    words_there = word_columns(table, skip)
+    if log or len(words_there) != 1:
+        raise _no_text(table, skip, "no column is known as a text")
+    return words_there
 
 
 def word_columns(table: Table, skip: Sequence[str]) -> list[str]:
@@ -187,13 +189,23 @@ def word_columns(table: Table, skip: Sequence[str]) -> list[str]:
 
 def _no_text(table: Table, skip: Sequence[str], what: str) -> InputError:
     words = word_columns(table, skip)
-    sample = table.sample(words, 1) if words else pl.DataFrame()
-    shown = ", ".join(f"{column} (such as '{str(sample[column][0])[:40]}')" for column in words[:12])
     if not words:
         return InputError(
-            f"{table.name}: no text column among {', '.join(table.columns)}; name it with --text, or give the item file"
+            f"{table.name}: no item texts among {', '.join(table.columns)}; give the item file as well, or name the "
+            "text columns with --text"
         )
+    sample = table.sample(words, SAMPLE)
+    shown = ", ".join(f"{column} ({_example(sample[column])})" for column in words[:12])
     return InputError(f"{table.name}: {what}; choose by --text, as in --text {words[0]}; columns of words are {shown}")
+
+
+def _example(values: pl.Series) -> str:
+    filled = values.drop_nulls()
+    if filled.is_empty():
+        return "empty"
+    value = filled[0]
+    word = str(value.to_list() if isinstance(value, pl.Series) else value)
+    return f"such as '{word[:40]}'"
 
 
 def _names_what(column: str, words: tuple[set[str], ...], place: int) -> bool:
@@ -274,6 +286,8 @@ def _of_parts(table: Table, looks: dict[str, Look]) -> TimeColumns:
     """
     if not looks:
         return TimeColumns(())
+    if [look.kind for look in looks.values()] == ["unreadable"]:
+        return TimeColumns(tuple(looks))  # reading it says which row is wrong
     parts = {look.part: column for column, look in looks.items() if look.kind == "part" and look.part}
     clocks = [column for column, look in looks.items() if look.kind == "clock"]
     if {"year", "month", "day"} <= parts.keys() and len(clocks) < 2:
@@ -285,7 +299,8 @@ def _of_parts(table: Table, looks: dict[str, Look]) -> TimeColumns:
 
 _LOOKS = {
     "clock": "a time of day", "part": "a part of a time", "suspect": "values like times",
-    "unreadable": "no time of a known form, see --time-format", "instant": "one value an item", "day": "one value an item",
+    "unreadable": "no time of a known form, see --time-format", "instant": "one value an item",
+    "day": "one value an item",
 }  # fmt: skip
 
 

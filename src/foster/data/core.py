@@ -22,14 +22,12 @@ def k_core_mask(users: np.ndarray, items: np.ndarray, k: int) -> np.ndarray:
     Returns:
         [n] bool, True for the interactions that stay.
     """
-    kept = np.arange(len(users))
-    while len(kept):
-        user_counts = np.bincount(users[kept])
-        item_counts = np.bincount(items[kept])
-        enough = (user_counts[users[kept]] >= k) & (item_counts[items[kept]] >= k)
+    mask = np.ones(len(users), dtype=bool)
+    while len(users):
+        enough = (np.bincount(users) >= k)[users]
+        enough &= (np.bincount(items) >= k)[items]
         if enough.all():
             break
-        kept = kept[enough]
-    mask = np.zeros(len(users), dtype=bool)
-    mask[kept] = True
+        mask[mask] = enough
+        users, items = users[enough], items[enough]
     return mask

@@ -24,7 +24,8 @@ from pydantic import (
 from foster.artefacts import CARD_NAME, DATASET_NAME, folder_bytes, new_folder, read_json, read_parquet, write_json
 from foster.data.catalogue import Catalogue, popularity_of
 from foster.data.core import K_CORE, k_core_mask
-from foster.data.sources import INPUT_ORDER, Raw, Source, read_raw
+from foster.data.reading import Reading
+from foster.data.sources import INPUT_ORDER, Columns, Raw, Source, read_raw
 from foster.data.split import (
     LEAVE_ONE_OUT,
     TARGET_SEED,
@@ -48,6 +49,7 @@ INTERACTIONS_NAME = "interactions.parquet"
 ITEMS_NAME = "items.parquet"
 # One target for the test, one for validation, and at least one interaction to go by.
 MIN_SEQUENCE = 3
+SHOWN_ITEMS = 5
 SOURCE_TERMS = "that of the source data"
 
 
@@ -99,6 +101,8 @@ class DatasetInfo(BaseModel):
     terms: str
     """The licence or the terms of the data."""
     dropped: Dropped
+    reading: Reading | None = None
+    """What was understood of the sources; None where an earlier version prepared the data."""
     popularity: bool = False
     """Whether models read how popular an item is in the training part, beside its text."""
     fingerprint: str
@@ -413,6 +417,8 @@ class Dataset:
         user_column: str | None = None,
         item_column: str | None = None,
         time_column: str | None = None,
+        time_format: str | None = None,
+        input_order: bool = False,
         text: str | Sequence[str] | None = None,
         template: str | None = None,
         k_core: int = K_CORE,
@@ -430,11 +436,16 @@ class Dataset:
                 order; the log is the one with a user column. A folder holds ``interactions.*`` or
                 ``*.inter``, and ``items.*`` or ``*.item``.
             items: the item table; without one the texts come from the log, from the first row of each item.
-            user_column: column of the user ids; None: known by its usual name, as are the next two.
-            item_column: column of the item ids, in the log and, where it has it, in the item table.
-            time_column: column of the times; where there is none, the order of the rows counts.
-            text: text columns, in order, as a list or separated by commas. None: title, brand and category by
-                their usual names; where the item table has none of these, all its columns of strings.
+            user_column: column of the user ids; None: known by its usual name.
+            item_column: column of the item ids, in the log and, where it has it, in the item table; None: known
+                by its usual name.
+            time_column: column of the times, or several separated by commas that make a whole time: a date and a
+                time of day, or year, month, day, ... None: known by names, types and values; the order of the rows
+                counts where nothing looks like a time.
+            time_format: how the times are written, in the terms of ``strptime``; None: one of the usual ways.
+            input_order: the rows are in time order, whatever looks like a time.
+            text: text columns, in order, as a list or separated by commas; ``details.Brand`` is the field Brand of
+                the objects in details. None: title, brand and category by their usual names.
             template: how the columns become one text, such as ``"{title} by {brand}"``; None: joined by ", ".
             k_core: keep users and items with at least this many interactions, until nothing changes; 0: keep
                 all.
@@ -448,21 +459,17 @@ class Dataset:
             name: a name for the data set; None: that of the file or its folder.
 
         Raises:
-            InputError: a file or a column is missing or damaged, an id or a time is missing, an item has no
-                text, nothing is left, a user has fewer than three interactions, or the log cannot be split in this way.
+            InputError: a file or a column is missing or damaged, it is not clear which column is what, an id or a
+                time is missing, an item has no text, nothing is left, a user has fewer than three interactions, or
+                the log cannot be split in this way.
         """
         if k_core < 0:
             raise InputError(f"--k-core {k_core}: must be 0 (off) or more")
         split_options(split, targets)  # a wrong one is an error before all is read
-        raw = read_raw(
-            source,
-            items,
-            user_column=user_column,
-            item_column=item_column,
-            time_column=time_column,
-            text=text,
-            template=template,
-        )
+        if isinstance(text, str):
+            text = [column.strip() for column in text.split(",")]
+        columns = Columns(user_column, item_column, time_column, time_format, input_order, tuple(text or ()), template)
+        raw = read_raw(source, items, columns)
         data = _from_raw(
             raw,
             k_core=k_core,
@@ -473,6 +480,36 @@ class Dataset:
             shortest=MIN_SEQUENCE if split == LEAVE_ONE_OUT else 1,
         )
         return data if split == LEAVE_ONE_OUT and targets is None else data.with_split(split, targets)
+
+    def first_history(self) -> dict[str, Any]:
+        """Return the sequence of the first user in plain data, as far as its first items: to see that it is right."""
+        shown = range(int(self.offsets[0]), int(min(self.offsets[1], self.offsets[0] + SHOWN_ITEMS)))
+        entries = [
+            {
+                "time": self.timestamps[place].item(),
+                "item_id": self.items["item_id"][int(self.sequence_items[place])],
+                "text": self.texts[self.sequence_items[place]],
+            }
+            for place in shown
+        ]
+        return {"user_id": self.user_ids[0], "length": int(self.offsets[1]), "first": entries}
+
+    def understood(self) -> list[str]:
+        """Return what was understood of the sources, what was left out, what stays and the first history, as lines."""
+        info, dropped = self.info, self.info.dropped
+        lines = info.reading.as_lines() if info.reading is not None else [f"ordered by {info.time}"]
+        left_out = {
+            "interactions with {} items that have no text": (dropped.textless_interactions, dropped.textless_items),
+            "interactions by the {}-core": (dropped.k_core_interactions, info.k_core),
+            "rows of items whose id came before{}": (dropped.duplicate_item_rows, ""),
+            "items that nobody interacted with{}": (dropped.unused_items, ""),
+        }
+        lines += [f"left out   {count:,} {what.format(detail)}" for what, (count, detail) in left_out.items() if count]
+        lines.append(f"kept       {self.n_users:,} users, {self.n_items:,} items, {self.n_interactions:,} interactions")
+        first = self.first_history()
+        lines.append(f"first      user {first['user_id']}, {first['length']} items, oldest first:")
+        lines += [f"           {entry['time']}  {entry['item_id']}  {entry['text'][:80]}" for entry in first["first"]]
+        return lines
 
     def save(self, out: str | Path, overwrite: bool = False) -> Path:
         """Write the data set as a folder: two Parquet files, ``dataset.json`` and a ``README.md`` card.
@@ -556,43 +593,41 @@ def _from_raw(
     """
     # Items are numbered by their rows in the catalogue until the k-core has settled which of them stay.
     has_text = raw.texts != ""
-    with_text = raw.items["item_id"].filter(has_text)
-    rows = _number_ids(raw.log["item_id"], with_text, has_text.arg_true())
-    textless = raw.log["item_id"].filter(rows.is_null())
-    if textless.len() and not drop_textless:
-        raise InputError(
-            f"{raw.items_name}: no text for {textless.n_unique()} items of the log, first item "
-            f"'{textless[0]}'; add their texts, or leave their interactions out with --drop-textless"
-        )
-    log = raw.log.with_columns(row=rows).drop_nulls("row")
-    users, rows_of_log = _number_ids(log["user_id"]).to_numpy(), log["row"].to_numpy()
-    kept = k_core_mask(users, rows_of_log, k_core)
+    row_of = _number_ids(raw.log_items.names, raw.items["item_id"].filter(has_text), has_text.arg_true())
+    rows = row_of.fill_null(-1).to_numpy().astype(np.int32)[raw.log_items.numbers]
+    users, times = raw.users.numbers, raw.times
+    textless_items, textless = row_of.null_count(), int((rows < 0).sum())
+    if textless:
+        if not drop_textless:
+            raise _no_text(raw, row_of)
+        users, times, rows = users[rows >= 0], times[rows >= 0], rows[rows >= 0]
+    kept = k_core_mask(users, rows, k_core)
     if not kept.any():
         raise InputError(
-            f"{raw.log_name}: no interaction is left by the {k_core}-core; give a lower --k-core, or more data"
+            f"{raw.reading.log}: no interaction is left by the {k_core}-core; give a lower --k-core, or more data"
         )
-    log = log.filter(kept)
-    kept_rows, item_numbers = np.unique(rows_of_log[kept], return_inverse=True)
-    user_ids = log["user_id"].unique(maintain_order=True)
-    user_numbers = _number_ids(log["user_id"], user_ids).to_numpy()
-    lengths = np.bincount(user_numbers)
+    before = _distinct(users), _distinct(rows), len(rows)
+    if not kept.all():
+        users, times, rows = users[kept], times[kept], rows[kept]
+    kept_rows, kept_users = np.flatnonzero(np.bincount(rows)), pl.Series(users).unique(maintain_order=True).to_numpy()
+    user_ids = raw.users.names.gather(kept_users)
+    users, rows = _renumber(users, kept_users), _renumber(rows, kept_rows)
+    lengths = np.bincount(users)
     if lengths.min() < shortest:
         raise InputError(
-            f"{raw.log_name}: {int((lengths < MIN_SEQUENCE).sum())} users have fewer than {MIN_SEQUENCE} "
+            f"{raw.reading.log}: {int((lengths < MIN_SEQUENCE).sum())} users have fewer than {MIN_SEQUENCE} "
             f"interactions, such as '{user_ids[int(lengths.argmin())]}', but two of each are held out; "
             f"set --k-core to {MIN_SEQUENCE} or more"
         )
-    times = log["timestamp"].to_numpy()
-    # lexsort is stable: interactions of the same time keep the order of the input.
-    order = np.lexsort((times, user_numbers))
+    order = _by_user_and_time(users, times)
     dropped = Dropped(
-        textless_items=textless.n_unique(),
-        textless_interactions=textless.len(),
-        k_core_users=int(users.max()) + 1 - len(user_ids),
-        k_core_items=len(np.unique(rows_of_log)) - len(kept_rows),
-        k_core_interactions=int((~kept).sum()),
+        textless_items=textless_items,
+        textless_interactions=textless,
+        k_core_users=before[0] - len(user_ids),
+        k_core_items=before[1] - len(kept_rows),
+        k_core_interactions=before[2] - len(rows),
         duplicate_item_rows=raw.duplicate_item_rows,
-        unused_items=raw.items.join(raw.log, on="item_id", how="anti").height,
+        unused_items=int((~raw.items["item_id"].is_in(raw.log_items.names.implode())).sum()),
     )
     info = DatasetInfo(
         name=name,
@@ -602,10 +637,11 @@ def _from_raw(
         k_core=k_core,
         text_fields=tuple(raw.items.columns[1:]),
         template=template,
-        time=raw.time,
+        time=", ".join(raw.reading.time) or INPUT_ORDER,
         sources=raw.files,
         terms=SOURCE_TERMS,
         dropped=dropped,
+        reading=raw.reading,
         popularity=popularity,
         fingerprint="",
     )
@@ -613,12 +649,57 @@ def _from_raw(
         user_ids=user_ids.to_list(),
         items=raw.items[kept_rows],
         texts=raw.texts[kept_rows].to_list(),
-        sequence_items=item_numbers[order].astype(np.int32),
+        sequence_items=rows[order],
         offsets=np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64),
         timestamps=times[order],
         info=info,
     )
     return replace(data, info=info.model_copy(update={"fingerprint": fingerprint(data)}))
+
+
+def _no_text(raw: Raw, row_of: pl.Series) -> InputError:
+    """Return the error for items of the log without a text, with an id of the item table that differs in form only."""
+    missing = raw.log_items.names.filter(row_of.is_null())
+    known = {_bare(item): item for item in raw.items["item_id"].to_list()}
+    alike = next((known[_bare(item)] for item in missing.to_list() if _bare(item) in known), None)
+    first, where = missing[0], raw.reading.items or raw.reading.log
+    if alike is not None and not raw.items["item_id"].is_in(missing.implode()).any():
+        first = next(item for item in missing.to_list() if _bare(item) in known)
+        return InputError(
+            f"{where}: no text for {missing.len()} items of the log; its item '{first}' is '{known[_bare(first)]}' "
+            "here; write ids in one way in both tables, or leave these interactions out with --drop-textless"
+        )
+    return InputError(
+        f"{where}: no text for {missing.len()} items of the log, first item "
+        f"'{first}'; add their texts, or leave their interactions out with --drop-textless"
+    )
+
+
+def _bare(item: str) -> str:
+    """Return an id without what exports change: case, blanks, zeros in front, a point and a zero behind."""
+    return item.strip().casefold().removesuffix(".0").lstrip("0")
+
+
+def _distinct(numbers: np.ndarray) -> int:
+    return int(np.count_nonzero(np.bincount(numbers)))
+
+
+def _renumber(values: np.ndarray, kept: np.ndarray) -> np.ndarray:
+    """Return the place in ``kept`` of each value, int32; all values are there."""
+    table = np.zeros(int(kept.max()) + 1, dtype=np.int32)
+    table[kept] = np.arange(len(kept), dtype=np.int32)
+    out: np.ndarray = table[values]
+    return out
+
+
+def _by_user_and_time(users: np.ndarray, times: np.ndarray) -> np.ndarray:
+    """Return the order of interactions, user after user, each in time order; ties keep the order of the input."""
+    if times.dtype == np.int64:
+        span = int(times.max()) - int(times.min()) + 1
+        if span * (int(users.max()) + 1) < 2**62:
+            # One key sorts in half of the time that two take.
+            return np.argsort(users.astype(np.int64) * span + (times - times.min()), kind="stable")
+    return np.lexsort((times, users))
 
 
 def fingerprint(data: Dataset) -> str:

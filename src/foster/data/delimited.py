@@ -21,7 +21,7 @@ import polars as pl
 from foster.errors import InputError
 
 # Columns for what stands beyond the header; no file can have these names.
-EXTRA = ("\x00beyond 1", "\x00beyond 2", "\x00beyond 3")
+EXTRA = ("\x00beyond 1", "\x00beyond 2")
 _SIGNS = {",": "comma", ";": "semicolon", "\t": "tab", "|": "|"}
 
 
@@ -67,7 +67,11 @@ class Delimited:
             if names.count(name) > 1:
                 raise InputError(f"{path}: column '{name}' stands twice in the header; rename one")
         found = cls(path, separator, True, names, lines)
-        return found if quotes or (quotes is None and found._quoted_values()) else cls(path, separator, False, names, lines)
+        return (
+            found
+            if quotes or (quotes is None and found._quoted_values())
+            else cls(path, separator, False, names, lines)
+        )
 
     @property
     def remark(self) -> str:
@@ -97,7 +101,8 @@ class Delimited:
             glob=False,
         )
         nothing = self.separator.encode() * (len(self.names) - 1)
-        if any(self._has(b"\n" + empty + end) for empty in {b"", nothing} for end in (b"\n", b"\r\n")):
+        end = b"\r\n" if next(binary_lines(self.path)).endswith(b"\r\n") else b"\n"
+        if any(self._has(end + empty + end) for empty in {b"", nothing}):
             rows = rows.filter(~pl.all_horizontal(pl.all().is_null()))
         return rows
 
@@ -133,8 +138,7 @@ class Delimited:
     def _exact_rows(self) -> Iterator[list[str]]:
         """Yield the rows that hold something, as the csv module reads them."""
         width, number = len(self.names), 0
-        quoting = csv.QUOTE_MINIMAL if self.quotes else csv.QUOTE_NONE
-        reader = csv.reader(_text_lines(self.path), delimiter=self.separator, quoting=quoting, strict=True)
+        reader = csv.reader(_text_lines(self.path), _dialect(self.separator, self.quotes))
         try:
             for row in reader:
                 first, number = number + 1, reader.line_num
@@ -225,8 +229,7 @@ def binary_lines(path: Path) -> Iterator[bytes]:
 
 def _header(path: Path, separator: str, quotes: bool) -> tuple[list[str], int]:
     """Return the fields of the first line that is not empty, and how many lines of the file that takes."""
-    quoting = csv.QUOTE_MINIMAL if quotes else csv.QUOTE_NONE
-    reader = csv.reader(_text_lines(path), delimiter=separator, quoting=quoting)
+    reader = csv.reader(_text_lines(path), _dialect(separator, quotes))
     try:
         if "\r" in next(_text_lines(path), "").rstrip("\r\n"):
             raise InputError(f"{path}: lines end with a carriage return alone; save the file with usual line ends")
@@ -240,6 +243,17 @@ def _header(path: Path, separator: str, quotes: bool) -> tuple[list[str], int]:
     if not header:
         raise InputError(f"{path}: the file is empty")
     return header, reader.line_num
+
+
+def _dialect(separator: str, quotes: bool) -> type[csv.Dialect]:
+    """Return how the csv module reads a file, strictly."""
+
+    class Written(csv.excel):
+        delimiter = separator
+        quoting = csv.QUOTE_MINIMAL if quotes else csv.QUOTE_NONE
+        strict = True
+
+    return Written
 
 
 def _text_lines(path: Path) -> Iterator[str]:

@@ -44,7 +44,9 @@ def from_frame(source: IntoFrame, name: str) -> pl.LazyFrame:
         raise InputError(f"{name}: neither a path nor a data frame") from error
     eager: nw.DataFrame[Any] = frame.collect() if isinstance(frame, nw.LazyFrame) else frame
     rows = eager.to_polars()
-    return rows.with_columns(_from_objects(rows[column]) for column in rows.columns if rows[column].dtype == pl.Object).lazy()
+    return rows.with_columns(
+        _from_objects(rows[column]) for column in rows.columns if rows[column].dtype == pl.Object
+    ).lazy()
 
 
 def _from_pandas(source: Any, name: str) -> pl.DataFrame:

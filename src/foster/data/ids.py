@@ -12,7 +12,7 @@ from foster.errors import InputError
 
 # What programs write where an id is missing. As an id it would make one user of all strangers.
 NO_IDS = ("", "nan", "NaN", "NAN", "None", "null", "NULL", "<NA>", "NaT", r"\N")
-_LOST_DIGITS = r"^-?\d(?:\.\d+)?[eE]\+?\d+$"
+_LOST_DIGITS = r"^-?\d\.\d+[eE]\+\d{2,}$"
 
 
 @dataclass(frozen=True)

@@ -74,9 +74,7 @@ def read_objects(path: Path) -> Iterator[dict[str, Any]]:
         raise InputError(f"{path}: line {number} has the name '{error}' twice; rename or remove one") from error
     except (json.JSONDecodeError, RecursionError) as error:
         reason = "nested too deeply" if isinstance(error, RecursionError) else error
-        raise InputError(
-            f"{path}: line {number} is not valid JSON ({reason}); one object a line is needed"
-        ) from error
+        raise InputError(f"{path}: line {number} is not valid JSON ({reason}); one object a line is needed") from error
     except (OSError, EOFError) as error:
         raise InputError(f"{path}: cannot be unpacked after line {number} ({error}); fetch the file again") from error
     if not any_line:
@@ -118,7 +116,9 @@ def _names(path: Path) -> list[str] | None:
     keys = line.str.extract_all(_KEY).list.explode(keep_nulls=False, empty_as_null=False).unique().implode()
     half = line.str.contains(r"\u", literal=True) & line.str.replace_all(_PAIR, "").str.contains(_HALF)
     try:
-        keys_found, halves = lines.select(keys.alias("keys"), half.any().alias("half")).collect(engine="streaming").row(0)
+        keys_found, halves = (
+            lines.select(keys.alias("keys"), half.any().alias("half")).collect(engine="streaming").row(0)
+        )
         if halves or len(keys_found) > _MANY_NAMES:
             return None
         names = list(dict.fromkeys(json.loads(key.rstrip(":").rstrip()) for key in keys_found))

@@ -215,7 +215,9 @@ def _unreadable(source: Path | str, error: Exception) -> InputError:
                 for _ in read_objects(source):
                     pass
             elif kind in ("csv", "tsv"):
-                fault = Delimited.open(source, "," if kind == "csv" else "\t", quotes=True if kind == "csv" else None).fault()
+                fault = Delimited.open(
+                    source, "," if kind == "csv" else "\t", quotes=True if kind == "csv" else None
+                ).fault()
         except InputError as found:
             return found
     if fault is None:

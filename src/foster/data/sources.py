@@ -19,14 +19,13 @@ from foster.data.columns import (
     find_column,
     find_times,
     named_times,
-    no_text_columns,
     pick_column,
     require_column,
     text_columns,
 )
 from foster.data.ids import Ids, id_expression, number_ids
-from foster.data.reading import Reading
 from foster.data.readers import Table, is_table, open_table
+from foster.data.reading import Reading
 from foster.data.texts import check_template, render, split_field, template_fields, tidy, within
 from foster.data.timestamps import SAMPLE, join_times, parse_times
 from foster.errors import InputError, did_you_mean
@@ -110,7 +109,7 @@ def read_raw(source: Source | Sequence[Source], items: Source | None, columns: C
     if item_table is None:
         skip = [user, item, *time.names]
         table, item_key = log_table, item
-        fields = _chosen_fields(log_table, columns) or _log_fields(log_table, skip)
+        fields = _chosen_fields(log_table, columns) or text_columns(log_table, skip, log=True)
         if not columns.text and columns.template is None:
             _check_constant(log_table, item, fields)
         catalogue = _items_of(log_table, item, fields).select("item_id", *fields)
@@ -119,8 +118,6 @@ def read_raw(source: Source | Sequence[Source], items: Source | None, columns: C
         table = item_table
         item_key = item if item in table.columns else pick_column(table, None, ITEM_TABLE_NAMES, "item")
         fields = _chosen_fields(table, columns) or text_columns(table, [item_key])
-        if not fields:
-            raise no_text_columns(table, [item_key])
         catalogue = _items_of(table, item_key, fields)
         repeated = int(catalogue["rows"].sum()) - catalogue.height
         catalogue = catalogue.drop("rows")
@@ -142,9 +139,7 @@ def read_raw(source: Source | Sequence[Source], items: Source | None, columns: C
         item_unused=()
         if item_table is None
         else tuple(column for column in table.columns if column not in {item_key, *used}),
-        remarks=tuple(
-            f"{one.name}: {one.remark}" for one in (log_table, item_table) if one is not None and one.remark
-        ),
+        remarks=tuple(f"{one.name}: {one.remark}" for one in (log_table, item_table) if one is not None and one.remark),
     )
     return Raw(
         users=users,
@@ -233,7 +228,9 @@ def read_log(
 def _time_columns(table: Table, taken: tuple[str, str], columns: Columns) -> TimeColumns:
     if columns.input_order:
         if columns.time is not None or columns.time_format is not None:
-            raise InputError("--input-order: says that there is no time column; leave --time-column and --time-format out")
+            raise InputError(
+                "--input-order: says that there is no time column; leave --time-column and --time-format out"
+            )
         return TimeColumns(())
     if columns.time is not None:
         found = named_times(table, columns.time, taken)
@@ -272,16 +269,6 @@ def _chosen_fields(table: Table, columns: Columns) -> list[str]:
         return list(columns.text)
     check_template(columns.template, columns.text or table.columns)
     return list(columns.text or template_fields(columns.template))
-
-
-def _log_fields(table: Table, skip: Sequence[str]) -> list[str]:
-    fields = text_columns(table, skip)
-    if not fields:
-        raise InputError(
-            f"{table.name}: no item texts among {', '.join(table.columns)}; give the item file as well, "
-            "or name the text columns with --text"
-        )
-    return fields
 
 
 def _items_of(table: Table, item: str, fields: Sequence[str]) -> pl.DataFrame:

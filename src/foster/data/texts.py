@@ -140,7 +140,9 @@ def _plain_words(values: pl.Series, where: str) -> pl.Series:
         try:
             return values.cast(pl.String)
         except pl.exceptions.PolarsError as error:
-            raise InputError(f"{where}: column '{name}' holds bytes, which are no text; name others by --text") from error
+            raise InputError(
+                f"{where}: column '{name}' holds bytes, which are no text; name others by --text"
+            ) from error
     if dtype.is_float():
         return float_words(values)
     words = values.cast(pl.String)
@@ -163,8 +165,8 @@ def _words_or_refuse(value: Any, name: str, where: str) -> str | None:
         fields = [field for field in error.fields if isinstance(field, str)][:8]
         first = f"{name}.{fields[0]}" if fields else f"{name}.FIELD"
         raise InputError(
-            f"{where}: column '{name}' holds objects with the fields {', '.join(fields)}; name one, as in --text {first}, "
-            "or in --template"
+            f"{where}: column '{name}' holds objects with the fields {', '.join(fields)}; name one, as in "
+            f"--text {first}, or in --template"
         ) from error
 
 
@@ -208,7 +210,11 @@ def _follow(value: Any, path: Sequence[str]) -> Any:
 
 def _as_map(value: Any) -> Any:
     """Return the dictionary that Arrow writes as a list of keys and values; other values as they are."""
-    if isinstance(value, list) and value and all(isinstance(one, dict) and one.keys() == {"key", "value"} for one in value):
+    if (
+        isinstance(value, list)
+        and value
+        and all(isinstance(one, dict) and one.keys() == {"key", "value"} for one in value)
+    ):
         return {one["key"]: one["value"] for one in value}
     return value
 

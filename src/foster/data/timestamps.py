@@ -68,8 +68,8 @@ _TIME_WORDS = {
 # How long something took is no time at which it happened.
 _LENGTH_WORDS = {
     "play", "played", "playing", "playtime", "watch", "watched", "watching", "dwell", "stay", "duration", "spent",
-    "elapsed", "runtime", "lifetime", "length", "len", "delta", "gap", "lag", "ago", "since", "timezone", "tz", "offset",
-    "zone", "uptime", "downtime", "overtime",
+    "elapsed", "runtime", "lifetime", "length", "len", "delta", "gap", "lag", "ago", "since", "timezone", "tz",
+    "offset", "zone", "uptime", "downtime", "overtime",
 }  # fmt: skip
 _NO_TIMES = {"candidate", "update", "mandate", "validate", "sometimes", "anytime"}
 
@@ -230,7 +230,7 @@ def unit_of(numbers: pl.Series) -> str | None:
     for unit, factor in _UNITS.items():
         if _SINCE_1970[0] * factor <= low and high <= _SINCE_1970[1] * factor:
             return unit
-    if 19_000_101 <= low and high <= 21_001_231 and _holds_dates(numbers):
+    if low >= 19_000_101 and high <= 21_001_231 and _holds_dates(numbers):
         return "yyyymmdd"
     return None
 
