@@ -672,3 +672,11 @@ def test_float32_checkpoints_can_be_asked_for(run, made, tmp_path, tiny_encoder)
     assert run(*arguments).code == 0
     name = "trajectory/step_000000.safetensors"
     assert (tmp_path / "t" / name).stat().st_size > 1.5 * (made.teacher / name).stat().st_size
+
+
+def test_check_says_what_the_encoder_reads(run, made, tiny_encoder, tmp_path, monkeypatch):
+    read = run("check", made.data, "--encoder", tiny_encoder, "--max-tokens", 4, "--json").json["reading"]
+    assert (read["encoder"], read["max_tokens"], read["unreadable"], read["cut"]) == (str(tiny_encoder), 4, 0, 0)
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
+    assert run("check", made.data, "--encoder", "nobody/has-this", "--json").json["reading"] is None
+    assert "'pooling': says nothing" in run("check", made.data, "--pooling", "cls").message

@@ -375,12 +375,15 @@ def prepare(
     )
 
 
-@verb()
+@verb(EncoderOptions)
 def check(data: Data, *, values: Values, as_json: bool) -> None:
-    """Show counts, text coverage, sample histories and problems of a data set."""
+    """Show counts, text coverage, sample histories, problems of a data set, and what an encoder can read of it."""
     from foster.data.check import check as check_dataset
+    from foster.text.readability import read_texts
 
-    report = check_dataset(_read_data(data))
+    values.refuse({"pooling": "says nothing about what an encoder reads; leave it out"})
+    dataset = _read_data(data)
+    report = check_dataset(dataset, read_texts(dataset.texts, values.of(EncoderOptions)))
     _print(report.as_dict(), as_json, report.as_text())
 
 

@@ -3,7 +3,7 @@ import json
 import polars as pl
 import pytest
 
-from foster.data.check import check
+from foster.data.check import Reading, check
 from foster.data.dataset import Dataset
 
 
@@ -67,11 +67,96 @@ def test_ties_input_order_long_and_shared_texts():
 
 
 def test_nothing_to_say_about_a_sound_data_set():
-    items = pl.DataFrame({"item": [f"i{n}" for n in range(60)], "title": [f"thing number {n}" for n in range(60)]})
-    rows = [(f"u{u}", f"i{(u * 7 + t) % 60}", t) for u in range(120) for t in range(8)]
-    log = pl.DataFrame(rows, schema=["user", "item", "time"], orient="row")
-    report = check(Dataset.prepare(log, items))
+    report = check(sound(), READING)
     assert (report.problems, report.warnings) == ([], [])
+    assert report.times.unit == "s"
+    assert (report.words_for_nothing, report.shared_words, report.markup, report.mojibake) == ([], [], [], [])
+
+
+READING = Reading("some-encoder", 64, 0.001, 0, "", 5, 0, ())
+DAY = 86_400
+
+
+def sound(titles=None, category=None, users=None, times=None):
+    """A data set of 60 items and 120 users with nothing to warn of, or with other values instead.
+
+    Args:
+        titles: the titles of the first items.
+        category: the category of all items.
+        users: the ids of the first users.
+        times: the times of the first interactions.
+    """
+    kinds = ("lamp", "chair", "table", "clock", "vase", "carpet")
+    places = ("Oslo", "Rome", "Bern", "Kyiv", "Riga", "Lima", "Doha", "Cork", "Pune", "Nice")
+    named = [f"{place} {kind}" for place in places for kind in kinds]
+    named[: len(titles or ())] = titles or ()
+    items = pl.DataFrame({"item": [f"i{n}" for n in range(60)], "title": named})
+    if category is not None:
+        items = items.with_columns(category=pl.lit(category))
+    names = [f"u{n}" for n in range(120)]
+    names[: len(users or ())] = users or ()
+    rows = [
+        (name, f"i{(number * 7 + step) % 60}", 1_400_000_000 + step * DAY)
+        for number, name in enumerate(names)
+        for step in range(8)
+    ]
+    for place, time in enumerate(times or ()):
+        rows[place] = (*rows[place][:2], time)
+    return Dataset.prepare(pl.DataFrame(rows, schema=["user", "item", "time"], orient="row"), items)
+
+
+@pytest.mark.parametrize(
+    ("changed", "words"),
+    [
+        ({"titles": ["nan", "None", "nan"]}, ("'title': 2 items hold a word for nothing", "'nan'", "in the source")),
+        ({"users": ["nan"]}, ("user_id 'nan' has 8 interactions", "leave these rows out")),
+        ({"category": "Home"}, ("'category' is 'Home' for 100%", "--text")),
+        (
+            {"titles": [f"{n} dark nights (19{n})" for n in range(50, 99)]},
+            ("year in brackets", "'50 dark nights (1950)'"),
+        ),
+        (
+            {"titles": [f"Buy {n} pears" for n in range(40)]},
+            ("67% start with 'Buy', as in 'Buy 0 pears'", "take it off"),
+        ),
+        ({"titles": ["Salt &amp; pepper"]}, ("'title': 1 items hold HTML", "'Salt &amp; pepper'")),
+        ({"titles": ["CafÃ©"]}, ("'title': 1 items hold characters of a wrong encoding", "'CafÃ©'", "UTF-8")),
+        ({"times": [1_400_000_000_000]}, ("1 times are in milliseconds, such as 1400000000000", "others in seconds")),
+        ({"times": [0, 0]}, ("2 times lie before 1990, such as 0",)),
+        ({"times": [4_000_000_000]}, ("1 times lie in the future, such as 4000000000",)),
+        ({"times": [7] * 960}, ("all times are equal", "--time-column")),
+    ],
+    ids=lambda value: next(iter(value)) if isinstance(value, dict) else None,
+)
+def test_what_one_fault_is_warned_of(changed, words):
+    warnings = check(sound(**changed), READING).warnings
+    assert any(all(word in warning for word in words) for warning in warnings), warnings
+
+
+def test_what_an_encoder_reads_is_in_the_report_and_warned_of():
+    reading = Reading("some-encoder", 8, 0.5, 30, "手机壳", 12, 4, ("手机壳 one", "手机壳 two"))
+    report = check(sound(), reading)
+    assert report.as_dict()["reading"]["unreadable"] == 30
+    assert "50.0% unknown; 30 texts mostly unknown, 12 cut at 8, 4 with the tokens of another text" in report.as_text()
+    unknown, same, cut = report.warnings
+    assert "30 of 60 texts are for the most part unknown to some-encoder, such as '手机壳'" in unknown
+    assert "4 of 60 items" in same and "'手机壳 one' and '手机壳 two'" in same
+    assert "12 of 60 texts are cut after 8 tokens" in cut
+    spread = check(sound(), Reading("some-encoder", 64, 0.02, 0, "", 0, 0, ())).warnings
+    assert spread == [
+        "2.0% of the tokens are unknown to some-encoder; choose an encoder of the texts' language by --encoder"
+    ]
+
+
+def test_two_long_texts_are_shown_where_they_differ():
+    one, other = f"{'long ' * 30}title", f"{'long ' * 30}tale"
+    warnings = check(sound(), Reading("some-encoder", 8, 0.0, 0, "", 0, 2, (one, other))).warnings
+    assert "long title' and '..." in warnings[0] and "long tale'" in warnings[0]
+
+
+def test_without_a_tokenizer_the_report_says_that_texts_were_not_read():
+    assert "tokens                not looked at" in check(sound()).as_text()
+    assert check(sound()).as_dict()["reading"] is None
 
 
 def test_the_report_is_plain_data(small):

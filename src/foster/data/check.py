@@ -9,6 +9,18 @@ import numpy as np
 import polars as pl
 
 from foster.data.dataset import Dataset, Parts
+from foster.data.faults import (
+    YEAR,
+    Fault,
+    SharedWords,
+    Times,
+    ids_for_nothing,
+    look_at_times,
+    markup,
+    mojibake,
+    shared_words,
+    words_for_nothing,
+)
 from foster.data.sources import INPUT_ORDER
 
 QUANTILES = (0.0, 0.1, 0.5, 0.9, 1.0)
@@ -16,6 +28,9 @@ QUANTILES = (0.0, 0.1, 0.5, 0.9, 1.0)
 TOKENISH = r"\w+|[^\w\s]"
 SAMPLE_ITEMS = 10
 FUTURE = 0.1  # share of test targets before the last training event from which on it is a warning
+_SHOWN = 60
+# Shares from which on something that no catalogue is quite without is worth a warning.
+_MANY_UNKNOWN, _MANY_SAME, _MANY_CUT = 0.01, 0.01, 0.1
 
 
 @dataclass(frozen=True)
@@ -31,6 +46,31 @@ class Sample:
     user_id: str
     length: int
     texts: list[str]
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What an encoder's tokenizer makes of the item texts (see ``foster.text.readability``).
+
+    Attributes:
+        encoder: the encoder, as it was named.
+        max_tokens: where it cuts texts, special tokens included.
+        unknown_tokens: share of tokens that are its token for what it does not know.
+        unreadable: items at least half of whose tokens are that one, signs and figures apart, or that have no token.
+        unreadable_example: the first of their texts; "" without any.
+        cut: items whose text is longer than ``max_tokens``.
+        same_tokens: items whose tokens are those of another item with another text, so that both have one vector.
+        same_tokens_example: the texts of the first two; none or two.
+    """
+
+    encoder: str
+    max_tokens: int
+    unknown_tokens: float
+    unreadable: int
+    unreadable_example: str
+    cut: int
+    same_tokens: int
+    same_tokens_example: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -57,6 +97,12 @@ class CheckReport:
         time_ties: share of neighbours in a sequence with the same time, so that only the input orders them.
         repeats: share of interactions with an item that the user had before.
         duplicates: interactions with the user, item and time of another one.
+        times: the unit of the times, and times that do not go with the others; None without a time column.
+        words_for_nothing: texts and ids such as "nan" and "None".
+        shared_words: words or years that most texts of a column begin or end with.
+        markup: texts with HTML tags or entities.
+        mojibake: texts that were read in a wrong encoding.
+        reading: what an encoder reads of the texts; None if that was not looked at.
         samples: three sequences: short, middling and long.
         problems: what makes results meaningless.
         warnings: what to know or to mend.
@@ -80,6 +126,12 @@ class CheckReport:
     time_ties: float
     repeats: float
     duplicates: int
+    times: Times | None
+    words_for_nothing: list[Fault]
+    shared_words: list[SharedWords]
+    markup: list[Fault]
+    mojibake: list[Fault]
+    reading: Reading | None
     samples: list[Sample]
     problems: list[str]
     warnings: list[str]
@@ -101,8 +153,10 @@ class CheckReport:
             f"not in training       {self.cold_items} items; {self.cold_test_targets} test targets are one of them",
             f"split                 {self.split}: {Parts(**self.parts).as_text()}",
             f"trained on the future {_future_line(self)}",
+            f"times                 {_times_line(self.times)}",
             f"ties in time          {self.time_ties:.1%} of neighbours",
             f"repeats               {self.repeats:.1%} of interactions; {self.duplicates} at the same time, too",
+            f"tokens                {_reading_line(self.reading)}",
         ]
         for sample in self.samples:
             lines += ["", f"user {sample.user_id}, {sample.length} items, the last {len(sample.texts)}:"]
@@ -111,8 +165,13 @@ class CheckReport:
         return "\n".join([*lines, *([] if self.problems else ["no problems"])])
 
 
-def check(dataset: Dataset) -> CheckReport:
-    """Look a data set over; nothing is changed."""
+def check(dataset: Dataset, reading: Reading | None = None) -> CheckReport:
+    """Look a data set over; nothing is changed.
+
+    Args:
+        dataset: the data set.
+        reading: what an encoder reads of its texts, for the report.
+    """
     lengths = np.diff(dataset.offsets)
     texts = pl.Series(dataset.texts, dtype=pl.String)
     words = texts.str.count_matches(TOKENISH).to_numpy()
@@ -123,6 +182,8 @@ def check(dataset: Dataset) -> CheckReport:
     ties = int((same_user & (dataset.timestamps[1:] == dataset.timestamps[:-1])).sum())
     distinct = len(np.unique(users * dataset.n_items + dataset.sequence_items))
     future = _future_targets(dataset)
+    columns = {field: dataset.items[field] for field in dataset.info.text_fields}
+    uses = np.bincount(dataset.sequence_items, minlength=dataset.n_items)
     found = CheckReport(
         name=dataset.info.name,
         users=dataset.n_users,
@@ -144,6 +205,16 @@ def check(dataset: Dataset) -> CheckReport:
         time_ties=ties / max(pairs, 1),
         repeats=1 - distinct / dataset.n_interactions,
         duplicates=_duplicates(dataset, users),
+        times=None if dataset.info.time == INPUT_ORDER else look_at_times(dataset.timestamps),
+        words_for_nothing=[
+            *words_for_nothing(columns),
+            *ids_for_nothing("user_id", pl.Series(dataset.user_ids, dtype=pl.String), lengths),
+            *ids_for_nothing("item_id", dataset.items["item_id"], uses),
+        ],
+        shared_words=shared_words(columns),
+        markup=markup(columns),
+        mojibake=mojibake(columns),
+        reading=reading,
         samples=_samples(dataset, lengths),
         problems=[],
         warnings=[],
@@ -175,6 +246,8 @@ def _warnings(found: CheckReport, dataset: Dataset) -> list[str]:
         warnings.append("no k-core: users and items with few interactions are in")
     if dataset.info.time == INPUT_ORDER:
         warnings.append("no time column: the order of the input counts as time")
+    if found.times is not None:
+        warnings.extend(_time_warnings(found.times))
     if found.time_ties > 0.5:
         warnings.append(f"{found.time_ties:.0%} of neighbours share a time; their order is that of the input")
     if found.duplicates:
@@ -187,7 +260,10 @@ def _warnings(found: CheckReport, dataset: Dataset) -> list[str]:
     for field, share in found.text_coverage.items():
         if share < 0.5:
             warnings.append(f"text column '{field}' is filled for {share:.0%} of the items")
-    if found.text_lengths["90%"] > 64:
+    warnings.extend(_text_warnings(found))
+    if found.reading is not None:
+        warnings.extend(_reading_warnings(found.reading, found.items))
+    elif found.text_lengths["90%"] > 64:
         warnings.append(
             f"one text in ten is longer than {found.text_lengths['90%']} words and signs, "
             "which encoders cut; choose fewer columns by --text"
@@ -215,6 +291,124 @@ def _future_line(found: CheckReport) -> str:
     if found.future_targets is None:
         return "not known without times"
     return f"{found.future_targets} test targets ({found.future_share:.1%}) have training events after them"
+
+
+def _time_warnings(times: Times) -> list[str]:
+    warnings = []
+    if times.equal:
+        warnings.append("all times are equal, so they order nothing; name another column by --time-column")
+    units = {"s": "seconds", "ms": "milliseconds", "us": "microseconds", "ns": "nanoseconds"}
+    for odd in times.odd:
+        count = f"{odd.count:,} times"
+        if odd.kind in units:
+            warnings.append(
+                f"{count} are in {units[odd.kind]}, such as {odd.example:.0f}, and others in {units[times.unit]}, so "
+                "their order is wrong; bring them to one unit"
+            )
+        else:
+            where = "before 1990" if odd.kind == "early" else "in the future"
+            warnings.append(
+                f"{count} lie {where}, such as {odd.example:.0f}, among times in {units[times.unit]}; correct "
+                "them, or leave these rows out"
+            )
+    return warnings
+
+
+def _text_warnings(found: CheckReport) -> list[str]:
+    warnings = []
+    for fault in found.words_for_nothing:
+        if fault.column in ("user_id", "item_id"):
+            warnings.append(
+                f"{fault.column} '{fault.example}' has {fault.count:,} interactions: a missing id, written as a word, "
+                "makes one of many; leave these rows out"
+            )
+        else:
+            warnings.append(
+                f"text column '{fault.column}': {fault.count:,} items hold a word for nothing, as in "
+                f"'{_short(fault.example)}', and models read it; leave the field empty in the source"
+            )
+    for shared in found.shared_words:
+        column, share = f"text column '{shared.column}'", f"{shared.share:.0%}"
+        if shared.place == "all":
+            warnings.append(
+                f"{column} is '{_short(shared.words)}' for {share} of the items that have it, which tells none apart; "
+                "choose other columns by --text"
+            )
+        elif shared.words == YEAR:
+            warnings.append(
+                f"{column}: {share} end with a year in brackets, as in '{_short(shared.example)}', which draws the "
+                "vectors of one year together; take it off, or move it into a column of its own"
+            )
+        else:
+            warnings.append(
+                f"{column}: {share} {shared.place} with '{_short(shared.words)}', as in '{_short(shared.example)}', "
+                "which draws their vectors together; take it off in the source"
+            )
+    for faults, what, fix in (
+        (found.markup, "HTML tags or entities", "turn them into plain text"),
+        (found.mojibake, "characters of a wrong encoding", "read the source as UTF-8"),
+    ):
+        warnings.extend(
+            f"text column '{fault.column}': {fault.count:,} items hold {what}, as in '{_short(fault.example)}'; {fix}"
+            for fault in faults
+        )
+    return warnings
+
+
+def _reading_warnings(reading: Reading, items: int) -> list[str]:
+    warnings = []
+    if reading.unreadable:
+        warnings.append(
+            f"{reading.unreadable:,} of {items:,} texts are for the most part unknown to {reading.encoder}, such as "
+            f"'{_short(reading.unreadable_example)}', and share vectors with others; choose an encoder of their "
+            "language by --encoder"
+        )
+    elif reading.unknown_tokens > _MANY_UNKNOWN:
+        warnings.append(
+            f"{reading.unknown_tokens:.1%} of the tokens are unknown to {reading.encoder}; choose an encoder of the "
+            "texts' language by --encoder"
+        )
+    if reading.same_tokens > items * _MANY_SAME:
+        one, other = reading.same_tokens_example
+        warnings.append(
+            f"{reading.same_tokens:,} of {items:,} items have another text than others but the same tokens, such as "
+            f"{_apart(one, other)}, so {reading.encoder} gives them one vector; add columns by --text, raise "
+            "--max-tokens, or choose another --encoder"
+        )
+    if reading.cut > items * _MANY_CUT:
+        warnings.append(
+            f"{reading.cut:,} of {items:,} texts are cut after {reading.max_tokens} tokens; raise --max-tokens, or "
+            "choose fewer columns by --text"
+        )
+    return warnings
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
+
+
+def _apart(one: str, other: str) -> str:
+    """Return two texts in quotes, from shortly before the first character in which they differ."""
+    differ = next((n for n, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other)))
+    start = max(0, differ - _SHOWN // 2)
+    return " and ".join(f"'{'...' if start else ''}{_short(text[start:])}'" for text in (one, other))
+
+
+def _times_line(times: Times | None) -> str:
+    if times is None:
+        return "none; the order of the input"
+    if not times.unit:
+        return "numbers in a unit of their own"
+    return f"{times.first} to {times.last}, in {times.unit}"
+
+
+def _reading_line(reading: Reading | None) -> str:
+    if reading is None:
+        return "not looked at, as there is no tokenizer at hand; name an encoder on this machine by --encoder"
+    return (
+        f"{reading.encoder}: {reading.unknown_tokens:.1%} unknown; {reading.unreadable} texts mostly unknown, "
+        f"{reading.cut} cut at {reading.max_tokens}, {reading.same_tokens} with the tokens of another text"
+    )
 
 
 def _duplicates(dataset: Dataset, users: np.ndarray) -> int:
