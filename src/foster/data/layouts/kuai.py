@@ -95,7 +95,7 @@ def find_kuairec(files: Files) -> Layout | None:
         "UNKNOWN is no text.",
     ]
     if broken:
-        notes.append(f"{broken} lines of {items.name} are no rows and are left out.")
+        notes.append(f"{broken} rows of {items.name} are broken and are left out.")
     return Layout(
         name=_REC,
         log=open_frame(log, open_table(log).frame),
@@ -144,11 +144,11 @@ def _read_captions(path: Path, header: list[str]) -> tuple[pl.DataFrame, int]:
                 if any(re.search(rf"\n\d+,(?:[^\n]*,){{{len(header) - 2}}}", field) for field in record):
                     raise InputError(f"{path}: line {reader.line_num} ends a quote that rows above it opened; close it")
                 whole = len(record) == len(header) and record[0].isdigit()
-                if whole or not piece:
+                if piece and piece[0].isdigit() and not whole:
+                    piece = [*piece[:-1], f"{piece[-1]} {record[0]}", *record[1:]]
+                else:
                     broken += bool(piece)
                     piece = record
-                else:
-                    piece = [*piece[:-1], f"{piece[-1]} {record[0]}", *record[1:]]
                 if len(piece) == len(header) and piece[0].isdigit():
                     rows.append(piece)
                     piece = []

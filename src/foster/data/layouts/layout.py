@@ -172,9 +172,13 @@ class _Look:
         try:
             with opener(self.path, "rb") as file:
                 lines = [file.readline(_LONGEST_LINE), file.readline(_LONGEST_LINE)]
-            return [line.decode("utf-8-sig").rstrip("\r\n") for line in lines]
-        except (OSError, EOFError, ValueError, zlib.error):
+        except (OSError, EOFError, zlib.error):
             return ["", ""]
+        try:
+            words = [line.decode("utf-8-sig") for line in lines]
+        except UnicodeDecodeError:
+            words = [line.decode("iso-8859-1") for line in lines]
+        return [line.rstrip("\r\n") for line in words]
 
     @cached_property
     def object(self) -> dict[str, Any] | None:
