@@ -587,6 +587,13 @@ def test_rees46_with_a_month_twice(tmp_path):
     refused(tmp_path, "holds both 2019-Oct.csv")
 
 
+def test_rees46_with_a_broken_row_in_one_month(tmp_path):
+    rees46(tmp_path)
+    write(tmp_path / "2019-Nov.csv", REES46 + "2019-11-01 00:00:02 UTC,cart,1,2,a,b,1.0,5,s,too,much\n")
+    with pytest.raises(InputError, match=r"^\S+2019-Nov\.csv: line 2 has 11 fields, but the header has 9"):
+        find_layout([tmp_path]).log.read(["user_id", "user_session"])
+
+
 # Kuaishou
 
 RAND = "user_id,video_id,date,hourmin,time_ms,is_click,is_like,tab\n"
@@ -619,6 +626,15 @@ def test_kuairand_with_captions_and_categories(tmp_path):
     levels = "final_video_id,first_level_category_id,first_level_category_name,second_level_category_name\n"
     write(tmp_path / "kuairand_video_categories.csv", levels + "7,8.0,Food,UNKNOWN\n3,2.0,Music,Folk\n")
     assert texts(find_layout([tmp_path])) == {"3": "two lines, here, Music, Folk", "7": "Food"}
+
+
+def test_kuairand_logs_of_different_columns(tmp_path):
+    kuairand(tmp_path)
+    header = RAND.replace(",tab", ",is_rand")
+    write(tmp_path / "data" / "log_standard_4_22_to_5_08_pure.csv", header + "0,3,20220422,700,1650582000000,1,0,1\n")
+    refused(
+        tmp_path, "log_standard_4_22_to_5_08_pure.csv: its columns are", "but those of log_standard_4_08_to_4_21_pure"
+    )
 
 
 def test_kuairand_of_two_releases(tmp_path):

@@ -6,11 +6,9 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-import polars as pl
-
-from foster.data.layouts.layout import Files, Layout, open_frame
+from foster.data.layouts.layout import Files, Layout, open_files
 from foster.data.layouts.lines import object_table
-from foster.data.readers import Table, open_table
+from foster.data.readers import Table
 from foster.errors import InputError
 
 _OBJECTS = r".+\.(json|jsonl)(\.gz)?"
@@ -162,8 +160,7 @@ def _ratings(files: Files) -> list[list[Path]]:
 def _log(files: Files, paths: list[Path]) -> Table:
     if len(paths) == 1 and not re.search(r"\.csv(\.gz)?$", paths[0].name, re.IGNORECASE):
         return object_table(files, paths[0], ())
-    frames = [open_table(path).frame for path in paths]
-    return open_frame(paths[0], pl.concat(frames, how="vertical"), ", ".join(map(str, paths)))
+    return open_files(paths)
 
 
 def _notes(edition: _Edition, log_paths: list[Path]) -> tuple[str, ...]:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import csv
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import polars as pl
 
-from foster.data.layouts.layout import Files, Layout, open_frame
-from foster.data.readers import Table, open_table
+from foster.data.layouts.layout import Files, Layout, open_file, open_files, open_frame
+from foster.data.readers import Table
 from foster.errors import InputError
 
 _RAND = "KuaiRand"
@@ -48,14 +49,13 @@ def find_kuairand(files: Files) -> Layout | None:
             "keep those of one release"
         )
     logs = _in_order(logs)
-    rows = pl.concat([open_table(path).frame for path in logs], how="vertical")
-    log = open_frame(logs[0], rows.filter(pl.col("is_click") == "1"), ", ".join(map(str, logs)))
+    log = open_files(logs, kept=pl.col("is_click").ne_missing("0"))
     if texts:
         items, key, read = _rand_items(texts, log), _RAND_KEY, texts
         text: tuple[str, ...] = tuple(name for name in ("caption", *_RAND_LEVELS) if name in items.columns)
         about_text = "Of the captions and categories those of videos in the log are read; UNKNOWN is no text."
     else:
-        items, key, read = open_frame(found[1], open_table(found[1]).frame), "video_id", [found[1]]
+        items, key, read = open_file(found[1]), "video_id", [found[1]]
         text = ("tag",)
         about_text = (
             "The texts are numbers of categories (tag), which say little; put kuairand_video_captions.csv and "
@@ -98,8 +98,8 @@ def find_kuairec(files: Files) -> Layout | None:
         notes.append(f"{broken} rows of {items.name} are broken and are left out.")
     return Layout(
         name=_REC,
-        log=open_frame(log, open_table(log).frame),
-        items=open_frame(items, _known(captions.lazy())),
+        log=open_file(log),
+        items=open_frame(items, captions.lazy().with_columns(_known(captions.columns))),
         user="user_id",
         item="video_id",
         item_key="video_id",
@@ -112,16 +112,20 @@ def find_kuairec(files: Files) -> Layout | None:
 
 
 def _rand_items(paths: list[Path], log: Table) -> Table:
-    """Join captions and categories by video; of millions of videos only those of the log."""
-    frame = open_table(paths[0]).frame
-    for path in paths[1:]:
-        frame = frame.join(open_table(path).frame, on=_RAND_KEY, how="left", maintain_order="left", suffix="_category")
+    """Open captions, categories or both as one table; of millions of videos only those of the log."""
+    table = open_file(paths[0])
+    frame, columns = table.frame, table.columns
+    for levels in paths[1:]:
+        categories = open_file(levels).frame.select(_RAND_KEY, *_RAND_LEVELS)
+        frame = frame.join(categories, on=_RAND_KEY, how="left", maintain_order="left")
+        columns = [*_RAND_LEVELS, *columns]
     seen = log.frame.select(pl.col("video_id").alias(_RAND_KEY)).unique()
-    return open_frame(paths[0], _known(frame.join(seen, on=_RAND_KEY, how="semi", maintain_order="left")))
+    frame = frame.join(seen, on=_RAND_KEY, how="semi", maintain_order="left")
+    return replace(table, frame=frame.with_columns(_known(columns)), columns=columns)
 
 
-def _known(frame: pl.LazyFrame) -> pl.LazyFrame:
-    return frame.with_columns(pl.all().replace(dict.fromkeys(_UNKNOWN)))
+def _known(columns: list[str]) -> pl.Expr:
+    return pl.col(columns).replace(dict.fromkeys(_UNKNOWN))
 
 
 def _read_captions(path: Path, header: list[str]) -> tuple[pl.DataFrame, int]:

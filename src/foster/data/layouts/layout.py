@@ -9,20 +9,22 @@ import json
 import re
 import zlib
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 
-from foster.data.readers import Table
+from foster.data.readers import Table, open_table
 from foster.errors import InputError
 
 # A first line longer than this is that of no file that we know. Products with hundreds of "also bought" have 100 kB.
 _LONGEST_LINE = 1 << 24
 # Files of a published folder may lie in a folder of this name in it.
 _INNER = "data"
+# What stands for a missing value.
+_NOTHING = {"": None, "\\N": None}
 
 
 @dataclass(frozen=True)
@@ -231,10 +233,65 @@ def parse_object(line: str) -> dict[str, Any]:
         raise ValueError("is neither a JSON object nor one in Python's notation") from error
 
 
-def open_frame(path: Path, frame: pl.LazyFrame, name: str | None = None) -> Table:
+def open_frame(path: Path, frame: pl.LazyFrame) -> Table:
     r"""Return a table of a lazy frame of strings; empty fields and ``\N`` become null."""
-    frame = frame.with_columns(pl.all().replace({"": None, "\\N": None}))
-    return Table(name=name or str(path), frame=frame, columns=frame.collect_schema().names(), path=path)
+    columns = frame.collect_schema().names()
+    return Table(
+        name=str(path), frame=frame.with_columns(pl.col(columns).replace(_NOTHING)), columns=columns, path=path
+    )
+
+
+def open_file(path: Path, *changes: pl.Expr) -> Table:
+    r"""Open a file as any table of text, and change some of its columns; empty fields and ``\N`` become null.
+
+    The checks of the reader stay with the table.
+
+    Raises:
+        InputError: as ``open_table``.
+    """
+    table = open_table(path)
+    return replace(table, frame=table.frame.with_columns(pl.col(table.columns).replace(_NOTHING)).with_columns(changes))
+
+
+def open_files(paths: Sequence[Path], kept: pl.Expr | None = None) -> Table:
+    """Open files of the same columns as one table, in the order that is given.
+
+    Args:
+        paths: the files, one or more.
+        kept: which rows of each are kept; None keeps all.
+
+    Raises:
+        InputError: as ``open_table``, or a file has other columns than the first.
+    """
+    tables = [open_file(path) for path in paths]
+    first = tables[0]
+    for table in tables[1:]:
+        if table.columns != first.columns:
+            raise InputError(
+                f"{table.name}: its columns are {', '.join(table.columns)}, but those of {paths[0].name} are "
+                f"{', '.join(first.columns)}; leave one out"
+            )
+    if kept is not None:
+        tables = [replace(table, frame=table.frame.filter(kept)) for table in tables]
+    if len(tables) == 1:
+        return tables[0]
+    return _Tables(
+        name=", ".join(table.name for table in tables),
+        frame=pl.concat([table.frame.select(first.columns) for table in tables]),
+        columns=first.columns,
+        path=first.path,
+        parts=tuple(tables),
+    )
+
+
+@dataclass(frozen=True)
+class _Tables(Table):
+    """Several files that are one table; each is read, and checked, as the file that it is."""
+
+    parts: tuple[Table, ...] = ()
+
+    def read(self, columns: Sequence[str] | None = None) -> pl.DataFrame:
+        return pl.concat([part.read(columns) for part in self.parts])
 
 
 def _checked(value: Any) -> dict[str, Any]:

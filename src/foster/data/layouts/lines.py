@@ -6,6 +6,7 @@ import gzip
 import json
 import zlib
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -14,8 +15,8 @@ import polars as pl
 from polars.exceptions import PolarsError
 from polars.io.plugins import register_io_source
 
-from foster.data.layouts.layout import Files, open_frame, parse_object
-from foster.data.readers import Table, open_table
+from foster.data.layouts.layout import Files, open_file, open_frame, parse_object
+from foster.data.readers import Table
 from foster.errors import InputError
 
 # Keys are looked for in this many lines; a documented key counts wherever it first stands.
@@ -39,9 +40,10 @@ def object_table(files: Files, path: Path, keys: Sequence[str]) -> Table:
             complained of, only when the table is.
     """
     if files.look(path).is_json:
-        table = open_table(path)
-        absent = [pl.lit(None, dtype=pl.String).alias(key) for key in keys if key not in table.columns]
-        return open_frame(path, table.frame.with_columns(absent))
+        table = open_file(path)
+        absent = [key for key in keys if key not in table.columns]
+        nothing = [pl.lit(None, dtype=pl.String).alias(key) for key in absent]
+        return replace(table, frame=table.frame.with_columns(nothing), columns=[*table.columns, *absent])
     columns = list(dict.fromkeys([key for _, row in islice(_rows(path), _KEY_LINES) for key in row] + list(keys)))
 
     def read(

@@ -6,9 +6,8 @@ from pathlib import Path
 
 import polars as pl
 
-from foster.data.layouts.layout import Files, Layout, open_frame
+from foster.data.layouts.layout import Files, Layout, open_file, open_frame
 from foster.data.layouts.lines import latin_lines, latin_table, separated_table
-from foster.data.readers import open_table
 from foster.errors import InputError
 
 _SOURCE = "https://grouplens.org/datasets/movielens/"
@@ -61,10 +60,11 @@ def find_movielens_dat(files: Files) -> Layout | None:
     if both is None:
         return None
     log, items = both
+    movies = latin_table(items, "::", ("movie_id", "title", "genres"))
     return Layout(
         name="MovieLens 1M or 10M",
         log=separated_table(log, "::", ("user_id", "movie_id", "rating", "timestamp")),
-        items=open_frame(items, _with_genres(latin_table(items, "::", ("movie_id", "title", "genres")).frame)),
+        items=open_frame(items, movies.frame.with_columns(_genres())),
         user="user_id",
         item="movie_id",
         item_key="movie_id",
@@ -86,8 +86,8 @@ def find_movielens_csv(files: Files) -> Layout | None:
     log, items = both
     return Layout(
         name="MovieLens",
-        log=open_frame(log, open_table(log).frame),
-        items=open_frame(items, _with_genres(open_table(items).frame)),
+        log=open_file(log),
+        items=open_file(items, _genres()),
         user="userId",
         item="movieId",
         item_key="movieId",
@@ -99,12 +99,10 @@ def find_movielens_csv(files: Files) -> Layout | None:
     )
 
 
-def _with_genres(movies: pl.LazyFrame) -> pl.LazyFrame:
+def _genres() -> pl.Expr:
     """Write ``A|B`` as ``A, B``, and none as null."""
     genres = pl.col("genres")
-    return movies.with_columns(
-        pl.when(genres != _NO_GENRES).then(genres.str.replace_all("|", ", ", literal=True)).alias("genres")
-    )
+    return pl.when(genres != _NO_GENRES).then(genres.str.replace_all("|", ", ", literal=True)).alias("genres")
 
 
 def _genre_names(path: Path) -> list[str]:

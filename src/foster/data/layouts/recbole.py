@@ -5,10 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-import polars as pl
-
-from foster.data.layouts.layout import Files, Layout, open_frame
-from foster.data.readers import open_table
+from foster.data.layouts.layout import Files, Layout, open_file, open_files
 from foster.errors import InputError
 
 _NAME = "RecBole"
@@ -44,11 +41,10 @@ def find_recbole(files: Files) -> Layout | None:
         )
     paths = [parts[part] for part in ("", *_PARTS) if part in parts]
     items = files.one(files.named(r".+\.item"))
-    log = pl.concat([open_table(path).frame for path in paths], how="vertical")
     return Layout(
         name=_NAME,
-        log=open_frame(paths[0], log, ", ".join(map(str, paths))),
-        items=None if items is None else open_frame(items, open_table(items).frame),
+        log=open_files(paths),
+        items=None if items is None else open_file(items),
         user="user_id",
         item="item_id",
         item_key="item_id",

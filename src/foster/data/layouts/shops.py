@@ -4,10 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import polars as pl
-
-from foster.data.layouts.layout import Files, Layout, open_frame
-from foster.data.readers import open_table
+from foster.data.layouts.layout import Files, Layout, open_file, open_files
 from foster.errors import InputError
 
 _HM = "H&M"
@@ -43,8 +40,8 @@ def find_hm(files: Files) -> Layout | None:
         )
     return Layout(
         name=_HM,
-        log=open_frame(log, open_table(log).frame),
-        items=open_frame(items, open_table(items).frame),
+        log=open_file(log),
+        items=open_file(items),
         user="customer_id",
         item="article_id",
         item_key="article_id",
@@ -69,10 +66,9 @@ def find_rees46(files: Files) -> Layout | None:
     if not months:
         return None
     paths = [months[month] for month in sorted(months)]
-    log = pl.concat([open_table(path).frame for path in paths], how="vertical")
     return Layout(
         name="REES46",
-        log=open_frame(paths[0], log, ", ".join(map(str, paths))),
+        log=open_files(paths),
         items=None,
         user="user_id",
         item="product_id",
