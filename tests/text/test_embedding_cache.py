@@ -4,14 +4,12 @@ import stat
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import pytest
 import torch
 
 from foster.text.cache import embed_texts
 from foster.text.encoder import TextEncoder
-from foster.text.storage import cache_root, whole_file
 
 TEXTS = [f"{adjective} {noun}" for adjective in ("red", "old", "sweet", "fast") for noun in ("dog", "castle", "tea")]
 
@@ -176,27 +174,6 @@ def test_progress_is_shown_where_it_is_asked_for(options, capfd, progress, shown
 def test_importing_the_package_brings_no_torch_in():
     code = "import foster.text.cache, sys; sys.exit(bool({'torch', 'transformers'} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
-
-
-def test_cache_folder_follows_the_environment(monkeypatch, tmp_path):
-    monkeypatch.setenv("FOSTER_CACHE", str(tmp_path / "own"))
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
-    assert cache_root() == tmp_path / "own"
-    monkeypatch.delenv("FOSTER_CACHE")
-    assert cache_root() == tmp_path / "xdg" / "foster"
-    monkeypatch.delenv("XDG_CACHE_HOME")
-    assert cache_root() == Path.home() / ".cache" / "foster"
-
-
-def test_a_file_is_whole_or_as_it_was(tmp_path):
-    path = tmp_path / "folder" / "file"
-    with whole_file(path) as temporary:
-        temporary.write_text("first")
-    with pytest.raises(KeyboardInterrupt), whole_file(path) as temporary:
-        temporary.write_text("sec")
-        raise KeyboardInterrupt
-    assert path.read_text() == "first"
-    assert list(path.parent.iterdir()) == [path]
 
 
 @pytest.mark.skipif(os.name == "nt", reason="permission bits of POSIX")

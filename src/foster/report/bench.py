@@ -38,8 +38,8 @@ from foster.report.options import BenchOptions
 from foster.report.plots import plot_results
 from foster.report.results import summarise, write_results
 from foster.report.rows import METHODS, Recipe, Run, Student, Variant, students_of, variants_of
+from foster.storage import whole_file
 from foster.text.options import EncoderOptions
-from foster.text.storage import whole_file
 from foster.training.condensed import TENSORS_NAME, Condensed, stored_bytes
 from foster.training.loop import Fit
 from foster.training.options import HARD_LABELS, STUDENT, TeacherOptions, TrainOptions, affordable

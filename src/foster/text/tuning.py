@@ -20,9 +20,9 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from foster.errors import InputError
+from foster.storage import cache_root, whole_file
 from foster.text.cache import Progress, content_name, progress_bar, text_key
 from foster.text.encoder import BATCH_TOKENS, TextEncoder
-from foster.text.storage import cache_root, whole_file
 from foster.text.tokens import TokenTable
 
 _log = logging.getLogger(__name__)

@@ -1,0 +1,26 @@
+from pathlib import Path
+
+import pytest
+
+from foster.storage import cache_root, whole_file
+
+
+def test_cache_folder_follows_the_environment(monkeypatch, tmp_path):
+    monkeypatch.setenv("FOSTER_CACHE", str(tmp_path / "own"))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
+    assert cache_root() == tmp_path / "own"
+    monkeypatch.delenv("FOSTER_CACHE")
+    assert cache_root() == tmp_path / "xdg" / "foster"
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    assert cache_root() == Path.home() / ".cache" / "foster"
+
+
+def test_a_file_is_whole_or_as_it_was(tmp_path):
+    path = tmp_path / "folder" / "file"
+    with whole_file(path) as temporary:
+        temporary.write_text("first")
+    with pytest.raises(KeyboardInterrupt), whole_file(path) as temporary:
+        temporary.write_text("sec")
+        raise KeyboardInterrupt
+    assert path.read_text() == "first"
+    assert list(path.parent.iterdir()) == [path]
