@@ -109,7 +109,7 @@ def sound(titles=None, category=None, users=None, times=None):
     ("changed", "words"),
     [
         ({"titles": ["nan", "None", "nan"]}, ("'title': 2 items hold a word for nothing", "'nan'", "in the source")),
-        ({"users": ["nan"]}, ("user_id 'nan' has 8 interactions", "leave these rows out")),
+        ({"users": ["unknown"]}, ("user_id 'unknown' has 8 interactions", "leave these rows out")),
         ({"category": "Home"}, ("'category' is 'Home' for 100%", "--text")),
         (
             {"titles": [f"{n} dark nights (19{n})" for n in range(50, 99)]},

@@ -17,6 +17,7 @@ from polars.exceptions import PolarsError
 from foster.data.delimited import EXTRA, Delimited
 from foster.data.frames import from_frame
 from foster.data.json_lines import read_objects, scan_json_lines
+from foster.data.parquet import holds_parquet, scan_parquet_folder
 from foster.errors import InputError
 
 _BEYOND, _MISSING = "\x00beyond", "\x00missing"
@@ -127,6 +128,8 @@ def open_table(source: str | Path | IntoFrame) -> Table:
     if empty:
         raise InputError(f"{path}: the file is empty")
     kind = FORMATS.get(_suffix(path))
+    if kind is None and path.is_dir() and holds_parquet(path):
+        kind = "parquet"
     if kind is None:
         raise InputError(f"{path}: unknown format; the name must end in one of {', '.join(FORMATS)}")
     try:
@@ -167,8 +170,8 @@ def open_json(path: Path) -> Table:
 
 
 def open_parquet(path: Path) -> Table:
-    """Open a Parquet file, or a folder of parts as Spark and Ray write it (in the order of their names)."""
-    frame = pl.scan_parquet(sorted(path.glob("*.parquet")) if path.is_dir() else path, glob=False)
+    """Open a Parquet file, or a folder of them: see ``parquet_parts`` for their order."""
+    frame = scan_parquet_folder(path) if path.is_dir() else pl.scan_parquet(path, glob=False)
     return Table(str(path), frame, frame.collect_schema().names(), path)
 
 
@@ -209,7 +212,7 @@ def _unreadable(source: Path | str, error: Exception) -> InputError:
     """Return the one-line error for a table that cannot be read, with the line number if we find it."""
     fault = None
     if isinstance(source, Path) and isinstance(error, PolarsError):
-        kind = FORMATS[_suffix(source)]
+        kind = FORMATS.get(_suffix(source))
         try:
             if kind == "json":
                 for _ in read_objects(source):

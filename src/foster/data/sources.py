@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,11 @@ from foster.data.columns import (
     require_column,
     text_columns,
 )
+from foster.data.download import fetch, is_url
 from foster.data.ids import Ids, id_expression, number_ids
+from foster.data.layouts import find_layout
+from foster.data.layouts.layout import Layout
+from foster.data.parquet import holds_parquet
 from foster.data.readers import Table, is_table, open_table
 from foster.data.reading import Reading
 from foster.data.texts import check_template, render, split_field, template_fields, tidy, within
@@ -98,7 +102,10 @@ def read_raw(source: Source | Sequence[Source], items: Source | None, columns: C
         InputError: a file or a column is missing or damaged, an id or a time is missing, or it is not clear which
             column is what.
     """
-    log_table, item_table = open_sources(source, items, columns.user)
+    opened = open_sources(source, items, columns.user)
+    log_table, item_table, layout = opened.log, opened.items, opened.layout
+    if layout is not None:
+        columns = _of_layout(columns, layout)
     user = pick_column(log_table, columns.user, USER_NAMES, "user")
     item = pick_column(log_table, columns.item, ITEM_NAMES, "item")
     if user == item:
@@ -116,7 +123,9 @@ def read_raw(source: Source | Sequence[Source], items: Source | None, columns: C
         repeated = 0
     else:
         table = item_table
-        item_key = item if item in table.columns else pick_column(table, None, ITEM_TABLE_NAMES, "item")
+        item_key = item if layout is None else layout.item_key
+        if item_key not in table.columns:
+            item_key = pick_column(table, None, ITEM_TABLE_NAMES, "item")
         fields = _chosen_fields(table, columns) or text_columns(table, [item_key])
         catalogue = _items_of(table, item_key, fields)
         repeated = int(catalogue["rows"].sum()) - catalogue.height
@@ -139,7 +148,7 @@ def read_raw(source: Source | Sequence[Source], items: Source | None, columns: C
         item_unused=()
         if item_table is None
         else tuple(column for column in table.columns if column not in {item_key, *used}),
-        remarks=tuple(f"{one.name}: {one.remark}" for one in (log_table, item_table) if one is not None and one.remark),
+        remarks=opened.remarks,
     )
     return Raw(
         users=users,
@@ -148,21 +157,67 @@ def read_raw(source: Source | Sequence[Source], items: Source | None, columns: C
         items=catalogue,
         texts=pl.Series(render(catalogue, catalogue.columns[1:], columns.template), dtype=pl.String),
         log_path=log_table.path,
-        files=tuple(one.path.name for one in (log_table, item_table) if one is not None and one.path),
+        files=tuple(path.name for path in opened.files),
         duplicate_item_rows=repeated,
         reading=reading,
     )
 
 
-def open_sources(
-    source: Source | Sequence[Source], items: Source | None, user_column: str | None
-) -> tuple[Table, Table | None]:
-    """Open what the caller gave and find out which table is the log and which holds the items.
+@dataclass(frozen=True)
+class Opened:
+    """The log and the item table, and what is known of them where they are of a public data set.
+
+    Attributes:
+        log: the log.
+        items: the item table, or None where the texts are in the log.
+        layout: the public data set, or None.
+        remarks: on the files.
+        files: those that are read, the log first.
+    """
+
+    log: Table
+    items: Table | None
+    layout: Layout | None
+    remarks: tuple[str, ...]
+    files: tuple[Path, ...]
+
+
+def open_sources(source: Source | Sequence[Source], items: Source | None, user_column: str | None) -> Opened:
+    """Open what the caller gave: files of a public data set by their form, others by names of columns.
 
     Args:
-        source: one table or folder, or a list of two tables in any order.
+        source: one table or folder, or a list of two tables in any order; http and https addresses are fetched.
         items: the item table where it is given apart.
         user_column: the user column of the log; None: known by its usual name. The table with it is the log.
+
+    Raises:
+        InputError: a file cannot be fetched or opened, or it is not clear which table is which.
+    """
+    remarks: list[str] = []
+    given = [_on_disk(one, remarks) for one in (source if isinstance(source, list | tuple) else [source])]
+    items = None if items is None else _on_disk(items, remarks)
+    paths = [one for one in (*given, items) if one is not None]
+    if user_column is None and all(isinstance(path, str | Path) for path in paths):
+        layout = find_layout([Path(path) for path in paths])
+        if layout is not None:
+            return Opened(layout.log, layout.items, layout, (*remarks, layout.name, *layout.notes), layout.files)
+    log, table = _open_tables(given, items, user_column)
+    tables = [one for one in (log, table) if one is not None]
+    remarks += [f"{one.name}: {one.remark}" for one in tables if one.remark]
+    return Opened(log, table, None, tuple(remarks), tuple(one.path for one in tables if one.path is not None))
+
+
+def _on_disk(source: Any, remarks: list[str]) -> Any:
+    """Return a source with an address fetched; what there is to say of it goes to the remarks."""
+    if not isinstance(source, str) or not is_url(source):
+        return source
+    fetched = fetch(source)
+    remarks.append(f"{fetched.url}: {fetched.note}")
+    return fetched.path
+
+
+def _open_tables(given: list[Any], items: Source | None, user_column: str | None) -> tuple[Table, Table | None]:
+    """Open tables and find out which one is the log and which holds the items.
 
     Returns:
         The log, and the item table or None.
@@ -170,14 +225,16 @@ def open_sources(
     Raises:
         InputError: a file cannot be opened, or it is not clear which table is which.
     """
-    given: list[Any] = list(source) if isinstance(source, list | tuple) else [source]
     if not given:
         raise InputError("no SOURCE given; name the interaction file and the item file")
     if len(given) == 1 and isinstance(given[0], str | Path) and _is_plain_folder(Path(given[0])):
         folder = Path(given[0])
         log_path, item_path = _only(folder, "interactions", ".inter"), _only(folder, "items", ".item")
         if log_path is None:
-            raise InputError(f"{folder}: holds no interactions.csv, .parquet, .jsonl, ... and no .inter file")
+            raise InputError(
+                f"{folder}: holds no interactions.csv, .parquet, .jsonl, ..., no .inter file, and not the files of a "
+                "public data set that foster knows; name the log and the item table"
+            )
         log, found = open_table(log_path), None if item_path is None else open_table(item_path)
     elif len(given) == 1:
         log, found = open_table(given[0]), None
@@ -223,6 +280,20 @@ def read_log(
     else:
         times = join_times([rows[name] for name in time.names], table.name)
     return number_ids(rows[user], table.name), number_ids(rows[item], table.name), times
+
+
+def _of_layout(columns: Columns, layout: Layout) -> Columns:
+    """Return the roles of columns that a public data set has, where the caller does not say otherwise."""
+    timed = columns.time is not None or columns.input_order
+    return replace(
+        columns,
+        user=columns.user or layout.user,
+        item=columns.item or layout.item,
+        time=columns.time if timed else layout.time,
+        time_format=columns.time_format if timed or columns.time_format else layout.time_format,
+        input_order=columns.input_order or (not timed and layout.time is None),
+        text=columns.text if columns.text or columns.template else layout.text,
+    )
 
 
 def _time_columns(table: Table, taken: tuple[str, str], columns: Columns) -> TimeColumns:
@@ -338,7 +409,11 @@ def _tell_apart(tables: list[Table], user_column: str | None) -> tuple[Table, Ta
 
 
 def _is_plain_folder(path: Path) -> bool:
-    return path.is_dir() and not is_table(path)
+    """Whether a folder holds tables, and is not one table of several parts."""
+    if not path.is_dir() or is_table(path):
+        return False
+    named = any(_only(path, stem, suffix) for stem, suffix in (("interactions", ".inter"), ("items", ".item")))
+    return named or not holds_parquet(path)
 
 
 def _only(folder: Path, stem: str, recbole_suffix: str) -> Path | None:

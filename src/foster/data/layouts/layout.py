@@ -290,8 +290,8 @@ class _Tables(Table):
 
     parts: tuple[Table, ...] = ()
 
-    def read(self, columns: Sequence[str] | None = None) -> pl.DataFrame:
-        return pl.concat([part.read(columns) for part in self.parts])
+    def select(self, expressions: Sequence[pl.Expr]) -> pl.DataFrame:
+        return pl.concat([part.select(expressions) for part in self.parts])
 
 
 def _checked(value: Any) -> dict[str, Any]:
