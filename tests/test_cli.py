@@ -14,6 +14,7 @@ import pytest
 
 import foster
 from foster import cli
+from foster.artefacts import Place, artefact_kind
 from foster.coresets import select as coresets
 from foster.distillation.options import OPTIONS
 from synthetic_log import synthetic_log, write_csv
@@ -520,24 +521,81 @@ def test_a_teacher_of_other_data(run, made, tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["data", "log.csv"]
 
 
-@pytest.mark.parametrize("verb", ["prepare", "pretrain", "distill", "select", "train"])
-def test_an_existing_folder_is_kept_unless_overwrite_is_given(run, made, tmp_path, tiny_encoder, verb):
-    arguments = {
+def arguments_of(made: Made) -> dict[str, tuple[object, ...]]:
+    """Return arguments with which every verb that makes a folder runs, but for --out."""
+    return {
         "prepare": (made.log,),
-        "pretrain": (made.data, "--encoder", tiny_encoder, *TEACHER),
+        "pretrain": (made.data, "--encoder", made.encoder, *TEACHER),
         "distill": (made.data, "--teacher", made.teacher, *DISTILL),
         "select": ("random", made.data, "--sequences", 3),
         "train": (made.distilled, "--steps", 2),
-    }[verb]
-    out = tmp_path / "out"
-    out.mkdir()
-    (out / "config.json").write_text("{}")
+    }
+
+
+KINDS = {"prepare": "dataset", "pretrain": "teacher", "distill": "distilled", "select": "coreset", "train": "model"}
+VERBS = pytest.mark.parametrize("verb", KINDS)
+
+
+@VERBS
+def test_an_existing_folder_is_kept_unless_overwrite_is_given(run, made, tmp_path, verb):
+    arguments, out = arguments_of(made)[verb], tmp_path / "out"
+    shutil.copytree(made.distilled, out)
+    before = files_of(tmp_path)
     message = run(verb, *arguments, "--out", out).message
     assert str(out) in message and "--overwrite" in message
-    assert files_of(tmp_path) == {"out/config.json": b"{}"}
-    assert run(verb, *arguments, "--out", out, "--overwrite").code == 0
-    assert files_of(tmp_path).get("out/config.json") != b"{}" and any(out.iterdir())
-    assert list(tmp_path.iterdir()) == [out]
+    assert files_of(tmp_path) == before
+    for _ in range(2):  # the second time it is the verb's own
+        assert run(verb, *arguments, "--out", out, "--overwrite").code == 0
+        assert artefact_kind(out) == KINDS[verb]
+        assert list(tmp_path.iterdir()) == [out]
+
+
+@VERBS
+def test_overwrite_spares_what_foster_did_not_write(run, made, tmp_path, verb):
+    out = tmp_path / "mine"
+    out.mkdir()
+    (out / "config.json").write_text('{"model_type": "bert"}')
+    (out / "thesis.txt").write_text("years of work")
+    before = files_of(tmp_path)
+    message = run(verb, *arguments_of(made)[verb], "--out", out, "--overwrite").message
+    assert f"{out}: holds config.json, which foster did not write" in message
+    assert files_of(tmp_path) == before
+
+
+@VERBS
+def test_a_result_whose_place_was_taken_meanwhile_is_kept(run, made, tmp_path, monkeypatch, verb):
+    out, fill = tmp_path / "out", Place.fill
+
+    def late(place):
+        place.out.mkdir()
+        (place.out / "mine.txt").write_text("x")
+        return fill(place)
+
+    monkeypatch.setattr(Place, "fill", late)
+    message = run(verb, *arguments_of(made)[verb], "--out", out).message
+    assert message.endswith(f"what was made is kept in {out}-2")
+    assert artefact_kind(f"{out}-2") == KINDS[verb]
+    assert files_of(out) == {"mine.txt": b"x"} and len(list(tmp_path.iterdir())) == 2
+
+
+def test_ranks_are_written_over_ranks_only(run, made, tmp_path):
+    ranks, mine = tmp_path / "ranks.parquet", tmp_path / "mine.parquet"
+    pl.DataFrame({"user_id": ["a"], "rank": [1]}).write_parquet(mine)
+    (tmp_path / "notes.txt").write_text("x")
+    before = files_of(tmp_path)
+    for name in (mine, tmp_path / "notes.txt", made.data / "items.parquet"):
+        assert f"--ranks {name}: is there already" in run("evaluate", made.teacher, made.data, "--ranks", name).message
+    assert files_of(tmp_path) == before
+    for _ in range(2):
+        assert run("evaluate", made.teacher, made.data, "--ranks", ranks).code == 0
+        assert pl.read_parquet(ranks).height == 60
+    assert set(files_of(tmp_path)) == {*before, "ranks.parquet"}
+
+
+def test_the_demo_fills_an_empty_folder_only(run, tmp_path):
+    (tmp_path / "mine.txt").write_text("x")
+    assert f"{tmp_path}: exists already" in run("demo", "--out", tmp_path).message
+    assert files_of(tmp_path) == {"mine.txt": b"x"}
 
 
 @pytest.mark.parametrize(

@@ -29,6 +29,7 @@ from foster.training.options import TeacherOptions, TrainOptions, affordable
 from foster.version import __version__
 
 if TYPE_CHECKING:
+    from foster.artefacts import Place
     from foster.data.dataset import Dataset
     from foster.engine import Engine
 
@@ -285,7 +286,7 @@ def prepare(
     from foster.data.dataset import Dataset
     from foster.data.grocery import grocery
 
-    _free(out, overwrite, items, *(source for source in sources if source != "grocery"))
+    place = _free(out, overwrite, items, *(source for source in sources if source != "grocery"))
     if sources == ["grocery"]:
         given = {
             "--items": items, "--user-column": user_column, "--item-column": item_column, "--time-column": time_column,
@@ -303,7 +304,8 @@ def prepare(
             sources, items, user_column=user_column, item_column=item_column, time_column=time_column, text=text,
             template=template, k_core=k_core, drop_textless=drop_textless, popularity=popularity,
         )  # fmt: skip
-    data.save(out, overwrite)
+    with place.fill() as folder:
+        data.write_to(folder)
     _print(
         {"out": str(out), **data.info.model_dump(mode="json")}, as_json,
         f"{out}: {data.n_users} users, {data.n_items} items, {data.n_interactions} interactions, ordered by "
@@ -359,18 +361,19 @@ def distill(
 ) -> None:
     """Condense a log into synthetic sequences. Flags that a method does not have are an error."""
     from foster.distillation.distill import distill as run
-    from foster.distillation.distill import save_distilled
+    from foster.distillation.distill import write_distilled
 
     if method not in OPTIONS:
         raise InputError(f"--method {method}: unknown{did_you_mean(method, OPTIONS)}; known: {', '.join(OPTIONS)}")
     options, common = values.only(OPTIONS[method], method), values.of(CommonOptions)
-    _free(out, overwrite, data, teacher)
+    place = _free(out, overwrite, data, teacher)
     start = time.perf_counter()
     with _running(common.device) as engine:
         distilled, log = run(_read_data(data), teacher, options, seed=common.seed, engine=engine, encoder=encoder)
         if not engine.is_main:
             return
-        save_distilled(distilled, log, out, overwrite)
+        with place.fill() as folder:
+            write_distilled(distilled, log, folder)
         _report_condensed(distilled, out, time.perf_counter() - start, as_json)
 
 
@@ -393,7 +396,7 @@ def select(
     from foster.engine import Engine
     from foster.training.runs import teacher_options
 
-    _free(out, overwrite, data, teacher)
+    place = _free(out, overwrite, data, teacher)
     common = values.of(CommonOptions)
     made_with = teacher_options(teacher) if teacher else (None, None)
     start = time.perf_counter()
@@ -407,7 +410,8 @@ def select(
         model=values.of(ModelOptions, made_with[1]),
         engine=Engine(common.device),
     )
-    coreset.save(out, overwrite)
+    with place.fill() as folder:
+        coreset.write_to(folder)
     _report_condensed(coreset, out, time.perf_counter() - start, as_json)
 
 
@@ -434,7 +438,7 @@ def train(
     from foster.training.runs import train as run
     from foster.training.runs import training_record
 
-    _free(out, overwrite, source, validation)
+    place = _free(out, overwrite, source, validation)
     kind = artefact_kind(source)
     if kind not in ("dataset", "distilled", "coreset"):
         raise InputError(f"{source}: holds a {kind}; give a folder that foster distill, select or prepare made")
@@ -468,7 +472,8 @@ def train(
         if not engine.is_main:
             return
         seconds = time.perf_counter() - start
-        recommender.save_pretrained(out, overwrite=overwrite, extra=training_record(recipe, common.seed, fit))
+        with place.fill() as folder:
+            recommender.write_to(folder, training_record(recipe, common.seed, fit))
         _report_fit(out, fit, seconds, as_json)
 
 
@@ -485,23 +490,21 @@ def evaluate(
     as_json: bool,
 ) -> None:
     """Rank every held-out item among the whole catalogue: Recall, NDCG, MRR at 5, 10, 20, 50."""
+    from foster.evaluation.evaluate import check_ranks_file
     from foster.evaluation.evaluate import evaluate as run
     from foster.models.recommender import TextRecommender
 
     if split not in ("validation", "test"):
         raise InputError(f"--split {split}: give validation or test")
-    if ranks is not None and (ranks.is_dir() or not ranks.parent.is_dir()):
-        raise InputError(f"--ranks {ranks}: cannot be written; give a file in a folder that exists")
+    if ranks is not None:
+        check_ranks_file(ranks)
     with _running(values.of(CommonOptions).device) as engine:
         recommender = TextRecommender.from_pretrained(model, encoder=encoder, device=engine.device)
         result = run(recommender, _read_data(data), split, mask_history=not keep_history, engine=engine)  # type: ignore[arg-type]
         if not engine.is_main:
             return
         if ranks is not None:
-            try:
-                result.save_ranks(ranks)
-            except OSError as error:
-                raise InputError(f"--ranks {ranks}: cannot be written ({error}); give another file") from error
+            result.save_ranks(ranks)
         masked = "history masked" if result.history_masked else "history ranked too"
         rows = [f"{name:<12}{value:.4f}" for name, value in result.metrics.items()]
         _print(
@@ -645,10 +648,11 @@ def _running(device: str) -> Iterator[Engine]:
     engine.close()
 
 
-def _free(out: Path, overwrite: bool, *inputs: str | Path | None) -> None:
+def _free(out: Path, overwrite: bool, *inputs: str | Path | None) -> Place:
+    """Return the place of what a verb makes, to be filled when its work is done."""
     from foster.artefacts import check_free
 
-    check_free(out, overwrite, inputs)
+    return check_free(out, overwrite, inputs)
 
 
 def _report_fit(out: Path, fit: Any, seconds: float, as_json: bool) -> None:

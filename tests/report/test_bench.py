@@ -24,6 +24,7 @@ from foster.report.options import BenchOptions
 from foster.report.rows import METHODS, Recipe, students_of, variants_of
 from foster.text.options import EncoderOptions
 from foster.training.options import TeacherOptions, TrainOptions
+from foster.training.runs import pretrain
 from foster.training.trajectory import Trajectory
 from synthetic_log import synthetic_log, write_csv
 from two_processes import in_two_processes
@@ -159,11 +160,37 @@ def test_rows_that_no_bench_can_have(bench, extra, words):
         bench(extra=extra)
 
 
-def test_a_benchmark_goes_into_no_artefact(bench):
-    bench.out.mkdir()
-    (bench.out / "dataset.json").write_text("{}")
-    with pytest.raises(InputError, match="out: holds a dataset; give another --out"):
+@pytest.mark.parametrize("name", ["dataset.json", "config.json", "results.csv", "results.png", "seed0/random-3.json"])
+def test_a_benchmark_goes_into_no_folder_of_other_things(bench, name):
+    (bench.out / "seed0").mkdir(parents=True)
+    (bench.out / name).write_text("{}")
+    with pytest.raises(InputError, match=f"out: holds {name}, which is of no benchmark; give another --out"):
         bench()
+    assert [path.name for path in bench.out.rglob("*") if path.is_file()] == [Path(name).name]
+
+
+def test_a_benchmark_of_something_else(bench):
+    bench.out.mkdir()
+    write_json(bench.out / "bench.json", {"data_fingerprint": "x"})
+    with pytest.raises(InputError, match=r"bench\.json: is of no benchmark of foster"):
+        bench()
+
+
+def test_a_benchmark_writes_over_no_folder_of_others(bench):
+    bench(methods="random-length", extra=None)
+    mine = bench.out / "seed0" / "foster-3"
+    mine.mkdir()
+    (mine / "thesis.txt").write_text("years of work")
+    with pytest.raises(InputError, match=r"foster-3: holds thesis\.txt, which foster did not write"):
+        bench()
+    assert (mine / "thesis.txt").read_text() == "years of work"
+
+
+def test_a_benchmark_goes_on_beside_a_teacher_that_was_there(bench, log, tiny_encoder):
+    recipe = vars(bench.recipe)
+    pretrain(log, bench.out / "seed0" / "teacher", **recipe, engine=Engine("cpu"))
+    (bench.out / "log.txt").write_text("what a shell wrote")
+    assert bench(methods="random-length", extra=None)["rows"]["full"]["ndcg@10"]
 
 
 def test_a_reference_is_one_of_the_rows(bench):

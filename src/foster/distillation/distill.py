@@ -120,9 +120,14 @@ def clearly_better(new: np.ndarray, old: np.ndarray) -> bool:
 def save_distilled(distilled: Condensed, log: list[dict[str, Any]], out: str | Path, overwrite: bool = False) -> Path:
     """Write the artefact, with the log of the distillation beside it as ``metrics.jsonl``."""
     with new_folder(out, overwrite) as folder:
-        distilled.write_to(folder)
-        write_metrics(folder, log)
+        write_distilled(distilled, log, folder)
     return Path(out)
+
+
+def write_distilled(distilled: Condensed, log: list[dict[str, Any]], folder: Path) -> None:
+    """Write the files of ``save_distilled`` into an existing folder."""
+    distilled.write_to(folder)
+    write_metrics(folder, log)
 
 
 def _check(data: Dataset, best: TextRecommender, trajectory: Trajectory, options: CondenseOptions) -> None:

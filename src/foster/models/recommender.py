@@ -16,6 +16,7 @@ from foster.artefacts import (
     CONFIG_NAME,
     config_field,
     load_tensors,
+    marked,
     new_folder,
     read_config,
     save_tensors,
@@ -33,7 +34,6 @@ from foster.text.cache import embed_texts
 from foster.text.encoder import TextEncoder
 from foster.text.options import EncoderOptions
 from foster.text.tuning import TunableEncoder, parse_finetune
-from foster.version import __version__
 
 WEIGHTS_NAME = "model.safetensors"
 ITEM_TABLE_NAME = "items.safetensors"
@@ -343,8 +343,7 @@ class TextRecommender(nn.Module):
         save_tensors(folder / ITEM_TABLE_NAME, {"vectors": self.item_table()})
         self.catalogue.save(folder)
         config = {
-            "kind": "model",
-            "foster": __version__,
+            **marked("model"),
             "model": self.options.model_dump(),
             "encoder": self.encoder.model_dump(),
             "feature_width": self.tower.features.width,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -11,10 +12,11 @@ import numpy as np
 import torch
 
 from foster.artefacts import (
+    CONFIG_NAME,
+    DATASET_NAME,
     KEPT_STEP,
-    artefact_kind,
     file_sha256,
-    holds_artefact,
+    marked,
     read_config,
     read_json,
     read_metrics,
@@ -36,7 +38,7 @@ from foster.options import Options
 from foster.report.measure import Measure
 from foster.report.options import BenchOptions
 from foster.report.plots import plot_results
-from foster.report.results import summarise, write_results
+from foster.report.results import RESULTS, summarise, write_results
 from foster.report.rows import METHODS, Recipe, Run, Student, Variant, students_of, variants_of
 from foster.text.options import EncoderOptions
 from foster.text.storage import whole_file
@@ -54,6 +56,9 @@ CHECKPOINT_SHARE = 0.1
 
 RECIPES = {"soft": STUDENT, "hard": HARD_LABELS}
 """Recipes that every method's students are trained with, soft without dropout; the better one on validation counts."""
+
+BENCH_NAME = "bench.json"
+PLOT_NAME = "results.png"
 
 Say = Callable[[str], None]
 
@@ -110,21 +115,23 @@ class Bench:
 
     def _claim(self) -> None:
         """Mark the folder as one of this log and these options, or see that it is."""
-        path = self.out / "bench.json"
-        about = {"kind": "bench", "data_fingerprint": self.data.info.fingerprint, **self.recipe.as_dict()}
+        path = self.out / BENCH_NAME
+        about = {"data_fingerprint": self.data.info.fingerprint, **self.recipe.as_dict()}
         about["student_steps"] = self.options.student_steps
         if path.exists():
             found = read_json(path)
+            if found.get("kind") != "bench":
+                raise InputError(f"{path}: is of no benchmark of foster; give another --out")
             for key, value in about.items():
                 options = getattr(self.recipe, key, None)
                 if not (_same(options, found.get(key), path) if options else found.get(key) == value):
                     raise InputError(f"{path}: was made with another '{key}'; give another --out, or the same options")
         elif self.engine.is_main:
-            if holds_artefact(self.out):
-                raise InputError(f"{self.out}: holds a {artefact_kind(self.out)}; give another --out")
+            if (name := _in_the_way(self.out)) is not None:
+                raise InputError(f"{self.out}: holds {name}, which is of no benchmark; give another --out")
             try:
                 self.out.mkdir(parents=True, exist_ok=True)
-                _write_whole(path, about)
+                _write_whole(path, marked("bench") | about)
             except OSError as error:
                 raise InputError(f"{self.out}: cannot write there ({error.strerror}); give another --out") from error
         self.engine.wait()
@@ -404,6 +411,16 @@ def _budgets(given: tuple[str, ...], users: int) -> list[int]:
     return sorted(dict.fromkeys(out))
 
 
+def _in_the_way(out: Path) -> str | None:
+    """Return what is in a folder without a benchmark that one would write over or mix with, or None.
+
+    Teachers of seeds may be there already.
+    """
+    names = [DATASET_NAME, CONFIG_NAME, *RESULTS, PLOT_NAME]
+    runs = [path.relative_to(out).as_posix() for path in sorted(out.glob("seed[0-9]*/[!.]*")) if path.name != "teacher"]
+    return next(iter([name for name in names if os.path.lexists(out / name)] + runs), None)
+
+
 def _same(options: Options, found: Any, source: Path) -> bool:
     """Whether stored options are these; what an earlier version did not store has its default."""
     return isinstance(found, dict) and type(options).parse(found, str(source)) == options
@@ -490,5 +507,5 @@ def run_bench(
     if engine.is_main:
         write_results(bench.out, rows, about, records)
         seeds = f"seeds {', '.join(map(str, bench.seeds))}" if len(bench.seeds) > 1 else f"seed {seed}"
-        plot_results(bench.out / "results.png", rows, f"{data.info.name}, test, {seeds}")
+        plot_results(bench.out / PLOT_NAME, rows, f"{data.info.name}, test, {seeds}")
     return {"about": about, "rows": rows}

@@ -20,6 +20,7 @@ from foster.artefacts import (
     config_field,
     folder_bytes,
     load_tensors,
+    marked,
     new_folder,
     read_config,
     save_tensors,
@@ -35,7 +36,6 @@ from foster.text.options import EncoderOptions
 from foster.training.losses import own_scores, sample_items, without
 from foster.training.options import STUDENT, TrainOptions
 from foster.training.score_matching import ProbabilityMatching, ScoreMatching
-from foster.version import __version__
 
 LEVELS = 7  # on either side of zero, of the numbers of a stored soft label
 LEAST = 1e-4  # probability below which an item of the next step is no target
@@ -197,8 +197,7 @@ class Condensed:
         if self.draws is not None:
             tensors["draws"] = self.draws.to(torch.uint8)
         config = {
-            "kind": self.kind,
-            "foster": __version__,
+            **marked(self.kind),
             "method": self.method,
             "sequences": len(self),
             "length": self.items.shape[1],
