@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from foster.artefacts import (
     FILES,
@@ -21,6 +22,7 @@ from foster.artefacts import (
     read_config,
     save_tensors,
     write_json,
+    write_metrics,
 )
 from foster.errors import InputError
 
@@ -291,3 +293,17 @@ def test_kinds_are_told_apart(tmp_path):
     (tmp_path / "config.json").write_text("{")
     with pytest.raises(InputError, match="not readable as JSON"):
         read_config(tmp_path, "model")
+
+
+@pytest.mark.parametrize("value", [torch.nan, torch.inf, -torch.inf])
+def test_numbers_that_are_not_finite_are_neither_saved_nor_read(tmp_path, value):
+    tensors = {"a": torch.arange(3), "b": torch.tensor([0.0, value])}
+    with pytest.raises(InputError, match=r"x\.safetensors: b has numbers that are not finite; nothing was saved"):
+        save_tensors(tmp_path / "x.safetensors", tensors)
+    for number, write in enumerate((write_json, lambda path, content: write_metrics(path.parent, [content]))):
+        with pytest.raises(InputError, match=r"\.jsonl?: a number in it is not finite.*nothing was saved"):
+            write(tmp_path / "x.json", {"a": 1, "deep": {"b": [value]}})
+        assert list(tmp_path.iterdir()) == [], number
+    save_file(tensors, tmp_path / "old.safetensors")
+    with pytest.raises(InputError, match=r"old\.safetensors: b has numbers that are not finite; make it again"):
+        load_tensors(tmp_path / "old.safetensors")

@@ -578,6 +578,47 @@ def test_a_result_whose_place_was_taken_meanwhile_is_kept(run, made, tmp_path, m
     assert files_of(out) == {"mine.txt": b"x"} and len(list(tmp_path.iterdir())) == 2
 
 
+RATES = {
+    "foster": "--model-lr", "dc": "--model-lr", "mtt": "--expert-lr", "farzi": "--inner-lr", "td3": "--inner-lr",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("method", RATES)
+def test_a_distillation_that_diverges_is_an_error(run, made, tmp_path, method):
+    sizes = ("--sequences", 3, "--length", 8, "--steps", 4, "--select-every", 4, "--student-steps", 3)
+    arguments = ("distill", made.data, "--teacher", made.teacher, "--method", method, *sizes, RATES[method], 1e10)
+    message = run(*arguments, "--out", tmp_path / "out").message
+    assert f"distill {method}: diverged" in message and RATES[method] in message
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("verb", ["pretrain", "train DATA", "train DISTILLED", "train DISTILLED --validation"])
+def test_a_training_that_diverges_is_an_error_and_leaves_nothing(run, made, tmp_path, verb):
+    name, _, source = verb.partition(" ")
+    flags = ("--steps", 30, "--lr", 1e10)
+    if "DISTILLED" not in source:
+        flags += ("--eval-every", 10, "--encoder", made.encoder, *MODEL)
+    if "validation" in source:
+        flags += ("--eval-every", 10, "--validation", made.data)
+    message = run(
+        name, made.distilled if "DISTILLED" in source else made.data, "--out", tmp_path / "a" / "b", *flags
+    ).message
+    assert "training diverged" in message and "lower --lr" in message
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("value", ["inf", "nan"])
+def test_options_are_finite(run, made, tmp_path, value):
+    assert "'lr'" in run("train", made.distilled, "--out", tmp_path / "m", "--lr", value).message
+
+
+def test_recommend_says_that_a_history_leaves_less_than_was_asked_for(run, made):
+    history = [part for number in range(37) for part in ("--history", f"i{number}")]
+    found = run("recommend", made.teacher, *history, "-k", 10, "--json")
+    assert len(found.json["recommendations"]) == 3
+    assert "3 items instead of 10: the history holds the rest of the catalogue's 40" in found.err
+
+
 def test_ranks_are_written_over_ranks_only(run, made, tmp_path):
     ranks, mine = tmp_path / "ranks.parquet", tmp_path / "mine.parquet"
     pl.DataFrame({"user_id": ["a"], "rank": [1]}).write_parquet(mine)

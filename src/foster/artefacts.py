@@ -11,7 +11,7 @@ import re
 import shutil
 import stat
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -242,14 +242,29 @@ def marked(kind: str) -> dict[str, str]:
 
 
 def write_json(path: Path, content: dict[str, Any]) -> None:
-    """Write ``content`` as indented JSON with a final newline."""
-    path.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    """Write ``content`` as indented JSON with a final newline.
+
+    Raises:
+        InputError: a number is not finite, which JSON cannot say.
+    """
+    path.write_text(_json(path, content, indent=2) + "\n", encoding="utf-8")
 
 
 def write_metrics(folder: Path, records: Iterable[dict[str, Any]]) -> None:
-    """Write ``metrics.jsonl``, one record a line."""
-    lines = "".join(f"{json.dumps(record)}\n" for record in records)
-    (folder / METRICS_NAME).write_text(lines, encoding="utf-8")
+    """Write ``metrics.jsonl``, one record a line.
+
+    Raises:
+        InputError: a number is not finite.
+    """
+    path = folder / METRICS_NAME
+    path.write_text("".join(f"{_json(path, record)}\n" for record in records), encoding="utf-8")
+
+
+def _json(path: Path, content: dict[str, Any], indent: int | None = None) -> str:
+    try:
+        return json.dumps(content, indent=indent, ensure_ascii=False, allow_nan=False)
+    except ValueError as error:
+        raise InputError(f"{path.name}: a number in it is not finite ({error}); nothing was saved") from error
 
 
 def read_metrics(folder: str | Path) -> list[dict[str, Any]]:
@@ -341,9 +356,15 @@ def _statement(folder: Path) -> dict[str, Any]:
 
 
 def save_tensors(path: Path, tensors: dict[str, Tensor]) -> None:
-    """Write tensors as safetensors, contiguous and on the CPU, in the order of their names."""
+    """Write tensors as safetensors, contiguous and on the CPU, in the order of their names.
+
+    Raises:
+        InputError: a tensor has numbers that are not finite.
+    """
     from safetensors.torch import save_file
 
+    if name := not_finite(tensors):
+        raise InputError(f"{path.name}: {name} has numbers that are not finite; nothing was saved: lower --lr")
     save_file({name: tensors[name].detach().cpu().contiguous() for name in sorted(tensors)}, path)
     path.chmod(0o666 & ~_umask())  # safetensors makes it private; an artefact is meant to be handed on
 
@@ -352,7 +373,7 @@ def load_tensors(path: Path) -> dict[str, Tensor]:
     """Read a safetensors file onto the CPU.
 
     Raises:
-        InputError: the file is missing or truncated.
+        InputError: the file is missing or truncated, or has numbers that are not finite.
     """
     from safetensors import SafetensorError
     from safetensors.torch import load_file
@@ -360,9 +381,17 @@ def load_tensors(path: Path) -> dict[str, Tensor]:
     if not path.is_file():
         raise InputError(f"{path}: no such file; the folder is incomplete, make or copy it again")
     try:
-        return load_file(path)
+        tensors = load_file(path)
     except (SafetensorError, OSError) as error:
         raise InputError(f"{path}: truncated or damaged ({error}); make or copy it again") from error
+    if name := not_finite(tensors):
+        raise InputError(f"{path}: {name} has numbers that are not finite; make it again, with a lower --lr")
+    return tensors
+
+
+def not_finite(tensors: Mapping[str, Tensor]) -> str | None:
+    """Return the name of a tensor that has infinite numbers or NaN, or None."""
+    return next((name for name, tensor in tensors.items() if not tensor.isfinite().all()), None)
 
 
 def folder_bytes(folder: str | Path, exclude: tuple[str, ...] = ()) -> int:

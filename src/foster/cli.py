@@ -537,6 +537,8 @@ def recommend(
     texts = [entry for entry in history if entry not in catalogue.index]
     for entry in texts:
         _say(f"'{entry}' is no item id of the catalogue and was read as a text")
+    if len(found) < k:
+        _say(f"{len(found)} items instead of {k}: the history holds the rest of the catalogue's {len(catalogue)}")
     _print(
         {"recommendations": found, "read_as_texts": texts}, as_json,
         "\n".join(f"{x['score']:8.3f}  {x['item_id']}  {x['text']}" for x in found),
@@ -607,6 +609,9 @@ def bench(
             return
         rows, about = result["rows"], result["about"]
         _print(result, as_json, markdown(rows, about))
+    if failed := about["failed"]:
+        name, error = next(iter(failed.items()))
+        raise InputError(f"{out}: {len(failed)} runs failed and are in no row, {name} first: {error}")
 
 
 @verb()

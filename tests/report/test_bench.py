@@ -181,9 +181,47 @@ def test_a_benchmark_writes_over_no_folder_of_others(bench):
     mine = bench.out / "seed0" / "foster-3"
     mine.mkdir()
     (mine / "thesis.txt").write_text("years of work")
-    with pytest.raises(InputError, match=r"foster-3: holds thesis\.txt, which foster did not write"):
-        bench()
+    result = bench()
+    assert "foster" not in result["rows"]
+    assert "foster-3: holds thesis.txt, which foster did not write" in result["about"]["failed"]["seed0/foster-3"]
     assert (mine / "thesis.txt").read_text() == "years of work"
+
+
+def test_a_run_that_fails_says_so_and_leaves_the_others_alone(bench):
+    broken = {"method": "foster", "steps": 2, "length": 6, "model_lr": 1e10}
+    said = []
+    result = bench(extra={**EXTRA, "broken": broken}, seeds=2, say=said.append)
+    assert list(result["rows"]) == ["popularity", "random", "foster", "full"]
+    failed = result["about"]["failed"]
+    assert list(failed) == ["seed0/broken-3", "seed1/broken-3"]
+    assert all("distill foster: diverged, gap is not finite at step 1" in error for error in failed.values())
+    assert sum("broken-3" in line and "failed: distill" in line for line in said) == 2
+    assert "**No result** of seed0/broken-3: distill foster: diverged" in (bench.out / "results.md").read_text()
+    assert json.loads((bench.out / "results.json").read_text())["about"]["failed"] == failed
+    assert not list(bench.out.glob("seed0/broken-3*/")) and not (bench.out / "seed0" / "broken-3.json").exists()
+    # It is tried again, here with options that work.
+    again = bench(extra={**EXTRA, "broken": EXTRA["foster"]}, seeds=2)
+    assert again["about"]["failed"] == {} and again["rows"]["broken"]["seeds"] == [0, 1]
+    assert again["rows"]["foster"] == result["rows"]["foster"]
+    assert not list(bench.out.glob("*/*.failed.json"))
+
+
+def test_a_teacher_that_diverges_takes_no_other_row_with_it(bench):
+    recipe = Recipe(**{**vars(bench.recipe), "train": TrainOptions(steps=10, eval_every=5, lr=1e10)})
+    result = bench(recipe=recipe)
+    assert list(result["rows"]) == ["popularity", "random"]
+    failed = result["about"]["failed"]
+    assert "training diverged" in failed["seed0/full"]
+    assert failed["seed0/foster-3"] == "needs the teacher of seed 0, which failed"
+
+
+def test_a_recipe_with_which_students_diverge_is_no_candidate(bench, monkeypatch):
+    broken = {**RECIPES, "soft": RECIPES["soft"].model_copy(update={"lr": 1e10, "warmup": 0})}
+    monkeypatch.setattr(module, "RECIPES", broken)
+    said = []
+    result = bench(methods="random", extra=None, say=said.append)
+    assert result["rows"]["random"]["recipes"] == ["hard"] and not result["about"]["failed"]
+    assert any("random-3" in line and "with the recipe for soft labels: training diverged" in line for line in said)
 
 
 def test_a_benchmark_goes_on_beside_a_teacher_that_was_there(bench, log, tiny_encoder):
@@ -303,7 +341,7 @@ def test_methods_that_need_frozen_vectors_are_refused_at_once(bench):
 
 def test_methods_that_do_not_work_on_the_models_are_left_out_unless_they_are_named(bench, monkeypatch):
     made, said = [], []
-    monkeypatch.setattr("foster.report.bench.Bench.make", lambda self: made.extend(self.variants) or [])
+    monkeypatch.setattr("foster.report.bench.Bench.make", lambda self: made.extend(self.variants) or ([], {}))
     shape = ModelOptions(dim=8, heads=1, backbone="gru4rec", finetune="all")
     bench(methods=None, recipe=Recipe(**{**vars(bench.recipe), "model": shape}), say=said.append)
     names = {variant.name for variant in made}

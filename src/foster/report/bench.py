@@ -67,7 +67,8 @@ class Bench:
     """A folder of finished runs, and how the missing ones are made.
 
     ``seedS/teacher`` and ``seedS/NAME-M`` are artefacts; ``seedS/NAME-M.json`` is written when a run is finished, with
-    ``NAME-M.ranks.npy`` beside it. A finished run is never made twice.
+    ``NAME-M.ranks.npy`` beside it. A finished run is never made twice. One that cannot be made, because its training
+    diverged for example, leaves ``NAME-M.failed.json`` and is tried again the next time; the others go on without it.
 
     Args:
         data: the log.
@@ -150,8 +151,12 @@ class Bench:
             out += own + [replace(run, student=student) for student in self.students for run in trained]
         return out
 
-    def make(self) -> list[dict[str, Any]]:
-        """Make what is missing and return the records of all runs."""
+    def make(self) -> tuple[list[dict[str, Any]], dict[str, str]]:
+        """Make what is missing; return the records of all finished runs, and why others have failed, by ``seedS/NAME``.
+
+        Raises:
+            InputError: what is there was made with other options.
+        """
         runs = self.runs()
         for run in runs:
             self._check_options(run)
@@ -165,7 +170,9 @@ class Bench:
                 for run in share:
                     self._make_once(run)
             self.engine.wait()
-        return [read_json(self._file(run)) for run in runs]
+        failed = {run: read_json(self._failure(run))["error"] for run in runs if self._failure(run).exists()}
+        records = [read_json(self._file(run)) for run in runs if run not in failed]
+        return records, {f"seed{run.seed}/{run.name}": error for run, error in failed.items()}
 
     def ranks(self, record: Mapping[str, Any]) -> np.ndarray:
         """Return the test rank of every user of a finished run, ``[users]``."""
@@ -173,6 +180,9 @@ class Bench:
 
     def _file(self, run: Run) -> Path:
         return self.out / f"seed{run.seed}" / f"{run.name}.json"
+
+    def _failure(self, run: Run) -> Path:
+        return self._file(run).with_suffix(".failed.json")
 
     def _folder(self, run: Run) -> Path:
         return self.out / f"seed{run.seed}" / run.artefact
@@ -182,24 +192,33 @@ class Bench:
         return self.out / f"seed{run.seed}" / f"{run.artefact}.made.json"
 
     def _make_once(self, run: Run) -> None:
-        path = self._file(run)
-        if path.exists() and not self._is_of_former_sequences(run):
+        path, failure = self._file(run), self._failure(run)
+        if path.exists() and not failure.exists() and not self._is_of_former_sequences(run):
             return
         path.parent.mkdir(parents=True, exist_ok=True)
-        if run.variant.method == "popularity":
-            costs = {"bytes": 8 * self.data.n_items, "train_seconds": 0.0}
-            record = self._record(run, evaluate_popularity(self.data), costs)
-        elif run.student and run.variant.method == "full":
-            record = self._full_student(run, run.student)
-        elif run.variant.method == "full":
-            record = self._full(run)
-        else:
-            record = self._condensed(run)
+        try:
+            record = self._made_record(run)
+        except InputError as error:
+            _write_whole(failure, {"error": str(error)})
+            self.say(f"seed {run.seed}  {run.name:<24} failed: {error}")
+            return
         _write_whole(path, record)
+        failure.unlink(missing_ok=True)
         self.say(
             f"seed {run.seed}  {run.name:<24} NDCG@10 {record['metrics']['ndcg@10']:.4f}  "
             f"made in {record.get('make_seconds', 0):.0f} s, trained in {record['train_seconds']:.0f} s"
         )
+
+    def _made_record(self, run: Run) -> dict[str, Any]:
+        """Make a run and return its record."""
+        if run.variant.method == "popularity":
+            costs = {"bytes": 8 * self.data.n_items, "train_seconds": 0.0}
+            return self._record(run, evaluate_popularity(self.data), costs)
+        if run.variant.method == "full":
+            return self._full_student(run, run.student) if run.student else self._full(run)
+        if (run.variant.needs_teacher or run.checkpoint) and not self._teacher(run.seed).exists():
+            raise InputError(f"needs the teacher of seed {run.seed}, which failed")
+        return self._condensed(run)
 
     def _is_of_former_sequences(self, run: Run) -> bool:
         """Whether the sequences were removed and made again since this run of theirs was finished."""
@@ -241,9 +260,6 @@ class Bench:
                 pretrain(self.data, folder, **vars(self.recipe), seed=run.seed, engine=self.alone)
             costs["train_peak_bytes"] = measure.peak_bytes
         config = read_config(folder, "teacher")
-        for name, options in (("encoder", "encoder"), ("model", "model"), ("training", "train")):
-            if not _same(getattr(self.recipe, options), config.get(name), folder):
-                raise InputError(f"{folder}: was made with other {name} options; remove it, or give the same options")
         model = load_teacher(folder, self.data, device=self.alone.device)
         if run.checkpoint:
             model.load_trained_state(self._checkpoint(run.seed))
@@ -330,6 +346,14 @@ class Bench:
         fix = f"give the row another name, or remove {path}, {self._made(run)} and {folder}"
         if path.exists() and (method := read_json(path).get("method")) != run.variant.method:
             raise InputError(f"{path}: row '{run.variant.name}' was made by {method}; {fix}")
+        if run.variant.method == "full" and self._teacher(run.seed).exists():
+            config = read_config(self._teacher(run.seed), "teacher")
+            for name, options in (("encoder", "encoder"), ("model", "model"), ("training", "train")):
+                if not _same(getattr(self.recipe, options), config.get(name), folder):
+                    raise InputError(
+                        f"{self._teacher(run.seed)}: was made with other {name} options; remove it, or give the same "
+                        "options"
+                    )
         if run.student:  # the artefact is that of the run without a student, which is always there too
             if path.exists():
                 found = read_json(path).get("student_options") or {}
@@ -343,26 +367,38 @@ class Bench:
             raise InputError(f"{folder}: row '{run.variant.name}' was made with other options; {fix}")
 
     def _student(self, run: Run, sequences: Condensed, costs: dict[str, Any]) -> dict[str, Any]:
-        """Train a student with every recipe; the better one on validation is tested."""
+        """Train a student with every recipe; the better one on validation is tested.
+
+        Raises:
+            InputError: it diverged with every recipe.
+        """
         kind = run.student or self.recipe
+        failure: InputError | None = None
         tried: dict[str, tuple[TextRecommender, Fit, float]] = {}
         for label, recipe in RECIPES.items():
             recipe = affordable(recipe, kind.model.finetune)
             if self.options.student_steps is not None:
                 recipe = recipe.model_copy(update={"steps": min(recipe.steps, self.options.student_steps)})
             model = kind.model.model_copy(update={"dropout": 0.0}) if label == "soft" else kind.model
-            with Measure(self.alone.device) as measure:
-                student, fit = train(
-                    sequences,
-                    encoder=kind.encoder,
-                    model=model,
-                    train=recipe,
-                    validation=self.data,
-                    start=self._checkpoint(run.seed) if run.checkpoint else None,
-                    seed=run.seed,
-                    engine=self.alone,
-                )
+            try:
+                with Measure(self.alone.device) as measure:
+                    student, fit = train(
+                        sequences,
+                        encoder=kind.encoder,
+                        model=model,
+                        train=recipe,
+                        validation=self.data,
+                        start=self._checkpoint(run.seed) if run.checkpoint else None,
+                        seed=run.seed,
+                        engine=self.alone,
+                    )
+            except InputError as error:
+                self.say(f"seed {run.seed}  {run.name:<24} with the recipe for {label} labels: {error}")
+                failure = error
+                continue
             tried[label] = student, fit, float(measure.peak_bytes)
+        if failure and not tried:
+            raise failure
         best = max(tried, key=lambda label: tried[label][1].best_ndcg or 0.0)
         student, fit, peak = tried[best]
         costs = {
@@ -465,7 +501,8 @@ def run_bench(
         say: called with one line a finished run.
 
     Returns:
-        ``{"about": {...}, "rows": {name: row}}``, see ``results.summarise``; in every process.
+        ``{"about": {...}, "rows": {name: row}}``, see ``results.summarise``; in every process. ``about["failed"]`` says
+        of runs that could not be made why, by ``seedS/NAME``; a row of which every run failed is not there.
 
     Raises:
         InputError: a reference that is no row; see ``variants_of`` and ``Bench`` for more.
@@ -488,7 +525,7 @@ def run_bench(
     bench = Bench(
         data, Path(out), recipe, variants, options, students=others, new=new, first_seed=seed, engine=engine, say=say
     )
-    records = bench.make()
+    records, failed = bench.make()
     about = {
         "data": data.info.name,
         "new_items": len(new.ids) if new else 0,
@@ -499,6 +536,7 @@ def run_bench(
         "data_fingerprint": data.info.fingerprint,
         "seeds": list(bench.seeds),
         "reference": options.reference,
+        "failed": failed,
         "device": str(engine.device),
         "threads": torch.get_num_threads(),
         **recipe.as_dict(),

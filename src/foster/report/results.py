@@ -209,14 +209,15 @@ def markdown(rows: Mapping[str, Record], about: Record) -> str:
             " Rows `METHOD@STUDENT` train another kind of model on what the method made, and are compared with `full` "
             "and `random` of that kind."
         )
-    said = "\n".join(f"- {remark}" for remark in remarks(rows))
+    failed = [f"**No result** of {name}: {error}" for name, error in (about.get("failed") or {}).items()]
+    said = "\n".join(f"- {remark}" for remark in [*failed, *remarks(rows)])
     return "\n\n".join(part for part in ("\n".join(lines), said, notes) if part) + "\n"
 
 
 def remarks(rows: Mapping[str, Record]) -> list[str]:
     """Return what the table says about whether to condense this log, and by what."""
     out = []
-    if "popularity" in rows and rows["popularity"][TESTED] >= rows["full"][TESTED]:
+    if {"popularity", "full"} <= rows.keys() and rows["popularity"][TESTED] >= rows["full"][TESTED]:
         out.append(
             "**Popularity is as good as the full model or better**, which is then no model to condense: texts do not "
             "say what these users take. Try data prepared with `--popularity`, or a model with learned item vectors."

@@ -102,6 +102,9 @@ class TextEncoder:
 
         Returns:
             Vectors, float32 [n, width], on the CPU.
+
+        Raises:
+            InputError: the vector of a text is not finite.
         """
         import torch
 
@@ -115,6 +118,13 @@ class TextEncoder:
                 vectors[index] = self.pool(hidden, mask).float().cpu()
                 if progress is not None:
                     progress(len(index))
+        sound = vectors.isfinite().all(1)
+        if not sound.all():
+            text = texts[int(sound.int().argmin())]
+            raise InputError(
+                f"{self._folder}: the vector of '{text[:60]}' is not finite; the model is damaged, or cannot be run in "
+                "this number type: copy it again, or give another encoder"
+            )
         return vectors
 
     def pool(self, hidden: Tensor, mask: Tensor) -> Tensor:

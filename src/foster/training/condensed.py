@@ -22,6 +22,7 @@ from foster.artefacts import (
     load_tensors,
     marked,
     new_folder,
+    not_finite,
     read_config,
     save_tensors,
     write_json,
@@ -97,6 +98,18 @@ class Condensed:
     draws: Tensor | None = None
     recipe: TrainOptions = STUDENT
     info: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Refuse numbers that are not finite: students would learn nothing from them.
+
+        Raises:
+            InputError: which they are.
+        """
+        numbers = {name: getattr(self, name) for name in ("weights", "codes", "keys")} | (self.adapter or {})
+        if name := not_finite({name: tensor for name, tensor in numbers.items() if tensor is not None}):
+            raise InputError(
+                f"{self.method}: {name} of the sequences is not finite; was the teacher trained at too high a --lr?"
+            )
 
     @classmethod
     def of_histories(
