@@ -15,6 +15,7 @@ import pytest
 
 import foster
 from foster import cli
+from foster.artefacts import Place, artefact_kind
 from foster.coresets import select as coresets
 from foster.distillation.options import OPTIONS
 from synthetic_log import synthetic_log, write_csv
@@ -597,24 +598,122 @@ def test_a_teacher_of_other_data(run, made, tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["data", "log.csv"]
 
 
-@pytest.mark.parametrize("verb", ["prepare", "pretrain", "distill", "select", "train"])
-def test_an_existing_folder_is_kept_unless_overwrite_is_given(run, made, tmp_path, tiny_encoder, verb):
-    arguments = {
+def arguments_of(made: Made) -> dict[str, tuple[object, ...]]:
+    """Return arguments with which every verb that makes a folder runs, but for --out."""
+    return {
         "prepare": (made.log,),
-        "pretrain": (made.data, "--encoder", tiny_encoder, *TEACHER),
+        "pretrain": (made.data, "--encoder", made.encoder, *TEACHER),
         "distill": (made.data, "--teacher", made.teacher, *DISTILL),
         "select": ("random", made.data, "--sequences", 3),
         "train": (made.distilled, "--steps", 2),
-    }[verb]
-    out = tmp_path / "out"
-    out.mkdir()
-    (out / "config.json").write_text("{}")
+    }
+
+
+KINDS = {"prepare": "dataset", "pretrain": "teacher", "distill": "distilled", "select": "coreset", "train": "model"}
+VERBS = pytest.mark.parametrize("verb", KINDS)
+
+
+@VERBS
+def test_an_existing_folder_is_kept_unless_overwrite_is_given(run, made, tmp_path, verb):
+    arguments, out = arguments_of(made)[verb], tmp_path / "out"
+    shutil.copytree(made.distilled, out)
+    before = files_of(tmp_path)
     message = run(verb, *arguments, "--out", out).message
     assert str(out) in message and "--overwrite" in message
-    assert files_of(tmp_path) == {"out/config.json": b"{}"}
-    assert run(verb, *arguments, "--out", out, "--overwrite").code == 0
-    assert files_of(tmp_path).get("out/config.json") != b"{}" and any(out.iterdir())
-    assert list(tmp_path.iterdir()) == [out]
+    assert files_of(tmp_path) == before
+    for _ in range(2):  # the second time it is the verb's own
+        assert run(verb, *arguments, "--out", out, "--overwrite").code == 0
+        assert artefact_kind(out) == KINDS[verb]
+        assert list(tmp_path.iterdir()) == [out]
+
+
+@VERBS
+def test_overwrite_spares_what_foster_did_not_write(run, made, tmp_path, verb):
+    out = tmp_path / "mine"
+    out.mkdir()
+    (out / "config.json").write_text('{"model_type": "bert"}')
+    (out / "thesis.txt").write_text("years of work")
+    before = files_of(tmp_path)
+    message = run(verb, *arguments_of(made)[verb], "--out", out, "--overwrite").message
+    assert f"{out}: holds config.json, which foster did not write" in message
+    assert files_of(tmp_path) == before
+
+
+@VERBS
+def test_a_result_whose_place_was_taken_meanwhile_is_kept(run, made, tmp_path, monkeypatch, verb):
+    out, fill = tmp_path / "out", Place.fill
+
+    def late(place):
+        place.out.mkdir()
+        (place.out / "mine.txt").write_text("x")
+        return fill(place)
+
+    monkeypatch.setattr(Place, "fill", late)
+    message = run(verb, *arguments_of(made)[verb], "--out", out).message
+    assert message.endswith(f"what was made is kept in {out}-2")
+    assert artefact_kind(f"{out}-2") == KINDS[verb]
+    assert files_of(out) == {"mine.txt": b"x"} and len(list(tmp_path.iterdir())) == 2
+
+
+RATES = {
+    "foster": "--model-lr", "dc": "--model-lr", "mtt": "--expert-lr", "farzi": "--inner-lr", "td3": "--inner-lr",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("method", RATES)
+def test_a_distillation_that_diverges_is_an_error(run, made, tmp_path, method):
+    sizes = ("--sequences", 3, "--length", 8, "--steps", 4, "--select-every", 4, "--student-steps", 3)
+    arguments = ("distill", made.data, "--teacher", made.teacher, "--method", method, *sizes, RATES[method], 1e10)
+    message = run(*arguments, "--out", tmp_path / "out").message
+    assert f"distill {method}: diverged" in message and RATES[method] in message
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("verb", ["pretrain", "train DATA", "train DISTILLED", "train DISTILLED --validation"])
+def test_a_training_that_diverges_is_an_error_and_leaves_nothing(run, made, tmp_path, verb):
+    name, _, source = verb.partition(" ")
+    flags = ("--steps", 30, "--lr", 1e10)
+    if "DISTILLED" not in source:
+        flags += ("--eval-every", 10, "--encoder", made.encoder, *MODEL)
+    if "validation" in source:
+        flags += ("--eval-every", 10, "--validation", made.data)
+    message = run(
+        name, made.distilled if "DISTILLED" in source else made.data, "--out", tmp_path / "a" / "b", *flags
+    ).message
+    assert "training diverged" in message and "lower --lr" in message
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("value", ["inf", "nan"])
+def test_options_are_finite(run, made, tmp_path, value):
+    assert "'lr'" in run("train", made.distilled, "--out", tmp_path / "m", "--lr", value).message
+
+
+def test_recommend_says_that_a_history_leaves_less_than_was_asked_for(run, made):
+    history = [part for number in range(37) for part in ("--history", f"i{number}")]
+    found = run("recommend", made.teacher, *history, "-k", 10, "--json")
+    assert len(found.json["recommendations"]) == 3
+    assert "3 items instead of 10: the history holds the rest of the catalogue's 40" in found.err
+
+
+def test_ranks_are_written_over_ranks_only(run, made, tmp_path):
+    ranks, mine = tmp_path / "ranks.parquet", tmp_path / "mine.parquet"
+    pl.DataFrame({"user_id": ["a"], "rank": [1]}).write_parquet(mine)
+    (tmp_path / "notes.txt").write_text("x")
+    before = files_of(tmp_path)
+    for name in (mine, tmp_path / "notes.txt", made.data / "items.parquet"):
+        assert f"--ranks {name}: is there already" in run("evaluate", made.teacher, made.data, "--ranks", name).message
+    assert files_of(tmp_path) == before
+    for _ in range(2):
+        assert run("evaluate", made.teacher, made.data, "--ranks", ranks).code == 0
+        assert pl.read_parquet(ranks).height == 60
+    assert set(files_of(tmp_path)) == {*before, "ranks.parquet"}
+
+
+def test_the_demo_fills_an_empty_folder_only(run, tmp_path):
+    (tmp_path / "mine.txt").write_text("x")
+    assert f"{tmp_path}: exists already" in run("demo", "--out", tmp_path).message
+    assert files_of(tmp_path) == {"mine.txt": b"x"}
 
 
 @pytest.mark.parametrize(

@@ -40,6 +40,21 @@ def build_tiny_decoder(folder: Path) -> Path:
     return _save_random(Qwen3ForCausalLM, config, folder)
 
 
+def build_tiny(folder: Path, model_class, config_class, template: str | None = "[CLS] $A [SEP]", **options) -> Path:
+    """Write a random two-layer model of any kind, and a tokenizer for up to 512 tokens; return ``folder``.
+
+    Args:
+        folder: where.
+        model_class: of transformers.
+        config_class: its configuration.
+        template: what the tokenizer makes of a text; None for one that has no special tokens at all, as GPT-2's.
+        options: of the configuration, in place of the usual ones.
+    """
+    size = _save_tokenizer(folder, template, longest=512)
+    shape = {**_SHAPE, "pad_token_id": None if template is None else 0, **options}
+    return _save_random(model_class, config_class(vocab_size=size, **shape), folder)
+
+
 def _save_random(model_class, config, folder: Path) -> Path:
     """Write a model with the same random weights in every run; return ``folder``."""
     import torch
@@ -50,7 +65,7 @@ def _save_random(model_class, config, folder: Path) -> Path:
     return folder
 
 
-def _save_tokenizer(folder: Path, template: str) -> int:
+def _save_tokenizer(folder: Path, template: str | None, longest: int = 128) -> int:
     """Write a WordPiece tokenizer and return the size of its vocabulary."""
     from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
     from transformers import PreTrainedTokenizerFast
@@ -63,15 +78,11 @@ def _save_tokenizer(folder: Path, template: str) -> int:
     tokenizer = Tokenizer(models.WordPiece(vocabulary, unk_token="[UNK]"))
     tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
     tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    tokenizer.post_processor = processors.TemplateProcessing(
-        single=template, special_tokens=[(name, vocabulary[name]) for name in ("[CLS]", "[SEP]")]
-    )
-    PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer,
-        pad_token="[PAD]",
-        unk_token="[UNK]",
-        cls_token="[CLS]",
-        sep_token="[SEP]",
-        model_max_length=128,
-    ).save_pretrained(folder)
+    named = {"unk_token": "[UNK]"}
+    if template is not None:
+        tokenizer.post_processor = processors.TemplateProcessing(
+            single=template, special_tokens=[(name, vocabulary[name]) for name in ("[CLS]", "[SEP]")]
+        )
+        named |= {"pad_token": "[PAD]", "cls_token": "[CLS]", "sep_token": "[SEP]"}
+    PreTrainedTokenizerFast(tokenizer_object=tokenizer, model_max_length=longest, **named).save_pretrained(folder)
     return len(vocabulary)

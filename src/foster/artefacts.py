@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import itertools
 import json
 import os
+import re
 import shutil
+import stat
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +22,7 @@ import polars as pl
 from polars.exceptions import PolarsError
 
 from foster.errors import InputError
+from foster.version import __version__
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -25,10 +32,82 @@ DATASET_NAME = "dataset.json"  # what a data set has instead
 CARD_NAME = "README.md"
 KEPT_STEP = "kept_step"  # field of a distilled folder: after which step the sequences were so; 0 at the start
 METRICS_NAME = "metrics.jsonl"  # what a training or a distillation logged, beside its result
+MARKER = "foster"  # field of the JSON file of every folder: the version of foster that wrote it
+
+_CATALOGUE = ("catalogue.parquet", "popularity.parquet")
+_SEQUENCES = (CONFIG_NAME, CARD_NAME, METRICS_NAME, "sequences.safetensors", *_CATALOGUE)
+_MODEL = (CONFIG_NAME, CARD_NAME, "model.safetensors", "items.safetensors", *_CATALOGUE)
+FILES: dict[str, tuple[str, ...]] = {
+    "dataset": (DATASET_NAME, CARD_NAME, "interactions.parquet", "items.parquet"),
+    "distilled": _SEQUENCES,
+    "coreset": _SEQUENCES,
+    "model": _MODEL,
+    "teacher": (*_MODEL, METRICS_NAME, "trajectory", "trajectory/step_*.safetensors"),
+}
+"""What foster writes into a folder of each kind; of a folder that holds anything else, nothing is ever replaced."""
+
+# What foster alone writes into a file of this name; before there was a marker, data sets had nothing else.
+_DATASET_FIELDS = {"users", "items", "interactions", "k_core", "text_fields", "template", "sources", "dropped"}
+
+Content = tuple[tuple[str | int, ...], ...]
+"""Path, size and time of everything in a folder; empty where there is no folder, or nothing in it."""
 
 
-@contextmanager
-def new_folder(out: str | Path, overwrite: bool = False) -> Iterator[Path]:
+@dataclass(frozen=True)
+class Place:
+    """Where a folder is to be made, as ``check_free`` found it.
+
+    Attributes:
+        given: how the user named it.
+        out: where that leads to.
+        content: what was there.
+    """
+
+    given: Path
+    out: Path
+    content: Content
+
+    @contextmanager
+    def fill(self) -> Iterator[Path]:
+        """Yield a temporary folder that takes the place when the block ends without an error, and vanishes otherwise.
+
+        Raises:
+            InputError: by the end something else is there than ``check_free`` found, or what is there cannot be
+                replaced. What was made may have taken hours: it is kept, and the message says where.
+        """
+        out, made, kept = self.out, [p for p in self.out.parents if not p.exists()], False
+        try:
+            out.parent.mkdir(parents=True, exist_ok=True)
+            # A folder that exists may be a mount, which cannot be replaced: what is in it is.
+            inside = out.is_dir() and _content(out) == self.content
+            work = Path(tempfile.mkdtemp(prefix=f".{out.name[:40]}.", dir=out if inside else out.parent))
+        except OSError:
+            inside, work = False, Path(tempfile.mkdtemp(prefix="foster-"))
+        try:
+            yield work
+            try:
+                work.chmod(0o777 & ~_umask())  # mkdtemp makes it private
+                if _content(out, work) != self.content:
+                    raise OSError(None, "something else is there by now")
+                if inside:
+                    _exchange(out, work)
+                else:
+                    work.rename(out)
+            except OSError as error:
+                kept, place = True, _put_beside(out, work)
+                raise InputError(
+                    f"{self.given}: cannot be made there ({error.strerror}); what was made is kept in {place}"
+                ) from error
+        except BaseException:
+            if not kept:
+                shutil.rmtree(work, ignore_errors=True)
+            for parent in made:
+                with contextlib.suppress(OSError):
+                    parent.rmdir()
+            raise
+
+
+def new_folder(out: str | Path, overwrite: bool = False) -> contextlib.AbstractContextManager[Path]:
     """Yield a temporary folder that becomes ``out`` when the block ends without an error, and vanishes otherwise.
 
     Args:
@@ -36,77 +115,156 @@ def new_folder(out: str | Path, overwrite: bool = False) -> Iterator[Path]:
         overwrite: replace an artefact that is there; it stays as it is until the block has ended well.
 
     Raises:
-        InputError: ``out`` exists and is not empty (with ``overwrite``: holds no artefact), or its place cannot be
-            written to.
+        InputError: as ``check_free`` and ``Place.fill``.
     """
-    check_free(out, overwrite)
-    out = Path(out).resolve()  # where a link leads to
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        # A folder that exists may be a mount, which cannot be replaced: what is in it is.
-        kept = out.is_dir()
-        work = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out if kept else out.parent))
-    except OSError as error:
-        raise InputError(f"{out}: cannot write there ({error.strerror}); give another --out") from error
-    try:
-        yield work
-        if kept:
-            for old in out.iterdir():
-                if old != work:
-                    shutil.rmtree(old) if old.is_dir() and not old.is_symlink() else old.unlink()
-            for new in work.iterdir():
-                new.replace(out / new.name)
-        else:
-            work.chmod(0o777 & ~_umask())  # mkdtemp makes it private
-            work.replace(out)
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
+    return check_free(out, overwrite).fill()
 
 
-def check_free(out: str | Path, overwrite: bool = False, inputs: Iterable[str | Path | None] = ()) -> None:
-    """Raise InputError early where ``new_folder`` would: ask before the work, not after it.
+def check_free(out: str | Path, overwrite: bool = False, inputs: Iterable[str | Path | None] = ()) -> Place:
+    """See to it that a folder can be made: ask before the work, not after it.
 
     Args:
         out: the folder to make.
         overwrite: whether an artefact that is there is to be replaced; anything else that is there never is.
         inputs: what is read to make it, which would be lost.
+
+    Returns:
+        The place, to be filled when the work is done.
+
+    Raises:
+        InputError: ``out`` exists and is not empty (with ``overwrite``: it is no folder that foster wrote, or holds
+            something else beside), is read from, or its place cannot be written to.
     """
     out = Path(out)
-    if out.is_file():
-        raise InputError(f"{out}: is a file; give a folder to --out")
-    if out.is_dir() and any(out.iterdir()):
-        if not overwrite:
-            raise InputError(f"{out}: exists already; give another --out or add --overwrite")
-        if not holds_artefact(out):
-            raise InputError(f"{out}: holds other things than an artefact of foster; give another --out, or empty it")
-    if any(given is not None and Path(given).resolve().is_relative_to(out.resolve()) for given in inputs):
-        raise InputError(f"{out}: is read from, too; give another --out")
-    place = out.resolve()
-    if place.exists():
-        # Nothing is tried inside: another process may be looking whether it is empty.
-        if not os.access(place, os.W_OK | os.X_OK):
-            raise InputError(f"{out}: cannot write there (no permission); give another --out")
-        return
     try:
-        tempfile.TemporaryFile(dir=next(parent for parent in place.parents if parent.exists())).close()
+        place = out.resolve()
+        if place.is_file():
+            raise InputError(f"{out}: is a file; give a folder to --out")
+        if place.is_dir() and any(place.iterdir()):
+            if not overwrite:
+                raise InputError(f"{out}: exists already; give another --out or add --overwrite")
+            if foreign := foreign_file(place):
+                raise InputError(f"{out}: holds {foreign}, which foster did not write; give another --out, or move it")
+        if any(given is not None and Path(given).resolve().is_relative_to(place) for given in inputs):
+            raise InputError(f"{out}: is read from, too; give another --out")
+        if place.exists():
+            # Nothing is tried inside: another process may be looking whether it is empty.
+            if not os.access(place, os.W_OK | os.X_OK):
+                raise InputError(f"{out}: cannot write there (no permission); give another --out")
+        else:
+            tempfile.TemporaryFile(dir=next(parent for parent in place.parents if parent.exists())).close()
+        return Place(out, place, _content(place))
     except OSError as error:
         raise InputError(f"{out}: cannot write there ({error.strerror}); give another --out") from error
 
 
-def holds_artefact(folder: Path) -> bool:
-    """Whether foster made the folder, or somebody with the same names of files."""
-    return any((folder / name).is_file() for name in (DATASET_NAME, CONFIG_NAME))
+def foreign_file(folder: Path) -> str | None:
+    """Return what is in a folder and not foster's, by its path there; None where foster wrote all that there is.
+
+    A folder is foster's by what its JSON file says, its kind and the version that wrote it, not by the name of that
+    file. Links are never foster's.
+    """
+    if (kind := _own_kind(folder)) is None:
+        top = sorted(path.name for path in folder.iterdir())
+        return next((name for name in (DATASET_NAME, CONFIG_NAME, *top) if name in top), None)
+    for name in sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*")):
+        if (folder / name).is_symlink() or not any(fnmatchcase(name, pattern) for pattern in FILES[kind]):
+            return name
+    return None
+
+
+def _own_kind(folder: Path) -> str | None:
+    """Return the kind of a folder that foster wrote, None of any other."""
+    name = DATASET_NAME if (folder / DATASET_NAME).is_file() else CONFIG_NAME
+    try:
+        content = read_json(folder / name)
+    except InputError:
+        return None
+    if isinstance(content.get(MARKER), str):
+        kind = content.get("kind")
+        return kind if kind in FILES and (kind == "dataset") == (name == DATASET_NAME) else None
+    fingerprint = content.get("fingerprint")
+    of_old = isinstance(fingerprint, str) and re.fullmatch("[0-9a-f]{64}", fingerprint)
+    return "dataset" if name == DATASET_NAME and of_old and content.keys() >= _DATASET_FIELDS else None
+
+
+def _content(folder: Path, apart: Path | None = None) -> Content:
+    """Return what is in a folder, ``apart`` from one in it, so that a change is seen later."""
+    if not folder.is_dir():
+        return (("no folder",),) if os.path.lexists(folder) else ()
+    found: list[tuple[str | int, ...]] = []
+    for path in sorted(folder.rglob("*")):
+        if apart is None or not path.is_relative_to(apart):
+            state = path.lstat()
+            # The time of a folder changes with what is in it.
+            found.append((str(path), *(() if stat.S_ISDIR(state.st_mode) else (state.st_size, state.st_mtime_ns))))
+    return tuple(found)
+
+
+def _exchange(out: Path, work: Path) -> None:
+    """Replace all of a folder by what is in ``work``, a folder in it; or change nothing and raise OSError."""
+    old = Path(tempfile.mkdtemp(prefix=".old.", dir=out))
+    moves = [(path, old / path.name) for path in out.iterdir() if path not in (work, old)]
+    moves += [(path, out / path.name) for path in work.iterdir()]
+    done = []
+    try:
+        for source, target in moves:
+            source.rename(target)
+            done.append((source, target))
+    except BaseException:
+        for source, target in reversed(done):
+            target.rename(source)
+        old.rmdir()
+        raise
+    shutil.rmtree(old, ignore_errors=True)
+    work.rmdir()
+
+
+def _put_beside(out: Path, work: Path) -> Path:
+    """Give a folder a free name beside ``out``, or leave it where it is, and return its place."""
+    for number in itertools.count(2):
+        place = out.with_name(f"{out.name}-{number}")
+        if os.path.lexists(place):
+            continue
+        try:
+            work.rename(place)
+        except OSError:
+            if os.path.lexists(place):  # another run was faster
+                continue
+            break
+        return place
+    return work
+
+
+def marked(kind: str) -> dict[str, str]:
+    """Return the fields by which foster knows a folder as its own, for the JSON file in it."""
+    return {"kind": kind, MARKER: __version__}
 
 
 def write_json(path: Path, content: dict[str, Any]) -> None:
-    """Write ``content`` as indented JSON with a final newline."""
-    path.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    """Write ``content`` as indented JSON with a final newline.
+
+    Raises:
+        InputError: a number is not finite, which JSON cannot say.
+    """
+    path.write_text(_json(path, content, indent=2) + "\n", encoding="utf-8")
 
 
 def write_metrics(folder: Path, records: Iterable[dict[str, Any]]) -> None:
-    """Write ``metrics.jsonl``, one record a line."""
-    lines = "".join(f"{json.dumps(record)}\n" for record in records)
-    (folder / METRICS_NAME).write_text(lines, encoding="utf-8")
+    """Write ``metrics.jsonl``, one record a line.
+
+    Raises:
+        InputError: a number is not finite.
+    """
+    path = folder / METRICS_NAME
+    path.write_text("".join(f"{_json(path, record)}\n" for record in records), encoding="utf-8")
+
+
+def _json(path: Path, content: dict[str, Any], indent: int | None = None) -> str:
+    try:
+        return json.dumps(content, indent=indent, ensure_ascii=False, allow_nan=False)
+    except ValueError as error:
+        raise InputError(f"{path.name}: a number in it is not finite ({error}); nothing was saved") from error
 
 
 def read_metrics(folder: str | Path) -> list[dict[str, Any]]:
@@ -198,9 +356,15 @@ def _statement(folder: Path) -> dict[str, Any]:
 
 
 def save_tensors(path: Path, tensors: dict[str, Tensor]) -> None:
-    """Write tensors as safetensors, contiguous and on the CPU, in the order of their names."""
+    """Write tensors as safetensors, contiguous and on the CPU, in the order of their names.
+
+    Raises:
+        InputError: a tensor has numbers that are not finite.
+    """
     from safetensors.torch import save_file
 
+    if name := not_finite(tensors):
+        raise InputError(f"{path.name}: {name} has numbers that are not finite; nothing was saved: lower --lr")
     save_file({name: tensors[name].detach().cpu().contiguous() for name in sorted(tensors)}, path)
     path.chmod(0o666 & ~_umask())  # safetensors makes it private; an artefact is meant to be handed on
 
@@ -209,7 +373,7 @@ def load_tensors(path: Path) -> dict[str, Tensor]:
     """Read a safetensors file onto the CPU.
 
     Raises:
-        InputError: the file is missing or truncated.
+        InputError: the file is missing or truncated, or has numbers that are not finite.
     """
     from safetensors import SafetensorError
     from safetensors.torch import load_file
@@ -217,9 +381,17 @@ def load_tensors(path: Path) -> dict[str, Tensor]:
     if not path.is_file():
         raise InputError(f"{path}: no such file; the folder is incomplete, make or copy it again")
     try:
-        return load_file(path)
+        tensors = load_file(path)
     except (SafetensorError, OSError) as error:
         raise InputError(f"{path}: truncated or damaged ({error}); make or copy it again") from error
+    if name := not_finite(tensors):
+        raise InputError(f"{path}: {name} has numbers that are not finite; make it again, with a lower --lr")
+    return tensors
+
+
+def not_finite(tensors: Mapping[str, Tensor]) -> str | None:
+    """Return the name of a tensor that has infinite numbers or NaN, or None."""
+    return next((name for name, tensor in tensors.items() if not tensor.isfinite().all()), None)
 
 
 def folder_bytes(folder: str | Path, exclude: tuple[str, ...] = ()) -> int:

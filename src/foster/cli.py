@@ -31,6 +31,7 @@ from foster.training.options import TeacherOptions, TrainOptions, affordable
 from foster.version import __version__
 
 if TYPE_CHECKING:
+    from foster.artefacts import Place
     from foster.data.dataset import Dataset
     from foster.engine import Engine
 
@@ -337,8 +338,9 @@ def prepare(
 
     if out is None and not dry_run:
         raise InputError("--out is missing: folder to make; or say --dry-run, to see what is understood")
-    if out is not None:
-        _free(out, overwrite, items, *(source for source in sources if source != "grocery"))
+    place = None
+    if out is not None and not dry_run:
+        place = _free(out, overwrite, items, *(source for source in sources if source != "grocery"))
     if sources == ["grocery"]:
         given = {
             "--items": items, "--user-column": user_column, "--item-column": item_column, "--time-column": time_column,
@@ -358,11 +360,12 @@ def prepare(
             text=[name.strip() for part in text or () for name in part.split(",")], template=template,
             k_core=k_core, drop_textless=drop_textless, popularity=popularity, split=split, targets=targets,
         )  # fmt: skip
+    if place is not None:
+        with place.fill() as folder:
+            data.write_to(folder)
     parts = data.parts()
-    if out is not None and not dry_run:
-        data.save(out, overwrite)
     said = [] if data.info.split == LEAVE_ONE_OUT else [f"{data.info.split_name}: {parts.as_text()}"]
-    place = str(out) if out is not None and not dry_run else "nothing was written"
+    said.append("nothing was written" if place is None else f"written to {out}")
     _print(
         {
             "out": None if dry_run else str(out),
@@ -371,7 +374,7 @@ def prepare(
             "first_history": data.first_history(),
         },
         as_json,
-        "\n".join([*data.understood(), *said, place]),
+        "\n".join([*data.understood(), *said]),
     )
 
 
@@ -426,18 +429,19 @@ def distill(
 ) -> None:
     """Condense a log into synthetic sequences. Flags that a method does not have are an error."""
     from foster.distillation.distill import distill as run
-    from foster.distillation.distill import save_distilled
+    from foster.distillation.distill import write_distilled
 
     if method not in OPTIONS:
         raise InputError(f"--method {method}: unknown{did_you_mean(method, OPTIONS)}; known: {', '.join(OPTIONS)}")
     options, common = values.only(OPTIONS[method], method), values.of(CommonOptions)
-    _free(out, overwrite, data, teacher)
+    place = _free(out, overwrite, data, teacher)
     start = time.perf_counter()
     with _running(common.device) as engine:
         distilled, log = run(_read_data(data), teacher, options, seed=common.seed, engine=engine, encoder=encoder)
         if not engine.is_main:
             return
-        save_distilled(distilled, log, out, overwrite)
+        with place.fill() as folder:
+            write_distilled(distilled, log, folder)
         _report_condensed(distilled, out, time.perf_counter() - start, as_json)
 
 
@@ -460,7 +464,7 @@ def select(
     from foster.engine import Engine
     from foster.training.runs import teacher_options
 
-    _free(out, overwrite, data, teacher)
+    place = _free(out, overwrite, data, teacher)
     common = values.of(CommonOptions)
     made_with = teacher_options(teacher) if teacher else (None, None)
     start = time.perf_counter()
@@ -474,7 +478,8 @@ def select(
         model=values.of(ModelOptions, made_with[1]),
         engine=Engine(common.device),
     )
-    coreset.save(out, overwrite)
+    with place.fill() as folder:
+        coreset.write_to(folder)
     _report_condensed(coreset, out, time.perf_counter() - start, as_json)
 
 
@@ -501,7 +506,7 @@ def train(
     from foster.training.runs import train as run
     from foster.training.runs import training_record
 
-    _free(out, overwrite, source, validation)
+    place = _free(out, overwrite, source, validation)
     kind = artefact_kind(source)
     if kind not in ("dataset", "distilled", "coreset"):
         raise InputError(f"{source}: holds a {kind}; give a folder that foster distill, select or prepare made")
@@ -535,7 +540,8 @@ def train(
         if not engine.is_main:
             return
         seconds = time.perf_counter() - start
-        recommender.save_pretrained(out, overwrite=overwrite, extra=training_record(recipe, common.seed, fit))
+        with place.fill() as folder:
+            recommender.write_to(folder, training_record(recipe, common.seed, fit))
         _report_fit(recommender, out, fit, seconds, as_json)
 
 
@@ -552,23 +558,21 @@ def evaluate(
     as_json: bool,
 ) -> None:
     """Rank every held-out item among the whole catalogue: Recall, NDCG, MRR at 5, 10, 20, 50."""
+    from foster.evaluation.evaluate import check_ranks_file
     from foster.evaluation.evaluate import evaluate as run
     from foster.models.recommender import TextRecommender
 
     if split not in ("validation", "test"):
         raise InputError(f"--split {split}: give validation or test")
-    if ranks is not None and (ranks.is_dir() or not ranks.parent.is_dir()):
-        raise InputError(f"--ranks {ranks}: cannot be written; give a file in a folder that exists")
+    if ranks is not None:
+        check_ranks_file(ranks)
     with _running(values.of(CommonOptions).device) as engine:
         recommender = TextRecommender.from_pretrained(model, encoder=encoder, device=engine.device)
         result = run(recommender, _read_data(data), split, mask_history=not keep_history, engine=engine)  # type: ignore[arg-type]
         if not engine.is_main:
             return
         if ranks is not None:
-            try:
-                result.save_ranks(ranks)
-            except OSError as error:
-                raise InputError(f"--ranks {ranks}: cannot be written ({error}); give another file") from error
+            result.save_ranks(ranks)
         masked = "history masked" if result.history_masked else "history ranked too"
         rows = [f"{name:<12}{value:.4f}" for name, value in result.metrics.items()]
         counts = f"{len(result.ranks)} targets of {result.n_users} users"
@@ -602,6 +606,8 @@ def recommend(
     texts = [entry for entry in history if entry not in catalogue.index]
     for entry in texts:
         _say(f"'{entry}' is no item id of the catalogue and was read as a text")
+    if len(found) < k:
+        _say(f"{len(found)} items instead of {k}: the history holds the rest of the catalogue's {len(catalogue)}")
     _print(
         {"recommendations": found, "read_as_texts": texts}, as_json,
         "\n".join(f"{x['score']:8.3f}  {x['item_id']}  {x['text']}" for x in found),
@@ -672,6 +678,9 @@ def bench(
             return
         rows, about = result["rows"], result["about"]
         _print(result, as_json, markdown(rows, about))
+    if failed := about["failed"]:
+        name, error = next(iter(failed.items()))
+        raise InputError(f"{out}: {len(failed)} runs failed and are in no row, {name} first: {error}")
 
 
 @verb()
@@ -713,10 +722,11 @@ def _running(device: str) -> Iterator[Engine]:
     engine.close()
 
 
-def _free(out: Path, overwrite: bool, *inputs: str | Path | None) -> None:
+def _free(out: Path, overwrite: bool, *inputs: str | Path | None) -> Place:
+    """Return the place of what a verb makes, to be filled when its work is done."""
     from foster.artefacts import check_free
 
-    check_free(out, overwrite, inputs)
+    return check_free(out, overwrite, inputs)
 
 
 def _report_fit(model: Any, out: Path, fit: Any, seconds: float, as_json: bool) -> None:

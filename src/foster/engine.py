@@ -42,6 +42,15 @@ def deterministic() -> Iterator[None]:
         torch.utils.deterministic.fill_uninitialized_memory = fill  # type: ignore[attr-defined]
 
 
+@contextmanager
+def seeded(seed: int, device: torch.device) -> Iterator[None]:
+    """Draw from torch's own generators with a seed; the caller's draws go on after the block as if it had not been."""
+    devices = [device] if device.type in ("cuda", "xpu") else []  # other devices cannot be asked one by one
+    with torch.random.fork_rng(devices, device_type=device.type if devices else "cuda"):
+        torch.manual_seed(seed)
+        yield
+
+
 class Engine:
     """Where a run happens.
 

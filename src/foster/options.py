@@ -22,9 +22,9 @@ Names = Annotated[tuple[str, ...], BeforeValidator(_split)]
 
 
 class Options(BaseModel):
-    """Base of every group of options: immutable, and an unknown key is an error."""
+    """Base of every group of options: immutable; an unknown key is an error, and so is a number that is not finite."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     @classmethod
     def parse(cls, values: Mapping[str, Any], source: str | Mapping[str, str] = "options") -> Self:

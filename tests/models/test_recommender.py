@@ -214,3 +214,18 @@ def test_a_tuned_language_model_learns_more_slowly_than_the_rest(tiny_encoder, f
 def test_bad_requests(histories, k, message):
     with pytest.raises(InputError, match=message):
         small_recommender().recommend(histories, k)
+
+
+@pytest.mark.parametrize("value", [torch.nan, torch.inf])
+def test_scores_that_are_not_finite_are_an_error(value):
+    model = small_recommender()
+    with torch.no_grad():
+        model.tower.adapter.weight[0, 0] = value
+    with pytest.raises(InputError, match="scores that are not finite"):
+        model.recommend([["1"]], 3)
+
+
+def test_a_history_may_leave_less_than_was_asked_for():
+    model = small_recommender()
+    (found,) = model.recommend([[str(n) for n in range(37)]], 10)
+    assert sorted(item for item, _ in found) == ["37", "38", "39"]

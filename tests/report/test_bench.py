@@ -24,6 +24,7 @@ from foster.report.options import BenchOptions
 from foster.report.rows import METHODS, Recipe, students_of, variants_of
 from foster.text.options import EncoderOptions
 from foster.training.options import TeacherOptions, TrainOptions
+from foster.training.runs import pretrain
 from foster.training.trajectory import Trajectory
 from synthetic_log import synthetic_log, write_csv
 from two_processes import in_two_processes
@@ -159,11 +160,75 @@ def test_rows_that_no_bench_can_have(bench, extra, words):
         bench(extra=extra)
 
 
-def test_a_benchmark_goes_into_no_artefact(bench):
-    bench.out.mkdir()
-    (bench.out / "dataset.json").write_text("{}")
-    with pytest.raises(InputError, match="out: holds a dataset; give another --out"):
+@pytest.mark.parametrize("name", ["dataset.json", "config.json", "results.csv", "results.png", "seed0/random-3.json"])
+def test_a_benchmark_goes_into_no_folder_of_other_things(bench, name):
+    (bench.out / "seed0").mkdir(parents=True)
+    (bench.out / name).write_text("{}")
+    with pytest.raises(InputError, match=f"out: holds {name}, which is of no benchmark; give another --out"):
         bench()
+    assert [path.name for path in bench.out.rglob("*") if path.is_file()] == [Path(name).name]
+
+
+def test_a_benchmark_of_something_else(bench):
+    bench.out.mkdir()
+    write_json(bench.out / "bench.json", {"data_fingerprint": "x"})
+    with pytest.raises(InputError, match=r"bench\.json: is of no benchmark of foster"):
+        bench()
+
+
+def test_a_benchmark_writes_over_no_folder_of_others(bench):
+    bench(methods="random-length", extra=None)
+    mine = bench.out / "seed0" / "foster-3"
+    mine.mkdir()
+    (mine / "thesis.txt").write_text("years of work")
+    result = bench()
+    assert "foster" not in result["rows"]
+    assert "foster-3: holds thesis.txt, which foster did not write" in result["about"]["failed"]["seed0/foster-3"]
+    assert (mine / "thesis.txt").read_text() == "years of work"
+
+
+def test_a_run_that_fails_says_so_and_leaves_the_others_alone(bench):
+    broken = {"method": "foster", "steps": 2, "length": 6, "model_lr": 1e10}
+    said = []
+    result = bench(extra={**EXTRA, "broken": broken}, seeds=2, say=said.append)
+    assert list(result["rows"]) == ["popularity", "random", "foster", "full"]
+    failed = result["about"]["failed"]
+    assert list(failed) == ["seed0/broken-3", "seed1/broken-3"]
+    assert all("distill foster: diverged, gap is not finite at step 1" in error for error in failed.values())
+    assert sum("broken-3" in line and "failed: distill" in line for line in said) == 2
+    assert "**No result** of seed0/broken-3: distill foster: diverged" in (bench.out / "results.md").read_text()
+    assert json.loads((bench.out / "results.json").read_text())["about"]["failed"] == failed
+    assert not list(bench.out.glob("seed0/broken-3*/")) and not (bench.out / "seed0" / "broken-3.json").exists()
+    # It is tried again, here with options that work.
+    again = bench(extra={**EXTRA, "broken": EXTRA["foster"]}, seeds=2)
+    assert again["about"]["failed"] == {} and again["rows"]["broken"]["seeds"] == [0, 1]
+    assert again["rows"]["foster"] == result["rows"]["foster"]
+    assert not list(bench.out.glob("*/*.failed.json"))
+
+
+def test_a_teacher_that_diverges_takes_no_other_row_with_it(bench):
+    recipe = Recipe(**{**vars(bench.recipe), "train": TrainOptions(steps=10, eval_every=5, lr=1e10)})
+    result = bench(recipe=recipe)
+    assert list(result["rows"]) == ["popularity", "random"]
+    failed = result["about"]["failed"]
+    assert "training diverged" in failed["seed0/full"]
+    assert failed["seed0/foster-3"] == "needs the teacher of seed 0, which failed"
+
+
+def test_a_recipe_with_which_students_diverge_is_no_candidate(bench, monkeypatch):
+    broken = {**RECIPES, "soft": RECIPES["soft"].model_copy(update={"lr": 1e10, "warmup": 0})}
+    monkeypatch.setattr(module, "RECIPES", broken)
+    said = []
+    result = bench(methods="random", extra=None, say=said.append)
+    assert result["rows"]["random"]["recipes"] == ["hard"] and not result["about"]["failed"]
+    assert any("random-3" in line and "with the recipe for soft labels: training diverged" in line for line in said)
+
+
+def test_a_benchmark_goes_on_beside_a_teacher_that_was_there(bench, log, tiny_encoder):
+    recipe = vars(bench.recipe)
+    pretrain(log, bench.out / "seed0" / "teacher", **recipe, engine=Engine("cpu"))
+    (bench.out / "log.txt").write_text("what a shell wrote")
+    assert bench(methods="random-length", extra=None)["rows"]["full"]["ndcg@10"]
 
 
 def test_a_reference_is_one_of_the_rows(bench):
@@ -276,7 +341,7 @@ def test_methods_that_need_frozen_vectors_are_refused_at_once(bench):
 
 def test_methods_that_do_not_work_on_the_models_are_left_out_unless_they_are_named(bench, monkeypatch):
     made, said = [], []
-    monkeypatch.setattr("foster.report.bench.Bench.make", lambda self: made.extend(self.variants) or [])
+    monkeypatch.setattr("foster.report.bench.Bench.make", lambda self: made.extend(self.variants) or ([], {}))
     shape = ModelOptions(dim=8, heads=1, backbone="gru4rec", finetune="all")
     bench(methods=None, recipe=Recipe(**{**vars(bench.recipe), "model": shape}), say=said.append)
     names = {variant.name for variant in made}

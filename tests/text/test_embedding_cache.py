@@ -7,8 +7,10 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
-from foster.text.cache import embed_texts
+from foster.errors import InputError
+from foster.text.cache import _checksum, embed_texts
 from foster.text.encoder import TextEncoder
 
 TEXTS = [f"{adjective} {noun}" for adjective in ("red", "old", "sweet", "fast") for noun in ("dog", "castle", "tea")]
@@ -130,6 +132,40 @@ def test_a_loaded_encoder_shares_the_cache_of_its_options(options, encoder, enco
     embed_texts(TEXTS, options)
     embed_texts(TEXTS, encoder=encoder)
     assert encoded == TEXTS
+
+
+def broken(text):
+    """Return an encoder's ``encode`` that gives one text a vector of NaN."""
+    real = TextEncoder.pool
+
+    def pool(self, hidden, mask):
+        vectors = real(self, hidden, mask)
+        return torch.where((mask.sum(1) == len(self.tokenize([text])[0]))[:, None], torch.nan, vectors)
+
+    return pool
+
+
+def test_vectors_that_are_not_finite_are_an_error_and_not_cached(options, cache, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(TextEncoder, "pool", broken("old castle and castle"))
+        with pytest.raises(
+            InputError, match="the vector of 'old castle and castle' is not finite; the model is damaged"
+        ):
+            embed_texts([*TEXTS[:4], "red dog", "old castle and castle"], options)
+    assert embed_texts(["old castle and castle"], options).isfinite().all()
+    assert all(load_file(path)["vectors"].isfinite().all() for path in shards(cache))
+
+
+def test_a_cached_shard_with_such_vectors_is_not_used(options, cache, encoded, caplog):
+    first = embed_texts(TEXTS, options)
+    path = shards(cache)[1]
+    content = load_file(path)
+    content["vectors"][1, 2] = torch.nan
+    save_file(content, path, metadata={"checksum": _checksum(**content)})  # as an earlier version wrote it
+    encoded.clear()
+    with caplog.at_level(logging.WARNING):
+        assert torch.equal(embed_texts(TEXTS, options), first)
+    assert len(encoded) == 4 and caplog.messages[0].startswith(f"{path}: damaged (vectors are not finite)")
 
 
 def test_without_cache_nothing_is_written(options, cache, encoded):

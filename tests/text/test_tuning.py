@@ -235,17 +235,27 @@ def test_a_killed_run_keeps_the_blocks_that_are_done(encoder, lower_runs, monkey
     assert sum(lower_runs) == 1  # of 7 texts, 6 were done
 
 
-@pytest.mark.parametrize("damage", ["cut", "empty", "other"])
+@pytest.mark.parametrize("damage", ["cut", "empty", "other", "infinite"])
 def test_damaged_blocks_are_computed_again(encoder, cache, caplog, damage):
     first = tunable(encoder, "top:1")(EVERY)
     path = hidden_files(cache)[0]
     if damage == "other":
         np.save(path, np.zeros((2, 2), dtype=np.float16))
+    elif damage == "infinite":
+        np.save(path, np.full_like(np.load(path), np.inf))
     else:
         path.write_bytes(path.read_bytes()[:-9] if damage == "cut" else b"")
     with caplog.at_level(logging.WARNING):
         assert torch.equal(tunable(encoder, "top:1")(EVERY), first)
     assert [message.split(": damaged")[0] for message in caplog.messages] == [str(path)]
+
+
+def test_states_that_half_precision_cannot_hold_are_an_error_and_not_cached(encoder, cache, monkeypatch):
+    module = TunableEncoder(encoder, "top:1")
+    monkeypatch.setattr("foster.text.tuning._run", lambda *arguments, **inputs: 1e5 * _run(*arguments, **inputs))
+    with pytest.raises(InputError, match=r"not finite in half precision.*give lora:R, all or frozen"):
+        module.set_catalogue(TEXTS)
+    assert hidden_files(cache) == []
 
 
 def test_a_cache_that_cannot_be_written_is_an_input_error(encoder, tmp_path, monkeypatch):

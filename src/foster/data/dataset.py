@@ -21,7 +21,16 @@ from pydantic import (
     model_validator,
 )
 
-from foster.artefacts import CARD_NAME, DATASET_NAME, folder_bytes, new_folder, read_json, read_parquet, write_json
+from foster.artefacts import (
+    CARD_NAME,
+    DATASET_NAME,
+    folder_bytes,
+    marked,
+    new_folder,
+    read_json,
+    read_parquet,
+    write_json,
+)
 from foster.data.catalogue import Catalogue, popularity_of
 from foster.data.core import K_CORE, k_core_mask
 from foster.data.reading import Reading
@@ -522,11 +531,15 @@ class Dataset:
             InputError: ``out`` exists, or cannot be written to.
         """
         with new_folder(out, overwrite) as folder:
-            self._interactions().write_parquet(folder / INTERACTIONS_NAME)
-            self.items.write_parquet(folder / ITEMS_NAME)
-            write_json(folder / DATASET_NAME, self.info.model_dump(mode="json"))
-            (folder / CARD_NAME).write_text(_card(self.info, folder_bytes(folder)), encoding="utf-8")
+            self.write_to(folder)
         return Path(out)
+
+    def write_to(self, folder: Path) -> None:
+        """Write the files of the data set into an existing folder."""
+        self._interactions().write_parquet(folder / INTERACTIONS_NAME)
+        self.items.write_parquet(folder / ITEMS_NAME)
+        write_json(folder / DATASET_NAME, marked("dataset") | self.info.model_dump(mode="json"))
+        (folder / CARD_NAME).write_text(_card(self.info, folder_bytes(folder)), encoding="utf-8")
 
     @classmethod
     def read(cls, folder: str | Path) -> Dataset:
@@ -748,6 +761,8 @@ def _default_name(path: Path | None) -> str:
 
 def _read_info(path: Path) -> DatasetInfo:
     content = read_json(path)
+    for field in marked("dataset"):  # earlier versions had no marker
+        content.pop(field, None)
     try:
         return DatasetInfo.model_validate(content)
     except ValidationError as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Callable
 from dataclasses import replace
@@ -85,7 +86,8 @@ def distill(
 
     Raises:
         InputError: a subset beyond the catalogue, more checkpoints than were recorded, more sequences than users, a
-            teacher of other data, or a language model that is tuned where the method needs the vectors of all items.
+            teacher of other data, a language model that is tuned where the method needs the vectors of all items, or a
+            distillation that diverged.
     """
     options, engine = options or DistillOptions(), engine or Engine()
     best = load_teacher(teacher, data, encoder=encoder, device=engine.device)
@@ -100,6 +102,7 @@ def distill(
     disable = None if progress else True
     for step in tqdm(range(1, options.steps + 1), desc="distilling", file=sys.stderr, disable=disable, mininterval=1):
         record = distiller.step(step)
+        _check_finite(record, step, options)
         if step % options.select_every == 0 or step == options.steps:
             sequences = distiller.export().rounded()
             ndcg = setting.student_ndcg(sequences)
@@ -111,6 +114,16 @@ def distill(
     return replace(kept, info={**kept.info, KEPT_STEP: kept_step}), log
 
 
+def _check_finite(record: dict[str, Any], step: int, options: CondenseOptions) -> None:
+    """Raise InputError where a distillation has diverged."""
+    name = next((name for name, value in record.items() if not math.isfinite(value)), None)
+    if name is not None:
+        rates = [f"--{field.replace('_', '-')}" for field in type(options).model_fields if field.endswith("lr")]
+        raise InputError(
+            f"distill {options.method}: diverged, {name} is not finite at step {step}; lower {' or '.join(rates)}"
+        )
+
+
 def clearly_better(new: np.ndarray, old: np.ndarray) -> bool:
     """Return whether values of the same users ``[users]`` grew by more than the standard error of the difference."""
     gain = new - old
@@ -120,9 +133,14 @@ def clearly_better(new: np.ndarray, old: np.ndarray) -> bool:
 def save_distilled(distilled: Condensed, log: list[dict[str, Any]], out: str | Path, overwrite: bool = False) -> Path:
     """Write the artefact, with the log of the distillation beside it as ``metrics.jsonl``."""
     with new_folder(out, overwrite) as folder:
-        distilled.write_to(folder)
-        write_metrics(folder, log)
+        write_distilled(distilled, log, folder)
     return Path(out)
+
+
+def write_distilled(distilled: Condensed, log: list[dict[str, Any]], folder: Path) -> None:
+    """Write the files of ``save_distilled`` into an existing folder."""
+    distilled.write_to(folder)
+    write_metrics(folder, log)
 
 
 def _check(data: Dataset, best: TextRecommender, trajectory: Trajectory, options: CondenseOptions) -> None:

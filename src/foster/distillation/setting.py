@@ -14,6 +14,7 @@ from foster.data.sampling import filled_histories, packed_histories, random_long
 from foster.distillation.options import CondenseOptions, LatentOptions
 from foster.distillation.synthetic import SyntheticSequences
 from foster.engine import Engine
+from foster.errors import InputError
 from foster.evaluation.evaluate import evaluate
 from foster.evaluation.metrics import ndcg_of_ranks
 from foster.models.recommender import TextRecommender
@@ -151,15 +152,21 @@ class Setting:
 
         With soft labels that takes half of the steps of the recipe. Without these a student over-fits within some
         dozens of steps, so that the best of its states counts, as it does when users validate.
+
+        Raises:
+            InputError: the student diverged.
         """
         student = self.best.fresh(self.seed, sequences.model)
         fixed = sequences.start(student)
         source = CondensedSource(sequences, student, self.seed, fixed)
         recipe = affordable(sequences.recipe, student.options.finetune)
-        if sequences.codes is None:
-            fit(student, source, recipe, seed=self.seed, engine=self.engine, validate=self.validate)
-        else:
-            recipe = recipe.model_copy(update={"steps": max(recipe.steps // 2, 1)})
-            fit(student, source, recipe, seed=self.seed, engine=self.engine)
+        validate: Validate | None = self.validate
+        if sequences.codes is not None:
+            recipe, validate = recipe.model_copy(update={"steps": max(recipe.steps // 2, 1)}), None
+        try:
+            fit(student, source, recipe, seed=self.seed, engine=self.engine, validate=validate)
+        except InputError as error:
+            # Their recipe is not the user's to choose here.
+            raise InputError(f"a student of the sequences cannot learn ({error}): is the teacher sound?") from error
         users = validation_users(self.data, JUDGES)
         return ndcg_of_ranks(evaluate(student, self.data, "validation", users=users, engine=self.engine).ranks)

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 import torch
+from polars.exceptions import PolarsError
 from torch import Tensor
 
 from foster.data.dataset import Dataset
@@ -19,6 +20,10 @@ from foster.errors import InputError
 from foster.evaluation.metrics import metrics_of
 from foster.evaluation.ranks import rank_targets
 from foster.models.recommender import TextRecommender
+from foster.storage import whole_file
+
+RANKS_SCHEMA = {"user_id": pl.String, "item_id": pl.String, "rank": pl.Float64, "cold": pl.Boolean}
+"""The columns of a file of ranks, by which foster knows it as its own."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,9 +85,37 @@ class Evaluation:
         }
 
     def save_ranks(self, path: Path) -> None:
-        """Write one row a target (user_id, item_id, rank, cold), from which any rank metric can be computed again."""
+        """Write one row a target (user_id, item_id, rank, cold), from which any rank metric can be computed again.
+
+        Raises:
+            InputError: the file cannot be written, or another one than of ranks is there.
+        """
+        check_ranks_file(path)
         columns = {"user_id": self.user_ids, "item_id": self.item_ids, "rank": self.ranks, "cold": self.cold}
-        pl.DataFrame(columns).write_parquet(path)
+        frame = pl.DataFrame(columns, RANKS_SCHEMA)
+        try:
+            with whole_file(path.resolve()) as part:
+                frame.write_parquet(part)
+        except OSError as error:
+            raise InputError(f"{path}: cannot be written ({error.strerror}); give another file") from error
+
+
+def check_ranks_file(path: Path) -> None:
+    """See to it that ranks can be written to a file: ask before the work, not after it.
+
+    Raises:
+        InputError: its folder does not exist, or what is there is no file of ranks.
+    """
+    if path.is_dir() or not path.parent.is_dir():
+        raise InputError(f"--ranks {path}: cannot be written; give a file in a folder that exists")
+    if path.exists():
+        try:
+            with path.open("rb") as file:
+                schema = pl.read_parquet_schema(file)
+        except (PolarsError, OSError):
+            schema = {}
+        if schema != RANKS_SCHEMA:
+            raise InputError(f"--ranks {path}: is there already and holds no ranks; give another file")
 
 
 def evaluate(

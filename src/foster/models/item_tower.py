@@ -11,10 +11,12 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
+from foster.errors import InputError
 from foster.models.moe import MoEAdapter, mix
 from foster.models.options import ModelOptions
 from foster.text.tuning import TunableEncoder
 
+EQUAL = 1e-5  # deviation of vectors, as a share of their length, below which they differ by rounding only
 RIDGE = 1e-3  # share of the largest eigenvalue added before whitening, so that noise is not blown up
 CHUNK = 4096  # items that are encoded at once where no gradient is kept
 
@@ -135,11 +137,22 @@ class Whitening(nn.Module):
 
     @classmethod
     def fit(cls, vectors: Tensor) -> Whitening:
-        """Compute the map from text vectors ``[V, width]`` of the catalogue."""
+        """Compute the map from text vectors ``[V, width]`` of the catalogue.
+
+        Directions in which the vectors do not differ stay finite, and nearly zero.
+
+        Raises:
+            InputError: all vectors are equal.
+        """
         # On the CPU: some accelerators have no double precision.
         centred = (vectors - vectors.mean(0)).cpu().double()
         # Fewer items than directions leave directions without data; the ridge keeps them finite.
         values, directions = torch.linalg.eigh(centred.T @ centred / len(centred))
+        if values.max() <= EQUAL**2 * vectors.norm(dim=1).square().mean().item():
+            raise InputError(
+                f"the texts of all {len(vectors)} items have the same vector, so that no model can tell items apart; "
+                "see 'foster check', and give other text columns or another --encoder"
+            )
         matrix = directions @ torch.diag((values.clamp(min=0) + RIDGE * values.max()).rsqrt()) @ directions.T
         scale = math.sqrt(vectors.shape[1]) / (centred @ matrix).norm(dim=1).mean().clamp(min=1e-12)
         return cls(vectors.mean(0), (matrix * scale).to(vectors.device, vectors.dtype))

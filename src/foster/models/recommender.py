@@ -16,6 +16,7 @@ from foster.artefacts import (
     CONFIG_NAME,
     config_field,
     load_tensors,
+    marked,
     new_folder,
     read_config,
     save_tensors,
@@ -33,7 +34,6 @@ from foster.text.cache import embed_texts
 from foster.text.encoder import TextEncoder
 from foster.text.options import EncoderOptions
 from foster.text.tuning import TunableEncoder, parse_finetune
-from foster.version import __version__
 
 WEIGHTS_NAME = "model.safetensors"
 ITEM_TABLE_NAME = "items.safetensors"
@@ -108,7 +108,7 @@ class TextRecommender(nn.Module):
         whitening = Whitening.fit(vectors[: catalogue.known])
         features = _features(catalogue, encoder, options, vectors, whitening, device)
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
+            torch.default_generator.manual_seed(seed)
             model = cls(catalogue, encoder, options, features, whitening)
         return model.to(device)
 
@@ -123,7 +123,7 @@ class TextRecommender(nn.Module):
         if not isinstance(features, FrozenFeatures):
             return self.build(self.catalogue, self.encoder, options, seed=seed, device=self.device)
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
+            torch.default_generator.manual_seed(seed)
             new = type(self)(self.catalogue, self.encoder, options, features, self.whitening)
         return new.to(self.device)
 
@@ -254,10 +254,11 @@ class TextRecommender(nn.Module):
             exclude_history: leave out the catalogue items of the history.
 
         Returns:
-            For each user ``k`` pairs of raw item id and score, best first.
+            For each user ``k`` pairs of raw item id and score, best first; fewer where the history holds so much of the
+            catalogue that fewer items are left.
 
         Raises:
-            InputError: an empty history, or ``k`` beyond the catalogue.
+            InputError: an empty history, ``k`` beyond the catalogue, or scores that are not finite.
         """
         if not 1 <= k <= self.n_items:
             raise InputError(f"recommend: k={k}; give 1 to {self.n_items}, the size of the catalogue")
@@ -276,6 +277,8 @@ class TextRecommender(nn.Module):
         for start in range(0, len(histories), 256):
             rows = [[places[str(entry)] for entry in history] for history in histories[start : start + 256]]
             scores = self.scores(self.last_states(rows, extended), table)
+            if not scores.isfinite().all():
+                raise InputError("recommend: the model gives scores that are not finite; train it with a lower --lr")
             if exclude_history:
                 for score, row in zip(scores, rows, strict=True):
                     score[[item for item in row if item < self.n_items]] = -math.inf
@@ -350,8 +353,7 @@ class TextRecommender(nn.Module):
         save_tensors(folder / ITEM_TABLE_NAME, {"vectors": self.item_table()})
         self.catalogue.save(folder)
         config = {
-            "kind": "model",
-            "foster": __version__,
+            **marked("model"),
             "model": self.options.model_dump(),
             "encoder": self.encoder.model_dump(),
             "feature_width": self.tower.features.width,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -11,10 +12,11 @@ import numpy as np
 import torch
 
 from foster.artefacts import (
+    CONFIG_NAME,
+    DATASET_NAME,
     KEPT_STEP,
-    artefact_kind,
     file_sha256,
-    holds_artefact,
+    marked,
     read_config,
     read_json,
     read_metrics,
@@ -36,7 +38,7 @@ from foster.options import Options
 from foster.report.measure import Measure
 from foster.report.options import BenchOptions
 from foster.report.plots import plot_results
-from foster.report.results import summarise, write_results
+from foster.report.results import RESULTS, summarise, write_results
 from foster.report.rows import METHODS, Recipe, Run, Student, Variant, students_of, variants_of
 from foster.storage import whole_file
 from foster.text.options import EncoderOptions
@@ -55,6 +57,9 @@ CHECKPOINT_SHARE = 0.1
 RECIPES = {"soft": STUDENT, "hard": HARD_LABELS}
 """Recipes that every method's students are trained with, soft without dropout; the better one on validation counts."""
 
+BENCH_NAME = "bench.json"
+PLOT_NAME = "results.png"
+
 Say = Callable[[str], None]
 
 
@@ -62,7 +67,8 @@ class Bench:
     """A folder of finished runs, and how the missing ones are made.
 
     ``seedS/teacher`` and ``seedS/NAME-M`` are artefacts; ``seedS/NAME-M.json`` is written when a run is finished, with
-    ``NAME-M.ranks.npy`` beside it. A finished run is never made twice.
+    ``NAME-M.ranks.npy`` beside it. A finished run is never made twice. One that cannot be made, because its training
+    diverged for example, leaves ``NAME-M.failed.json`` and is tried again the next time; the others go on without it.
 
     Args:
         data: the log.
@@ -110,21 +116,23 @@ class Bench:
 
     def _claim(self) -> None:
         """Mark the folder as one of this log and these options, or see that it is."""
-        path = self.out / "bench.json"
-        about = {"kind": "bench", "data_fingerprint": self.data.info.fingerprint, **self.recipe.as_dict()}
+        path = self.out / BENCH_NAME
+        about = {"data_fingerprint": self.data.info.fingerprint, **self.recipe.as_dict()}
         about["student_steps"] = self.options.student_steps
         if path.exists():
             found = read_json(path)
+            if found.get("kind") != "bench":
+                raise InputError(f"{path}: is of no benchmark of foster; give another --out")
             for key, value in about.items():
                 options = getattr(self.recipe, key, None)
                 if not (_same(options, found.get(key), path) if options else found.get(key) == value):
                     raise InputError(f"{path}: was made with another '{key}'; give another --out, or the same options")
         elif self.engine.is_main:
-            if holds_artefact(self.out):
-                raise InputError(f"{self.out}: holds a {artefact_kind(self.out)}; give another --out")
+            if (name := _in_the_way(self.out)) is not None:
+                raise InputError(f"{self.out}: holds {name}, which is of no benchmark; give another --out")
             try:
                 self.out.mkdir(parents=True, exist_ok=True)
-                _write_whole(path, about)
+                _write_whole(path, marked("bench") | about)
             except OSError as error:
                 raise InputError(f"{self.out}: cannot write there ({error.strerror}); give another --out") from error
         self.engine.wait()
@@ -143,8 +151,12 @@ class Bench:
             out += own + [replace(run, student=student) for student in self.students for run in trained]
         return out
 
-    def make(self) -> list[dict[str, Any]]:
-        """Make what is missing and return the records of all runs."""
+    def make(self) -> tuple[list[dict[str, Any]], dict[str, str]]:
+        """Make what is missing; return the records of all finished runs, and why others have failed, by ``seedS/NAME``.
+
+        Raises:
+            InputError: what is there was made with other options.
+        """
         runs = self.runs()
         for run in runs:
             self._check_options(run)
@@ -158,7 +170,9 @@ class Bench:
                 for run in share:
                     self._make_once(run)
             self.engine.wait()
-        return [read_json(self._file(run)) for run in runs]
+        failed = {run: read_json(self._failure(run))["error"] for run in runs if self._failure(run).exists()}
+        records = [read_json(self._file(run)) for run in runs if run not in failed]
+        return records, {f"seed{run.seed}/{run.name}": error for run, error in failed.items()}
 
     def ranks(self, record: Mapping[str, Any]) -> np.ndarray:
         """Return the rank of every test target of a finished run, ``[targets]``."""
@@ -166,6 +180,9 @@ class Bench:
 
     def _file(self, run: Run) -> Path:
         return self.out / f"seed{run.seed}" / f"{run.name}.json"
+
+    def _failure(self, run: Run) -> Path:
+        return self._file(run).with_suffix(".failed.json")
 
     def _folder(self, run: Run) -> Path:
         return self.out / f"seed{run.seed}" / run.artefact
@@ -175,24 +192,33 @@ class Bench:
         return self.out / f"seed{run.seed}" / f"{run.artefact}.made.json"
 
     def _make_once(self, run: Run) -> None:
-        path = self._file(run)
-        if path.exists() and not self._is_of_former_sequences(run):
+        path, failure = self._file(run), self._failure(run)
+        if path.exists() and not failure.exists() and not self._is_of_former_sequences(run):
             return
         path.parent.mkdir(parents=True, exist_ok=True)
-        if run.variant.method == "popularity":
-            costs = {"bytes": 8 * self.data.n_items, "train_seconds": 0.0}
-            record = self._record(run, evaluate_popularity(self.data), costs)
-        elif run.student and run.variant.method == "full":
-            record = self._full_student(run, run.student)
-        elif run.variant.method == "full":
-            record = self._full(run)
-        else:
-            record = self._condensed(run)
+        try:
+            record = self._made_record(run)
+        except InputError as error:
+            _write_whole(failure, {"error": str(error)})
+            self.say(f"seed {run.seed}  {run.name:<24} failed: {error}")
+            return
         _write_whole(path, record)
+        failure.unlink(missing_ok=True)
         self.say(
             f"seed {run.seed}  {run.name:<24} NDCG@10 {record['metrics']['ndcg@10']:.4f}  "
             f"made in {record.get('make_seconds', 0):.0f} s, trained in {record['train_seconds']:.0f} s"
         )
+
+    def _made_record(self, run: Run) -> dict[str, Any]:
+        """Make a run and return its record."""
+        if run.variant.method == "popularity":
+            costs = {"bytes": 8 * self.data.n_items, "train_seconds": 0.0}
+            return self._record(run, evaluate_popularity(self.data), costs)
+        if run.variant.method == "full":
+            return self._full_student(run, run.student) if run.student else self._full(run)
+        if (run.variant.needs_teacher or run.checkpoint) and not self._teacher(run.seed).exists():
+            raise InputError(f"needs the teacher of seed {run.seed}, which failed")
+        return self._condensed(run)
 
     def _is_of_former_sequences(self, run: Run) -> bool:
         """Whether the sequences were removed and made again since this run of theirs was finished."""
@@ -234,9 +260,6 @@ class Bench:
                 pretrain(self.data, folder, **vars(self.recipe), seed=run.seed, engine=self.alone)
             costs["train_peak_bytes"] = measure.peak_bytes
         config = read_config(folder, "teacher")
-        for name, options in (("encoder", "encoder"), ("model", "model"), ("training", "train")):
-            if not _same(getattr(self.recipe, options), config.get(name), folder):
-                raise InputError(f"{folder}: was made with other {name} options; remove it, or give the same options")
         model = load_teacher(folder, self.data, device=self.alone.device)
         if run.checkpoint:
             model.load_trained_state(self._checkpoint(run.seed))
@@ -323,6 +346,14 @@ class Bench:
         fix = f"give the row another name, or remove {path}, {self._made(run)} and {folder}"
         if path.exists() and (method := read_json(path).get("method")) != run.variant.method:
             raise InputError(f"{path}: row '{run.variant.name}' was made by {method}; {fix}")
+        if run.variant.method == "full" and self._teacher(run.seed).exists():
+            config = read_config(self._teacher(run.seed), "teacher")
+            for name, options in (("encoder", "encoder"), ("model", "model"), ("training", "train")):
+                if not _same(getattr(self.recipe, options), config.get(name), folder):
+                    raise InputError(
+                        f"{self._teacher(run.seed)}: was made with other {name} options; remove it, or give the same "
+                        "options"
+                    )
         if run.student:  # the artefact is that of the run without a student, which is always there too
             if path.exists():
                 found = read_json(path).get("student_options") or {}
@@ -336,26 +367,38 @@ class Bench:
             raise InputError(f"{folder}: row '{run.variant.name}' was made with other options; {fix}")
 
     def _student(self, run: Run, sequences: Condensed, costs: dict[str, Any]) -> dict[str, Any]:
-        """Train a student with every recipe; the better one on validation is tested."""
+        """Train a student with every recipe; the better one on validation is tested.
+
+        Raises:
+            InputError: it diverged with every recipe.
+        """
         kind = run.student or self.recipe
+        failure: InputError | None = None
         tried: dict[str, tuple[TextRecommender, Fit, float]] = {}
         for label, recipe in RECIPES.items():
             recipe = affordable(recipe, kind.model.finetune)
             if self.options.student_steps is not None:
                 recipe = recipe.model_copy(update={"steps": min(recipe.steps, self.options.student_steps)})
             model = kind.model.model_copy(update={"dropout": 0.0}) if label == "soft" else kind.model
-            with Measure(self.alone.device) as measure:
-                student, fit = train(
-                    sequences,
-                    encoder=kind.encoder,
-                    model=model,
-                    train=recipe,
-                    validation=self.data,
-                    start=self._checkpoint(run.seed) if run.checkpoint else None,
-                    seed=run.seed,
-                    engine=self.alone,
-                )
+            try:
+                with Measure(self.alone.device) as measure:
+                    student, fit = train(
+                        sequences,
+                        encoder=kind.encoder,
+                        model=model,
+                        train=recipe,
+                        validation=self.data,
+                        start=self._checkpoint(run.seed) if run.checkpoint else None,
+                        seed=run.seed,
+                        engine=self.alone,
+                    )
+            except InputError as error:
+                self.say(f"seed {run.seed}  {run.name:<24} with the recipe for {label} labels: {error}")
+                failure = error
+                continue
             tried[label] = student, fit, float(measure.peak_bytes)
+        if failure and not tried:
+            raise failure
         best = max(tried, key=lambda label: tried[label][1].best_ndcg or 0.0)
         student, fit, peak = tried[best]
         costs = {
@@ -404,6 +447,16 @@ def _budgets(given: tuple[str, ...], users: int) -> list[int]:
     return sorted(dict.fromkeys(out))
 
 
+def _in_the_way(out: Path) -> str | None:
+    """Return what is in a folder without a benchmark that one would write over or mix with, or None.
+
+    Teachers of seeds may be there already.
+    """
+    names = [DATASET_NAME, CONFIG_NAME, *RESULTS, PLOT_NAME]
+    runs = [path.relative_to(out).as_posix() for path in sorted(out.glob("seed[0-9]*/[!.]*")) if path.name != "teacher"]
+    return next(iter([name for name in names if os.path.lexists(out / name)] + runs), None)
+
+
 def _same(options: Options, found: Any, source: Path) -> bool:
     """Whether stored options are these; what an earlier version did not store has its default."""
     return isinstance(found, dict) and type(options).parse(found, str(source)) == options
@@ -448,7 +501,8 @@ def run_bench(
         say: called with one line a finished run.
 
     Returns:
-        ``{"about": {...}, "rows": {name: row}}``, see ``results.summarise``; in every process.
+        ``{"about": {...}, "rows": {name: row}}``, see ``results.summarise``; in every process. ``about["failed"]`` says
+        of runs that could not be made why, by ``seedS/NAME``; a row of which every run failed is not there.
 
     Raises:
         InputError: a reference that is no row; see ``variants_of`` and ``Bench`` for more.
@@ -471,7 +525,7 @@ def run_bench(
     bench = Bench(
         data, Path(out), recipe, variants, options, students=others, new=new, first_seed=seed, engine=engine, say=say
     )
-    records = bench.make()
+    records, failed = bench.make()
     about = {
         "data": data.info.name,
         "new_items": len(new.ids) if new else 0,
@@ -484,6 +538,7 @@ def run_bench(
         "data_fingerprint": data.info.fingerprint,
         "seeds": list(bench.seeds),
         "reference": options.reference,
+        "failed": failed,
         "device": str(engine.device),
         "threads": torch.get_num_threads(),
         **recipe.as_dict(),
@@ -493,5 +548,5 @@ def run_bench(
         write_results(bench.out, rows, about, records)
         seeds = f"seeds {', '.join(map(str, bench.seeds))}" if len(bench.seeds) > 1 else f"seed {seed}"
         split = f" ({data.info.split_name})" if data.info.cut_times else ""
-        plot_results(bench.out / "results.png", rows, f"{data.info.name}, test{split}, {seeds}")
+        plot_results(bench.out / PLOT_NAME, rows, f"{data.info.name}, test{split}, {seeds}")
     return {"about": about, "rows": rows}

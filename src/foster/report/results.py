@@ -15,6 +15,7 @@ import numpy as np
 from foster.artefacts import KEPT_STEP
 from foster.evaluation.metrics import ndcg_of_ranks
 
+RESULTS = ("results.md", "results.json", "results.csv")
 RESAMPLES = 2000
 SHOWN = ("recall@10", "ndcg@10")
 TESTED = "ndcg@10"  # what the bootstrap compares
@@ -233,14 +234,15 @@ def markdown(rows: Mapping[str, Record], about: Record) -> str:
             " Rows `METHOD@STUDENT` train another kind of model on what the method made, and are compared with `full` "
             "and `random` of that kind."
         )
-    said = "\n".join(f"- {remark}" for remark in remarks(rows))
+    failed = [f"**No result** of {name}: {error}" for name, error in (about.get("failed") or {}).items()]
+    said = "\n".join(f"- {remark}" for remark in [*failed, *remarks(rows)])
     return "\n\n".join(part for part in ("\n".join(lines), said, notes) if part) + "\n"
 
 
 def remarks(rows: Mapping[str, Record]) -> list[str]:
     """Return what the table says about whether to condense this log, and by what."""
     out = []
-    if "popularity" in rows and rows["popularity"][TESTED] >= rows["full"][TESTED]:
+    if {"popularity", "full"} <= rows.keys() and rows["popularity"][TESTED] >= rows["full"][TESTED]:
         out.append(
             "**Popularity is as good as the full model or better**, which is then no model to condense: texts do not "
             "say what these users take. Try data prepared with `--popularity`, or a model with learned item vectors."
@@ -276,13 +278,14 @@ def _shown_interval(interval: tuple[float, float] | None) -> str:
 
 def write_results(out: Path, rows: Mapping[str, Record], about: Record, records: Iterable[Record]) -> None:
     """Write ``results.md``, ``results.json`` (rows) and ``results.csv`` (one line a run) into the folder."""
-    (out / "results.md").write_text(markdown(rows, about), encoding="utf-8")
+    table, structured, lines = (out / name for name in RESULTS)
+    table.write_text(markdown(rows, about), encoding="utf-8")
     content = {"about": about, "rows": rows}
-    (out / "results.json").write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    structured.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     flat = [_flat(record) for record in records]
     names = list(dict.fromkeys(name for row in flat for name in row))
     first = ["name", "method", "budget", "seed"]
-    with (out / "results.csv").open("w", newline="", encoding="utf-8") as file:
+    with lines.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, [*first, *(name for name in names if name not in first)])
         writer.writeheader()
         writer.writerows(flat)

@@ -58,7 +58,7 @@ def embed_texts(
         Vectors, float32 [n, width], on the CPU.
 
     Raises:
-        InputError: the encoder cannot be loaded.
+        InputError: the encoder cannot be loaded, or gives a text a vector that is not finite.
     """
     import torch
 
@@ -175,6 +175,8 @@ def _read_shard(path: Path, wanted: dict[bytes, str]) -> tuple[list[int], list[b
             vectors = file.get_tensor("vectors")
             if (file.metadata() or {}).get("checksum") != _checksum(keys, vectors):
                 raise SafetensorError("checksum does not fit")
+            if not vectors.isfinite().all():  # of an earlier version, which did not look
+                raise SafetensorError("vectors are not finite")
     except FileNotFoundError:
         return None  # another run found it damaged and removed it
     except (SafetensorError, OSError) as error:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from foster.errors import InputError
-from foster.text.hub import first_line, folder_fingerprint, folder_pooling, locate
+from foster.text.hub import first_line, folder_fingerprint, folder_pooling, folder_reading, locate
 from foster.text.options import EncoderOptions
 from foster.text.tokens import TokenTable
 
@@ -42,6 +42,7 @@ class TextEncoder:
         self.max_tokens = max_tokens
         self.width = int(model.config.hidden_size)  # type: ignore[union-attr, arg-type]
         self._folder = folder
+        self._reading = folder_reading(folder)
 
     @classmethod
     def load(cls, options: EncoderOptions | None = None, device: str | torch.device = "cpu") -> TextEncoder:
@@ -55,9 +56,10 @@ class TextEncoder:
         folder = locate(options.encoder)
         pooling = pooling_of(options, folder)
         model, tokenizer = _load_pretrained(folder)
-        limit = min(tokenizer.model_max_length, getattr(model.config, "max_position_embeddings", math.inf))
+        limit = min(tokenizer.model_max_length, _positions(model), folder_reading(folder).max_tokens)
         if options.max_tokens > limit:
             raise InputError(f"max_tokens: {options.max_tokens} is more than {folder} reads; give at most {limit}")
+        _try(model, options.max_tokens, folder)
         return cls(model.to(device), tokenizer, pooling, options.max_tokens, folder)
 
     @cached_property
@@ -71,12 +73,15 @@ class TextEncoder:
         return next(self.model.parameters()).device
 
     def tokenize(self, texts: Sequence[str]) -> list[list[int]]:
-        """Return the token ids of each text, with special tokens, cut to ``max_tokens``."""
+        """Return the token ids of each text, at least one, with prompt and special tokens, cut to ``max_tokens``."""
         if not texts:
             return []
-        encoded = self.tokenizer(list(texts), truncation=True, max_length=self.max_tokens)
-        ids: list[list[int]] = encoded["input_ids"]
-        return ids
+        prepared = [self._reading.prepared(text) for text in texts]
+        encoded = self.tokenizer(prepared, truncation=True, max_length=self.max_tokens)
+        tokenizer = self.tokenizer
+        special = (tokenizer.eos_token_id, tokenizer.bos_token_id, tokenizer.pad_token_id, 0)
+        nothing = next(token for token in special if token is not None)
+        return [ids or [nothing] for ids in encoded["input_ids"]]
 
     def token_table(self, texts: Sequence[str]) -> TokenTable:
         """Return the token ids of the texts as one table."""
@@ -102,6 +107,9 @@ class TextEncoder:
 
         Returns:
             Vectors, float32 [n, width], on the CPU.
+
+        Raises:
+            InputError: the vector of a text is not finite.
         """
         import torch
 
@@ -115,6 +123,13 @@ class TextEncoder:
                 vectors[index] = self.pool(hidden, mask).float().cpu()
                 if progress is not None:
                     progress(len(index))
+        sound = vectors.isfinite().all(1)
+        if not sound.all():
+            text = texts[int(sound.int().argmin())]
+            raise InputError(
+                f"{self._folder}: the vector of '{text[:60]}' is not finite; the model is damaged, or cannot be run in "
+                "this number type: copy it again, or give another encoder"
+            )
         return vectors
 
     def pool(self, hidden: Tensor, mask: Tensor) -> Tensor:
@@ -155,19 +170,25 @@ def _load_pretrained(folder: Path) -> tuple[Any, Any]:
     import torch
 
     with _quiet_transformers():
-        from transformers import AutoModel, AutoTokenizer
+        from transformers import AutoConfig, AutoModel, AutoTokenizer
 
+        # Nothing is asked for: without this, transformers would read the answer from stdin.
+        here: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
         try:
-            tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+            config = AutoConfig.from_pretrained(folder, **here)
+            _refuse_others(config, folder)
             model, report = AutoModel.from_pretrained(
-                folder, local_files_only=True, dtype=torch.float32, output_loading_info=True
+                folder, config=config, dtype=torch.float32, output_loading_info=True, **here
             )
+            if model.main_input_name != "input_ids":
+                raise InputError(f"{folder}: is a {config.model_type} and reads {model.main_input_name}, not texts")
+            tokenizer = AutoTokenizer.from_pretrained(folder, **here)
+        except InputError:
+            raise
         except Exception as error:
             # Damaged files raise a dozen types of error, of safetensors, tokenizers, json and torch.
             reason = first_line(error)
             raise InputError(f"{folder}: not loadable as an encoder ({reason}); give another folder") from error
-    if model.config.is_encoder_decoder:
-        raise InputError(f"{folder}: is an encoder-decoder; give a model that has an encoder only")
     # transformers fills absent weights with random numbers. Only the pooler may be absent: we drop it.
     missing = sorted(name for name in report["missing_keys"] if not name.startswith("pooler."))
     if missing:
@@ -176,6 +197,52 @@ def _load_pretrained(folder: Path) -> tuple[Any, Any]:
     if getattr(model, "pooler", None) is not None:
         model.pooler = None
     return model.requires_grad_(False).eval(), tokenizer
+
+
+def _refuse_others(config: Any, folder: Path) -> None:
+    """Raise InputError for models that are more than an encoder of texts, or another thing."""
+    from transformers.models.auto.modeling_auto import MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING_NAMES as WITH_DECODER
+
+    kind = config.model_type
+    if config.is_encoder_decoder or kind in WITH_DECODER:
+        raise InputError(f"{folder}: is a {kind}, an encoder-decoder; give a model that has an encoder only")
+    parts = sorted(config.sub_configs)
+    if parts or kind.endswith("_text_model"):
+        of = f" of parts ({', '.join(parts)})" if parts else " that is a part of another one"
+        raise InputError(f"{folder}: is a {kind}, a model{of}; give a model that is an encoder of texts alone")
+    if not isinstance(getattr(config, "hidden_size", None), int):
+        raise InputError(f"{folder}: is a {kind}, which is no encoder of texts; give another folder")
+
+
+def _positions(model: Any) -> float:
+    """Return for how many tokens a model has positions."""
+    limit = getattr(model.config, "max_position_embeddings", None)
+    if not isinstance(limit, int) or limit < 1:  # XLNet says -1
+        limit = math.inf
+    for name, module in model.named_modules():
+        # RoBERTa and kin count from behind the number of the padding, so that their first positions are never used.
+        if name.endswith("position_embeddings") and isinstance(getattr(module, "padding_idx", None), int):
+            limit = min(limit, len(module.weight) - module.padding_idx - 1)
+    return limit
+
+
+def _try(model: Any, tokens: int, folder: Path) -> None:
+    """Run a model once on as many tokens as it will get; raise InputError if it does not give vectors of its width."""
+    import torch
+
+    ids = torch.full((1, tokens), int(model.config.pad_token_id == 0))  # any token but the padding
+    try:
+        with torch.no_grad():
+            hidden = model(input_ids=ids, attention_mask=torch.ones_like(ids)).last_hidden_state
+    except Exception as error:
+        # Whatever an architecture that we never saw makes of it, the answer is the same.
+        reason = first_line(error)
+        raise InputError(f"{folder}: cannot read {tokens} tokens ({reason}); give another folder or length") from error
+    if hidden.shape != (1, tokens, model.config.hidden_size):
+        raise InputError(
+            f"{folder}: gives {tuple(hidden.shape)} numbers for {tokens} tokens and a width of "
+            f"{model.config.hidden_size}; give another folder"
+        )
 
 
 @contextmanager

@@ -6,8 +6,9 @@ import contextlib
 import hashlib
 import importlib.util
 import json
+import math
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from foster.artefacts import file_sha256, read_json
 from foster.errors import InputError
@@ -20,8 +21,37 @@ _DEFAULT_HUB_NAME = "sentence-transformers/all-MiniLM-L6-v2"
 # Seconds for the first answer of the hub. Without a network we want an error now, not after a row of retries.
 _HUB_TIMEOUT = 3.0
 _TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "vocab.*", "merges.txt", "*.model")
-_OTHER_FILES = ("config.json", "special_tokens_map.json", "added_tokens.json", "1_Pooling/config.json")
+# What says how a model is to be read, of transformers and of sentence-transformers.
+_SENTENCE_FILES = (
+    "modules.json",
+    "config_sentence_transformers.json",
+    "sentence_*_config.json",
+    "*_Pooling/config.json",
+)
+_OTHER_FILES = ("config.json", "special_tokens_map.json", "added_tokens.json", "adapter_config.json", *_SENTENCE_FILES)
 _POOLING_FLAGS = {"mean_tokens": "mean", "cls_token": "cls", "lasttoken": "last"}
+# Modules of sentence-transformers that we stand for. We do not normalise: vectors are whitened.
+_MODULES = ("Transformer", "Pooling", "Normalize", "Dropout")
+_DOCUMENT_PROMPTS = ("document", "passage", "corpus")
+
+
+class Reading(NamedTuple):
+    """How texts are read, as far as a folder of sentence-transformers says more than a tokenizer.
+
+    Attributes:
+        prompt: what stands before the text of a document.
+        lower: whether texts are lowercased.
+        max_tokens: the longest text that the model was made for.
+    """
+
+    prompt: str = ""
+    lower: bool = False
+    max_tokens: float = math.inf
+
+    def prepared(self, text: str) -> str:
+        """Return what the tokenizer gets for a text."""
+        text = self.prompt + text
+        return text.lower() if self.lower else text
 
 
 def resolve(name: str) -> str:
@@ -44,7 +74,8 @@ def locate(name: str) -> Path:
     """Return the folder that holds the encoder ``name``, downloaded from the hub if it must be.
 
     Raises:
-        InputError: neither a folder nor a model that the hub gives us, or a folder without a model.
+        InputError: neither a folder nor a model that the hub gives us, a folder without a model, or a model of which
+            we would lose a part (see ``docs/encoders.md``).
     """
     target = resolve(name)
     if Path(target).is_dir():
@@ -52,10 +83,11 @@ def locate(name: str) -> Path:
     from huggingface_hub import snapshot_download
 
     # The hub's cache on this machine first: it needs no network. It may hold only some files of a model.
+    folder = None
     with contextlib.suppress(OSError, ValueError):
         folder = Path(snapshot_download(target, local_files_only=True))
-        if weight_files(folder) and (folder / "config.json").is_file():
-            return folder
+    if folder and _is_complete(folder):
+        return _checked(folder)
     try:
         folder = _download(target)
     except Exception as error:
@@ -81,13 +113,17 @@ def weight_files(folder: Path) -> list[Path]:
 def folder_fingerprint(folder: Path) -> str:
     """Return a SHA-256 over weights, ``config.json`` and tokenizer of a model folder, as 64 hex digits.
 
-    Equal content gives equal fingerprints wherever the folder lies. The result is remembered with the
-    folder's path and the sizes and times of its files, so that weights are hashed once.
+    What a folder of sentence-transformers says of how texts are read counts, too, where it says anything. Equal content
+    gives equal fingerprints wherever the folder lies. The result is remembered with the folder's path and the sizes and
+    times of its files, so that weights are hashed once.
     """
     files = [folder / "config.json", *weight_files(folder)]
     for pattern in _TOKENIZER_FILES:
         files += sorted(folder.glob(pattern))
     state = [[file.name, file.stat().st_size, file.stat().st_mtime_ns] for file in files]
+    reading = folder_reading(folder)
+    read = [["reading", reading.prompt, reading.lower]] if reading.prompt or reading.lower else []
+    state += read
 
     memory = cache_root() / "fingerprints.json"
     place = str(folder.resolve())
@@ -95,7 +131,7 @@ def folder_fingerprint(folder: Path) -> str:
     entry = known.get(place)
     if isinstance(entry, dict) and entry.get("files") == state:
         return str(entry["fingerprint"])
-    content = [[file.name, file_sha256(file)] for file in files]
+    content = [[file.name, file_sha256(file)] for file in files] + read
     fingerprint = hashlib.sha256(json.dumps(content).encode()).hexdigest()
     known[place] = {"files": state, "fingerprint": fingerprint}
     # A cache that cannot be written to costs a second of hashing the next time, nothing else.
@@ -105,18 +141,17 @@ def folder_fingerprint(folder: Path) -> str:
 
 
 def folder_pooling(folder: Path) -> str:
-    """Return the pooling that ``1_Pooling/config.json`` of a model folder asks for.
+    """Return the pooling that a model folder asks for, in the pooling module of sentence-transformers.
 
-    Without that file it is "last" for a causal language model, whose last token alone has seen all of the text, and
-    "mean" for others.
+    Without that it is "last" for a causal language model, whose last token alone has seen all of the text, and "mean"
+    for others.
 
     Raises:
-        InputError: the file asks for a pooling other than mean, cls and last.
+        InputError: the folder asks for a pooling other than mean, cls and last.
     """
-    path = folder / "1_Pooling" / "config.json"
+    path = _pooling_file(folder)
     if not path.is_file():
-        architectures = read_json(folder / "config.json").get("architectures") or [""]
-        return "last" if str(architectures[0]).endswith("ForCausalLM") else "mean"
+        return "last" if _is_causal(read_json(folder / "config.json")) else "mean"
     config = read_json(path)
     # sentence-transformers writes one name; for years it wrote one flag a mode.
     prefix = "pooling_mode_"
@@ -128,6 +163,64 @@ def folder_pooling(folder: Path) -> str:
             f"{path}: asks for pooling '{pooling}', which we do not know; set pooling to mean, cls or last"
         )
     return pooling
+
+
+def folder_reading(folder: Path) -> Reading:
+    """Return how a folder of sentence-transformers wants item texts to be read; for others that is as they are.
+
+    Texts of items are documents: the prompt is that which the folder has for these, else its default prompt.
+
+    Raises:
+        InputError: what it says cannot be understood.
+    """
+    prompt, path = "", folder / "config_sentence_transformers.json"
+    if path.is_file():
+        config = read_json(path)
+        prompts, default = config.get("prompts") or {}, config.get("default_prompt_name")
+        if not isinstance(prompts, dict):
+            raise InputError(f"{path}: 'prompts' are no names with texts; copy the model again")
+        names = [*_DOCUMENT_PROMPTS, *([] if default == "query" else [default])]
+        prompt = next((str(prompts[name]) for name in names if prompts.get(name)), "")
+    own = next(iter(sorted(folder.glob("sentence_*_config.json"))), None)
+    config = read_json(own) if own else {}
+    longest = config.get("max_seq_length")
+    if longest is not None and not isinstance(longest, int):
+        raise InputError(f"{own}: 'max_seq_length' is no number; copy the model again")
+    return Reading(prompt, bool(config.get("do_lower_case")), longest or math.inf)
+
+
+def _pooling_file(folder: Path) -> Path:
+    """Return where the configuration of the pooling module is, or would be."""
+    paths = [module["path"] for module in _modules(folder) if module["type"].endswith(".Pooling")]
+    return folder / (paths[0] if paths else "1_Pooling") / "config.json"
+
+
+def _modules(folder: Path) -> list[dict[str, str]]:
+    """Return the modules of a folder of sentence-transformers, each with ``type`` and ``path``; none for others."""
+    path = folder / "modules.json"
+    if not path.is_file():
+        return []
+    try:
+        modules = json.loads(path.read_text(encoding="utf-8"))
+        return [{key: str(module[key]) for key in ("type", "path")} for module in modules]
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise InputError(f"{path}: is no list of modules; copy the model again") from error
+
+
+def _is_causal(config: dict[str, Any]) -> bool:
+    """Return whether each token of a model sees only those before it, from its ``config.json``."""
+    if config.get("is_decoder"):
+        return True
+    if config.get("use_bidirectional_attention") or config.get("is_causal") is False:
+        return False
+    from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES as CAUSAL
+    from transformers.models.auto.modeling_auto import MODEL_FOR_MASKED_LM_MAPPING_NAMES as MASKED
+
+    architecture, kind = str((config.get("architectures") or [""])[0]), config.get("model_type")
+    if architecture in MASKED.values() or architecture.endswith("Encoder"):
+        return False
+    # BERT and kin have a causal form, too, which its architecture names; GPT-2 and kin have no other.
+    return architecture.endswith(("ForCausalLM", "LMHeadModel")) or (kind in CAUSAL and kind not in MASKED)
 
 
 def first_line(error: Exception) -> str:
@@ -146,11 +239,36 @@ def _download(name: str) -> Path:
     return Path(snapshot_download(name, allow_patterns=[*_OTHER_FILES, *_TOKENIZER_FILES, weights]))
 
 
+def _is_complete(folder: Path) -> bool:
+    """Return whether all files of a hub model are there; an earlier version did not fetch the list of its modules."""
+    modules = (folder / "modules.json").is_file() or not (folder / "1_Pooling").is_dir()
+    return modules and bool(weight_files(folder)) and (folder / "config.json").is_file()
+
+
 def _checked(folder: Path) -> Path:
+    """Return the folder, if it holds a model of which we lose nothing and of which no code would have to run."""
     if not (folder / "config.json").is_file():
         raise InputError(f"{folder}: holds no config.json; give the folder of a transformers encoder")
     if not weight_files(folder):
         raise InputError(f"{folder}: holds no model.safetensors; give the folder of a transformers encoder")
+    for name in ("config.json", "tokenizer_config.json"):
+        if (folder / name).is_file() and "auto_map" in read_json(folder / name):
+            raise InputError(
+                f"{folder}: its {name} names code of its own (auto_map), which foster never runs; give an encoder that "
+                "transformers itself has"
+            )
+    if (folder / "adapter_config.json").is_file():
+        raise InputError(f"{folder}: holds an adapter (adapter_config.json); merge it into the model, and give that")
+    for module in _modules(folder):
+        home, _, kind = module["type"].rpartition(".")
+        if home.partition(".")[0] != "sentence_transformers" or kind not in _MODULES:
+            raise InputError(
+                f"{folder}: its modules.json has a module {module['type']}, which we cannot run; give an encoder whose "
+                "modules are Transformer, Pooling and Normalize"
+            )
+    pooling = _pooling_file(folder)
+    if folder_reading(folder).prompt and pooling.is_file() and read_json(pooling).get("include_prompt") is False:
+        raise InputError(f"{pooling}: leaves the prompt out of the pooling, which we cannot; give another encoder")
     return folder
 
 

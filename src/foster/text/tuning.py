@@ -363,9 +363,12 @@ def _lower_states(path: Path, encoder: TextEncoder, split: _LayerSplit, tokens: 
     if path.is_file():
         try:
             states = _open_states(path)
-            if states.shape == shape and states.dtype == np.float16:
+            if states.shape != shape or states.dtype != np.float16:
+                _log.warning("%s: damaged (shape %s instead of %s); computed again", path, states.shape, shape)
+            elif not np.isfinite(states).all():  # of an earlier version, which did not look
+                _log.warning("%s: damaged (states are not finite); computed again", path)
+            else:
                 return states
-            _log.warning("%s: damaged (shape %s instead of %s); computed again", path, states.shape, shape)
         except (ValueError, OSError, EOFError) as error:
             _log.warning("%s: damaged (%s); computed again", path, error)
     # Not written through a memory map: a full disk would kill the process there, and is an error here.
@@ -375,6 +378,11 @@ def _lower_states(path: Path, encoder: TextEncoder, split: _LayerSplit, tokens: 
             ids, mask = (part.to(encoder.device) for part in tokens.batch(index))
             positions, real = tokens.positions(index)
             made[positions[real].numpy()] = _run(split.lower, mask, input_ids=ids)[mask].half().cpu().numpy()
+    if not np.isfinite(made).all():
+        raise InputError(
+            f"finetune: the outputs of the lower {split.below} layers are not finite in half precision, in which they "
+            "are kept; give lora:R, all or frozen"
+        )
     try:
         with whole_file(path) as temporary, temporary.open("wb") as file:
             np.save(file, made, allow_pickle=False)

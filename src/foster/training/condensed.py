@@ -20,7 +20,9 @@ from foster.artefacts import (
     config_field,
     folder_bytes,
     load_tensors,
+    marked,
     new_folder,
+    not_finite,
     read_config,
     save_tensors,
     write_json,
@@ -35,7 +37,6 @@ from foster.text.options import EncoderOptions
 from foster.training.losses import own_scores, sample_items, without
 from foster.training.options import STUDENT, TrainOptions
 from foster.training.score_matching import ProbabilityMatching, ScoreMatching
-from foster.version import __version__
 
 LEVELS = 7  # on either side of zero, of the numbers of a stored soft label
 LEAST = 1e-4  # probability below which an item of the next step is no target
@@ -97,6 +98,18 @@ class Condensed:
     draws: Tensor | None = None
     recipe: TrainOptions = STUDENT
     info: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Refuse numbers that are not finite: students would learn nothing from them.
+
+        Raises:
+            InputError: which they are.
+        """
+        numbers = {name: getattr(self, name) for name in ("weights", "codes", "keys")} | (self.adapter or {})
+        if name := not_finite({name: tensor for name, tensor in numbers.items() if tensor is not None}):
+            raise InputError(
+                f"{self.method}: {name} of the sequences is not finite; was the teacher trained at too high a --lr?"
+            )
 
     @classmethod
     def of_histories(
@@ -197,8 +210,7 @@ class Condensed:
         if self.draws is not None:
             tensors["draws"] = self.draws.to(torch.uint8)
         config = {
-            "kind": self.kind,
-            "foster": __version__,
+            **marked(self.kind),
             "method": self.method,
             "sequences": len(self),
             "length": self.items.shape[1],

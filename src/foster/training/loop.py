@@ -14,9 +14,10 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from foster.artefacts import not_finite
 from foster.data.batches import endless_batches, pad
 from foster.data.dataset import Dataset
-from foster.engine import Engine, deterministic
+from foster.engine import Engine, deterministic, seeded
 from foster.errors import InputError
 from foster.evaluation.evaluate import evaluate
 from foster.models.recommender import TextRecommender
@@ -131,14 +132,30 @@ def fit(
         record: called with the number of steps made and the model, from step 0 on.
         engine: device and processes.
         progress: name of the bar on stderr, which shows on a terminal only; None for no bar.
+
+    Raises:
+        InputError: training diverged: loss or weights are not finite at a validation, or where one would be.
     """
-    engine, start = engine or Engine(str(model.device)), time.perf_counter()
+    engine = engine or Engine(str(model.device))
+    with seeded(seed * 1013 + engine.rank, engine.device):
+        return _fit(model, source, options, validate, record, engine, progress)
+
+
+def _fit(
+    model: TextRecommender,
+    source: Source,
+    options: TrainOptions,
+    validate: Validate | None,
+    record: Callable[[int, TextRecommender], None] | None,
+    engine: Engine,
+    progress: str | None,
+) -> Fit:
+    start = time.perf_counter()
     parameters = model.trained_parameters()
     groups = model.parameter_groups(options.lr)
     optimiser = torch.optim.AdamW(groups, weight_decay=options.weight_decay, fused=True)
     rates = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda made: schedule(made + 1, options))
     result, best = Fit(), None
-    torch.manual_seed(seed * 1013 + engine.rank)
     model.train()
     if record:
         record(0, model)
@@ -151,9 +168,12 @@ def fit(
         optimiser.step()
         rates.step()
         result.steps = step
+        due = step % options.eval_every == 0 or step == options.steps
+        if due:
+            _check_finite(model, loss, step, options)
         if record:
             record(step, model)
-        if validate and (step % options.eval_every == 0 or step == options.steps):
+        if validate and due:
             ndcg = validate(model)
             model.train()
             result.history.append({"step": step, "loss": loss.item(), "ndcg@10": ndcg})
@@ -168,6 +188,14 @@ def fit(
     model.eval()
     result.seconds = time.perf_counter() - start
     return result
+
+
+def _check_finite(model: TextRecommender, loss: Tensor, step: int, options: TrainOptions) -> None:
+    """Raise InputError where training has diverged; from there on it can only go on so."""
+    trained = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
+    name = not_finite({"the loss": loss, **trained})
+    if name:
+        raise InputError(f"training diverged: {name} is not finite at step {step}; lower --lr, which is {options.lr:g}")
 
 
 def schedule(step: int, options: TrainOptions) -> float:

@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from foster.artefacts import load_tensors, save_tensors
+from foster.artefacts import load_tensors, not_finite, save_tensors
 from foster.errors import InputError
 from foster.models.recommender import TextRecommender
 
@@ -38,11 +38,18 @@ class Recorder:
         self.half = half
 
     def __call__(self, step: int, model: TextRecommender) -> None:
-        """Record the model after ``step`` optimiser steps, if it is due."""
+        """Record the model after ``step`` optimiser steps, if it is due.
+
+        Raises:
+            InputError: training diverged: weights are not finite, or not in half precision.
+        """
         if step in self.steps:
             state = model.trained_state()
             if self.half:
                 state = {name: tensor.half() for name, tensor in state.items()}
+            if name := not_finite(state):
+                kind = " in half precision" if self.half else ""
+                raise InputError(f"training diverged: {name} is not finite{kind} at step {step}; lower --lr")
             save_tensors(self.folder / f"step_{step:06d}.safetensors", state)
 
 

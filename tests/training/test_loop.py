@@ -1,0 +1,86 @@
+"""The training loop: divergence, and the caller's random numbers."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from foster.errors import InputError
+from foster.training.condensed import Condensed, CondensedSource
+from foster.training.loop import fit
+from foster.training.options import TrainOptions
+from foster.training.trajectory import FOLDER_NAME, Recorder
+from small_models import small_recommender
+
+HISTORIES = [np.array([0, 1, 2, 3]), np.array([4, 5, 6, 7, 8])]
+
+
+def sequences_of(model) -> Condensed:
+    return Condensed.of_histories(
+        HISTORIES, 10, "random", model.catalogue, encoder=model.encoder, model=model.options, info={}
+    )
+
+
+class Breaks:
+    """Losses of which one is not finite or, for None, has a gradient that is not."""
+
+    def __init__(self, at: int, value: float | None) -> None:
+        self.steps, self.at, self.value = 0, at, value
+
+    def loss(self, model, candidates):
+        self.steps += 1
+        weight = next(iter(model.parameters()))
+        if self.steps != self.at:
+            return weight.square().mean()
+        return (0 * weight).sqrt().sum() if self.value is None else weight.square().mean() * self.value
+
+
+@pytest.mark.parametrize("validated", [True, False])
+@pytest.mark.parametrize(
+    ("at", "value", "name"), [(5, torch.nan, "the loss"), (8, torch.inf, "the loss"), (8, None, "tower.adapter.weight")]
+)
+def test_divergence_is_an_error_at_the_next_validation(validated, at, value, name):
+    validations = []
+    validate = (lambda model: validations.append(1) or 0.5) if validated else None
+    message = f"training diverged: {name} is not finite at step 8; lower --lr, which is 0.5"
+    with pytest.raises(InputError, match=message):
+        options = TrainOptions(steps=20, eval_every=4, lr=0.5, warmup=0)
+        fit(small_recommender(), Breaks(at, value), options, validate=validate)
+    assert len(validations) == validated  # that of step 4
+
+
+def test_the_last_step_is_looked_at_too():
+    with pytest.raises(InputError, match="the loss is not finite at step 6"):
+        fit(small_recommender(), Breaks(6, torch.nan), TrainOptions(steps=6, eval_every=250))
+
+
+def test_checkpoints_that_half_precision_cannot_hold_are_an_error(tmp_path):
+    model = small_recommender()
+    with torch.no_grad():
+        model.tower.adapter.weight.fill_(1e5)
+    Recorder(tmp_path, [3], half=False)(3, model)
+    (tmp_path / FOLDER_NAME / "step_000003.safetensors").unlink()
+    (tmp_path / FOLDER_NAME).rmdir()
+    with pytest.raises(InputError, match=r"tower.adapter.weight is not finite in half precision at step 3; lower --lr"):
+        Recorder(tmp_path, [3])(3, model)
+    assert list((tmp_path / FOLDER_NAME).iterdir()) == []
+
+
+def test_the_callers_random_numbers_go_on_as_if_nothing_had_been_trained():
+    def trained(seed: int) -> torch.Tensor:
+        model = small_recommender(dropout=0.5)
+        fit(model, CondensedSource(sequences_of(model), model, 0), TrainOptions(steps=3), seed=seed)
+        return nn.utils.parameters_to_vector(model.parameters()).detach()
+
+    first = trained(1)
+    torch.manual_seed(5)
+    expected = torch.rand(3)
+    small = small_recommender()
+    torch.manual_seed(5)
+    small.fresh(3)
+    fit(small, CondensedSource(sequences_of(small), small, 0), TrainOptions(steps=3))
+    assert torch.equal(torch.rand(3), expected)
+    # What is drawn inside depends on the seed alone.
+    assert torch.equal(trained(1), first) and not torch.equal(trained(2), first)
