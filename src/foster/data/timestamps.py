@@ -251,10 +251,10 @@ def _look_at_numbers(name: str, numbers: pl.Series) -> Look:
     if unit == "yyyymmdd" or (unit == "seconds" and whole and bool((numbers % DAY_SECONDS == 0).all())):
         return Look("day")
     sure = {"timestamp", "timestamps", "ts", "stamp", "unix", "epoch"} & set(words)
-    if unit is None and not sure and whole and _holds_clocks(numbers):
-        return Look("clock")
     if unit is None and words[-1] in ("day", "days", "date", "dates", "dat"):
         return Look("day")
+    if unit is None and not sure and whole and _holds_clocks(numbers):
+        return Look("clock")
     return Look("instant")
 
 
