@@ -1,5 +1,6 @@
 """The README's Python lines and command lines, run as they stand on a small log with small settings."""
 
+import datetime as dt
 import re
 import shlex
 import sys
@@ -88,3 +89,21 @@ def test_python_lines(small_log, tiny_encoder, capsys):
         code = code.replace(line, replacement)
     exec(compile(code, "README.md", "exec"), names)
     assert len(names["distilled"]) == 60 and names["model"].catalogue.ids[-1] == "new-1"
+
+
+def test_what_is_understood_of_own_data(tmp_path, monkeypatch, capsys):
+    users = [f"u{(n * 7) % 60:03}" for n in range(635)]
+    when = [f"{dt.datetime.fromtimestamp(1_600_000_000 + 3_600 * n, dt.UTC):%Y-%m-%d %H:%M:%S}" for n in range(635)]
+    rows = zip(users, (f"i{n % 40}" for n in range(635)), when, strict=True)
+    write_csv(tmp_path / "log.csv", [dict(zip(("customer_id", "sku", "ordered_at"), row, strict=True)) for row in rows])
+    texts = {"title": "lamp", "brand": "maker", "category": "hall", "price": "3"}
+    write_csv(tmp_path / "items.csv", [{"sku": f"i{n}", **texts} for n in range(40)])
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", shlex.split(block("Your own data", "bash"), comments=True))
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    assert not ended.value.code
+    printed = capsys.readouterr().out
+    for line in block("Your own data", "text").splitlines():
+        assert line.startswith("first") or line in printed.splitlines()
+    assert not list(tmp_path.glob("data*"))

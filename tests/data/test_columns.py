@@ -110,7 +110,7 @@ class TestTime:
             ({"time": text("%H%M").cast(pl.Int64)}, ["time (a time of day)"]),
             ({"hour": text("%H").cast(pl.Int64)}, ["hour (a part of a time)"]),
             ({"number": SECONDS}, ["number (values like times)"]),
-            ({"release_date": pl.Series([f"2020-01-{n % 17 + 1:02}" for n in range(N)])}, ["release_date (one value an item)"]),
+            ({"released": pl.Series([f"2020-01-{n % 17 + 1:02}" for n in range(N)])}, ["released (one value an item)"]),
             ({"date": text("%d/%m/%Y").str.replace(r"^\d\d", "05")}, ["day or the month first", "--time-format"]),
             ({"time": pl.Series(["soon"] * N)}, ["'time' holds 'soon'", "row 1", "--time-format"]),
             ({"time": SECONDS.cast(pl.Float32)}, ["32-bit floats"]),

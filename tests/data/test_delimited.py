@@ -39,7 +39,7 @@ def test_names_are_no_patterns(tmp_path, name):
 @pytest.mark.parametrize("suffix", [".csv", ".csv.gz"])
 def test_a_field_too_many_is_an_error_whatever_columns_are_read(tmp_path, columns, suffix):
     table = open_table(write(tmp_path / f"a{suffix}", "a,b\n1,2\n3,lamp, red\n"))
-    with pytest.raises(InputError, match="line 3 has 3 fields, but the header has 2; put a field .* quotation marks"):
+    with pytest.raises(InputError, match=r"line 3 has 3 fields, but the header has 2; put a field .* quotation marks"):
         table.read(columns)
 
 
