@@ -779,3 +779,75 @@ def test_check_says_what_the_encoder_reads(run, made, tiny_encoder, tmp_path, mo
     monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
     assert run("check", made.data, "--encoder", "nobody/has-this", "--json").json["reading"] is None
     assert "'pooling': says nothing" in run("check", made.data, "--pooling", "cls").message
+
+
+class TestWhatUsersGive:
+    """Flags and YAML of ``prepare``: nothing given is dropped without a word."""
+
+    @pytest.fixture
+    def tables(self, tmp_path):
+        """A log with the newest row first, and its items, as two files."""
+        rows = synthetic_log()
+        log = [{"user_id": row["user_id"], "item_id": row["item_id"], "when": row["timestamp"]} for row in rows]
+        items = {row["item_id"]: {"item_id": row["item_id"], "title": row["title"], "brand": "x"} for row in rows}
+        write_csv(tmp_path / "log.csv", log)
+        write_csv(tmp_path / "items.csv", list(items.values()))
+        return tmp_path / "log.csv", tmp_path / "items.csv"
+
+    def test_a_dry_run_says_all_and_writes_nothing(self, run, tables, tmp_path):
+        before = files_of(tmp_path)
+        shown = run("prepare", *tables, "--time-column", "when", "--dry-run")
+        assert shown.code == 0
+        for words in (
+            "user     user_id",
+            "time     when",
+            "text     title, brand",
+            "kept       60 users",
+            "nothing was",
+        ):
+            assert words in shown.out
+        content = run("prepare", *tables, "--time-column", "when", "--dry-run", "--json").json
+        assert content["out"] is None and content["reading"]["time"] == ["when"]
+        assert content["first_history"]["user_id"] in {f"u{n}" for n in range(60)}
+        assert files_of(tmp_path) == before
+        assert "--out is missing" in run("prepare", *tables).message
+
+    def test_text_can_be_given_more_than_once(self, run, tables, tmp_path):
+        once = run("prepare", *tables, "--input-order", "--text", "brand,title", "--dry-run", "--json").json
+        twice = run(
+            "prepare", *tables, "--input-order", "--text", "brand", "--text", "title", "--dry-run", "--json"
+        ).json
+        assert once["fingerprint"] == twice["fingerprint"] and once["text_fields"] == ["brand", "title"]
+
+    def test_a_flag_of_one_value_given_twice_is_an_error(self, run, tables, made, tmp_path):
+        message = run("prepare", *tables, "--out", tmp_path / "d", "--k-core", 0, "--k-core", 5).message
+        assert message == "foster: --k-core is given twice; give it once"
+        assert (
+            "--steps is given twice"
+            in run("train", made.data, "--steps", 1, "--steps=2", "--out", tmp_path / "m").message
+        )
+        assert "-k is given twice" in run("recommend", made.teacher, "--history", "i1", "-k", 1, "-k", 2).message
+
+    def test_yaml_takes_lists_where_flags_take_commas_and_paths_at_home(self, run, tables, tmp_path, monkeypatch):
+        monkeypatch.setenv("HOME", str(tmp_path))
+        config = tmp_path / "prepare.yaml"
+        config.write_text("text: [brand, title]\ninput-order: true\nitems: ~/items.csv\nout: ~/data\n")
+        assert run("prepare", tables[0], "--config", config, "--json").json["text_fields"] == ["brand", "title"]
+        assert (tmp_path / "data" / "dataset.json").is_file()
+
+    @pytest.mark.parametrize("lines", ["k-core: 0\nk-core: 5\n", "k-core: 0\nk_core: 5\n"])
+    def test_a_key_that_stands_twice_in_yaml_is_an_error(self, run, tables, tmp_path, lines):
+        config = tmp_path / "prepare.yaml"
+        config.write_text(lines)
+        assert "stands there twice" in run("prepare", *tables, "--dry-run", "--config", config).message
+
+    def test_a_layout_and_an_address_are_said(self, run, tmp_path):
+        folder = tmp_path / "ml-latest"
+        folder.mkdir()
+        ratings = [f"{user},{user * 7 % 30 + n},4.0,{1_600_000_000 + 60 * n}" for user in range(20) for n in range(6)]
+        (folder / "ratings.csv").write_text("userId,movieId,rating,timestamp\n" + "\n".join(ratings) + "\n")
+        movies = [f'{n},"Film, {n} (1999)",Drama|War' for n in range(36)]
+        (folder / "movies.csv").write_text("movieId,title,genres\n" + "\n".join(movies) + "\n")
+        shown = run("prepare", folder, "--k-core", 0, "--dry-run")
+        assert "remark     MovieLens" in shown.out and "(1999), Drama, War" in shown.out
+        assert "only http and https addresses are read" in run("prepare", "s3://bucket/log.csv", "--dry-run").message
