@@ -18,7 +18,7 @@ from foster.engine import Engine
 from foster.errors import InputError
 from foster.evaluation.metrics import metrics_of
 from foster.evaluation.ranks import rank_targets
-from foster.models.recommender import TextRecommender
+from foster.models.recommender import NOT_STATED, TextRecommender
 from foster.text.storage import whole_file
 
 RANKS_SCHEMA = {"user_id": pl.String, "rank": pl.Float64, "cold": pl.Boolean}
@@ -37,6 +37,8 @@ class Evaluation:
         n_items: size of the ranked catalogue.
         history_masked: whether the items of the history were left out of the ranking.
         user_ids: ``[n]`` raw ids.
+        trained_on_this_data: whether the model came from the data that it is evaluated on, by their fingerprints; None
+            where it does not say what it came from.
     """
 
     users: np.ndarray
@@ -46,6 +48,7 @@ class Evaluation:
     n_items: int
     history_masked: bool
     user_ids: list[str]
+    trained_on_this_data: bool | None
 
     @property
     def metrics(self) -> dict[str, float]:
@@ -60,6 +63,7 @@ class Evaluation:
             "items": self.n_items,
             "split": self.split,
             "history_masked": self.history_masked,
+            "trained_on_this_data": self.trained_on_this_data,
             "warm": self._of(~self.cold),
             "cold": self._of(self.cold),
         }
@@ -133,8 +137,9 @@ def evaluate(
     own = users[engine.rank :: engine.world]
     histories = [to_model[history] for history in data.histories(split, own)]
     targets = to_model[data.targets(split, own)]
-    ranks = _ranks(model, table, histories, targets, mask_history)
-    return _evaluation(data, split, users, engine.gather_strided(ranks, len(users)), model.n_items, mask_history)
+    ranks = engine.gather_strided(_ranks(model, table, histories, targets, mask_history), len(users))
+    trained_here = is_of(model.origin.get("data_fingerprint"), data)
+    return _evaluation(data, split, users, ranks, model.n_items, mask_history, trained_here)
 
 
 def evaluate_popularity(
@@ -154,7 +159,7 @@ def evaluate_popularity(
         data.n_items,
         mask_history=mask_history,
     )
-    return _evaluation(data, split, users, ranks, data.n_items, mask_history)
+    return _evaluation(data, split, users, ranks, data.n_items, mask_history, True)
 
 
 def rank_new_items(model: TextRecommender, new: NewItems) -> np.ndarray:
@@ -200,8 +205,20 @@ def _ranks(
     return rank_targets(score, targets, histories, model.n_items, mask_history=mask_history)
 
 
+def is_of(fingerprint: str | None, data: Dataset) -> bool | None:
+    """Return whether what states this fingerprint came from a data set; None where it states none."""
+    return None if fingerprint in (None, NOT_STATED) else fingerprint == data.info.fingerprint
+
+
 def _evaluation(
-    data: Dataset, split: TargetSplit, users: np.ndarray, ranks: np.ndarray, n_items: int, masked: bool
+    data: Dataset,
+    split: TargetSplit,
+    users: np.ndarray,
+    ranks: np.ndarray,
+    n_items: int,
+    masked: bool,
+    trained_here: bool | None,
 ) -> Evaluation:
     cold = data.item_counts()[data.targets(split, users)] == 0
-    return Evaluation(users, ranks, cold, split, n_items, masked, [data.user_ids[user] for user in users])
+    user_ids = [data.user_ids[user] for user in users]
+    return Evaluation(users, ranks, cold, split, n_items, masked, user_ids, trained_here)

@@ -31,7 +31,7 @@ from foster.data.catalogue import CATALOGUE_NAME, Catalogue
 from foster.errors import InputError
 from foster.models.item_tower import FrozenFeatures, ItemMap, item_map_width, mapped
 from foster.models.options import ModelOptions
-from foster.models.recommender import TextRecommender
+from foster.models.recommender import NOT_STATED, TextRecommender
 from foster.text.encoder import same_encoder
 from foster.text.options import EncoderOptions
 from foster.training.losses import own_scores, sample_items, without
@@ -275,7 +275,7 @@ class Condensed:
         return (
             f"# {len(self)} {'synthetic' if self.kind == 'distilled' else 'selected'} sequences ({self.method})\n\n"
             f"- catalogue: {len(self.catalogue)} items with texts; encoder {self.encoder.encoder}\n"
-            f"- data fingerprint: {self.info.get('data_fingerprint', 'not stated')}\n"
+            f"- data fingerprint: {self.info.get('data_fingerprint', NOT_STATED)}\n"
             f"{state}"
             f"- what came from real data: {real}\n"
             f"- size without item texts and this card: {size} bytes\n"
