@@ -256,6 +256,8 @@ def test_one_flag_leaves_the_rest_of_the_teacher(run, made, tmp_path):
     assert stored["model"]["dim"] == 8 and stored["encoder"]["encoder"] == str(made.encoder)
     message = run("select", "soft-label", made.data, "--out", tmp_path / "t", *flags, "--max-tokens", 8).message
     assert "labels refer to the teacher's encoder" in message
+    message = run("select", "soft-label", made.data, "--out", tmp_path / "t", *flags, "--max-length", 9).message
+    assert "--max-length 9: soft labels are the teacher's, which reads 8 items" in message
 
 
 def test_an_encoder_may_lie_elsewhere_and_gives_the_same_student(run, made, tmp_path):
