@@ -17,6 +17,7 @@ import foster
 from foster import cli
 from foster.artefacts import Place, artefact_kind
 from foster.coresets import select as coresets
+from foster.data.dataset import Dataset
 from foster.distillation.options import OPTIONS
 from synthetic_log import synthetic_log, write_csv
 
@@ -326,6 +327,8 @@ def test_one_flag_leaves_the_rest_of_the_teacher(run, made, tmp_path):
     assert stored["model"]["dim"] == 8 and stored["encoder"]["encoder"] == str(made.encoder)
     message = run("select", "soft-label", made.data, "--out", tmp_path / "t", *flags, "--max-tokens", 8).message
     assert "labels refer to the teacher's encoder" in message
+    message = run("select", "soft-label", made.data, "--out", tmp_path / "t", *flags, "--max-length", 9).message
+    assert "--max-length 9: soft labels are the teacher's, which reads 8 items" in message
 
 
 def test_an_encoder_may_lie_elsewhere_and_gives_the_same_student(run, made, tmp_path):
@@ -653,6 +656,44 @@ def test_a_result_whose_place_was_taken_meanwhile_is_kept(run, made, tmp_path, m
     assert message.endswith(f"what was made is kept in {out}-2")
     assert artefact_kind(f"{out}-2") == KINDS[verb]
     assert files_of(out) == {"mine.txt": b"x"} and len(list(tmp_path.iterdir())) == 2
+
+
+@pytest.fixture(scope="session")
+def other_data(tmp_path_factory) -> Path:
+    """A data set with the items of ``made``, but other users."""
+    root = tmp_path_factory.mktemp("other")
+    log = write_csv(root / "log.csv", synthetic_log(users=50, seed=1))
+    Dataset.prepare(log, k_core=0).save(root / "data")
+    return root / "data"
+
+
+def test_evaluation_says_that_a_model_is_of_other_data(run, made, tmp_path, other_data):
+    model = tmp_path / "model"
+    assert run("train", made.distilled, "--out", model, "--steps", 2).code == 0
+    for folder in (made.teacher, model):
+        own = run("evaluate", folder, made.data, "--json")
+        assert own.json["trained_on_this_data"] is True and own.err == ""
+        other = run("evaluate", folder, other_data, "--json")
+        assert other.json["trained_on_this_data"] is False
+        assert other.err == f"{folder}: was trained on other data than {other_data}, by their fingerprints\n"
+    config = json.loads((model / "config.json").read_text())
+    for nothing in ({"data_fingerprint": "not stated"}, {}):
+        rest = {key: value for key, value in config.items() if key != "data_fingerprint"}
+        (model / "config.json").write_text(json.dumps(rest | nothing))
+        unknown = run("evaluate", model, made.data, "--json")
+        assert unknown.json["trained_on_this_data"] is None and unknown.err == ""
+
+
+def test_training_says_that_validation_is_of_other_data(run, made, tmp_path, other_data):
+    flags = ("--steps", 2, "--eval-every", 1, "--json")
+    own = run("train", made.distilled, "--out", tmp_path / "a", "--validation", made.data, *flags)
+    assert own.json["validation_of_this_data"] is True and own.err == ""
+    other = run("train", made.distilled, "--out", tmp_path / "b", "--validation", other_data, *flags)
+    assert other.json["validation_of_this_data"] is False
+    assert other.err == f"--validation {other_data}: is other data than that which {made.distilled} was made from\n"
+    fingerprint = json.loads((other_data / "dataset.json").read_text())["fingerprint"]
+    for name, said in (("a", "; validation users chose"), ("b", f"; validation users of other data ({fingerprint})")):
+        assert said in json.loads((tmp_path / name / "config.json").read_text())["from_real_data"]
 
 
 RATES = {

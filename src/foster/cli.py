@@ -502,6 +502,7 @@ def train(
     """Train a recommender on distilled sequences, a coreset or a log."""
     from foster.artefacts import artefact_kind
     from foster.data.dataset import Dataset
+    from foster.evaluation.evaluate import is_of
     from foster.training.condensed import Condensed
     from foster.training.runs import train as run
     from foster.training.runs import training_record
@@ -526,8 +527,12 @@ def train(
         model = values.of(ModelOptions, data.model)
         recipe = values.of(TrainOptions, affordable(data.recipe, model.finetune))
     common = values.of(CommonOptions)
+    judges = _read_data(validation) if validation else None
+    of_this_data = is_of(data.info.get("data_fingerprint"), judges) if judges and isinstance(data, Condensed) else None
     start = time.perf_counter()
     with _running(common.device) as engine:
+        if of_this_data is False and engine.is_main:
+            _say(f"--validation {validation}: is other data than that which {source} was made from")
         recommender, fit = run(
             data,
             encoder=encoder,
@@ -535,14 +540,15 @@ def train(
             train=recipe,
             seed=common.seed,
             engine=engine,
-            validation=_read_data(validation) if validation else None,
+            validation=judges,
         )
         if not engine.is_main:
             return
         seconds = time.perf_counter() - start
         with place.fill() as folder:
             recommender.write_to(folder, training_record(recipe, common.seed, fit))
-        _report_fit(recommender, out, fit, seconds, as_json)
+        more = {"validation_of_this_data": of_this_data} if judges else {}
+        _report_fit(recommender, out, fit, seconds, as_json, more)
 
 
 @verb()
@@ -573,6 +579,8 @@ def evaluate(
             return
         if ranks is not None:
             result.save_ranks(ranks)
+        if result.trained_on_this_data is False:
+            _say(f"{model}: was trained on other data than {data}, by their fingerprints")
         masked = "history masked" if result.history_masked else "history ranked too"
         rows = [f"{name:<12}{value:.4f}" for name, value in result.metrics.items()]
         counts = f"{len(result.ranks)} targets of {result.n_users} users"
@@ -729,7 +737,9 @@ def _free(out: Path, overwrite: bool, *inputs: str | Path | None) -> Place:
     return check_free(out, overwrite, inputs)
 
 
-def _report_fit(model: Any, out: Path, fit: Any, seconds: float, as_json: bool) -> None:
+def _report_fit(
+    model: Any, out: Path, fit: Any, seconds: float, as_json: bool, more: Mapping[str, Any] | None = None
+) -> None:
     result = {
         "out": str(out),
         "seconds": seconds,
@@ -737,6 +747,7 @@ def _report_fit(model: Any, out: Path, fit: Any, seconds: float, as_json: bool) 
         "best_step": fit.best_step,
         "validation_ndcg@10": fit.best_ndcg,
         "data_split": model.origin.get("data_split", LEAVE_ONE_OUT),
+        **(more or {}),
     }
     score = "" if fit.best_ndcg is None else f", validation NDCG@10 {fit.best_ndcg:.4f} at step {fit.best_step}"
     _print(result, as_json, f"{out}: {fit.steps} steps in {seconds:.1f} s{score}{_shown_split(model.origin)}")

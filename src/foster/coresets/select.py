@@ -71,7 +71,8 @@ def select(
 
     Raises:
         InputError: an unknown method, a method that needs a teacher without one, a teacher of other data, a missing
-            extra, or a budget beyond the users that have two training items.
+            extra, a budget beyond the users that have two training items, or soft labels for longer histories than the
+            teacher reads.
     """
     if method not in METHODS:
         raise InputError(
@@ -85,6 +86,11 @@ def select(
             raise InputError(
                 f"select soft-label: the labels refer to the teacher's encoder, {trained.encoder.encoder}; leave the "
                 "encoder out, and name another one to 'foster train'"
+            )
+        if method == "soft-label" and model.max_length > trained.options.max_length:
+            raise InputError(
+                f"--max-length {model.max_length}: soft labels are the teacher's, which reads "
+                f"{trained.options.max_length} items; give at most that"
             )
     elif method in NEED_TEACHER:
         raise InputError(

@@ -19,7 +19,7 @@ from foster.engine import Engine
 from foster.errors import InputError
 from foster.evaluation.metrics import metrics_of
 from foster.evaluation.ranks import rank_targets
-from foster.models.recommender import TextRecommender
+from foster.models.recommender import NOT_STATED, TextRecommender
 from foster.storage import whole_file
 
 RANKS_SCHEMA = {"user_id": pl.String, "item_id": pl.String, "rank": pl.Float64, "cold": pl.Boolean}
@@ -40,6 +40,8 @@ class Evaluation:
         user_ids: ``[n]`` raw ids.
         item_ids: ``[n]`` raw ids of the targets.
         data_split: how the data are split, such as "leave-one-out" or "time:0.9, last targets".
+        trained_on_this_data: whether the model came from the data that it is evaluated on, by their fingerprints; None
+            where it does not say what it came from.
     """
 
     users: np.ndarray
@@ -51,6 +53,7 @@ class Evaluation:
     user_ids: list[str]
     item_ids: list[str]
     data_split: str
+    trained_on_this_data: bool | None
 
     @property
     def n_users(self) -> int:
@@ -72,6 +75,7 @@ class Evaluation:
             "split": self.split,
             "data_split": self.data_split,
             "history_masked": self.history_masked,
+            "trained_on_this_data": self.trained_on_this_data,
             "warm": self._of(~self.cold),
             "cold": self._of(self.cold),
         }
@@ -154,8 +158,9 @@ def evaluate(
     own = held_out[engine.rank :: engine.world]
     histories = [to_model[history] for history in data.histories_before(own)]
     targets = to_model[data.sequence_items[own.positions]]
-    ranks = _ranks(model, table, histories, targets, mask_history)
-    return _evaluation(data, split, held_out, engine.gather_strided(ranks, len(held_out)), len(table), mask_history)
+    ranks = engine.gather_strided(_ranks(model, table, histories, targets, mask_history), len(held_out))
+    trained_here = is_of(model.origin.get("data_fingerprint"), data)
+    return _evaluation(data, split, held_out, ranks, len(table), mask_history, trained_here)
 
 
 def evaluate_popularity(
@@ -175,7 +180,7 @@ def evaluate_popularity(
         known,
         mask_history=mask_history,
     )
-    return _evaluation(data, split, held_out, ranks, known, mask_history)
+    return _evaluation(data, split, held_out, ranks, known, mask_history, True)
 
 
 def rank_new_items(model: TextRecommender, new: NewItems) -> np.ndarray:
@@ -221,8 +226,19 @@ def _ranks(
     return rank_targets(score, targets, histories, len(table), mask_history=mask_history)
 
 
+def is_of(fingerprint: str | None, data: Dataset) -> bool | None:
+    """Return whether what states this fingerprint came from a data set; None where it states none."""
+    return None if fingerprint in (None, NOT_STATED) else fingerprint == data.info.fingerprint
+
+
 def _evaluation(
-    data: Dataset, split: TargetSplit, held_out: HeldOut, ranks: np.ndarray, n_items: int, masked: bool
+    data: Dataset,
+    split: TargetSplit,
+    held_out: HeldOut,
+    ranks: np.ndarray,
+    n_items: int,
+    masked: bool,
+    trained_here: bool | None,
 ) -> Evaluation:
     targets = data.sequence_items[held_out.positions]
     return Evaluation(
@@ -235,4 +251,5 @@ def _evaluation(
         user_ids=[data.user_ids[user] for user in held_out.users],
         item_ids=data.items["item_id"].gather(targets).to_list(),
         data_split=data.info.split_name,
+        trained_on_this_data=trained_here,
     )

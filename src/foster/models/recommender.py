@@ -38,6 +38,7 @@ from foster.text.tuning import TunableEncoder, parse_finetune
 WEIGHTS_NAME = "model.safetensors"
 ITEM_TABLE_NAME = "items.safetensors"
 ORIGIN = ("data_fingerprint", "data_split", "from_real_data")
+NOT_STATED = "not stated"  # of what came from where, in folders that do not say
 LM_LR_RATIO = {"lora": 0.1, "top": 0.01, "all": 0.01}
 STATES = 256  # histories whose states are computed at once: more of them would be padded to the longest
 
@@ -371,9 +372,9 @@ class TextRecommender(nn.Module):
             f"# A text-based sequential recommender ({kind})\n\n"
             f"- model: {options.backbone}, width {options.dim}; encoder {self.encoder.encoder} ({options.finetune})\n"
             f"- catalogue: {self.n_items} items with texts and vectors\n"
-            f"- data fingerprint: {self.origin.get('data_fingerprint', 'not stated')}\n"
+            f"- data fingerprint: {self.origin.get('data_fingerprint', NOT_STATED)}\n"
             f"{split_line(self.origin)}"
-            f"- what came from real data: {self.origin.get('from_real_data', 'not stated')}\n\n"
+            f"- what came from real data: {self.origin.get('from_real_data', NOT_STATED)}\n\n"
             "Use it with `foster evaluate`, `foster recommend` or `TextRecommender.from_pretrained`.\n"
         )
 

@@ -31,7 +31,7 @@ from foster.data.catalogue import CATALOGUE_NAME, Catalogue
 from foster.errors import InputError
 from foster.models.item_tower import FrozenFeatures, ItemMap, item_map_width, mapped
 from foster.models.options import ModelOptions
-from foster.models.recommender import TextRecommender, split_line
+from foster.models.recommender import NOT_STATED, TextRecommender, split_line
 from foster.text.encoder import same_encoder
 from foster.text.options import EncoderOptions
 from foster.training.losses import own_scores, sample_items, without
@@ -40,6 +40,7 @@ from foster.training.score_matching import ProbabilityMatching, ScoreMatching
 
 LEVELS = 7  # on either side of zero, of the numbers of a stored soft label
 LEAST = 1e-4  # probability below which an item of the next step is no target
+ROUNDING = 0.01  # how far from 1 half precision may take the sum of a step's weights
 WHOLE = 0.2  # how often a student with soft labels sees whole sequences; short windows otherwise
 SHARE = 8  # a step of such a student sees an eighth of the positions: more take longer and teach no more
 TENSORS_NAME = "sequences.safetensors"
@@ -244,15 +245,16 @@ class Condensed:
         path = folder / TENSORS_NAME
         tensors = load_tensors(path)
         catalogue = Catalogue.read(folder)
-        if not {"items", "weights"} <= tensors.keys() or int(tensors["items"].max()) >= len(catalogue):
-            raise InputError(f"{path}: does not fit {CATALOGUE_NAME}; the folder is damaged, make or copy it again")
+        if wrong := _wrong_steps(tensors, len(catalogue)):
+            raise InputError(f"{path}: {wrong}; the folder is damaged, make or copy it again")
         where = str(folder / CONFIG_NAME)
 
         def stored(name: str) -> Any:
             return config_field(config, name, where)
 
-        windows = stored("windows")
-        if not isinstance(windows, list) or not all(isinstance(w, list) and len(w) == 2 for w in windows):
+        windows, labels = stored("windows"), _stored_labels(tensors, path, len(catalogue))
+        codes = labels["codes"]
+        if not _windows_fit(windows, tensors["items"].shape[1], 0 if codes is None else codes.shape[1]):
             raise InputError(f"{where}: field 'windows' is wrong; the folder is damaged, make or copy it again")
         return cls(
             kind=stored("kind"),
@@ -265,7 +267,7 @@ class Condensed:
             windows=tuple((start, end) for start, end in windows),
             recipe=TrainOptions.parse(stored("recipe"), where),
             info=stored("info"),
-            **_stored_labels(tensors, path, len(catalogue)),
+            **labels,
         )
 
     def _card(self, folder: Path) -> str:
@@ -276,7 +278,7 @@ class Condensed:
         return (
             f"# {len(self)} {'synthetic' if self.kind == 'distilled' else 'selected'} sequences ({self.method})\n\n"
             f"- catalogue: {len(self.catalogue)} items with texts; encoder {self.encoder.encoder}\n"
-            f"- data fingerprint: {self.info.get('data_fingerprint', 'not stated')}\n"
+            f"- data fingerprint: {self.info.get('data_fingerprint', NOT_STATED)}\n"
             f"{split_line(self.info)}"
             f"{state}"
             f"- what came from real data: {real}\n"
@@ -284,6 +286,36 @@ class Condensed:
             f"- licence: {self.info.get('licence', 'that of the data it was made from')}\n\n"
             "Train on it with `foster train FOLDER --out MODEL`.\n"
         )
+
+
+def _wrong_steps(tensors: dict[str, Tensor], n_items: int) -> str | None:
+    """Return what is wrong with the stored steps, or None."""
+    if not {"items", "weights"} <= tensors.keys():
+        return "'items' or 'weights' are missing"
+    items, weights = tensors["items"].long(), tensors["weights"].float()
+    if items.ndim != 3 or items.shape != weights.shape or not items.numel():
+        return "'items' do not fit 'weights'"
+    if int(items.min()) < 0 or int(items.max()) >= n_items:
+        return f"'items' do not fit {CATALOGUE_NAME}"
+    total = weights.sum(-1)
+    there = total > 0
+    ends = there[:, 0].all() and not (there[:, 1:] & ~there[:, :-1]).any()
+    if not ends or weights.min() < 0 or ((total - 1).abs()[there] > ROUNDING).any():
+        return "'weights' are no probabilities"
+    return None
+
+
+def _windows_fit(windows: Any, length: int, labels: int) -> bool:
+    """Return whether windows are the whole sequence and others of one length, and hold so many labels together."""
+    if not isinstance(windows, list) or not all(isinstance(w, list) and len(w) == 2 for w in windows):
+        return False
+    if not all(type(end) is int for window in windows for end in window):
+        return False
+    if not windows or not labels:
+        return not windows and not labels
+    inside = all(0 <= start < end <= length for start, end in windows)
+    lengths = [end - start for start, end in windows]
+    return inside and windows[0] == [0, length] and len(set(lengths[1:])) <= 1 and sum(lengths) == labels
 
 
 def _stored_labels(tensors: dict[str, Tensor], path: Path, n_items: int) -> dict[str, Any]:
@@ -299,6 +331,9 @@ def _stored_labels(tensors: dict[str, Tensor], path: Path, n_items: int) -> dict
             raise InputError(f"{path}: soft labels lack 'code_scales', 'adapter' or 'keys'; make the folder again")
         if tensors["codes"].dtype != torch.uint8:  # an earlier version had a byte a number, or two
             raise InputError(f"{path}: 'codes' are not those of this version; make the folder again")
+        shape = tensors["codes"].shape
+        if len(shape) != 3 or shape[0] != len(tensors["items"]) or shape[:2] != tensors["code_scales"].shape:
+            raise InputError(f"{path}: 'codes' do not fit the sequences; the folder is damaged, make or copy it again")
         if adapter:
             try:
                 width = item_map_width(adapter)
@@ -310,11 +345,13 @@ def _stored_labels(tensors: dict[str, Tensor], path: Path, n_items: int) -> dict
             width = keys.shape[1]
             if len(keys) != n_items:
                 raise InputError(f"{path}: 'keys' do not fit {CATALOGUE_NAME}; make or copy the folder again")
+        if shape[2] != (width + 1) // 2:
+            raise InputError(f"{path}: 'codes' do not fit the map of items; make or copy the folder again")
         out["codes"] = from_four_bits(tensors["codes"], tensors["code_scales"])[..., :width]
     if "draws" in tensors:
         draws = out["draws"] = tensors["draws"].long()
         labels = None if out["codes"] is None else out["codes"].shape[:2]
-        if draws.shape != labels or int(draws.max()) >= tensors["items"].shape[2]:
+        if draws.shape != labels or int(draws.min()) < 0 or int(draws.max()) >= tensors["items"].shape[2]:
             raise InputError(f"{path}: 'draws' do not fit the labels; the folder is damaged, make or copy it again")
     return out
 

@@ -12,8 +12,9 @@ from foster.artefacts import CONFIG_NAME, check_free, config_field, new_folder, 
 from foster.data.dataset import Dataset
 from foster.engine import Engine
 from foster.errors import InputError
+from foster.evaluation.evaluate import is_of
 from foster.models.options import ModelOptions
-from foster.models.recommender import ORIGIN, TextRecommender
+from foster.models.recommender import NOT_STATED, ORIGIN, TextRecommender
 from foster.text.options import EncoderOptions
 from foster.training.condensed import Condensed, CondensedSource
 from foster.training.loop import Fit, LogSource, fit, validator
@@ -159,11 +160,15 @@ def train(
         recommender.origin = _origin(source, recommender, "all weights")
     else:
         derived = f"weights, by way of {len(source)} {source.kind} sequences ({source.method})"
-        derived += f" and what they hold: {source.info.get('from_real_data', 'not stated')}"
+        derived += f" and what they hold: {source.info.get('from_real_data', NOT_STATED)}"
+        fingerprint = source.info.get("data_fingerprint", NOT_STATED)
         if validation is not None:
-            derived += "; validation users chose among the weights of the training"
+            other = (
+                "" if is_of(fingerprint, validation) is not False else f" of other data ({validation.info.fingerprint})"
+            )
+            derived += f"; validation users{other} chose among the weights of the training"
         origin = {name: source.info[name] for name in ORIGIN if name in source.info}
-        recommender.origin = {"data_fingerprint": "not stated", **origin, "from_real_data": derived}
+        recommender.origin = {"data_fingerprint": fingerprint, **origin, "from_real_data": derived}
     return recommender, result
 
 

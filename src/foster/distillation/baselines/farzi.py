@@ -117,7 +117,10 @@ class Farzi:
     def export(self) -> Condensed:
         """Return the sequences as they are now, the most probable items of each step."""
         items, weights, _ = most_probable(self.synthetic())
-        return self.setting.condensed(items, weights, "the sequences, which start as real histories")
+        derived = "the sequences, which start as real histories"
+        if self.options.steps:
+            derived += "; they were moved to lower the real loss of models that start at the teacher's checkpoints"
+        return self.setting.condensed(items, weights, derived)
 
 
 def next_step_loss(model: TextRecommender, steps: Tensor, read: Reading) -> Tensor:

@@ -148,7 +148,12 @@ class TD3:
     def export(self) -> Condensed:
         """Return the sequences as they are now, the most probable items of each step."""
         items, weights, _ = most_probable(self.synthetic())
-        derived = "the sequences, which start as real histories; they were moved among the teacher's item vectors"
+        derived = "the sequences, which start as real histories, among the teacher's item vectors"
+        if self.options.steps:
+            derived += (
+                "; they were moved to lower the real loss of models that start at the teacher's checkpoints, and their "
+                "distance to its states"
+            )
         return self.setting.condensed(items, weights, derived)
 
 
