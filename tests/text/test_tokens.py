@@ -1,5 +1,12 @@
+import shutil
+from pathlib import Path
+
+import pytest
 import torch
 
+from foster.errors import InputError
+from foster.text.encoder import TextEncoder
+from foster.text.options import EncoderOptions
 from foster.text.tokens import TokenTable
 
 IDS = [[2, 5, 3], [2, 3], [2, 7, 8, 9, 3], [2, 6, 3]]
@@ -34,3 +41,18 @@ def test_batches_hold_every_text_once_the_longest_first_within_the_limit():
 
 def test_a_text_longer_than_the_limit_is_a_batch_of_its_own():
     assert [batch.tolist() for batch in TokenTable.build(IDS, pad=0).batches(1)] == [[2], [0], [3], [1]]
+
+
+def test_an_encoder_without_a_vocabulary_is_refused(tiny_encoder, tmp_path):
+    folder = Path(shutil.copytree(tiny_encoder, tmp_path / "encoder"))
+    for name in ("tokenizer.json", "vocab.txt"):
+        (folder / name).unlink(missing_ok=True)
+    with pytest.raises(InputError, match=r"holds no tokenizer\.json and no vocabulary"):
+        TextEncoder.load(EncoderOptions(encoder=str(folder), max_tokens=8))
+
+
+def test_an_encoder_in_the_users_folder(tiny_encoder, tmp_path, monkeypatch):
+    shutil.copytree(tiny_encoder, tmp_path / "[my] encoder")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    loaded = TextEncoder.load(EncoderOptions(encoder="~/[my] encoder", max_tokens=8))
+    assert loaded.width == TextEncoder.load(EncoderOptions(encoder=str(tiny_encoder), max_tokens=8)).width

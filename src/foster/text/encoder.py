@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from foster.errors import InputError
 from foster.text.hub import first_line, folder_fingerprint, folder_pooling, folder_reading, locate
 from foster.text.options import EncoderOptions
-from foster.text.tokens import TokenTable
+from foster.text.tokens import TokenTable, load_tokenizer
 
 if TYPE_CHECKING:
     import torch
@@ -170,7 +170,7 @@ def _load_pretrained(folder: Path) -> tuple[Any, Any]:
     import torch
 
     with _quiet_transformers():
-        from transformers import AutoConfig, AutoModel, AutoTokenizer
+        from transformers import AutoConfig, AutoModel
 
         # Nothing is asked for: without this, transformers would read the answer from stdin.
         here: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
@@ -182,7 +182,7 @@ def _load_pretrained(folder: Path) -> tuple[Any, Any]:
             )
             if model.main_input_name != "input_ids":
                 raise InputError(f"{folder}: is a {config.model_type} and reads {model.main_input_name}, not texts")
-            tokenizer = AutoTokenizer.from_pretrained(folder, **here)
+            tokenizer = load_tokenizer(folder)
         except InputError:
             raise
         except Exception as error:

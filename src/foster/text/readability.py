@@ -7,16 +7,13 @@ from array import array
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from foster.data.check import Reading
-from foster.errors import InputError
-from foster.text.hub import first_line, resolve
+from foster.text.hub import resolve
 from foster.text.options import EncoderOptions
+from foster.text.tokens import has_vocabulary, load_tokenizer
 
 _BATCH_TEXTS = 8_192
-# Without any of these, transformers makes a tokenizer that knows no word, and says nothing.
-_VOCABULARIES = ("tokenizer.json", "vocab.*", "*.model", "tekken.json")
 
 
 def read_texts(texts: Sequence[str], options: EncoderOptions | None = None) -> Reading | None:
@@ -38,7 +35,7 @@ def read_texts(texts: Sequence[str], options: EncoderOptions | None = None) -> R
     folder = _folder_at_hand(options.encoder)
     if folder is None:
         return None
-    tokenizer = _load_tokenizer(folder)
+    tokenizer = load_tokenizer(folder)
     unknown_id = tokenizer.unk_token_id
     # A known bracket, year or comma does not make a text of unknown words a known one.
     signs = {number for token, number in tokenizer.get_vocab().items() if not any(map(str.isalpha, token))}
@@ -88,25 +85,5 @@ def _folder_at_hand(name: str) -> Path | None:
     with contextlib.suppress(OSError, ValueError):
         folder = Path(snapshot_download(target, local_files_only=True))
         # The hub's cache may hold only some files of a model.
-        return folder if _has_vocabulary(folder) else None
+        return folder if has_vocabulary(folder) else None
     return None
-
-
-def _has_vocabulary(folder: Path) -> bool:
-    return any(next(folder.glob(pattern), None) for pattern in _VOCABULARIES)
-
-
-def _load_tokenizer(folder: Path) -> Any:
-    if not _has_vocabulary(folder):
-        raise InputError(
-            f"{folder}: holds no tokenizer.json and no vocabulary; give the folder of a transformers encoder"
-        )
-    from transformers import AutoTokenizer
-
-    try:
-        return AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-    except Exception as error:
-        # Damaged files raise a dozen types of error.
-        raise InputError(
-            f"{folder}: its tokenizer cannot be loaded ({first_line(error)}); give another folder"
-        ) from error

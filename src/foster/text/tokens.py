@@ -1,14 +1,20 @@
-"""The token ids of a catalogue in two flat tensors."""
+"""Tokenizers of model folders, and the token ids of a catalogue in two flat tensors."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import chain
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from foster.errors import InputError
+from foster.text.hub import first_line
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+_VOCABULARIES = ("tokenizer.json", "vocab.*", "*.model", "tekken.json")
 
 
 @dataclass(frozen=True)
@@ -92,3 +98,29 @@ class TokenTable:
             size = max(1, tokens // max(1, int(lengths[start])))
             yield order[start : start + size]
             start += size
+
+
+def load_tokenizer(folder: Path) -> Any:
+    """Load the tokenizer of a model folder; no code of the folder runs.
+
+    Raises:
+        InputError: the folder holds none, or one that cannot be loaded.
+    """
+    if not has_vocabulary(folder):
+        raise InputError(
+            f"{folder}: holds no tokenizer.json and no vocabulary; give the folder of a transformers encoder"
+        )
+    from transformers import AutoTokenizer
+
+    try:
+        return AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    except Exception as error:
+        # Damaged files raise a dozen types of error.
+        raise InputError(
+            f"{folder}: not loadable as an encoder: its tokenizer ({first_line(error)}); give another folder"
+        ) from error
+
+
+def has_vocabulary(folder: Path) -> bool:
+    """Whether a folder holds the words of a tokenizer: without, transformers makes one that knows none, and is silent."""
+    return any(next(folder.glob(pattern), None) for pattern in _VOCABULARIES)
