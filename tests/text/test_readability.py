@@ -71,7 +71,7 @@ def test_an_encoder_that_is_not_here_is_no_error(monkeypatch, tmp_path):
 
 def test_a_damaged_tokenizer_is_an_error(own_encoder):
     (own_encoder / "tokenizer.json").write_text("{", encoding="utf-8")
-    with pytest.raises(InputError, match="its tokenizer cannot be loaded"):
+    with pytest.raises(InputError, match="not loadable as an encoder: its tokenizer"):
         read_texts(["red apple"], EncoderOptions(encoder=str(own_encoder)))
 
 

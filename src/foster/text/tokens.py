@@ -122,5 +122,5 @@ def load_tokenizer(folder: Path) -> Any:
 
 
 def has_vocabulary(folder: Path) -> bool:
-    """Whether a folder holds the words of a tokenizer: without, transformers makes one that knows none, and is silent."""
+    """Whether a folder holds the words of a tokenizer; without them transformers makes one that knows none."""
     return any(next(folder.glob(pattern), None) for pattern in _VOCABULARIES)
