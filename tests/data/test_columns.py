@@ -110,7 +110,7 @@ class TestTime:
             ({"time": text("%H%M").cast(pl.Int64)}, ["time (a time of day)"]),
             ({"hour": text("%H").cast(pl.Int64)}, ["hour (a part of a time)"]),
             ({"number": SECONDS}, ["number (values like times)"]),
-            ({"released": pl.Series([f"2020-01-{n % 17 + 1:02}" for n in range(N)])}, ["released (one value an item)"]),
+            ({"released": pl.Series([f"2020-01-{n % 17 + 1:02}" for n in range(N)])}, ["released (one value an item"]),
             ({"date": text("%d/%m/%Y").str.replace(r"^\d\d", "05")}, ["day or the month first", "--time-format"]),
             ({"time": pl.Series(["soon"] * N)}, ["'time' holds 'soon'", "row 1", "--time-format"]),
             ({"time": SECONDS.cast(pl.Float32)}, ["32-bit floats"]),
@@ -119,6 +119,15 @@ class TestTime:
     )  # fmt: skip
     def test_what_is_doubtful_is_an_error(self, columns, words):
         refused(*words, columns=columns)
+
+    def test_times_of_items_and_users_are_no_times_of_events(self):
+        columns = {
+            "released": pl.Series([f"2020-01-{n % 17 + 1:02}" for n in range(N)]),
+            "birth_date": pl.Series([f"1990-01-{n % 6 + 1:02}" for n in range(N)]),
+            "event_date": pl.Series(WHEN),
+        }
+        data = prepare(columns=columns)
+        assert ordered_rightly(data) and data.info.reading.time == ("event_date",)
 
     def test_lengths_of_time_are_no_times(self):
         data = prepare(columns={"play_time_ms": SECONDS, "duration": SECONDS, "timestamp": pl.Series(WHEN)})

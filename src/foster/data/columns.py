@@ -134,7 +134,7 @@ def find_times(table: Table, taken: Sequence[str], time_format: str | None = Non
         return TimeColumns((named[0],))
     whole = [column for column, look in looks.items() if look.kind in ("instant", "day")]
     if len(whole) > 1 or (whole and not _usual_time(whole[0])):
-        whole = _of_events(table, whole, taken[-1])
+        whole = _of_events(table, whole, taken)
     if whole:
         finest, why = _finest(table, whole) if len(whole) > 1 else (whole[0], "")
         if looks[finest].kind == "day":
@@ -222,13 +222,13 @@ def _usual_time(column: str) -> bool:
     return _plain(column) in ("timestamp", "unixreviewtime", "unixtime", "datetime", "time", "date", "ts", "eventtime")
 
 
-def _of_events(table: Table, columns: list[str], item_column: str) -> list[str]:
-    """Leave out columns that have one value for each item, such as a release date: they say nothing of events."""
-    counts = table.count_distinct(item_column, columns)
-    rows, items = counts.pop(""), counts.pop(item_column)
-    if rows - items < 10:  # too few items come twice
-        return columns
-    return [column for column in columns if counts[column] > items or counts[column] == 0]
+def _of_events(table: Table, columns: list[str], taken: Sequence[str]) -> list[str]:
+    """Leave out columns with one value for each item or user, such as a date of release or of birth."""
+    for owner in taken:
+        counts = table.count_distinct(owner, columns)
+        if counts[""] - counts[owner] >= 10:  # else too few come twice
+            columns = [column for column in columns if counts[column] > counts[owner]]
+    return columns
 
 
 def _finest(table: Table, columns: list[str]) -> tuple[str, str]:
@@ -299,8 +299,8 @@ def _of_parts(table: Table, looks: dict[str, Look]) -> TimeColumns:
 
 _LOOKS = {
     "clock": "a time of day", "part": "a part of a time", "suspect": "values like times",
-    "unreadable": "no time of a known form, see --time-format", "instant": "one value an item",
-    "day": "one value an item",
+    "unreadable": "no time of a known form, see --time-format", "instant": "one value an item or user",
+    "day": "one value an item or user",
 }  # fmt: skip
 
 
