@@ -126,7 +126,8 @@ def _read_yaml(path: Path, flag: str, example: str) -> dict[str, Any]:
         """Refuses a key that stands twice, of which the usual loader takes the last."""
 
         def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-            keys = [str(self.construct_object(key, deep=True)) for key, _ in node.value]  # type: ignore[no-untyped-call]
+            merge = "tag:yaml.org,2002:merge"  # what is merged is meant to be overridden
+            keys = [str(self.construct_object(k, deep=True)) for k, _ in node.value if k.tag != merge]  # type: ignore[no-untyped-call]
             for key in keys:
                 if [other.replace("-", "_") for other in keys].count(key.replace("-", "_")) > 1:
                     raise InputError(f"{flag} {path}: '{key}' stands there twice; leave one")
@@ -221,6 +222,8 @@ def _own_value(parameter: inspect.Parameter, config: Mapping[str, Any], file: Pa
         value = config[name]
         if kind in (list[str], list[str] | None) and isinstance(value, str):
             value = [value]
+        if name == "time_column" and isinstance(value, list):
+            value = ",".join(map(str, value))
         try:
             return TypeAdapter(kind).validate_python(value)
         except ValidationError as error:
@@ -233,7 +236,7 @@ def _own_value(parameter: inspect.Parameter, config: Mapping[str, Any], file: Pa
 
 def _at_home(value: Any) -> Any:
     """Return a path with the user's folder in place of ``~``, which shells put in on a command line only."""
-    return value.expanduser() if isinstance(value, Path) else value
+    return value.expanduser() if isinstance(value, Path) and value.parts[:1] == ("~",) else value
 
 
 def _own_flag(parameter: inspect.Parameter) -> inspect.Parameter:
@@ -357,7 +360,7 @@ def prepare(
         data = Dataset.prepare(
             sources, items, user_column=user_column, item_column=item_column, time_column=time_column,
             time_format=time_format, input_order=input_order,
-            text=[name.strip() for part in text or () for name in part.split(",")], template=template,
+            text=[name.strip() for part in text or () for name in part.split(",") if name.strip()], template=template,
             k_core=k_core, drop_textless=drop_textless, popularity=popularity, split=split, targets=targets,
         )  # fmt: skip
     if place is not None:

@@ -47,6 +47,15 @@ def test_an_empty_field_too_many_at_the_end_is_nothing(tmp_path):
     assert rows(write(tmp_path / "a.csv", "a,b\n1,2,\n3,4\n")) == [("1", "2"), ("3", "4")]
 
 
+@pytest.mark.parametrize("rest", [",,,really", ",,,,,x", ",,"])
+def test_what_stands_behind_empty_fields_is_seen(tmp_path, rest):
+    path = write(tmp_path / "a.csv", f"a,title\n1,x\n2,Wow{rest}\n")
+    if rest.strip(","):
+        refused(path, f"line 3 has {2 + rest.count(',')} fields, but the header has 2")
+    else:
+        assert rows(path)[1] == ("2", "Wow")
+
+
 def test_a_line_that_ends_early_is_an_error_and_an_empty_last_field_none(tmp_path):
     assert rows(write(tmp_path / "a.csv", "a,b\n1,\n3,4\n")) == [("1", None), ("3", "4")]
     refused(write(tmp_path / "b.csv", "a,b\n1,\n3\n"), "line 3 has 1 fields, but the header has 2")

@@ -33,7 +33,7 @@ def words(value):
         (b"ab", "ab"),
         (uuid.UUID(int=1), "00000000-0000-0000-0000-000000000001"),
         (dt.datetime(2020, 9, 13, 12), "2020-09-13 12:00:00"),
-        (["a", 1, None], '["a", 1, null]'),
+        (["a", 1, 1.5, None], '["a", 1, 1.5, null]'),
         (np.array(["a", "b"]), '["a", "b"]'),
         (("a", ["b"]), '["a", ["b"]]'),
         ({"b", "a"}, '["a", "b"]'),
@@ -54,6 +54,14 @@ def test_a_named_index_of_pandas_is_a_column():
     frame = pd.DataFrame({"item_id": ["a", "b"], "title": ["x", "y"]}).set_index("item_id")
     assert open_table(frame).read().rows() == [("a", "x"), ("b", "y")]
     assert open_table(pd.DataFrame({"a": [1]}, index=[7])).columns == ["a"]
+    assert open_table(pd.DataFrame({"a": [1]}, index=pd.to_datetime(["2020-01-01"]))).columns == ["index", "a"]
+    with pytest.raises(InputError, match="its index holds words without a name"):
+        open_table(pd.DataFrame({"a": [1]}, index=["u1"]))
+
+
+def test_bytes_that_are_no_text_are_refused():
+    with pytest.raises(InputError, match="column 'a' holds bytes in row 2 that are not UTF-8"):
+        open_table(pd.DataFrame({"a": [b"x", b"\xff\xfe"]}))
 
 
 @pytest.mark.parametrize(

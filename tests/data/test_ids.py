@@ -25,6 +25,7 @@ def read(values, **kwargs):
         ([Decimal("25.00"), Decimal(3), Decimal(25)], ["25", "3"]),
         (["2e14979586637155", "x", "2e14979586637155"], ["2e14979586637155", "x"]),
         ([b"u1", b"u2", b"u1"], ["u1", "u2"]),
+        ([" u1", "u2 ", "u1"], ["u1", "u2"]),
     ],
 )
 def test_ids_are_numbered_in_the_order_of_their_first_rows(values, names):
@@ -49,6 +50,9 @@ def test_categories_of_other_columns_do_not_matter():
         ([1.0, 2.5], "column 'id' holds 2.5 in row 2, which is not whole"),
         ([1.0, 1e17], "column 'id' holds 1e+17 in row 2, a float that has lost its last digits"),
         (["1.23457E+12", "1.23458E+12"], "holds '1.23457E+12', an id that a spreadsheet has rounded"),
+        (["7", "7.0", "x"], "holds both '7' and '7.0'"),
+        (["a", "N/A"], "holds 'N/A', a word for no id"),
+        ([1.0, float("inf")], "has no id in row 2"),
         ([["a"], ["b"]], "column 'id' holds lists or objects, but ids are needed"),
         (['{"$oid": "1"}', '{"$oid": "2"}'], "column 'id' holds lists or objects, but ids are needed"),
         ([dt.date(2020, 1, 1)], "column 'id' holds times, but ids are needed"),

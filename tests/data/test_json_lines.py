@@ -47,3 +47,10 @@ def test_signs_of_two_halves_are_read_and_half_a_sign_is_an_error(tmp_path):
     assert read_table(write(tmp_path / "a.jsonl", '{"a": "\\ud83d\\ude00"}\n')).rows() == [("\U0001f600",)]
     with pytest.raises(InputError, match="half a surrogate pair"):
         read_table(write(tmp_path / "b.jsonl", '{"a": "\\ud83d"}\n'))
+
+
+def test_a_name_that_stands_twice_is_an_error_in_any_line(tmp_path):
+    path = write(tmp_path / "a.jsonl", '{"a": 1, "b": {"a": 2}}\n' * 3_000 + '{"a": 1, "a": 2}\n')
+    with pytest.raises(InputError, match="line 3001 has the name 'a' twice"):
+        read_table(path)
+    assert read_table(write(tmp_path / "b.jsonl", '{"a": 1, "b": {"a": 2}}\n')).columns == ["a", "b"]

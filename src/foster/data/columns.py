@@ -134,10 +134,19 @@ def find_times(table: Table, taken: Sequence[str], time_format: str | None = Non
         return TimeColumns((named[0],))
     whole = [column for column, look in looks.items() if look.kind in ("instant", "day")]
     if len(whole) > 1 or (whole and not _usual_time(whole[0])):
-        whole = _of_events(table, whole, taken)
+        events = _of_events(table, whole, taken)
+        if whole and not events:
+            raise InputError(
+                f"{table.name}: {', '.join(whole)}: one value an item or user, so it orders no events; {TIME_FIX}"
+            )
+        looks = {column: look for column, look in looks.items() if column in events or column not in whole}
+        whole = events
     if whole:
         finest, why = _finest(table, whole) if len(whole) > 1 else (whole[0], "")
         if looks[finest].kind == "day":
+            left = [c for c, look in looks.items() if look.kind in ("unreadable", "suspect", "instant") and c != finest]
+            if left:  # one of them may say the time of day
+                raise _unclear(table, {column: looks[column] for column in (finest, *left)})
             return _with_clock(table, finest, looks, why)
         return TimeColumns((finest,), why)
     return _of_parts(table, looks)
@@ -214,7 +223,7 @@ def _names_what(column: str, words: tuple[set[str], ...], place: int) -> bool:
     if not parts or set(parts) & _OTHER_WORDS or parts[-1] == "id":
         return False
     if place:
-        return parts[0] in words[place] and (len(parts) == 1 or parts[1:] in (["name"], ["names"]))
+        return parts[-1] in words[place] or (parts[0] in words[place] and parts[1:] in (["name"], ["names"]))
     return parts[-1] in words[0] and not set(parts) & (words[1] | words[2] | {"type", "group", "section", "colour"})
 
 
@@ -244,6 +253,8 @@ def _finest(table: Table, columns: list[str]) -> tuple[str, str]:
         try:
             times[column] = parse_times(table.read([column])[column], table.name)
         except InputError as error:
+            if _usual_time(column):
+                raise
             faults.append(error)
     if not times:
         raise faults[0]
@@ -264,12 +275,15 @@ def _with_clock(table: Table, day: str, looks: dict[str, Look], why: str) -> Tim
     """Join a day with the time of day beside it, if there is one."""
     clocks = [column for column, look in looks.items() if look.kind == "clock"]
     parts = [c for c, look in looks.items() if look.kind == "part" and look.part in ("hour", "minute", "second")]
-    if not clocks and not any(looks[column].part == "hour" for column in parts):
+    if not clocks and not parts:
         return TimeColumns((day,), why)
     joined = (day, *(clocks or sorted(parts, key=lambda column: PARTS.index(looks[column].part))))
+    stems = [set(name_words(column)) - _CLOCK_WORDS for column in (day, *clocks)]
     try:
-        if len(clocks) > 1:
-            raise InputError("two times of day")
+        if len(clocks) > 1 or (clocks and stems[0] and stems[1] and stems[0] != stems[1]):
+            raise InputError("not the time of that day")
+        if parts and not clocks and not any(looks[column].part == "hour" for column in parts):
+            raise InputError("no hour")
         join_times(table.sample(list(joined), SAMPLE).get_columns(), table.name)
     except InputError as error:
         raise InputError(
@@ -289,19 +303,25 @@ def _of_parts(table: Table, looks: dict[str, Look]) -> TimeColumns:
     if [look.kind for look in looks.values()] == ["unreadable"]:
         return TimeColumns(tuple(looks))  # reading it says which row is wrong
     parts = {look.part: column for column, look in looks.items() if look.kind == "part" and look.part}
+    twice = len(parts) < sum(look.kind == "part" and bool(look.part) for look in looks.values())
+    other = any(look.kind in ("unreadable", "suspect") for look in looks.values())
     clocks = [column for column, look in looks.items() if look.kind == "clock"]
-    if {"year", "month", "day"} <= parts.keys() and len(clocks) < 2:
+    if {"year", "month", "day"} <= parts.keys() and len(clocks) < 2 and not twice and not other:
         names = [parts[part] for part in PARTS if part in parts and (part not in PARTS[3:] or not clocks)] + clocks
         return TimeColumns(tuple(names), "parts of a time")
+    raise _unclear(table, looks)
+
+
+def _unclear(table: Table, looks: dict[str, Look]) -> InputError:
     described = ", ".join(f"{column} ({_LOOKS[look.kind]})" for column, look in looks.items())
-    raise InputError(f"{table.name}: it is not clear what orders the rows: {described}; {TIME_FIX}")
+    return InputError(f"{table.name}: it is not clear what orders the rows: {described}; {TIME_FIX}")
 
 
 _LOOKS = {
     "clock": "a time of day", "part": "a part of a time", "suspect": "values like times",
-    "unreadable": "no time of a known form, see --time-format", "instant": "one value an item or user",
-    "day": "one value an item or user",
+    "unreadable": "no time of a known form, see --time-format", "instant": "a time", "day": "a day",
 }  # fmt: skip
+_CLOCK_WORDS = {"date", "time", "day", "datetime", "hour", "clock", "of", "at", "the", "hms", "hhmm", "trans"}
 
 
 def _holds_words(values: pl.Series) -> bool:

@@ -425,7 +425,7 @@ class Dataset:
         *,
         user_column: str | None = None,
         item_column: str | None = None,
-        time_column: str | None = None,
+        time_column: str | Sequence[str] | None = None,
         time_format: str | None = None,
         input_order: bool = False,
         text: str | Sequence[str] | None = None,
@@ -448,9 +448,9 @@ class Dataset:
             user_column: column of the user ids; None: known by its usual name.
             item_column: column of the item ids, in the log and, where it has it, in the item table; None: known
                 by its usual name.
-            time_column: column of the times, or several separated by commas that make a whole time: a date and a
-                time of day, or year, month, day, ... None: known by names, types and values; the order of the rows
-                counts where nothing looks like a time.
+            time_column: column of the times, or several (a list, or separated by commas) that make a whole time: a
+                date and a time of day, or year, month, day, ... None: known by names, types and values; the order of
+                the rows counts where nothing looks like a time.
             time_format: how the times are written, in the terms of ``strptime``; None: one of the usual ways.
             input_order: the rows are in time order, whatever looks like a time.
             text: text columns, in order, as a list or separated by commas; ``details.Brand`` is the field Brand of
@@ -477,6 +477,8 @@ class Dataset:
         split_options(split, targets)  # a wrong one is an error before all is read
         if isinstance(text, str):
             text = [column.strip() for column in text.split(",")]
+        if time_column is not None and not isinstance(time_column, str):
+            time_column = ",".join(time_column)
         columns = Columns(user_column, item_column, time_column, time_format, input_order, tuple(text or ()), template)
         raw = read_raw(source, items, columns)
         data = _from_raw(

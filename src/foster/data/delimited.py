@@ -89,14 +89,13 @@ class Delimited:
         if self.quotes and self._has(b'"') and not self._well_quoted:
             return self._read_exactly().lazy()
         rows = pl.scan_csv(
-            self.path,
+            self.path.absolute(),
             has_header=False,
             skip_lines=self.header_lines,
             schema=dict.fromkeys((*self.names, *EXTRA), pl.String),
             separator=self.separator,
             quote_char='"' if self.quotes else None,
             missing_columns="insert",
-            truncate_ragged_lines=True,
             raise_if_empty=False,
             glob=False,
         )
@@ -144,6 +143,8 @@ class Delimited:
                 first, number = number + 1, reader.line_num
                 if number <= self.header_lines or not any(row):
                     continue
+                if len(row) > width and not any(row[width:]):
+                    row = row[:width]
                 if len(row) != width:
                     hint = (
                         "; put a field that holds the separator into quotation marks"
@@ -192,7 +193,7 @@ class Delimited:
             return content.find(pattern) >= 0
 
     def _lines(self) -> pl.LazyFrame:
-        return pl.scan_lines(self.path, glob=False)
+        return pl.scan_lines(self.path.absolute(), glob=False)
 
     @cached_property
     def _well_quoted(self) -> bool:

@@ -55,6 +55,10 @@ def _from_pandas(source: Any, name: str) -> pl.DataFrame:
     indexes = [level for level in source.index.names if level is not None and level not in source.columns]
     if indexes:
         source = source.reset_index(level=[level for level in source.index.names if level in indexes])
+    elif str(source.index.dtype).startswith("datetime"):
+        source = source.rename_axis("index").reset_index()
+    elif source.index.name is None and source.index.dtype.kind not in "iu" and len(source):
+        raise InputError(f"{name}: its index holds words without a name; make it a column, or drop it (reset_index)")
     names = [str(column) for column in source.columns]
     _once(names, name)
     return pl.DataFrame([_from_pandas_column(source.iloc[:, place], column) for place, column in enumerate(names)])
@@ -65,13 +69,23 @@ def _from_pandas_column(values: Any, name: str) -> pl.Series:
         # One column at a time, since one that Arrow does not know would hide the others.
         try:
             return nw.from_native(values, series_only=True).to_polars().alias(name)
-        except (TypeError, ValueError, ImportError, pl.exceptions.PolarsError):
+        except Exception:
             pass
-    return pl.Series(name, [_from_object(value) for value in values], dtype=pl.String)
+    return _words(name, list(values))
 
 
 def _from_objects(values: pl.Series) -> pl.Series:
-    return pl.Series(values.name, [_from_object(value) for value in values.to_list()], dtype=pl.String)
+    return _words(values.name, values.to_list())
+
+
+def _words(name: str, values: list[Any]) -> pl.Series:
+    words: list[str | None] = []
+    for row, value in enumerate(values, start=1):
+        try:
+            words.append(_from_object(value))
+        except UnicodeDecodeError as error:
+            raise InputError(f"column '{name}' holds bytes in row {row} that are not UTF-8; decode them") from error
+    return pl.Series(name, words, dtype=pl.String)
 
 
 def _from_object(value: Any) -> str | None:
@@ -79,7 +93,7 @@ def _from_object(value: Any) -> str | None:
     if value is None or isinstance(value, str):
         return value
     if isinstance(value, bytes):
-        return value.decode("utf-8", errors="replace")
+        return value.decode("utf-8")
     if isinstance(value, np.generic):
         value = value.item()
     if isinstance(value, np.ndarray | set | frozenset | tuple | list | dict):
@@ -102,7 +116,10 @@ def _plain(value: Any) -> Any:
         value = sorted(value, key=str)
     if isinstance(value, list | tuple):
         return [_plain(one) for one in value]
-    return value if isinstance(value, bool | int) and not isinstance(value, np.generic) else _from_object(value)
+    if isinstance(value, np.generic):
+        value = value.item()
+    number = isinstance(value, bool | int) or (isinstance(value, float) and math.isfinite(value))
+    return value if number else _from_object(value)
 
 
 def _once(names: list[str], where: str) -> None:

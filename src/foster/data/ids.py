@@ -11,7 +11,10 @@ from foster.data.texts import plain_numbers
 from foster.errors import InputError
 
 # What programs write where an id is missing. As an id it would make one user of all strangers.
-NO_IDS = ("", "nan", "NaN", "NAN", "None", "null", "NULL", "<NA>", "NaT", r"\N")
+NO_IDS = (
+    "", "nan", "NaN", "NAN", "None", "null", "Null", "NULL", "<NA>", "NaT", r"\N", "N/A", "n/a", "#N/A", "undefined",
+    "(not set)", "inf", "-inf",
+)  # fmt: skip
 _LOST_DIGITS = r"^-?\d\.\d+[eE]\+\d{2,}$"
 
 
@@ -69,7 +72,12 @@ def number_ids(values: pl.Series, where: str) -> Ids:
     # The first row of each code has its word.
     names = values.unique(maintain_order=True).drop_nulls().cast(pl.String).alias(values.name)
     _check(names, numbers, where)
-    return Ids(plain_numbers(names), numbers)
+    bare = plain_numbers(names.str.strip_chars())
+    if bare.n_unique() < bare.len():  # blanks beside some of them
+        once = bare.unique(maintain_order=True)
+        places = bare.replace_strict(once, pl.Series(range(once.len()), dtype=pl.Int32)).to_numpy()
+        return Ids(once, places[numbers])
+    return Ids(bare, numbers)
 
 
 def _check(names: pl.Series, numbers: np.ndarray, where: str) -> None:
@@ -83,6 +91,12 @@ def _check(names: pl.Series, numbers: np.ndarray, where: str) -> None:
         word = names[int(numbers[row])] if numbers[row] >= 0 else ""
         said = f"holds '{word}', a word for no id," if word.strip() else "has no id"
         raise InputError(f"{where}: column '{column}' {said} in row {row + 1}; fill it in or remove the row")
+    floats = stripped.filter(stripped.str.contains(r"^\d+\.0+$")).str.replace(r"\.0+$", "")
+    if floats.len() < stripped.len() and floats.is_in(stripped.implode()).any():
+        word = floats.filter(floats.is_in(stripped.implode()))[0]
+        raise InputError(
+            f"{where}: column '{column}' holds both '{word}' and '{word}.0'; write whole numbers in one way"
+        )
     if stripped.str.contains(r"^[\[{].*[\]}]$").any():
         raise InputError(f"{where}: column '{column}' holds lists or objects, but ids are needed")
     lost = names.str.contains(_LOST_DIGITS)
@@ -102,6 +116,7 @@ def _whole(values: pl.Series, where: str) -> pl.Series:
     name, limit = values.name, 2**24 if values.dtype == pl.Float32 else 2**53
     exact = values.dtype.is_decimal()
     values = values if exact else values.fill_nan(None)
+    values = values if exact else values.set(values.is_infinite(), None)
     bad = (values != values.round()) if exact else (values != values.round()) | (values.abs() > limit)
     if bad.any():
         row = int(bad.arg_max() or 0)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import glob
 import json
 import math
+import re
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
@@ -112,7 +113,7 @@ def _array(path: Path) -> Iterator[dict[str, Any]]:
 def _names(path: Path) -> list[str] | None:
     """Return the names that objects of a file have, or None where polars would not read it exactly."""
     line = pl.col("line")
-    lines = pl.scan_lines(path, glob=False)
+    lines = pl.scan_lines(path.absolute(), glob=False)
     keys = line.str.extract_all(_KEY).list.explode(keep_nulls=False, empty_as_null=False).unique().implode()
     half = line.str.contains(r"\u", literal=True) & line.str.replace_all(_PAIR, "").str.contains(_HALF)
     try:
@@ -124,6 +125,11 @@ def _names(path: Path) -> list[str] | None:
         names = list(dict.fromkeys(json.loads(key.rstrip(":").rstrip()) for key in keys_found))
         frame = pl.scan_ndjson(_literal(path), schema=dict.fromkeys(names, pl.String))
         filled = frame.select(pl.all().count()).collect(engine="streaming").row(0)
+        # A name that stands twice in a line may be of an inner object, or a fault: then each line is looked at.
+        often = [line.str.count_matches(rf'"{re.escape(name)}"\s*:').max() > 1 for name in names]
+        if lines.select(pl.any_horizontal(often)).collect(engine="streaming").item():
+            for _ in read_objects(path):
+                pass
     except (PolarsError, ValueError):
         return None
     first = next(read_objects(path))
@@ -183,4 +189,4 @@ def _without_nan(value: Any) -> Any:
 
 def _literal(path: Path) -> str:
     """Return a path whose brackets, stars and question marks are names for polars, not patterns."""
-    return glob.escape(str(path))
+    return glob.escape(str(path.absolute()))

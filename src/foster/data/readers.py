@@ -171,7 +171,7 @@ def open_json(path: Path) -> Table:
 
 def open_parquet(path: Path) -> Table:
     """Open a Parquet file, or a folder of them: see ``parquet_parts`` for their order."""
-    frame = scan_parquet_folder(path) if path.is_dir() else pl.scan_parquet(path, glob=False)
+    frame = scan_parquet_folder(path) if path.is_dir() else pl.scan_parquet(path.absolute(), glob=False)
     return Table(str(path), frame, frame.collect_schema().names(), path)
 
 

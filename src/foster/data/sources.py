@@ -197,6 +197,9 @@ def open_sources(source: Source | Sequence[Source], items: Source | None, user_c
     given = [_on_disk(one, remarks) for one in (source if isinstance(source, list | tuple) else [source])]
     items = None if items is None else _on_disk(items, remarks)
     paths = [one for one in (*given, items) if one is not None]
+    for path in paths:
+        if isinstance(path, str | Path):
+            _check_name(Path(path))
     if user_column is None and all(isinstance(path, str | Path) for path in paths):
         layout = find_layout([Path(path) for path in paths])
         if layout is not None:
@@ -205,6 +208,13 @@ def open_sources(source: Source | Sequence[Source], items: Source | None, user_c
     tables = [one for one in (log, table) if one is not None]
     remarks += [f"{one.name}: {one.remark}" for one in tables if one.remark]
     return Opened(log, table, None, tuple(remarks), tuple(one.path for one in tables if one.path is not None))
+
+
+def _check_name(path: Path) -> None:
+    try:
+        path.exists()
+    except OSError as error:
+        raise InputError(f"{str(path)[:80]}: is no name of a file here ({error.strerror})") from error
 
 
 def _on_disk(source: Any, remarks: list[str]) -> Any:
@@ -274,7 +284,7 @@ def read_log(
     if plain and rows[time.names[0]].has_nulls():
         rows = rows.with_columns(table.read(time.names))
     if not time.names:
-        times = np.arange(rows.height)
+        times: np.ndarray = np.arange(rows.height)
     elif len(time.names) == 1:
         times = parse_times(rows[time.names[0]], table.name, time_format)
     else:

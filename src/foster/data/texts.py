@@ -15,8 +15,12 @@ from foster.errors import InputError, did_you_mean
 
 SEPARATOR = ", "
 # Lists as Python and numpy print them, which is what tables hold that went through CSV: ['a', 'b'] and ['a' 'b'].
-_QUOTED = r"""(?:'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*")"""
-_PRINTED_LIST = re.compile(rf"\[\s*{_QUOTED}(?:[,\s]\s*{_QUOTED})*\s*\]", re.DOTALL)
+_QUOTED = r"""[ubUB]?(?:'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*")"""
+_NUMBER = r"[-+]?\d+(?:\.\d*)?(?:[eE][-+]?\d+)?"
+_ENTRY = rf"(?:{_QUOTED}|None|nan|null|{_NUMBER})"
+_PRINTED_LIST = re.compile(rf"[\[(]\s*(?:{_ENTRY}(?:[,\s]\s*{_ENTRY})*)?\s*,?\s*[\])]", re.DOTALL)
+# A title such as [2012] or (2012) is none; a list in round brackets has words in quotation marks.
+_ONE_NUMBER = re.compile(rf"\[\s*{_NUMBER}\s*\]|\([^'\"]*\)")
 
 
 def tidy(values: pl.Series, where: str = "the items") -> pl.Series:
@@ -147,10 +151,10 @@ def _plain_words(values: pl.Series, where: str) -> pl.Series:
         return float_words(values)
     words = values.cast(pl.String)
     # Readers of text formats hand lists and objects on as text. A title such as "[New] Game" is neither and stays.
-    if words.str.contains(r"^\s*[\[{]").any():
+    if words.str.contains(r"^\s*[\[{(]").any():
         words = pl.Series(
             [
-                _words_or_refuse(_parsed(word), name, where) if word and word.lstrip()[:1] in ("[", "{") else word
+                _words_or_refuse(_parsed(word), name, where) if word and word.lstrip()[:1] in ("[", "{", "(") else word
                 for word in words.to_list()
             ],
             dtype=pl.String,
@@ -181,7 +185,7 @@ class _ObjectError(ValueError):
 def _parsed(word: str) -> Any:
     """Return a list or an object that is written as JSON or as Python prints it; other words as they are."""
     bare = word.strip()
-    if bare[:1] not in ("[", "{"):
+    if bare[:1] not in ("[", "{", "(") or _ONE_NUMBER.fullmatch(bare):
         return word
     try:
         return json.loads(bare)
@@ -189,13 +193,21 @@ def _parsed(word: str) -> Any:
         pass
     if _PRINTED_LIST.fullmatch(bare):
         # One by one: numpy leaves the commas out, and Python would join what has none between.
-        return [ast.literal_eval(one) for one in re.findall(_QUOTED, bare)]
+        return [_entry(one) for one in re.findall(_ENTRY, bare)]
     if re.match(r"""[\[{]+\s*['"]""", bare):
         try:
             return ast.literal_eval(bare)
         except (ValueError, SyntaxError, RecursionError, MemoryError):
             pass
     return word
+
+
+def _entry(word: str) -> Any:
+    """Return an entry of a printed list."""
+    if word in ("None", "nan", "null"):
+        return None
+    value = ast.literal_eval(word) if word[-1] in "'\"" else word
+    return value.decode("utf-8", errors="replace") if isinstance(value, bytes) else value
 
 
 def _follow(value: Any, path: Sequence[str]) -> Any:
@@ -235,4 +247,6 @@ def _join(value: Any, name: str) -> str | None:
         if value != value:
             return None
         return str(int(value)) if value.is_integer() and abs(value) < 2**53 else repr(value)
+    if isinstance(value, bytes):
+        return value.decode("utf-8", errors="replace")
     return str(value)

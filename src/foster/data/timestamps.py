@@ -27,6 +27,8 @@ _ISO: Form = (
     "%Y-%m-%d %H:%M",
     "%Y-%m-%d %H:%M:%S%.f%z",
     "%Y-%m-%d %H:%M%z",
+    "%Y-%m-%d %I:%M:%S %p",
+    "%Y-%m-%d %I:%M %p",
 )
 _CLOCKS = ("", " %H:%M:%S%.f", " %H:%M", " %I:%M:%S %p", " %I:%M %p")
 # These can be read in one way only.
@@ -34,22 +36,34 @@ _FORMS: tuple[Form, ...] = (
     _ISO,
     tuple("%m %d, %Y" + clock for clock in _CLOCKS),
     tuple(f"{month} %d, %Y" + clock for month in ("%b", "%B") for clock in _CLOCKS),
+    tuple(f"{month} %d %Y" + clock for month in ("%b", "%B") for clock in _CLOCKS),
     tuple(f"%d{sign}{month}{sign}%Y" + clock for month in ("%b", "%B") for sign in " -" for clock in _CLOCKS),
+    tuple("%d-%b-%y" + clock for clock in _CLOCKS),
     ("%a %b %d %H:%M:%S %z %Y", "%a %b %d %H:%M:%S %Y", "%a, %d %b %Y %H:%M:%S %z", "%d/%b/%Y:%H:%M:%S %z"),
-    tuple("%d.%m.%Y" + clock for clock in _CLOCKS),
+    tuple(f"%d.%m.{year}" + clock for year in ("%Y", "%y") for clock in _CLOCKS),
 )
-# Of these the day or the month may stand first; the values must show which.
-_PAIRS: tuple[tuple[Form, Form], ...] = tuple(
-    (
-        tuple(f"%d{sign}%m{sign}{year}" + clock for clock in _CLOCKS),
-        tuple(f"%m{sign}%d{sign}{year}" + clock for clock in _CLOCKS),
+# Of these the day, the month or the year may stand first; the values must show which.
+_READINGS: tuple[tuple[Form, ...], ...] = tuple(
+    tuple(tuple(date + clock for clock in _CLOCKS) for date in dates)
+    for dates in (
+        ("%d/%m/%Y", "%m/%d/%Y"),
+        ("%d-%m-%Y", "%m-%d-%Y"),
+        ("%d/%m/%y", "%m/%d/%y", "%y/%m/%d"),
+        ("%d-%m-%y", "%m-%d-%y", "%y-%m-%d"),
     )
-    for sign, year in (("/", "%Y"), ("-", "%Y"), ("/", "%y"))
 )
-_CLOCK = r"^\d{1,2}:\d{2}(?::\d{2}(?:\.\d+)?)?(?:\s?[AaPp][Mm])?$"
+_CLOCK = r"^\d{1,2}:\d{2}(?::\d{2}(?:\.\d+)?)?(?: [AP]M)?$"
 _CLOCK_FORMATS = ("%H:%M:%S%.f", "%H:%M", "%I:%M:%S %p", "%I:%M %p")
 # Long numbers that a spreadsheet has rounded, such as 1.6E+09.
 _ROUNDED = r"^-?\d(?:\.\d{1,6})?[eE]\+\d+$"
+
+# Words with a year, and with more of a date or a time of day: dates in a form that we do not know.
+_YEAR = r"(?:\b|_)(?:19|20)\d{2}|\b\d{1,2}[./-]\d{1,2}[./-]\d{2}\b"
+_MORE = (
+    r"(?i)\d{1,2}[:h]\d{2}|\d{1,2}[./-]\d{1,2}|\d{8}|月|"
+    r"\b(?:jan|feb|m[aä]r|apr|ma[iy]|jun|jul|aug|sep|o[ck]t|nov|de[cz])"
+)
+_OBJECT_TIME = r'"(?:\$date|(?:\w+_)?(?:date|time|timestamp|datetime|ts|at))"\s*:'
 
 # Numbers in this range are times since 1970, of 1985 to 2100, in one of these units.
 _SINCE_1970 = (473_385_600, 4_102_444_800)
@@ -63,8 +77,24 @@ _PART_LIMITS = {"year": 2200, "month": 12, "day": 31, "hour": 24, "minute": 60, 
 _LOOSE_PARTS = {"week", "weekday", "quarter", "dow", "dayofweek", "dayofyear", "weekofyear", "season"}
 _TIME_WORDS = {
     "time", "times", "timestamp", "timestamps", "ts", "date", "dates", "datetime", "dt", "dat", "day", "days", "when",
-    "stamp", "epoch", "unix", "created", "occurred", "moment", "t", "hourmin", "hhmm",
+    "stamp", "epoch", "unix", "created", "occurred", "moment", "t", "hourmin", "hhmm", "hour", "clock",
 }  # fmt: skip
+# Numbers that are no times since 1970 are times under such names only, or if the last word says timestamp.
+_PLAIN_TIMES = {
+    "time",
+    "timestamp",
+    "ts",
+    "t",
+    "day",
+    "date",
+    "dt",
+    "datetime",
+    "eventtime",
+    "unixtime",
+    "timestep",
+} | {"unixreviewtime", "uts"}
+# They may be the only order that there is.
+_ORDER_WORDS = {"sequence", "seq", "step", "position", "order", "turn"}
 # How long something took is no time at which it happened.
 _LENGTH_WORDS = {
     "play", "played", "playing", "playtime", "watch", "watched", "watching", "dwell", "stay", "duration", "spent",
@@ -99,7 +129,7 @@ def named_like_time(name: str) -> bool:
     """Whether a name says that its column holds times."""
     words = name_words(name)
     plain = "".join(words)
-    if not words or plain in _NO_TIMES or set(words) & _LENGTH_WORDS:
+    if not words or plain in _NO_TIMES:
         return False
     return (
         bool(set(words) & _TIME_WORDS)
@@ -111,19 +141,27 @@ def named_like_time(name: str) -> bool:
 
 def look_at(values: pl.Series) -> Look:
     """Judge what a column could be by its name, its type and a sample of its values."""
-    dtype = values.dtype
+    dtype, name = values.dtype, values.name
     values = values.drop_nulls()
-    if set(name_words(values.name)) & _LENGTH_WORDS:
-        return Look("none")
+    unread = Look("unreadable" if named_like_time(name) and dtype != pl.Boolean else "none")
+    if values.is_empty():
+        return unread
     if isinstance(dtype, pl.Date):
         return Look("day")
     if isinstance(dtype, pl.Datetime):
-        return Look("day" if _at_midnight(values.dt.epoch("us")) else "instant")
+        local = values if dtype.time_zone is None else values.dt.replace_time_zone(None)
+        return Look("day" if _one_clock(local.dt.epoch("us")) else "instant")
     if isinstance(dtype, pl.Time):
         return Look("clock")
+    if isinstance(dtype, pl.Duration):
+        seconds = values.dt.total_seconds()
+        of_a_day = named_like_time(name) and bool(((seconds >= 0) & (seconds < DAY_SECONDS)).all())
+        return Look("clock" if of_a_day else "suspect")
     if dtype.is_numeric():
-        return _look_at_numbers(values.name, values.cast(pl.Float64))
-    unread = Look("unreadable" if named_like_time(values.name) and dtype != pl.Boolean else "none")
+        return _look_at_numbers(name, values.cast(pl.Float64))
+    if isinstance(dtype, pl.Struct):
+        timed = any(field.name == "$date" or named_like_time(field.name) for field in dtype.fields)
+        return Look("suspect") if timed else unread
     if not isinstance(dtype, pl.String | pl.Categorical | pl.Enum):
         return unread
     words = values.cast(pl.String).str.strip_chars()
@@ -132,14 +170,20 @@ def look_at(values: pl.Series) -> Look:
         return unread
     numbers = words.cast(pl.Float64, strict=False)
     if not numbers.has_nulls():
-        return _look_at_numbers(values.name, numbers)
-    if words.str.contains(_CLOCK).all():
+        return _look_at_numbers(name, numbers)
+    if _plain_clocks(words).str.contains(_CLOCK).all():
         return Look("clock")
     plain = _plain_words(words)
-    for form in (*_FORMS, *(form for pair in _PAIRS for form in pair)):
+    for form in (*_FORMS, *(form for forms in _READINGS for form in forms)):
         times = _microseconds(plain, form)
         if not times.has_nulls():
-            return Look("day" if _at_midnight(times) and not words.str.contains(r"\d:\d").any() else "instant")
+            clock = (
+                words.str.contains(r"\d:\d").any() and not words.str.contains(r"[ T]0?0:00(?::00(?:\.0+)?)?\b").all()
+            )
+            return Look("instant" if clock and not _one_clock(times) else "day")
+    dated = words.str.contains(_YEAR) & words.str.contains(_MORE) & (words.str.len_chars() <= 40)
+    if (unread.kind == "none" and (dated.mean() or 0) >= 0.9) or words.str.contains(_OBJECT_TIME).all():  # type: ignore[operator]
+        return Look("suspect")
     return unread
 
 
@@ -165,7 +209,7 @@ def parse_times(values: pl.Series, where: str, time_format: str | None = None) -
     bad = times.is_null() | times.is_nan() | times.is_infinite() if times.dtype.is_float() else times.is_null()
     if bad.any():
         row = int(bad.arg_max() or 0)
-        value = values[row]
+        value = values[row].to_list() if isinstance(values[row], pl.Series) else values[row]
         known = "neither a number nor a date of a known form" if time_format is None else f"not of {time_format!r}"
         said = "is missing" if value is None else f"holds '{value}', which is {known},"
         fix = "correct the row or remove it" + ("" if time_format else ", or describe all rows by --time-format")
@@ -215,51 +259,69 @@ def join_times(columns: Sequence[pl.Series], where: str) -> np.ndarray:
         raise _no_whole(columns, where)
     if dated:
         frame = pl.DataFrame({part: parts[part] for part in ("year", "month", "day")})
-        dates = frame.select(pl.date("year", "month", "day")).to_series().alias(columns[0].name)
-        seconds += _day_seconds(dates, where)
+        dates = frame.select(pl.format("{}-{}-{}", "year", "month", "day").str.to_date("%Y-%m-%d", strict=False))
+        if dates.to_series().has_nulls():
+            row = int(dates.to_series().is_null().arg_max() or 0)
+            said = "-".join(str(parts[part][row]) for part in ("year", "month", "day"))
+            raise InputError(f"{where}: {said} in row {row + 1} is no date; correct the row or remove it")
+        seconds += _day_seconds(dates.to_series().alias(columns[0].name), where)
     for part, unit in (("hour", 3_600), ("minute", 60), ("second", 1)):
         seconds += unit * parts.get(part, np.zeros(1))
     return whole_numbers(seconds)
 
 
 def unit_of(numbers: pl.Series) -> str | None:
-    """Return the unit of times since 1970, "yyyymmdd" for dates written as numbers, or None for other numbers."""
+    """Return the unit of times since 1970, "yyyymmdd" (or with hours, minutes, seconds) for dates, or None."""
     if numbers.is_empty():
         return None
     low, high = float(numbers.min() or 0), float(numbers.max() or 0)  # type: ignore[arg-type]
     for unit, factor in _UNITS.items():
         if _SINCE_1970[0] * factor <= low and high <= _SINCE_1970[1] * factor:
             return unit
-    if low >= 19_000_101 and high <= 21_001_231 and _holds_dates(numbers):
-        return "yyyymmdd"
+    for unit, form, zeros in (("yyyymmdd", "%Y%m%d", 1), ("yyyymmddhhmm", "%Y%m%d%H%M", 10**4)):
+        if 19_000_101 * zeros <= low and high <= 21_001_231 * zeros + 2_359 and _holds_dates(numbers, form):
+            return unit
+    zeros = 10**6
+    if 19_000_101 * zeros <= low and high < 21_001_232 * zeros and _holds_dates(numbers, "%Y%m%d%H%M%S"):
+        return "yyyymmddhhmmss"
     return None
 
 
 def _look_at_numbers(name: str, numbers: pl.Series) -> Look:
     """Judge a column of numbers."""
     words, named, unit = name_words(name), named_like_time(name), unit_of(numbers)
-    if numbers.is_empty():
-        return Look("none")
     whole, low, high = bool((numbers == numbers.round()).all()), float(numbers.min()), float(numbers.max())  # type: ignore[arg-type]
+    if words[-1:] == ["id"] or not words:
+        return Look("none")
+    if unit is None and set(words) & _LENGTH_WORDS:
+        return Look("none")
     if set(words) & _LOOSE_PARTS or "".join(words) in _LOOSE_PARTS:
         return Look("part")
     part = next((part for part in PARTS if words[-1:] in ([part], [part + "s"]) or words == [part[:3]]), None)
     if part and whole and low >= 0 and high <= _PART_LIMITS[part]:
         return Look("part", part)
-    if not named:
-        return Look("suspect" if unit and words[-1:] != ["id"] else "none")
-    if unit == "yyyymmdd" or (unit == "seconds" and whole and bool((numbers % DAY_SECONDS == 0).all())):
-        return Look("day")
-    sure = {"timestamp", "timestamps", "ts", "stamp", "unix", "epoch"} & set(words)
-    if unit is None and words[-1] in ("day", "days", "date", "dates", "dat"):
-        return Look("day")
-    if unit is None and not sure and whole and _holds_clocks(numbers):
+    if unit in _UNITS:
+        day = bool(((numbers / _UNITS[unit]) % DAY_SECONDS).n_unique() == 1) and numbers.n_unique() > 1
+        return Look(("day" if day else "instant") if named else "suspect")
+    if unit is not None:
+        return Look(("day" if unit == "yyyymmdd" else "instant") if named else "suspect")
+    sure = words[-1] in ("timestamp", "timestamps", "ts", "stamp", "epoch")
+    if (
+        named
+        and not sure
+        and words[-1] not in ("day", "days", "date", "dates", "dat")
+        and whole
+        and _holds_clocks(numbers)
+    ):
         return Look("clock")
-    return Look("instant")
+    if "".join(words) in _PLAIN_TIMES or sure:
+        dated = words[-1] in ("date", "dt") and high > 10**6  # 13092020 and the like
+        return Look("suspect" if dated else "day" if words[-1] in ("day", "date") else "instant")
+    return Look("suspect" if named or set(words) & _ORDER_WORDS else "none")
 
 
-def _holds_dates(numbers: pl.Series) -> bool:
-    dates = numbers.cast(pl.Int64).cast(pl.String).str.to_date("%Y%m%d", strict=False)
+def _holds_dates(numbers: pl.Series, form: str) -> bool:
+    dates = numbers.cast(pl.Int64).cast(pl.String).str.to_datetime(form, strict=False, time_unit="us")
     return bool((numbers == numbers.round()).all()) and not dates.has_nulls()
 
 
@@ -275,6 +337,10 @@ def _holds_clocks(numbers: pl.Series) -> bool:
 def _numbers(values: pl.Series, where: str) -> pl.Series:
     """Return int64 or float64, null where a value is no time."""
     dtype = values.dtype
+    if isinstance(dtype, pl.Datetime) and dtype.time_unit == "ns":
+        nanoseconds = values.dt.epoch("ns")
+        if bool((nanoseconds % 1000 != 0).any()):
+            return nanoseconds
     if isinstance(dtype, pl.Date | pl.Datetime):
         return _seconds(values.cast(pl.Datetime("us", dtype.time_zone if isinstance(dtype, pl.Datetime) else None)))
     if isinstance(dtype, pl.Duration):
@@ -317,20 +383,21 @@ def _read_words(words: pl.Series, where: str) -> pl.Series:
     plain = _plain_words(words)
     sample = plain.drop_nulls().head(SAMPLE)
     fitting: list[tuple[Form, ...]] = [(form,) for form in _FORMS if not _microseconds(sample, form).has_nulls()]
-    for pair in _PAIRS:
-        forms = tuple(form for form in pair if not _microseconds(sample, form).has_nulls())
+    for readings in _READINGS:
+        forms = tuple(form for form in readings if not _microseconds(sample, form).has_nulls())
         fitting += [forms] if forms else []
     best = pl.Series(words.name, [None] * words.len(), dtype=pl.Int64)
     for forms in fitting:
         read = [_microseconds(plain, form) for form in forms]
-        whole = [times for times in read if times.null_count() == words.null_count()]
-        if len(whole) == 2 and not whole[0].equals(whole[1]):
+        whole = [(form, times) for form, times in zip(forms, read, strict=True) if not times.has_nulls()]
+        if any(not times.equals(whole[0][1]) for _, times in whole[1:]):
+            formats = " or ".join(repr(form[0]) for form, _ in whole)
             raise InputError(
                 f"{where}: column '{words.name}' can be read with the day or the month first, as in '{words[0]}'; say "
-                f"which by --time-format '{forms[0][0]}' or '{forms[1][0]}' (and the time of day, if there is one)"
+                f"which by --time-format {formats} (and the time of day, if there is one)"
             )
         if whole:
-            return whole[0]
+            return whole[0][1]
         best = min([best, *read], key=pl.Series.null_count)
     return best if fitting else _microseconds(plain, _ISO)
 
@@ -338,13 +405,34 @@ def _read_words(words: pl.Series, where: str) -> pl.Series:
 def _plain_words(words: pl.Series) -> pl.Series:
     """Return times in words with one way to write what ISO 8601, shops and logs write in several."""
     return (
-        words.str.replace(r"^(\d{4})[/.](\d{1,2})[/.](\d{1,2})", "$1-$2-$3")
+        words.str.replace_all("[\u202f\u00a0]", " ")
+        .str.replace(r"^(\d{4})[/.](\d{1,2})[/.](\d{1,2})", "$1-$2-$3")
+        .str.replace(r"^(\d{4})(\d{2})(\d{2})[Tt ](\d{2}):?(\d{2}):?(\d{2})", "$1-$2-$3 $4:$5:$6")
+        .str.replace(r"^(\d{1,2}[./]\d{1,2}[./]\d{2,4}|.*\d{4}), (\d{1,2}:)", "$1 $2")
+        .str.replace(r"(\d)([AaPp][Mm])$", "$1 $2")
+        .str.replace(r"(\d) (?:UTC|GMT) (\d{4})$", "$1 +0000 $2")
         .str.replace(r"^(\d{4}-\d{1,2}-\d{1,2})[Tt]", "$1 ")
         .str.replace(r"(:\d{2}),(\d+)", "$1.$2")
         .str.replace(r"(?: \+00:?00)? ?(?:[Zz]|UTC|GMT)$", "+00:00")
         .str.replace(r"(:\d{2}(?:\.\d+)?) ?([+-]\d{2})(?::?(\d{2}))?$", "$1$2:${3}")
         .str.replace(r"([+-]\d{2}:)$", "${1}00")
         .str.replace(r"^(\w{3}, .*\d)\+00:00$", "$1 +0000")
+    )
+
+
+def _plain_clocks(words: pl.Series) -> pl.Series:
+    """Return times of day in words with one way to write what is written in several."""
+    return (
+        words.str.to_uppercase()
+        .str.replace_all("[\u202f\u00a0]", " ")
+        .str.replace(r"^(?:T|0 DAYS? )", "")
+        .str.replace(r"(?:Z| ?UTC| ?GMT|[+-]\d{2}:?\d{2})$", "")
+        .str.replace(r"(:\d{2}),(\d+)$", "$1.$2")
+        .str.replace(r"^(\d{1,2})[H.](\d{2})(?:[M.](\d{2})S?)?$", "$1:$2:0$3")
+        .str.replace(r":0(\d{2})$", ":$1")
+        .str.replace(r":0$", "")
+        .str.replace(r" ?([AP])\.?M\.?$", " ${1}M")
+        .str.replace(r"^(\d{1,2}) ([AP]M)$", "$1:00 $2")
     )
 
 
@@ -365,6 +453,10 @@ def _formatted(values: pl.Series, where: str, time_format: str) -> pl.Series:
     """Return the seconds of times that are written in the format which the user gives."""
     if isinstance(values.dtype, pl.Date | pl.Datetime | pl.Time | pl.Duration) or values.dtype.is_nested():
         raise InputError(f"{where}: column '{values.name}' holds no words; leave --time-format out")
+    if not re.search(r"%[-_0]?[deDFjcxvs+]", time_format) or "%Z" in time_format:
+        what = "names a zone, which is not read (%z reads +0200)" if "%Z" in time_format else "says no day"
+        raise InputError(f"--time-format {time_format!r}: {what}; write it like '%d.%m.%Y %H:%M'")
+    time_format = time_format.replace(".%f", "%.f")
     words = values.cast(pl.String).str.strip_chars()
     try:
         return _seconds(words.str.to_datetime(time_format, strict=False, time_unit="us"))
@@ -387,10 +479,13 @@ def _day_seconds(days: pl.Series, where: str) -> np.ndarray:
 
 def _clock_seconds(clocks: pl.Series, where: str) -> np.ndarray:
     """Return seconds since midnight of times of day: 12:26, 12:26:40, 1226 or 122640."""
+    if isinstance(clocks.dtype, pl.Duration):
+        return parse_times(clocks, where)
     if isinstance(clocks.dtype, pl.Time):
         times = clocks
     else:
-        words = clocks.cast(pl.String).str.strip_chars().str.replace(r"\.0+$", "")
+        words = _plain_clocks(clocks.cast(pl.String).str.strip_chars())
+        words = words.str.replace(r"^(\d+)\.0+$", "$1")
         if not words.cast(pl.Int64, strict=False).drop_nulls().is_empty():
             numbers = parse_times(clocks, where)
             seconds = numbers if numbers.max() > 2_359 else numbers * 100
@@ -413,8 +508,10 @@ def _no_whole(columns: Sequence[pl.Series], where: str) -> InputError:
     )
 
 
-def _at_midnight(microseconds: pl.Series) -> bool:
-    return bool((microseconds % (DAY_SECONDS * 10**6) == 0).all())
+def _one_clock(microseconds: pl.Series) -> bool:
+    """Whether all times have one time of day, such as midnight, so that they say the day alone."""
+    clocks = microseconds % (DAY_SECONDS * 10**6)
+    return bool((clocks == 0).all()) or (clocks.n_unique() == 1 and microseconds.n_unique() > 1)
 
 
 def _seconds(times: pl.Series) -> pl.Series:

