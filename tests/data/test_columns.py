@@ -59,6 +59,7 @@ class TestTime:
             ("date_added", text("%d.%m.%Y %H:%M:%S")),
             ("when_was_it", text("%b %d, %Y %I:%M:%S %p")),
             ("ts", SECONDS.cast(pl.String)),
+            ("added_at", SECONDS / 86_400 + 25_569),
             ("played_at", SECONDS),
             ("watch_date", text("%Y-%m-%dT%H:%M:%SZ")),
             ("time_since_epoch", SECONDS * 1000),
@@ -132,6 +133,10 @@ class TestTime:
             ({"date": text("%Y-%m-%d"), "event": SECONDS}, ["event (values like times)"]),
             ({"date": text("%Y-%m-%d"), "minute": text("%M").cast(pl.Int64)}, ["date, minute"]),
             ({"order_date": text("%Y-%m-%d"), "delivery_time": text("%H:%M")}, ["order_date, delivery_time"]),
+            ({"date": text("%Y-%m-%d %I:%M"), "half": text("%p")}, ["half (no time of a known form"]),
+            ({"date": text("%Y-%m-%d"), "at": SECONDS % 86_400}, ["at (values like times)"]),
+            ({"bought": SECONDS / 86_400 + 25_569}, ["bought (values like times)"]),
+            ({"дата": text("%Y%m%d%H%M%S").cast(pl.Int64)}, ["дата (values like times)"]),
             ({"bought": text("%Y-%m-%d %H:%M:%S EST")}, ["bought (values like times)"]),
             ({"bought": text("%Y%m%d%H%M%S").cast(pl.Int64)}, ["bought (values like times)"]),
             ({"date": text("%d%m%Y").cast(pl.Int64)}, ["date (values like times)"]),
@@ -173,7 +178,9 @@ class TestTime:
     def test_a_format_of_ones_own(self):
         data = prepare(columns={"when": text("%d|%m|%Y %Hh%Mm%S")}, time_format="%d|%m|%Y %Hh%Mm%S")
         assert ordered_rightly(data)
-        refused("row 1", "'%d|%m'", columns={"when": text("%Y")}, time_format="%d|%m")
+        refused("row 1", "'%d|%m|%Y'", columns={"when": text("%Y")}, time_format="%d|%m|%Y")
+        refused("'%d|%m': says no day of a year", columns={"when": text("%d|%m")}, time_format="%d|%m")
+        refused("'%H:%M': says no day of a year", columns={"when": text("%H:%M")}, time_format="%H:%M")
         refused(
             "--time-format", "--time-column", columns={"a_date": text("%Y"), "b_date": text("%Y")}, time_format="%d"
         )

@@ -8,7 +8,17 @@ from dataclasses import dataclass
 import polars as pl
 
 from foster.data.readers import Table
-from foster.data.timestamps import PARTS, SAMPLE, Look, join_times, look_at, name_words, named_like_time, parse_times
+from foster.data.timestamps import (
+    HALF_DAY,
+    PARTS,
+    SAMPLE,
+    Look,
+    join_times,
+    look_at,
+    name_words,
+    named_like_time,
+    parse_times,
+)
 from foster.errors import InputError, did_you_mean
 
 # Usual names in order of preference, compared without case, "_", "-", "." and blanks.
@@ -143,6 +153,9 @@ def find_times(table: Table, taken: Sequence[str], time_format: str | None = Non
         whole = events
     if whole:
         finest, why = _finest(table, whole) if len(whole) > 1 else (whole[0], "")
+        halves = [column for column, look in looks.items() if look.part == HALF_DAY]
+        if halves:
+            raise _unclear(table, {column: looks[column] for column in (finest, *halves)})
         if looks[finest].kind == "day":
             left = [c for c, look in looks.items() if look.kind in ("unreadable", "suspect", "instant") and c != finest]
             if left:  # one of them may say the time of day

@@ -71,6 +71,7 @@ _UNITS = {"seconds": 1, "milliseconds": 10**3, "microseconds": 10**6, "nanosecon
 
 Kind = Literal["instant", "day", "clock", "part", "suspect", "unreadable", "none"]
 
+HALF_DAY = "AM or PM"
 PARTS = ("year", "month", "day", "hour", "minute", "second")
 _PART_LIMITS = {"year": 2200, "month": 12, "day": 31, "hour": 24, "minute": 60, "second": 60}
 # They say nothing of the order, alone or with others.
@@ -94,7 +95,9 @@ _PLAIN_TIMES = {
     "timestep",
 } | {"unixreviewtime", "uts"}
 # They may be the only order that there is.
-_ORDER_WORDS = {"sequence", "seq", "step", "position", "order", "turn"}
+_ORDER_WORDS = {"sequence", "seq", "step", "position", "order", "turn", "rank", "index"}
+_HALF_DAYS = ("AM", "PM", "A.M.", "P.M.")
+_DAYS_SINCE_1900 = (30_000, 60_000)  # as spreadsheets count, of 1982 to 2064; the time of day is the fraction
 # How long something took is no time at which it happened.
 _LENGTH_WORDS = {
     "play", "played", "playing", "playtime", "watch", "watched", "watching", "dwell", "stay", "duration", "spent",
@@ -112,7 +115,7 @@ class Look:
         kind: "instant" (a time), "day" (a date without a time of day), "clock" (a time of day without a date), "part"
             (a year, an hour, ...), "suspect" (values like times under a name that says nothing), "unreadable" (a
             name of times and values that we cannot read) or "none".
-        part: which part it is, one of ``PARTS``, or "" for one that orders nothing, such as a weekday.
+        part: which part it is, one of ``PARTS`` or ``HALF_DAY``, or "" for one that orders nothing, such as a weekday.
     """
 
     kind: Kind
@@ -122,7 +125,7 @@ class Look:
 def name_words(name: str) -> list[str]:
     """Return the words of a column's name in lower case: of "unixReviewTime", "t_dat" or "time-ms" two or three."""
     parted = re.sub(r"([a-z0-9])([A-Z])", r"\1 \2", name)
-    return [word for word in re.split(r"[^0-9a-z]+", parted.casefold()) if word]
+    return [word for word in re.split(r"[\W_]+", parted.casefold()) if word]
 
 
 def named_like_time(name: str) -> bool:
@@ -133,7 +136,7 @@ def named_like_time(name: str) -> bool:
         return False
     return (
         bool(set(words) & _TIME_WORDS)
-        or (len(words) > 1 and words[-1] == "at")
+        or words[-1] == "at"
         or plain.endswith(("time", "date", "stamp", "timems", "datetime"))
         or plain.startswith(("time", "date", "unix"))
     )
@@ -173,6 +176,8 @@ def look_at(values: pl.Series) -> Look:
         return _look_at_numbers(name, numbers)
     if _plain_clocks(words).str.contains(_CLOCK).all():
         return Look("clock")
+    if words.str.to_uppercase().is_in(_HALF_DAYS).all():
+        return Look("unreadable", HALF_DAY)
     plain = _plain_words(words)
     for form in (*_FORMS, *(form for forms in _READINGS for form in forms)):
         times = _microseconds(plain, form)
@@ -293,6 +298,8 @@ def _look_at_numbers(name: str, numbers: pl.Series) -> Look:
     whole, low, high = bool((numbers == numbers.round()).all()), float(numbers.min()), float(numbers.max())  # type: ignore[arg-type]
     if words[-1:] == ["id"] or not words:
         return Look("none")
+    if not whole and low >= _DAYS_SINCE_1900[0] and high <= _DAYS_SINCE_1900[1]:
+        return Look("instant" if named else "suspect")
     if unit is None and set(words) & _LENGTH_WORDS:
         return Look("none")
     if set(words) & _LOOSE_PARTS or "".join(words) in _LOOSE_PARTS:
@@ -453,8 +460,9 @@ def _formatted(values: pl.Series, where: str, time_format: str) -> pl.Series:
     """Return the seconds of times that are written in the format which the user gives."""
     if isinstance(values.dtype, pl.Date | pl.Datetime | pl.Time | pl.Duration) or values.dtype.is_nested():
         raise InputError(f"{where}: column '{values.name}' holds no words; leave --time-format out")
-    if not re.search(r"%[-_0]?[deDFjcxvs+]", time_format) or "%Z" in time_format:
-        what = "names a zone, which is not read (%z reads +0200)" if "%Z" in time_format else "says no day"
+    dated = all(re.search(rf"%[-_0]?[{signs}DFcxvs+]", time_format) for signs in ("dej", "YyGC"))
+    if not dated or "%Z" in time_format:
+        what = "names a zone, which is not read (%z reads +0200)" if dated else "says no day of a year"
         raise InputError(f"--time-format {time_format!r}: {what}; write it like '%d.%m.%Y %H:%M'")
     time_format = time_format.replace(".%f", "%.f")
     words = values.cast(pl.String).str.strip_chars()
