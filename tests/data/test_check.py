@@ -62,7 +62,7 @@ def test_ties_input_order_long_and_shared_texts():
     assert any("input counts as time" in warning for warning in report.warnings)
     assert any("longer than 80 words" in warning for warning in report.warnings)
     assert any("cannot tell them apart" in problem for problem in report.problems)
-    tied = check(dataset([[("a", 1), ("b", 1), ("c", 1)]], items))
+    tied = check(dataset([[("a", 1), ("b", 1), ("c", 1)], [("a", 2), ("b", 2), ("c", 2)]], items))
     assert any("100% of neighbours share a time" in warning for warning in tied.warnings)
 
 
@@ -102,7 +102,8 @@ def sound(titles=None, category=None, users=None, times=None):
     ]
     for place, time in enumerate(times or ()):
         rows[place] = (*rows[place][:2], time)
-    return Dataset.prepare(pl.DataFrame(rows, schema=["user", "item", "time"], orient="row"), items)
+    log = pl.DataFrame(rows, schema=["user", "item", "time"], orient="row")
+    return Dataset.prepare(log, items, time_column="time")
 
 
 @pytest.mark.parametrize(

@@ -137,6 +137,8 @@ class TestTime:
             ({"date": text("%Y-%m-%d"), "at": SECONDS % 86_400}, ["at (values like times)"]),
             ({"bought": SECONDS / 86_400 + 25_569}, ["bought (values like times)"]),
             ({"дата": text("%Y%m%d%H%M%S").cast(pl.Int64)}, ["дата (values like times)"]),
+            ({"timestamp": pl.Series([1_600_000_000] * N)}, ["'timestamp' holds the same time in all rows"]),
+            ({"bought": text("%d%b%Y:%H:%M:%S")}, ["bought (values like times)"]),
             ({"bought": text("%Y-%m-%d %H:%M:%S EST")}, ["bought (values like times)"]),
             ({"bought": text("%Y%m%d%H%M%S").cast(pl.Int64)}, ["bought (values like times)"]),
             ({"date": text("%d%m%Y").cast(pl.Int64)}, ["date (values like times)"]),

@@ -84,4 +84,4 @@ def test_minilm_cannot_read_most_of_chinese_thai_and_georgian():
     assert (found.unreadable, found.unreadable_example) == (4, "手机壳")
     assert found.same_tokens == 2 and set(found.same_tokens_example) == {"ภาษาไทย", "ქართული"}
     vectors = TextEncoder.load().encode(found.same_tokens_example)
-    assert vectors[0].equal(vectors[1])
+    assert vectors[0].allclose(vectors[1], atol=1e-5)

@@ -38,6 +38,7 @@ Source = str | Path | IntoFrame
 
 
 INPUT_ORDER = "input order"
+A_FEW_ROWS = 100  # so many may well have happened at one time
 
 
 @dataclass(frozen=True)
@@ -112,6 +113,11 @@ def read_raw(source: Source | Sequence[Source], items: Source | None, columns: C
         raise InputError(f"{log_table.name}: '{user}' is named as the user and as the item; name two columns")
     time = _time_columns(log_table, (user, item), columns)
     users, log_items, times = read_log(log_table, user, item, time, columns.time_format)
+    if time.names and columns.time is None and len(times) > A_FEW_ROWS and times.min() == times.max():
+        raise InputError(
+            f"{log_table.name}: column '{', '.join(time.names)}' holds the same time in all rows, which orders "
+            "nothing; name another one by --time-column, or say --input-order if the rows are in time order"
+        )
 
     if item_table is None:
         skip = [user, item, *time.names]

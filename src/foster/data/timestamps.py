@@ -58,7 +58,7 @@ _CLOCK_FORMATS = ("%H:%M:%S%.f", "%H:%M", "%I:%M:%S %p", "%I:%M %p")
 _ROUNDED = r"^-?\d(?:\.\d{1,6})?[eE]\+\d+$"
 
 # Words with a year, and with more of a date or a time of day: dates in a form that we do not know.
-_YEAR = r"(?:\b|_)(?:19|20)\d{2}|\b\d{1,2}[./-]\d{1,2}[./-]\d{2}\b"
+_YEAR = r"(?:\b|[_A-Za-z])(?:19|20)\d{2}|\b\d{1,2}[./-]\d{1,2}[./-]\d{2}\b"
 _MORE = (
     r"(?i)\d{1,2}[:h]\d{2}|\d{1,2}[./-]\d{1,2}|\d{8}|月|"
     r"\b(?:jan|feb|m[aä]r|apr|ma[iy]|jun|jul|aug|sep|o[ck]t|nov|de[cz])"
