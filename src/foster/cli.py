@@ -300,7 +300,10 @@ Data = Annotated[Path, typer.Argument(help="folder that 'foster prepare' made")]
 @verb()
 def prepare(
     sources: Annotated[
-        list[str], typer.Argument(help="log and item table: CSV, Parquet, JSONL(.gz), RecBole; or 'grocery'")
+        list[str],
+        typer.Argument(
+            help="log and item table: CSV, TSV, Parquet, JSON lines (.gz), a folder, an address; or 'grocery'"
+        ),
     ],
     out: Annotated[Path | None, typer.Option("--out", help="folder to make (required without --dry-run)")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="say what is understood, and write nothing")] = False,

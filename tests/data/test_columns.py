@@ -137,6 +137,10 @@ class TestTime:
             ({"date": text("%Y-%m-%d"), "at": SECONDS % 86_400}, ["at (values like times)"]),
             ({"bought": SECONDS / 86_400 + 25_569}, ["bought (values like times)"]),
             ({"дата": text("%Y%m%d%H%M%S").cast(pl.Int64)}, ["дата (values like times)"]),
+            ({"Bestelldatum": text("%d.%m.%Y %H:%M").set(pl.Series(range(N)) == 70, "31.02.2020")},
+             ["'Bestelldatum' holds '31.02.2020'", "in row 71"]),
+            ({"zeit": SECONDS.cast(pl.String).set(pl.Series([False, True] + [False] * (N - 2)), "n/a")},
+             ["'zeit' holds 'n/a'", "in row 2"]),
             ({"timestamp": pl.Series([1_600_000_000] * N)}, ["'timestamp' holds the same time in all rows"]),
             ({"bought": text("%d%b%Y:%H:%M:%S")}, ["bought (values like times)"]),
             ({"bought": text("%Y-%m-%d %H:%M:%S EST")}, ["bought (values like times)"]),
@@ -242,4 +246,12 @@ def test_what_was_understood_is_said():
         "first      user u0, 20 items",
     ):  # fmt: skip
         assert words in lines
+    assert "  2020-09-13 23:14:45  i12  thing 12" in lines and "2020-09-24 05:31:03  i00  thing 0" in lines
+    assert repr(data) == "Dataset(dataset: 6 users, 17 items, 120 interactions, leave-one-out)"
     assert data.first_history()["first"][0] == {"time": 1_600_038_885, "item_id": "i12", "text": "thing 12"}
+
+
+def test_newest_rows_first_with_days_alone_are_remarked():
+    remarks = prepare(columns={"date": text("%Y-%m-%d")}).info.reading.remarks
+    assert len(remarks) == 1 and "the rows are newest first, and 108 share their time" in remarks[0]
+    assert prepare(log=LOG.reverse(), columns={"date": text("%Y-%m-%d").reverse()}).info.reading.remarks == ()

@@ -105,6 +105,11 @@ def test_another_separator_is_seen_in_the_header_and_said(tmp_path, separator):
     assert table.remark.startswith("separated by")
 
 
+def test_a_line_that_says_the_separator_is_no_header(tmp_path):
+    table = open_table(write(tmp_path / "a.csv", "sep=;\na;b\n1;x, y\n"))
+    assert table.columns == ["a", "b"] and table.read().rows() == [("1", "x, y")]
+
+
 class TestTabs:
     def test_marks_are_signs(self, tmp_path):
         text = 'a\tb\n1\t"Tall basket\n2\trope 12"\n3\t"Big" lamp\n4\t"The Lamp"\n'

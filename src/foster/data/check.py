@@ -162,7 +162,16 @@ class CheckReport:
             lines += ["", f"user {sample.user_id}, {sample.length} items, the last {len(sample.texts)}:"]
             lines += [f"  {text}" for text in sample.texts]
         lines += ["", *(f"problem: {line}" for line in self.problems), *(f"warning: {line}" for line in self.warnings)]
-        return "\n".join([*lines, *([] if self.problems else ["no problems"])])
+        return "\n".join(
+            [
+                *lines,
+                *(
+                    []
+                    if self.problems
+                    else [f"no problems{f', {len(self.warnings)} warnings' if self.warnings else ''}"]
+                ),
+            ]
+        )
 
 
 def check(dataset: Dataset, reading: Reading | None = None) -> CheckReport:

@@ -24,18 +24,20 @@ from foster.errors import InputError, did_you_mean
 # Usual names in order of preference, compared without case, "_", "-", "." and blanks.
 USER_NAMES = (
     "userid", "user", "uid", "reviewerid", "customerid", "customer", "visitorid", "householdid", "profileid",
-    "memberid", "accountid", "clientid", "buyerid", "username", "sessionid",
+    "memberid", "accountid", "clientid", "buyerid", "username", "customerno", "customernumber", "member",
+    "kundennummer", "email", "sessionid",
 )  # fmt: skip
 # Amazon 2023 reviews hold both asin (the variant) and parent_asin (the product, which the metadata describe).
 ITEM_NAMES = (
     "itemid", "item", "iid", "parentasin", "asin", "businessid", "productid", "product", "sku", "stockcode", "movieid",
     "bookid", "recipeid", "gmapid", "trackid", "songid", "newsid", "articleid", "videoid", "gameid", "appid",
+    "productcode", "itemno", "article", "articlenumber", "artikelnummer", "lineitemsku",
 )  # fmt: skip
 # A bare "id" says which item only in a table of items.
 ITEM_TABLE_NAMES = (*ITEM_NAMES, "id")
 # At most one column of each line is taken by default: what it is, who makes it, of which kind it is.
 TEXT_NAMES = (
-    ("title", "itemtitle", "name", "itemname", "productname", "producttitle", "movietitle"),
+    ("title", "itemtitle", "name", "itemname", "productname", "producttitle", "movietitle", "lineitemname"),
     ("brand", "brandname", "store", "manufacturer", "author", "artist"),
     ("category", "categories", "categoryname", "genre", "genres", "class", "maincategory", "maincat", "tags"),
 )

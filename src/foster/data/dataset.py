@@ -34,7 +34,7 @@ from foster.artefacts import (
 from foster.data.catalogue import Catalogue, popularity_of
 from foster.data.core import K_CORE, k_core_mask
 from foster.data.reading import Reading
-from foster.data.sources import INPUT_ORDER, Columns, Raw, Source, read_raw
+from foster.data.sources import INPUT_ORDER, Columns, Raw, Source, read_raw, time_words
 from foster.data.split import (
     LEAVE_ONE_OUT,
     TARGET_SEED,
@@ -189,7 +189,7 @@ class Parts:
         )
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Dataset:
     """A log of interactions, one sequence a user, and a text for every item.
 
@@ -493,17 +493,17 @@ class Dataset:
         return data if split == LEAVE_ONE_OUT and targets is None else data.with_split(split, targets)
 
     def first_history(self) -> dict[str, Any]:
-        """Return the sequence of the first user in plain data, as far as its first items: to see that it is right."""
-        shown = range(int(self.offsets[0]), int(min(self.offsets[1], self.offsets[0] + SHOWN_ITEMS)))
-        entries = [
-            {
-                "time": self.timestamps[place].item(),
-                "item_id": self.items["item_id"][int(self.sequence_items[place])],
-                "text": self.texts[self.sequence_items[place]],
-            }
-            for place in shown
-        ]
-        return {"user_id": self.user_ids[0], "length": int(self.offsets[1]), "first": entries}
+        """Return the first items of the first user, and the last one, in plain data: to see that they are right."""
+
+        def entry(place: int) -> dict[str, Any]:
+            item = int(self.sequence_items[place])
+            time = self.timestamps[place].item()
+            return {"time": time, "item_id": self.items["item_id"][item], "text": self.texts[item]}
+
+        length = int(self.offsets[1])
+        first = [entry(place) for place in range(min(length, SHOWN_ITEMS))]
+        last = [entry(length - 1)] if length > SHOWN_ITEMS else []
+        return {"user_id": self.user_ids[0], "length": length, "first": first, "last": last}
 
     def understood(self) -> list[str]:
         """Return what was understood of the sources, what was left out, what stays and the first history, as lines."""
@@ -518,9 +518,18 @@ class Dataset:
         lines += [f"left out   {count:,} {what.format(detail)}" for what, (count, detail) in left_out.items() if count]
         lines.append(f"kept       {self.n_users:,} users, {self.n_items:,} items, {self.n_interactions:,} interactions")
         first = self.first_history()
+        factor = info.reading.time_factor if info.reading is not None else None
         lines.append(f"first      user {first['user_id']}, {first['length']} items, oldest first:")
-        lines += [f"           {entry['time']}  {entry['item_id']}  {entry['text'][:80]}" for entry in first["first"]]
+        shown = [*first["first"], *([{}] if first["length"] > SHOWN_ITEMS + 1 else []), *first["last"]]
+        for entry in shown:
+            when = time_words(entry["time"], factor) if entry else "..."
+            lines.append(f"           {when}  {entry['item_id']}  {entry['text'][:80]}" if entry else "           ...")
         return lines
+
+    def __repr__(self) -> str:
+        """Return what it is in a line; the whole is long."""
+        sizes = f"{self.n_users:,} users, {self.n_items:,} items, {self.n_interactions:,} interactions"
+        return f"Dataset({self.info.name}: {sizes}, {self.info.split_name})"
 
     def save(self, out: str | Path, overwrite: bool = False) -> Path:
         """Write the data set as a folder: two Parquet files, ``dataset.json`` and a ``README.md`` card.

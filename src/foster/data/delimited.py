@@ -55,10 +55,13 @@ class Delimited:
         Raises:
             InputError: a header that cannot be read, or that has a name twice.
         """
-        header, lines = _header(path, separator, quotes is not False)
+        first = next(_text_lines(path), "").strip()
+        told = len(first) == 5 and first.startswith("sep=")  # spreadsheets say so in a line before the header
+        separator = first[4] if told else separator
+        header, lines = _header(path, separator, quotes is not False, told)
         if len(header) == 1:
             for other in _SIGNS:
-                parted, _ = _header(path, other, quotes is not False)
+                parted, _ = _header(path, other, quotes is not False, told)
                 if len(parted) > 1:
                     header, separator = parted, other
                     break
@@ -77,7 +80,7 @@ class Delimited:
     def remark(self) -> str:
         """What was found out about the file and is not plain from its name, or ""."""
         usual = "\t" if self.path.name.lower().removesuffix(".gz").endswith((".tsv", ".inter", ".item")) else ","
-        remarks = [f"separated by {_SIGNS[self.separator]}"] if self.separator != usual else []
+        remarks = [f"separated by {_SIGNS.get(self.separator, self.separator)}"] if self.separator != usual else []
         return ", ".join(remarks + (["fields in quotation marks"] if usual == "\t" and self.quotes else []))
 
     def scan(self) -> pl.LazyFrame:
@@ -159,7 +162,8 @@ class Delimited:
                 yield row
         except UnicodeDecodeError as error:
             raise InputError(
-                f"{self.path}: line {reader.line_num + 1} is not UTF-8 text; save the file as UTF-8"
+                f"{self.path}: line {reader.line_num + 1} is not UTF-8 text; save the file as UTF-8 "
+                "(in Excel: CSV UTF-8)"
             ) from error
         except csv.Error as error:
             reason = {"unexpected end of data": "a quotation mark is never closed"}.get(str(error), str(error))
@@ -228,15 +232,22 @@ def binary_lines(path: Path) -> Iterator[bytes]:
         yield from file
 
 
-def _header(path: Path, separator: str, quotes: bool) -> tuple[list[str], int]:
-    """Return the fields of the first line that is not empty, and how many lines of the file that takes."""
+def _header(path: Path, separator: str, quotes: bool, told: bool) -> tuple[list[str], int]:
+    """Return the fields of the first line that is not empty, and how many lines of the file that takes.
+
+    ``told``: whether a line before it says the separator.
+    """
     reader = csv.reader(_text_lines(path), _dialect(separator, quotes))
     try:
         if "\r" in next(_text_lines(path), "").rstrip("\r\n"):
             raise InputError(f"{path}: lines end with a carriage return alone; save the file with usual line ends")
+        if told:
+            next(reader)
         header = next((row for row in reader if any(row)), [])
     except UnicodeDecodeError as error:
-        raise InputError(f"{path}: line {reader.line_num + 1} is not UTF-8 text; save the file as UTF-8") from error
+        raise InputError(
+            f"{path}: line {reader.line_num + 1} is not UTF-8 text; save the file as UTF-8 (in Excel: CSV UTF-8)"
+        ) from error
     except csv.Error as error:
         raise InputError(f"{path}: line {reader.line_num} cannot be read ({error})") from error
     except (OSError, EOFError, zlib.error) as error:

@@ -90,7 +90,9 @@ def _check(names: pl.Series, numbers: np.ndarray, where: str) -> None:
     if row is not None:
         word = names[int(numbers[row])] if numbers[row] >= 0 else ""
         said = f"holds '{word}', a word for no id," if word.strip() else "has no id"
-        raise InputError(f"{where}: column '{column}' {said} in row {row + 1}; fill it in or remove the row")
+        others = int(np.isin(numbers, [-1, *bad]).sum()) - 1
+        more = f" (and in {others:,} other rows)" if others else ""
+        raise InputError(f"{where}: column '{column}' {said} in row {row + 1}{more}; fill it in or remove the row")
     floats = stripped.filter(stripped.str.contains(r"^\d+\.0+$")).str.replace(r"\.0+$", "")
     if floats.len() < stripped.len() and floats.is_in(stripped.implode()).any():
         word = floats.filter(floats.is_in(stripped.implode()))[0]

@@ -26,6 +26,8 @@ class Reading(BaseModel):
     """How these were found, where that is not plain."""
     time_range: tuple[str, str] | None = None
     """The first and the last time."""
+    time_factor: int | None = None
+    """What a second is in the unit of the times, if they count from 1970."""
     text: tuple[str, ...]
     """The fields that make up the texts."""
     rows: int

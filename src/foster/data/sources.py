@@ -136,6 +136,12 @@ def read_raw(source: Source | Sequence[Source], items: Source | None, columns: C
         catalogue = _items_of(table, item_key, fields)
         repeated = int(catalogue["rows"].sum()) - catalogue.height
         catalogue = catalogue.drop("rows")
+    newest_first = len(time.names) > 0 and len(times) > 1 and bool((np.diff(times) <= 0).all())
+    if newest_first and (same := int((np.diff(times) == 0).sum())):
+        opened.remarks.append(
+            f"{log_table.name}: the rows are newest first, and {same:,} share their time with the next one: these "
+            "keep the order of the rows, so that the later one counts as newer"
+        )
     used = {split_field(field, table.columns)[0] for field in fields}
     log_used = {user, item, *time.names, *(used if item_table is None else ())}
     reading = Reading(
@@ -154,7 +160,8 @@ def read_raw(source: Source | Sequence[Source], items: Source | None, columns: C
         item_unused=()
         if item_table is None
         else tuple(column for column in table.columns if column not in {item_key, *used}),
-        remarks=opened.remarks,
+        remarks=tuple(opened.remarks),
+        time_factor=_time_factor(times, time, log_table, columns.time_format),
     )
     return Raw(
         users=users,
@@ -184,7 +191,7 @@ class Opened:
     log: Table
     items: Table | None
     layout: Layout | None
-    remarks: tuple[str, ...]
+    remarks: list[str]
     files: tuple[Path, ...]
 
 
@@ -209,11 +216,11 @@ def open_sources(source: Source | Sequence[Source], items: Source | None, user_c
     if user_column is None and all(isinstance(path, str | Path) for path in paths):
         layout = find_layout([Path(path) for path in paths])
         if layout is not None:
-            return Opened(layout.log, layout.items, layout, (*remarks, layout.name, *layout.notes), layout.files)
+            return Opened(layout.log, layout.items, layout, [*remarks, layout.name, *layout.notes], layout.files)
     log, table = _open_tables(given, items, user_column)
     tables = [one for one in (log, table) if one is not None]
     remarks += [f"{one.name}: {one.remark}" for one in tables if one.remark]
-    return Opened(log, table, None, tuple(remarks), tuple(one.path for one in tables if one.path is not None))
+    return Opened(log, table, None, remarks, tuple(one.path for one in tables if one.path is not None))
 
 
 def _check_name(path: Path) -> None:
@@ -332,17 +339,30 @@ def _time_range(times: np.ndarray, time: TimeColumns, table: Table, time_format:
     """Return the first and the last time in words."""
     if not time.names or not len(times):
         return None
+    factor = _time_factor(times, time, table, time_format)
+    return time_words(times.min(), factor), time_words(times.max(), factor)
+
+
+def _time_factor(times: np.ndarray, time: TimeColumns, table: Table, time_format: str | None) -> int | None:
+    """Return what a second is in the unit of times since 1970, or None where they are not that."""
+    if not time.names or not len(times):
+        return None
+    if time_format is not None or len(time.names) > 1:
+        return 1
     low, high = times.min(), times.max()
-    dated = time_format is not None or len(time.names) > 1
-    if not dated:
-        dtype = table.frame.collect_schema()[time.names[0]]
-        first = table.sample(time.names, 1).to_series()
-        words = dtype == pl.String and first.cast(pl.Float64, strict=False).has_nulls()
-        dated = words or isinstance(dtype, pl.Date | pl.Datetime)
-    factor = 1 if dated else next((f for f in (1, 10**3, 10**6, 10**9) if 4e8 * f <= low and high <= 4.2e9 * f), None)
-    if factor is None or not -6e10 < low / factor < 2.5e11:
-        return str(low), str(high)
-    return tuple(str(np.datetime64(int(t // factor), "s")).replace("T", " ") for t in (low, high))  # type: ignore[return-value]
+    dtype = table.frame.collect_schema()[time.names[0]]
+    first = table.sample(time.names, 1).to_series()
+    if (dtype == pl.String and first.cast(pl.Float64, strict=False).has_nulls()) or isinstance(
+        dtype, pl.Date | pl.Datetime
+    ):
+        factors: tuple[int, ...] = (1, 10**9)
+        return next((f for f in factors if low / f > -6e10 and high / f < 2.5e11), None)
+    return next((f for f in (1, 10**3, 10**6, 10**9) if 4e8 * f <= low and high <= 4.2e9 * f), None)
+
+
+def time_words(time: float, factor: int | None) -> str:
+    """Return a time as date and time of day, or as it is where ``factor`` is None."""
+    return str(time) if factor is None else str(np.datetime64(int(time // factor), "s")).replace("T", " ")
 
 
 def _chosen_fields(table: Table, columns: Columns) -> list[str]:
@@ -398,8 +418,8 @@ def _check_constant(table: Table, item: str, fields: Sequence[str]) -> None:
     if varied.height > texts.height / 2:
         raise InputError(
             f"{table.name}: {', '.join(fields)} differ between the rows of item '{varied[item][0]}' "
-            "and others, so they do not describe it; give the item file as well, or name the text columns "
-            "with --text"
+            f"and others, so they do not describe it; give the item file as well, or name the text columns with "
+            f"--text; the columns are {', '.join(table.columns)}"
         )
 
 

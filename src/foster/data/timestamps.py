@@ -174,6 +174,9 @@ def look_at(values: pl.Series) -> Look:
     numbers = words.cast(pl.Float64, strict=False)
     if not numbers.has_nulls():
         return _look_at_numbers(name, numbers)
+    few = len(words) / 10  # so many may be damaged
+    if numbers.null_count() <= few and _look_at_numbers(name, numbers.drop_nulls()).kind != "none":
+        return Look("unreadable")
     if _plain_clocks(words).str.contains(_CLOCK).all():
         return Look("clock")
     if words.str.to_uppercase().is_in(_HALF_DAYS).all():
@@ -181,6 +184,8 @@ def look_at(values: pl.Series) -> Look:
     plain = _plain_words(words)
     for form in (*_FORMS, *(form for forms in _READINGS for form in forms)):
         times = _microseconds(plain, form)
+        if 0 < times.null_count() <= few:
+            return Look("unreadable")
         if not times.has_nulls():
             clock = (
                 words.str.contains(r"\d:\d").any() and not words.str.contains(r"[ T]0?0:00(?::00(?:\.0+)?)?\b").all()
@@ -406,7 +411,10 @@ def _read_words(words: pl.Series, where: str) -> pl.Series:
         if whole:
             return whole[0][1]
         best = min([best, *read], key=pl.Series.null_count)
-    return best if fitting else _microseconds(plain, _ISO)
+    if fitting:
+        return best
+    known = [*_FORMS, *(form for readings in _READINGS for form in readings)]
+    return _microseconds(plain, min(known, key=lambda form: _microseconds(sample, form).null_count()))
 
 
 def _plain_words(words: pl.Series) -> pl.Series:
