@@ -83,6 +83,12 @@ class TestTime:
         assert ordered_rightly(data)
         assert data.info.reading.time == ("time_ms",)
 
+    @pytest.mark.parametrize("other", ["date", "read_at"])
+    def test_one_that_misses_values_does_not_count_beside_a_whole_one_that_is_as_fine(self, other):
+        damaged = SECONDS.set(pl.Series(range(N)) == 5, None)
+        data = prepare(columns={other: damaged, "timestamp": SECONDS})
+        assert ordered_rightly(data) and data.info.reading.time == ("timestamp",)
+
     def test_two_that_contradict_each_other_are_listed(self):
         refused("created_at and updated_at", "--time-column",
                 columns={"created_at": SECONDS, "updated_at": SECONDS.reverse()})  # fmt: skip

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import polars as pl
 
 from foster.data.readers import Table
@@ -154,7 +155,7 @@ def find_times(table: Table, taken: Sequence[str], time_format: str | None = Non
         looks = {column: look for column, look in looks.items() if column in events or column not in whole}
         whole = events
     if whole:
-        finest, why = _finest(table, whole) if len(whole) > 1 else (whole[0], "")
+        finest, why = _finest(table, whole, looks) if len(whole) > 1 else (whole[0], "")
         halves = [column for column, look in looks.items() if look.part == HALF_DAY]
         if halves:
             raise _unclear(table, {column: looks[column] for column in (finest, *halves)})
@@ -255,27 +256,30 @@ def _of_events(table: Table, columns: list[str], taken: Sequence[str]) -> list[s
     return columns
 
 
-def _finest(table: Table, columns: list[str]) -> tuple[str, str]:
+def _finest(table: Table, columns: list[str], looks: dict[str, Look]) -> tuple[str, str]:
     """Return the column that orders as all the others do, and finer, and a word on it.
 
-    Columns that miss a value do not count where another one has all.
+    Columns that miss a value do not count where another one, no coarser, has all.
 
     Raises:
-        InputError: there is none, so that orders contradict each other.
+        InputError: there is none, so that orders contradict each other, or the finest one is damaged.
     """
-    times, faults = {}, []
+    times: dict[str, np.ndarray] = {}
+    faults: dict[str, InputError] = {}
     for column in columns:
         try:
             times[column] = parse_times(table.read([column])[column], table.name)
         except InputError as error:
-            if _usual_time(column):
-                raise
-            faults.append(error)
+            faults[column] = error
     if not times:
-        raise faults[0]
+        raise next(iter(faults.values()))
     ranks = pl.DataFrame(times).select(pl.all().rank("dense"))
     distinct = {column: ranks[column].n_unique() for column in times}
     finest, *coarser = sorted(times, key=lambda column: (-distinct[column], not _usual_time(column)))
+    if looks[finest].kind == "day":
+        for column, fault in faults.items():
+            if looks[column].kind == "instant":
+                raise fault
     ordered = ranks.sort(finest)
     for column in coarser:
         if not ordered[column].is_sorted() or ranks.select(finest, column).n_unique() > distinct[finest]:
