@@ -124,6 +124,13 @@ class TestTabs:
         assert table.remark == "fields in quotation marks"
 
 
+@pytest.mark.parametrize("content", ["a,b\n1,2\n".encode("utf-16"), gzip.compress(b"a,b\n1,2\n"), b"a,b\n\xe4,2\n"])
+def test_what_is_no_utf8_is_said_with_its_line(tmp_path, content):
+    path = tmp_path / "a.csv"
+    path.write_bytes(content)
+    refused(path, "is not UTF-8 text; save the file as UTF-8")
+
+
 def test_names_in_the_header(tmp_path):
     assert read_table(write(tmp_path / "a.csv", ",b , c\n1,2,3\n")).columns == ["column 1", "b", "c"]
     refused(write(tmp_path / "b.csv", "a, a\n1,2\n"), "column 'a' stands twice in the header; rename one")

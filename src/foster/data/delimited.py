@@ -55,13 +55,12 @@ class Delimited:
         Raises:
             InputError: a header that cannot be read, or that has a name twice.
         """
-        first = next(_text_lines(path), "").strip()
-        told = len(first) == 5 and first.startswith("sep=")  # spreadsheets say so in a line before the header
-        separator = first[4] if told else separator
-        header, lines = _header(path, separator, quotes is not False, told)
+        told = _told_separator(path)  # spreadsheets say so in a line before the header
+        separator = told or separator
+        header, lines = _header(path, separator, quotes is not False, told is not None)
         if len(header) == 1:
             for other in _SIGNS:
-                parted, _ = _header(path, other, quotes is not False, told)
+                parted, _ = _header(path, other, quotes is not False, told is not None)
                 if len(parted) > 1:
                     header, separator = parted, other
                     break
@@ -230,6 +229,15 @@ def binary_lines(path: Path) -> Iterator[bytes]:
     """Yield the lines of a file, unpacked if it is packed."""
     with gzip.open(path, "rb") if _packed(path) else path.open("rb") as file:
         yield from file
+
+
+def _told_separator(path: Path) -> str | None:
+    """Return the separator that the first line says, as in ``sep=;``, or None."""
+    try:
+        first = next(_text_lines(path), "").strip()
+    except (ValueError, OSError, EOFError, zlib.error):
+        return None  # reading the header says what is wrong
+    return first[4] if len(first) == 5 and first.startswith("sep=") else None
 
 
 def _header(path: Path, separator: str, quotes: bool, told: bool) -> tuple[list[str], int]:
