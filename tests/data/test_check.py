@@ -3,7 +3,7 @@ import json
 import polars as pl
 import pytest
 
-from foster.data.check import Reading, check
+from foster.data.check import Readability, check
 from foster.data.dataset import Dataset
 
 
@@ -73,7 +73,7 @@ def test_nothing_to_say_about_a_sound_data_set():
     assert (report.words_for_nothing, report.shared_words, report.markup, report.mojibake) == ([], [], [], [])
 
 
-READING = Reading("some-encoder", 64, 0.001, 0, "", 5, 0, ())
+READING = Readability("some-encoder", 64, 0.001, 0, "", 5, 0, ())
 DAY = 86_400
 
 
@@ -135,7 +135,7 @@ def test_what_one_fault_is_warned_of(changed, words):
 
 
 def test_what_an_encoder_reads_is_in_the_report_and_warned_of():
-    reading = Reading("some-encoder", 8, 0.5, 30, "手机壳", 12, 4, ("手机壳 one", "手机壳 two"))
+    reading = Readability("some-encoder", 8, 0.5, 30, "手机壳", 12, 4, ("手机壳 one", "手机壳 two"))
     report = check(sound(), reading)
     assert report.as_dict()["reading"]["unreadable"] == 30
     assert "50.0% unknown; 30 texts mostly unknown, 12 cut at 8, 4 with the tokens of another text" in report.as_text()
@@ -143,7 +143,7 @@ def test_what_an_encoder_reads_is_in_the_report_and_warned_of():
     assert "30 of 60 texts are for the most part unknown to some-encoder, such as '手机壳'" in unknown
     assert "4 of 60 items" in same and "'手机壳 one' and '手机壳 two'" in same
     assert "12 of 60 texts are cut after 8 tokens" in cut
-    spread = check(sound(), Reading("some-encoder", 64, 0.02, 0, "", 0, 0, ())).warnings
+    spread = check(sound(), Readability("some-encoder", 64, 0.02, 0, "", 0, 0, ())).warnings
     assert spread == [
         "2.0% of the tokens are unknown to some-encoder; choose an encoder of the texts' language by --encoder"
     ]
@@ -151,7 +151,7 @@ def test_what_an_encoder_reads_is_in_the_report_and_warned_of():
 
 def test_two_long_texts_are_shown_where_they_differ():
     one, other = f"{'long ' * 30}title", f"{'long ' * 30}tale"
-    warnings = check(sound(), Reading("some-encoder", 8, 0.0, 0, "", 0, 2, (one, other))).warnings
+    warnings = check(sound(), Readability("some-encoder", 8, 0.0, 0, "", 0, 2, (one, other))).warnings
     assert "long title' and '..." in warnings[0] and "long tale'" in warnings[0]
 
 

@@ -4,7 +4,7 @@ import pytest
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
-from foster.data.check import Reading
+from foster.data.check import Readability
 from foster.errors import InputError
 from foster.text.encoder import TextEncoder
 from foster.text.options import EncoderOptions
@@ -13,7 +13,7 @@ from foster.text.readability import read_texts
 
 def test_texts_that_an_encoder_knows_have_no_fault(options):
     found = read_texts(["red apple", "green apple", "the castle on the ocean"], options)
-    assert found == Reading(options.encoder, 16, 0.0, 0, "", 0, 0, ())
+    assert found == Readability(options.encoder, 16, 0.0, 0, "", 0, 0, ())
 
 
 def test_unknown_signs_are_counted_and_make_texts_alike(options):

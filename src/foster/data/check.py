@@ -49,7 +49,7 @@ class Sample:
 
 
 @dataclass(frozen=True)
-class Reading:
+class Readability:
     """What an encoder's tokenizer makes of the item texts (see ``foster.text.readability``).
 
     Attributes:
@@ -131,7 +131,7 @@ class CheckReport:
     shared_words: list[SharedWords]
     markup: list[Fault]
     mojibake: list[Fault]
-    reading: Reading | None
+    reading: Readability | None
     samples: list[Sample]
     problems: list[str]
     warnings: list[str]
@@ -174,7 +174,7 @@ class CheckReport:
         )
 
 
-def check(dataset: Dataset, reading: Reading | None = None) -> CheckReport:
+def check(dataset: Dataset, reading: Readability | None = None) -> CheckReport:
     """Look a data set over; nothing is changed.
 
     Args:
@@ -364,7 +364,7 @@ def _text_warnings(found: CheckReport) -> list[str]:
     return warnings
 
 
-def _reading_warnings(reading: Reading, items: int) -> list[str]:
+def _reading_warnings(reading: Readability, items: int) -> list[str]:
     warnings = []
     if reading.unreadable:
         warnings.append(
@@ -411,7 +411,7 @@ def _times_line(times: Times | None) -> str:
     return f"{times.first} to {times.last}, in {times.unit}"
 
 
-def _reading_line(reading: Reading | None) -> str:
+def _reading_line(reading: Readability | None) -> str:
     if reading is None:
         return "not looked at, as there is no tokenizer at hand; name an encoder on this machine by --encoder"
     return (

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from foster.data.check import Reading
+from foster.data.check import Readability
 from foster.text.hub import resolve
 from foster.text.options import EncoderOptions
 from foster.text.tokens import has_vocabulary, load_tokenizer
@@ -16,7 +16,7 @@ from foster.text.tokens import has_vocabulary, load_tokenizer
 _BATCH_TEXTS = 8_192
 
 
-def read_texts(texts: Sequence[str], options: EncoderOptions | None = None) -> Reading | None:
+def read_texts(texts: Sequence[str], options: EncoderOptions | None = None) -> Readability | None:
     """Find texts that an encoder does not know the signs of, that it cuts, or that become the same tokens.
 
     Nothing is downloaded, and the encoder's weights are not read.
@@ -63,7 +63,7 @@ def read_texts(texts: Sequence[str], options: EncoderOptions | None = None) -> R
                 unreadable.append(text)
             groups.setdefault(array("i", kept).tobytes(), []).append(text)
     alike = [group for group in groups.values() if len(group) > 1]
-    return Reading(
+    return Readability(
         encoder=options.encoder,
         max_tokens=options.max_tokens,
         unknown_tokens=unknown_tokens / max(tokens, 1),
