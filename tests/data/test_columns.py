@@ -155,6 +155,7 @@ class TestTime:
             ({"order_number": pl.Series(range(N))}, ["order_number (values like times)"]),
             ({"times_purchased": pl.Series(range(N))}, ["times_purchased (values like times)"]),
             ({"context": pl.Series([{"timestamp": n} for n in range(N)])}, ["context (values like times)"]),
+            ({"events": pl.Series([[{"at": n}] for n in range(N)])}, ["events (values like times)"]),
             ({"timestamp": pl.Series([None] * N, dtype=pl.Int64)}, ["'timestamp' is missing in row 1"]),
             ({"date": text("%Y-%m-%d"), "timestamp": SECONDS.set(pl.Series([True] + [False] * (N - 1)), None)},
              ["'timestamp' is missing in row 1"]),

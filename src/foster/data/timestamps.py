@@ -162,8 +162,9 @@ def look_at(values: pl.Series) -> Look:
         return Look("clock" if of_a_day else "suspect")
     if dtype.is_numeric():
         return _look_at_numbers(name, values.cast(pl.Float64))
-    if isinstance(dtype, pl.Struct):
-        timed = any(field.name == "$date" or named_like_time(field.name) for field in dtype.fields)
+    inner = dtype.inner if isinstance(dtype, pl.List) else dtype
+    if isinstance(inner, pl.Struct):
+        timed = any(field.name == "$date" or named_like_time(field.name) for field in inner.fields)
         return Look("suspect") if timed else unread
     if not isinstance(dtype, pl.String | pl.Categorical | pl.Enum):
         return unread
