@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import IO
 
 import polars as pl
 
@@ -225,9 +226,14 @@ class Delimited:
         return not rows.head(1).collect().is_empty()
 
 
+def open_unpacked(path: Path) -> IO[bytes] | gzip.GzipFile:
+    """Open a file to read its bytes, unpacked if it is packed."""
+    return gzip.open(path, "rb") if _packed(path) else path.open("rb")
+
+
 def binary_lines(path: Path) -> Iterator[bytes]:
     """Yield the lines of a file, unpacked if it is packed."""
-    with gzip.open(path, "rb") if _packed(path) else path.open("rb") as file:
+    with open_unpacked(path) as file:
         yield from file
 
 
@@ -284,7 +290,7 @@ def _text_lines(path: Path) -> Iterator[str]:
 def _blocks(path: Path, overlap: int) -> Iterator[bytes]:
     """Yield the unpacked content in blocks that share ``overlap`` bytes."""
     kept = b""
-    with gzip.open(path, "rb") as file:
+    with open_unpacked(path) as file:
         while block := file.read(1 << 22):
             yield kept + block
             kept = block[-overlap:]

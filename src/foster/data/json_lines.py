@@ -10,7 +10,7 @@ import glob
 import json
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -46,7 +46,7 @@ def scan_json_lines(path: Path) -> pl.LazyFrame:
     found: dict[str, None] = {}
     for one in read_objects(path):
         found |= dict.fromkeys(one)
-    return _scan_exactly(path, list(found))
+    return scan_objects(path, read_objects, list(found), _text)
 
 
 def read_objects(path: Path) -> Iterator[dict[str, Any]]:
@@ -138,17 +138,32 @@ def _names(path: Path) -> list[str] | None:
     return [*first, *sorted(there - first.keys())]
 
 
-def _scan_exactly(path: Path, names: list[str]) -> pl.LazyFrame:
-    """Return the rows as Python's json reads them, in batches, only the columns that are asked for."""
+def scan_objects(
+    path: Path,
+    read: Callable[[Path], Iterator[dict[str, Any]]],
+    names: Sequence[str],
+    text: Callable[[Any], str | None],
+) -> pl.LazyFrame:
+    """Return one row an object as Python reads them, in batches, only the columns that are asked for.
+
+    Args:
+        path: the file.
+        read: yields its objects.
+        names: the columns.
+        text: turns a value into what the column of strings holds.
+
+    Raises:
+        InputError: when the rows are read: as ``read``, or a text that is no Unicode.
+    """
 
     def batches(
         with_columns: list[str] | None, predicate: pl.Expr | None, n_rows: int | None, batch_size: int | None
     ) -> Iterator[pl.DataFrame]:
-        wanted = names if with_columns is None else with_columns
-        objects = islice(read_objects(path), n_rows)
+        wanted = list(names) if with_columns is None else with_columns
+        objects = islice(read(path), n_rows)
         number = 0
         while batch := list(islice(objects, batch_size or _BATCH)):
-            columns = {name: [_text(one.get(name)) for one in batch] for name in wanted}
+            columns = {name: [text(one.get(name)) for one in batch] for name in wanted}
             try:
                 rows = pl.DataFrame(columns, schema=dict.fromkeys(wanted, pl.String), height=len(batch))
             except UnicodeEncodeError as error:

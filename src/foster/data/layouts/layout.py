@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 import csv
-import gzip
 import json
 import re
 import zlib
@@ -16,6 +15,7 @@ from typing import Any
 
 import polars as pl
 
+from foster.data.delimited import open_unpacked
 from foster.data.readers import Table, open_table
 from foster.errors import InputError
 
@@ -170,9 +170,8 @@ class _Look:
     @cached_property
     def lines(self) -> list[str]:
         """The first two lines without their ends."""
-        opener = gzip.open if self.path.suffix.lower() == ".gz" else open
         try:
-            with opener(self.path, "rb") as file:
+            with open_unpacked(self.path) as file:
                 lines = [file.readline(_LONGEST_LINE), file.readline(_LONGEST_LINE)]
         except (OSError, EOFError, zlib.error):
             return ["", ""]

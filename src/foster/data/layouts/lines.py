@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 import json
 import zlib
 from collections.abc import Iterator, Sequence
@@ -13,15 +12,15 @@ from typing import Any
 
 import polars as pl
 from polars.exceptions import PolarsError
-from polars.io.plugins import register_io_source
 
+from foster.data.delimited import binary_lines
+from foster.data.json_lines import scan_objects
 from foster.data.layouts.layout import Files, open_file, open_frame, parse_object
 from foster.data.readers import Table
 from foster.errors import InputError
 
 # Keys are looked for in this many lines; a documented key counts wherever it first stands.
 _KEY_LINES = 10_000
-_BATCH_LINES = 20_000
 # Stands in no text: the whole line is then one field for polars.
 _NO_SEPARATOR = "\x00"
 
@@ -44,21 +43,8 @@ def object_table(files: Files, path: Path, keys: Sequence[str]) -> Table:
         absent = [key for key in keys if key not in table.columns]
         nothing = [pl.lit(None, dtype=pl.String).alias(key) for key in absent]
         return replace(table, frame=table.frame.with_columns(nothing), columns=[*table.columns, *absent])
-    columns = list(dict.fromkeys([key for _, row in islice(_rows(path), _KEY_LINES) for key in row] + list(keys)))
-
-    def read(
-        with_columns: list[str] | None, predicate: pl.Expr | None, n_rows: int | None, batch_size: int | None
-    ) -> Iterator[pl.DataFrame]:
-        wanted = columns if with_columns is None else with_columns
-        rows = islice(_rows(path), n_rows)
-        while batch := list(islice(rows, _BATCH_LINES)):
-            frame = pl.DataFrame(
-                {key: [_as_text(row.get(key)) for _, row in batch] for key in wanted},
-                schema=dict.fromkeys(wanted, pl.String),
-            )
-            yield frame if predicate is None else frame.filter(predicate)
-
-    return open_frame(path, register_io_source(read, schema=dict.fromkeys(columns, pl.String)))
+    columns = list(dict.fromkeys([key for row in islice(_rows(path), _KEY_LINES) for key in row] + list(keys)))
+    return open_frame(path, scan_objects(path, _rows, columns, _as_text))
 
 
 def separated_table(path: Path, separator: str, columns: Sequence[str]) -> Table:
@@ -126,18 +112,17 @@ def _split(path: Path, lines: pl.LazyFrame, separator: str, columns: Sequence[st
     return lines.select(split).unnest("line")
 
 
-def _rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Yield the objects of a file with the numbers of their lines.
+def _rows(path: Path) -> Iterator[dict[str, Any]]:
+    """Yield the objects of a file.
 
     Raises:
         InputError: a line is no object, or the file is damaged.
     """
     number = 0
     try:
-        with gzip.open(path, "rb") if path.suffix.lower() == ".gz" else path.open("rb") as file:
-            for number, line in enumerate(file, start=1):
-                if word := line.decode("utf-8-sig").strip():
-                    yield number, parse_object(word)
+        for number, line in enumerate(binary_lines(path), start=1):  # noqa: B007 (errors name it)
+            if word := line.decode("utf-8-sig").strip():
+                yield parse_object(word)
     except UnicodeDecodeError as error:
         raise InputError(f"{path}: line {number} is no UTF-8 text; fetch the file again") from error
     except ValueError as error:
