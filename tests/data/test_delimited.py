@@ -105,6 +105,13 @@ def test_another_separator_is_seen_in_the_header_and_said(tmp_path, separator):
     assert table.remark.startswith("separated by")
 
 
+def test_every_reader_of_separated_values_names_the_line(tmp_path):
+    refused(
+        write(tmp_path / "a.inter", "a:token\tb:float\n1\t2\n1\t2\t3\t4\t5\n"),
+        "line 3 has 5 fields, but the header has 2",
+    )
+
+
 def test_a_line_that_says_the_separator_is_no_header(tmp_path):
     table = open_table(write(tmp_path / "a.csv", "sep=;\na;b\n1;x, y\n"))
     assert table.columns == ["a", "b"] and table.read().rows() == [("1", "x, y")]

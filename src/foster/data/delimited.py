@@ -12,7 +12,7 @@ import gzip
 import mmap
 import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import IO
@@ -45,13 +45,14 @@ class Delimited:
     header_lines: int
 
     @classmethod
-    def open(cls, path: Path, separator: str, quotes: bool | None) -> Delimited:
+    def open(cls, path: Path, separator: str, quotes: bool | None, typed: bool = False) -> Delimited:
         """Read the header of a file.
 
         Args:
             path: the file.
             separator: between fields; another usual one is taken where the header has only that.
             quotes: whether fields may be quoted; None: if the file looks like it, for tab-separated values.
+            typed: whether the names have types, which are cut off: ``user_id:token`` (RecBole).
 
         Raises:
             InputError: a header that cannot be read, or that has a name twice.
@@ -66,15 +67,13 @@ class Delimited:
                     header, separator = parted, other
                     break
         names = tuple(name.strip() or f"column {place}" for place, name in enumerate(header, start=1))
+        if typed:
+            names = tuple(name.partition(":")[0] for name in names)
         for name in names:
             if names.count(name) > 1:
                 raise InputError(f"{path}: column '{name}' stands twice in the header; rename one")
-        found = cls(path, separator, True, names, lines)
-        return (
-            found
-            if quotes or (quotes is None and found._quoted_values())
-            else cls(path, separator, False, names, lines)
-        )
+        found = cls(path, separator, quotes is not False, names, lines)
+        return found if quotes is not None or found._quoted_values() else replace(found, quotes=False)
 
     @property
     def remark(self) -> str:
@@ -104,7 +103,7 @@ class Delimited:
         )
         nothing = self.separator.encode() * (len(self.names) - 1)
         end = b"\r\n" if next(binary_lines(self.path)).endswith(b"\r\n") else b"\n"
-        if any(self._has(end + empty + end) for empty in {b"", nothing}):
+        if self._has(end + end, end + nothing + end):
             rows = rows.filter(~pl.all_horizontal(pl.all().is_null()))
         return rows
 
@@ -186,15 +185,16 @@ class Delimited:
                     f"its '{name}'; double the quotation marks in a field, and put quotation marks around it"
                 )
 
-    def _has(self, pattern: bytes) -> bool:
-        """Whether the unpacked file holds some bytes."""
+    def _has(self, *patterns: bytes) -> bool:
+        """Whether the unpacked file holds any of these bytes."""
         if _packed(self.path):
             try:
-                return any(pattern in block for block in _blocks(self.path, len(pattern)))
+                blocks = _blocks(self.path, max(map(len, patterns)))
+                return any(pattern in block for block in blocks for pattern in patterns)
             except (OSError, EOFError, zlib.error) as error:
                 raise InputError(f"{self.path}: cannot be unpacked ({error}); fetch the file again") from error
         with self.path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-            return content.find(pattern) >= 0
+            return any(content.find(pattern) >= 0 for pattern in patterns)
 
     def _lines(self) -> pl.LazyFrame:
         return pl.scan_lines(self.path.absolute(), glob=False)

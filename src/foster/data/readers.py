@@ -7,7 +7,7 @@ Text formats are read as text, column by column, and typed later by what a colum
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import polars as pl
@@ -133,7 +133,11 @@ def open_table(source: str | Path | IntoFrame) -> Table:
     if kind is None:
         raise InputError(f"{path}: unknown format; the name must end in one of {', '.join(FORMATS)}")
     try:
-        return _OPENERS[kind](path)
+        if kind in _SEPARATED:
+            file = Delimited.open(path, *_SEPARATED[kind])
+            return Table(str(path), file.scan(), list(file.names), path, file.remark, file)
+        frame = scan_json_lines(path) if kind == "json" else _scan_parquet(path)
+        return Table(str(path), frame, frame.collect_schema().names(), path)
     except (PolarsError, OSError) as error:
         raise _unreadable(path, error) from error
 
@@ -143,36 +147,8 @@ def is_table(path: Path) -> bool:
     return _suffix(path) in FORMATS
 
 
-def open_csv(path: Path) -> Table:
-    """Open comma-separated values with a header; every column is text, an empty field is null."""
-    return _delimited(Delimited.open(path, ",", quotes=True))
-
-
-def open_tsv(path: Path) -> Table:
-    """Open tab-separated values with a header; quotation marks are signs like others, unless all is quoted."""
-    return _delimited(Delimited.open(path, "\t", quotes=None))
-
-
-def open_recbole(path: Path) -> Table:
-    """Open a RecBole file: tab-separated, no quotes, a header such as ``user_id:token``; the types are cut off."""
-    file = Delimited.open(path, "\t", quotes=False)
-    names = tuple(name.partition(":")[0] for name in file.names)
-    for name in names:
-        if names.count(name) > 1:
-            raise InputError(f"{path}: column '{name}' stands twice in the header; rename one")
-    return _delimited(replace(file, names=names))
-
-
-def open_json(path: Path) -> Table:
-    """Open JSON objects; numbers are read as text, lists as JSON text (see ``foster.data.texts``)."""
-    frame = scan_json_lines(path)
-    return Table(str(path), frame, frame.collect_schema().names(), path)
-
-
-def open_parquet(path: Path) -> Table:
-    """Open a Parquet file, or a folder of them: see ``parquet_parts`` for their order."""
-    frame = scan_parquet_folder(path) if path.is_dir() else pl.scan_parquet(path.absolute(), glob=False)
-    return Table(str(path), frame, frame.collect_schema().names(), path)
+def _scan_parquet(path: Path) -> pl.LazyFrame:
+    return scan_parquet_folder(path) if path.is_dir() else pl.scan_parquet(path.absolute(), glob=False)
 
 
 FORMATS = {
@@ -190,17 +166,12 @@ FORMATS = {
     ".parquet": "parquet",
     ".pq": "parquet",
 }
-_OPENERS = {
-    "csv": open_csv,
-    "tsv": open_tsv,
-    "recbole": open_recbole,
-    "json": open_json,
-    "parquet": open_parquet,
+# Separated values: between fields, whether these may be quoted (None: see), whether names in the header have types.
+_SEPARATED: dict[str, tuple[str, bool | None, bool]] = {
+    "csv": (",", True, False),
+    "tsv": ("\t", None, False),
+    "recbole": ("\t", False, True),
 }
-
-
-def _delimited(file: Delimited) -> Table:
-    return Table(str(file.path), file.scan(), list(file.names), file.path, file.remark, file)
 
 
 def _suffix(path: Path) -> str:
@@ -217,10 +188,8 @@ def _unreadable(source: Path | str, error: Exception) -> InputError:
             if kind == "json":
                 for _ in read_objects(source):
                     pass
-            elif kind in ("csv", "tsv"):
-                fault = Delimited.open(
-                    source, "," if kind == "csv" else "\t", quotes=True if kind == "csv" else None
-                ).fault()
+            elif kind in _SEPARATED:
+                fault = Delimited.open(source, *_SEPARATED[kind]).fault()
         except InputError as found:
             return found
     if fault is None:
