@@ -136,12 +136,12 @@ def read_raw(source: Source | Sequence[Source], items: Source | None, columns: C
         catalogue = _items_of(table, item_key, fields)
         repeated = int(catalogue["rows"].sum()) - catalogue.height
         catalogue = catalogue.drop("rows")
-    newest_first = len(time.names) > 0 and len(times) > 1 and bool((np.diff(times) <= 0).all())
-    if newest_first and (same := int((np.diff(times) == 0).sum())):
+    if time.names and (same := _ties_if_newest_first(times)):
         opened.remarks.append(
             f"{log_table.name}: the rows are newest first, and {same:,} share their time with the next one: these "
             "keep the order of the rows, so that the later one counts as newer"
         )
+    factor = _time_factor(times, time, log_table, columns.time_format)
     used = {split_field(field, table.columns)[0] for field in fields}
     log_used = {user, item, *time.names, *(used if item_table is None else ())}
     reading = Reading(
@@ -152,7 +152,7 @@ def read_raw(source: Source | Sequence[Source], items: Source | None, columns: C
         item_key=None if item_table is None else item_key,
         time=time.names,
         time_why=time.why,
-        time_range=_time_range(times, time, log_table, columns.time_format),
+        time_range=(time_words(times.min(), factor), time_words(times.max(), factor)) if time.names else None,
         text=tuple(fields),
         rows=len(times),
         item_rows=None if item_table is None else catalogue.height + repeated,
@@ -161,7 +161,7 @@ def read_raw(source: Source | Sequence[Source], items: Source | None, columns: C
         if item_table is None
         else tuple(column for column in table.columns if column not in {item_key, *used}),
         remarks=tuple(opened.remarks),
-        time_factor=_time_factor(times, time, log_table, columns.time_format),
+        time_factor=factor,
     )
     return Raw(
         users=users,
@@ -335,17 +335,15 @@ def _time_columns(table: Table, taken: tuple[str, str], columns: Columns) -> Tim
     return found
 
 
-def _time_range(times: np.ndarray, time: TimeColumns, table: Table, time_format: str | None) -> tuple[str, str] | None:
-    """Return the first and the last time in words."""
-    if not time.names or not len(times):
-        return None
-    factor = _time_factor(times, time, table, time_format)
-    return time_words(times.min(), factor), time_words(times.max(), factor)
+def _ties_if_newest_first(times: np.ndarray) -> int:
+    """Return how many rows share their time with the next one in a log whose times never grow, 0 for others."""
+    steps = np.diff(times)
+    return int((steps == 0).sum()) if (steps <= 0).all() else 0
 
 
 def _time_factor(times: np.ndarray, time: TimeColumns, table: Table, time_format: str | None) -> int | None:
     """Return what a second is in the unit of times since 1970, or None where they are not that."""
-    if not time.names or not len(times):
+    if not time.names:
         return None
     if time_format is not None or len(time.names) > 1:
         return 1

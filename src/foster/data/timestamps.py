@@ -52,6 +52,7 @@ _READINGS: tuple[tuple[Form, ...], ...] = tuple(
         ("%d-%m-%y", "%m-%d-%y", "%y-%m-%d"),
     )
 )
+_ALL_FORMS = (*_FORMS, *(form for readings in _READINGS for form in readings))
 _CLOCK = r"^\d{1,2}:\d{2}(?::\d{2}(?:\.\d+)?)?(?: [AP]M)?$"
 _CLOCK_FORMATS = ("%H:%M:%S%.f", "%H:%M", "%I:%M:%S %p", "%I:%M %p")
 # Long numbers that a spreadsheet has rounded, such as 1.6E+09.
@@ -69,6 +70,9 @@ _OBJECT_TIME = r'"(?:\$date|(?:\w+_)?(?:date|time|timestamp|datetime|ts|at))"\s*
 _SINCE_1970 = (473_385_600, 4_102_444_800)
 _UNITS = {"seconds": 1, "milliseconds": 10**3, "microseconds": 10**6, "nanoseconds": 10**9}
 
+# Dates that are written as numbers.
+_WRITTEN = {"yyyymmdd": "%Y%m%d", "yyyymmddhhmm": "%Y%m%d%H%M", "yyyymmddhhmmss": "%Y%m%d%H%M%S"}
+
 Kind = Literal["instant", "day", "clock", "part", "suspect", "unreadable", "none"]
 
 HALF_DAY = "AM or PM"
@@ -82,18 +86,9 @@ _TIME_WORDS = {
 }  # fmt: skip
 # Numbers that are no times since 1970 are times under such names only, or if the last word says timestamp.
 _PLAIN_TIMES = {
-    "time",
-    "timestamp",
-    "ts",
-    "t",
-    "day",
-    "date",
-    "dt",
-    "datetime",
-    "eventtime",
-    "unixtime",
-    "timestep",
-} | {"unixreviewtime", "uts"}
+    "time", "timestamp", "ts", "t", "day", "date", "dt", "datetime", "eventtime", "unixtime", "timestep", "uts",
+    "unixreviewtime",
+}  # fmt: skip
 # They may be the only order that there is.
 _ORDER_WORDS = {"sequence", "seq", "step", "position", "order", "turn", "rank", "index"}
 _HALF_DAYS = ("AM", "PM", "A.M.", "P.M.")
@@ -183,7 +178,7 @@ def look_at(values: pl.Series) -> Look:
     if words.str.to_uppercase().is_in(_HALF_DAYS).all():
         return Look("unreadable", HALF_DAY)
     plain = _plain_words(words)
-    for form in (*_FORMS, *(form for forms in _READINGS for form in forms)):
+    for form in _ALL_FORMS:
         times = _microseconds(plain, form)
         if 0 < times.null_count() <= few:
             return Look("unreadable")
@@ -289,12 +284,10 @@ def unit_of(numbers: pl.Series) -> str | None:
     for unit, factor in _UNITS.items():
         if _SINCE_1970[0] * factor <= low and high <= _SINCE_1970[1] * factor:
             return unit
-    for unit, form, zeros in (("yyyymmdd", "%Y%m%d", 1), ("yyyymmddhhmm", "%Y%m%d%H%M", 10**4)):
-        if 19_000_101 * zeros <= low and high <= 21_001_231 * zeros + 2_359 and _holds_dates(numbers, form):
+    for unit, form in _WRITTEN.items():
+        zeros = 10 ** (len(unit) - len("yyyymmdd"))
+        if 19_000_101 * zeros <= low and high < 21_001_232 * zeros and _holds_dates(numbers, form):
             return unit
-    zeros = 10**6
-    if 19_000_101 * zeros <= low and high < 21_001_232 * zeros and _holds_dates(numbers, "%Y%m%d%H%M%S"):
-        return "yyyymmddhhmmss"
     return None
 
 
@@ -414,8 +407,7 @@ def _read_words(words: pl.Series, where: str) -> pl.Series:
         best = min([best, *read], key=pl.Series.null_count)
     if fitting:
         return best
-    known = [*_FORMS, *(form for readings in _READINGS for form in readings)]
-    return _microseconds(plain, min(known, key=lambda form: _microseconds(sample, form).null_count()))
+    return _microseconds(plain, min(_ALL_FORMS, key=lambda form: _microseconds(sample, form).null_count()))
 
 
 def _plain_words(words: pl.Series) -> pl.Series:
