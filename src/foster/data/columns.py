@@ -148,7 +148,7 @@ def find_times(table: Table, taken: Sequence[str], time_format: str | None = Non
     whole = [column for column, look in looks.items() if look.kind in ("instant", "day")]
     if len(whole) > 1 or (whole and not _usual_time(whole[0])):
         events = _of_events(table, whole, taken)
-        if whole and not events:
+        if not events:
             raise InputError(
                 f"{table.name}: {', '.join(whole)}: one value an item or user, so it orders no events; {TIME_FIX}"
             )

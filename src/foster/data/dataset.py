@@ -520,11 +520,13 @@ class Dataset:
         first = self.first_history()
         factor = info.reading.time_factor if info.reading is not None else None
         lines.append(f"first      user {first['user_id']}, {first['length']} items, oldest first:")
-        shown = [*first["first"], *([{}] if first["length"] > SHOWN_ITEMS + 1 else []), *first["last"]]
-        for entry in shown:
-            when = time_words(entry["time"], factor) if entry else "..."
-            lines.append(f"           {when}  {entry['item_id']}  {entry['text'][:80]}" if entry else "           ...")
-        return lines
+        entries = [
+            f"           {time_words(entry['time'], factor)}  {entry['item_id']}  {entry['text'][:80]}"
+            for entry in (*first["first"], *first["last"])
+        ]
+        if first["length"] > len(entries):
+            entries.insert(SHOWN_ITEMS, "           ...")
+        return lines + entries
 
     def __repr__(self) -> str:
         """Return what it is in a line; the whole is long."""

@@ -31,9 +31,9 @@ def from_frame(source: IntoFrame, name: str) -> pl.LazyFrame:
         InputError: not a frame, or a column stands twice in it.
     """
     if isinstance(source, pl.LazyFrame):
-        source = source.collect() if pl.Object in source.collect_schema().dtypes() else source
-    if isinstance(source, pl.LazyFrame):
-        return source
+        if pl.Object not in source.collect_schema().dtypes():
+            return source
+        source = source.collect()
     if nw.dependencies.is_pandas_dataframe(source):
         return _from_pandas(source, name).lazy()
     if nw.dependencies.is_pyarrow_table(source):
@@ -45,7 +45,7 @@ def from_frame(source: IntoFrame, name: str) -> pl.LazyFrame:
     eager: nw.DataFrame[Any] = frame.collect() if isinstance(frame, nw.LazyFrame) else frame
     rows = eager.to_polars()
     return rows.with_columns(
-        _from_objects(rows[column]) for column in rows.columns if rows[column].dtype == pl.Object
+        _words(column, rows[column].to_list()) for column in rows.columns if rows[column].dtype == pl.Object
     ).lazy()
 
 
@@ -72,10 +72,6 @@ def _from_pandas_column(values: Any, name: str) -> pl.Series:
         except Exception:
             pass
     return _words(name, list(values))
-
-
-def _from_objects(values: pl.Series) -> pl.Series:
-    return _words(values.name, values.to_list())
 
 
 def _words(name: str, values: list[Any]) -> pl.Series:

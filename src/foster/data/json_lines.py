@@ -20,9 +20,10 @@ from polars.exceptions import PolarsError
 from polars.io.plugins import register_io_source
 
 from foster.data.delimited import binary_lines
+from foster.data.texts import float_word
 from foster.errors import InputError
 
-# So many objects go through Python's json in any case, to see names that stand twice: one program wrote them all.
+# So many objects go through Python's json in any case, which refuses more than polars: one program wrote them all.
 _LOOKED_AT = 1_000
 _MANY_NAMES = 200
 _BATCH = 10_000
@@ -125,13 +126,14 @@ def _names(path: Path) -> list[str] | None:
         names = list(dict.fromkeys(json.loads(key.rstrip(":").rstrip()) for key in keys_found))
         frame = pl.scan_ndjson(_literal(path), schema=dict.fromkeys(names, pl.String))
         filled = frame.select(pl.all().count()).collect(engine="streaming").row(0)
-        # A name that stands twice in a line may be of an inner object, or a fault: then each line is looked at.
         often = [line.str.count_matches(rf'"{re.escape(name)}"\s*:').max() > 1 for name in names]
-        if lines.select(pl.any_horizontal(often)).collect(engine="streaming").item():
-            for _ in read_objects(path):
-                pass
+        twice = lines.select(pl.any_horizontal(often)).collect(engine="streaming").item()
     except (PolarsError, ValueError):
         return None
+    # A name that stands twice in a line may be of an inner object, or a fault: then each line is looked at.
+    if twice:
+        for _ in read_objects(path):
+            pass
     first = next(read_objects(path))
     there = {name for name, count in zip(names, filled, strict=True) if count} | first.keys()
     # In the order of the first object, as far as it goes.
@@ -184,9 +186,7 @@ def _text(value: Any) -> str | None:
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, float):
-        if math.isnan(value):
-            return None
-        return str(int(value)) if value.is_integer() and abs(value) < 2**53 else repr(value)
+        return float_word(value)
     if isinstance(value, int):
         return str(value)
     return json.dumps(_without_nan(value), ensure_ascii=False)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import json
+import math
 import re
 from collections.abc import Sequence
 from string import Formatter
@@ -125,6 +126,13 @@ def plain_numbers(words: pl.Series) -> pl.Series:
     return words
 
 
+def float_word(value: float) -> str | None:
+    """Return a float as a word, a whole number without a point, None where it is not a number."""
+    if math.isnan(value):
+        return None
+    return str(int(value)) if value.is_integer() and abs(value) < 2**53 else repr(value)
+
+
 def float_words(values: pl.Series) -> pl.Series:
     """Return floats as words, whole numbers without a point, null where a value is not a number."""
     values = values.cast(pl.Float64).fill_nan(None)
@@ -244,9 +252,7 @@ def _join(value: Any, name: str) -> str | None:
         parts = (_join(part, name) for part in value)
         return SEPARATOR.join(part.strip() for part in parts if part and part.strip()) or None
     if isinstance(value, float):
-        if value != value:
-            return None
-        return str(int(value)) if value.is_integer() and abs(value) < 2**53 else repr(value)
+        return float_word(value)
     if isinstance(value, bytes):
         return value.decode("utf-8", errors="replace")
     return str(value)

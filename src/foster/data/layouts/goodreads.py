@@ -32,7 +32,7 @@ def find_goodreads(files: Files) -> Layout | None:
         InputError: a part is missing, or the log is the one without times.
     """
     log = files.one(files.objects(_FILES, ("user_id", "book_id", "date_added", "read_at")))
-    items = files.one(files.objects(_FILES, ("book_id", "title", "authors", "popular_shelves")))
+    items = files.one(files.objects(_FILES, _BOOK_KEYS))
     if log is None:
         for path in files.tables(r".+\.csv(\.gz)?", ("user_id", "book_id", "is_read", "rating", "is_reviewed")):
             raise InputError(
