@@ -82,12 +82,8 @@ def locate(name: str) -> Path:
     target = resolve(name)
     if Path(target).is_dir():
         return _checked(Path(target))
-    from huggingface_hub import snapshot_download
-
-    # The hub's cache on this machine first: it needs no network. It may hold only some files of a model.
-    folder = None
-    with contextlib.suppress(OSError, ValueError):
-        folder = Path(snapshot_download(target, local_files_only=True))
+    # The hub's cache on this machine first: it needs no network.
+    folder = cached(target)
     if folder and _is_complete(folder):
         return _checked(folder)
     try:
@@ -102,6 +98,15 @@ def locate(name: str) -> Path:
             f"({first_line(error)}); {fix}"
         ) from error
     return _checked(folder)
+
+
+def cached(target: str) -> Path | None:
+    """Return the folder of a hub model in the hub's cache on this machine, perhaps with only some files, or None."""
+    from huggingface_hub import snapshot_download
+
+    with contextlib.suppress(OSError, ValueError):
+        return Path(snapshot_download(target, local_files_only=True))
+    return None
 
 
 def weight_files(folder: Path) -> list[Path]:

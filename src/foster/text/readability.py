@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 from array import array
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
 from foster.data.check import Readability
-from foster.text.hub import resolve
+from foster.text.hub import cached, resolve
 from foster.text.options import EncoderOptions
 from foster.text.tokens import has_vocabulary, load_tokenizer
 
@@ -80,10 +79,5 @@ def _folder_at_hand(name: str) -> Path | None:
     target = resolve(name)
     if Path(target).is_dir():
         return Path(target)
-    from huggingface_hub import snapshot_download
-
-    with contextlib.suppress(OSError, ValueError):
-        folder = Path(snapshot_download(target, local_files_only=True))
-        # The hub's cache may hold only some files of a model.
-        return folder if has_vocabulary(folder) else None
-    return None
+    folder = cached(target)
+    return folder if folder is not None and has_vocabulary(folder) else None
