@@ -51,6 +51,23 @@ def seeded(seed: int, device: torch.device) -> Iterator[None]:
         yield
 
 
+BFLOAT16 = ("avx512_bf16", "amx_bf16")  # instructions by which a CPU multiplies matrices faster in half precision
+
+
+def matrix_type(precision: str, device: torch.device) -> torch.dtype:
+    """Return the number type of matrix products in training.
+
+    Args:
+        precision: float32, bfloat16 or auto: bfloat16 on a CPU that has instructions for it. Elsewhere steps of models
+            as small as ours wait for the start of kernels and not for the products.
+        device: where they are computed.
+    """
+    if precision == "auto":
+        fast = device.type == "cpu" and any(torch.cpu.get_capabilities().get(name) for name in BFLOAT16)
+        return torch.bfloat16 if fast else torch.float32
+    return torch.bfloat16 if precision == "bfloat16" else torch.float32
+
+
 class Engine:
     """Where a run happens.
 

@@ -264,7 +264,7 @@ def test_a_student_with_a_tuned_language_model_samples_no_more_than_a_step_does(
 def test_a_teacher_with_experts_is_distilled(setting):
     data, teacher = setting
     distilled, _ = distill(data, teacher, OPTIONS, engine=Engine("cpu"), progress=False)
-    assert "experts" in distilled.adapter
+    assert "up" in distilled.adapter
     student, _ = train(distilled, engine=Engine("cpu"))
     assert student.options.adapter == "moe"
     linear, _ = train(distilled, model=distilled.model.model_copy(update={"adapter": "linear"}), engine=Engine("cpu"))

@@ -10,7 +10,7 @@ import torch
 
 from foster.data.catalogue import Catalogue, popularity_of
 from foster.errors import InputError
-from foster.models.moe import MoEAdapter
+from foster.models.moe import EXPERTS, MoEAdapter
 from foster.models.options import ModelOptions
 from foster.models.recommender import TextRecommender
 from foster.text.options import EncoderOptions
@@ -111,7 +111,11 @@ def test_experts_are_a_gated_sum_of_linear_maps(model):
             parameter.normal_()
     features = other.tower.features(torch.arange(4))
     gates = torch.softmax(features @ moe.gate, -1)
-    expected = sum(gates[:, [k]] * ((features - moe.biases[k]) @ moe.experts[k]) for k in range(len(moe.experts)))
+    expected = features @ moe.base
+    for gate, down, up, shift in zip(
+        gates.T, moe.down.chunk(EXPERTS, 1), moe.up.chunk(EXPERTS), moe.shift.chunk(EXPERTS), strict=True
+    ):
+        expected = expected + gate[:, None] * ((features @ down - shift) @ up)
     torch.testing.assert_close(moe(features), expected, atol=1e-3, rtol=1e-4)
     moe.train()
     assert not torch.allclose(moe(features), moe(features))  # noisy gates

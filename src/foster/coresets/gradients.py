@@ -106,7 +106,9 @@ class SampleGradients:
             loss = self._total_loss(rows)
         inputs, outputs = kept
         # Samples do not touch each other, so the gradient of the sum holds that of each; padding has none.
-        return inputs, torch.autograd.grad(loss, outputs)[0]
+        (gradients,) = torch.autograd.grad(loss, outputs)
+        shape = (len(rows), -1)  # the layer sees the steps of all samples one after another
+        return inputs.unflatten(0, shape), gradients.unflatten(0, shape)
 
     def _total_loss(self, rows: np.ndarray) -> Tensor:
         """Return the sum of the losses of some samples."""

@@ -34,9 +34,11 @@ def pad(histories: Sequence[np.ndarray], max_length: int) -> Tensor:
 def endless_batches(lengths: np.ndarray, batch_size: int, rng: np.random.Generator) -> Iterator[np.ndarray]:
     """Yield index arrays, pass after pass: each index once a pass, similar lengths together, batches in random order.
 
+    Batches have about the same number of steps: few long sequences or many short ones.
+
     Args:
         lengths: the length of each sequence.
-        batch_size: sequences a batch; the last one of a pool may be smaller.
+        batch_size: sequences a batch, on average.
         rng: source of the order.
     """
     pool_size = batch_size * POOL_BATCHES
@@ -46,6 +48,8 @@ def endless_batches(lengths: np.ndarray, batch_size: int, rng: np.random.Generat
         for start in range(0, len(order), pool_size):
             pool = order[start : start + pool_size]
             pool = pool[np.argsort(lengths[pool], kind="stable")]
-            batches += [pool[at : at + batch_size] for at in range(0, len(pool), batch_size)]
+            behind = lengths[pool].cumsum()
+            shares = np.linspace(0, behind[-1], -(-len(pool) // batch_size) + 1)[1:-1]
+            batches += [batch for batch in np.split(pool, np.searchsorted(behind, shares)) if len(batch)]
         for which in rng.permutation(len(batches)):
             yield batches[which]

@@ -7,6 +7,8 @@ from contextlib import nullcontext
 import torch
 from torch import Tensor, nn
 
+from foster.models.kernels import Dropout
+
 
 class GRU4Rec(nn.Module):
     """Gated recurrent units over item vectors.
@@ -21,7 +23,7 @@ class GRU4Rec(nn.Module):
 
     def __init__(self, dim: int, layers: int, dropout: float) -> None:
         super().__init__()
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         self.gru = nn.GRU(dim, dim, layers, batch_first=True, dropout=dropout if layers > 1 else 0.0)
         self.norm = nn.LayerNorm(dim)
 

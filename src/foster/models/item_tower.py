@@ -24,7 +24,7 @@ CHUNK = 4096  # items that are encoded at once where no gradient is kept
 ItemMap = dict[str, Tensor]
 """Weights of an adapter by name: ``weight`` ``[d, width]`` of a linear one, or those of ``MoEAdapter``."""
 
-ITEM_MAPS = ({"weight"}, {"experts", "biases", "gate", "noise"})
+ITEM_MAPS = ({"weight"}, {"base", "down", "up", "shift", "gate", "noise"})
 """Which names an ``ItemMap`` has."""
 
 
@@ -232,7 +232,7 @@ class ItemTower(nn.Module):
             if "weight" in weights:
                 weights = {"weight": turn.T @ weights["weight"].to(turn)}
             else:
-                weights = {**weights, "experts": weights["experts"].to(turn) @ turn}
+                weights = {**weights, **{name: weights[name].to(turn) @ turn for name in ("base", "up")}}
         for name, w in own.items():
             w.copy_(weights[name])
         return True
@@ -256,7 +256,7 @@ def item_map_width(weights: ItemMap) -> int:
     """
     if weights.keys() not in ITEM_MAPS:
         raise ValueError(f"an adapter has other weights than {', '.join(sorted(weights))}")
-    return weights["weight"].shape[0] if "weight" in weights else weights["experts"].shape[-1]
+    return weights["weight"].shape[0] if "weight" in weights else weights["base"].shape[1]
 
 
 @torch.no_grad()
@@ -265,8 +265,8 @@ def mapped(features: Tensor, weights: ItemMap) -> Tensor:
     weights = {name: w.to(features.device) for name, w in weights.items()}
     if "weight" in weights:
         return features @ weights["weight"].T
-    experts, biases, gate = (weights[name] for name in ("experts", "biases", "gate"))
-    return torch.cat([mix(part, part @ gate, experts, biases) for part in features.split(CHUNK)])
+    own = {name: weights[name] for name in ("base", "down", "up", "shift")}
+    return torch.cat([mix(part, part @ weights["gate"], **own) for part in features.split(CHUNK)])
 
 
 def _turn(table: Tensor, width: int) -> Tensor:

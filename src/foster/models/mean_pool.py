@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from foster.models.kernels import Dropout
+
 
 class MeanPool(nn.Module):
     """A feed-forward network over the mean of all item vectors so far, with a residual connection.
@@ -16,7 +18,7 @@ class MeanPool(nn.Module):
 
     def __init__(self, dim: int, dropout: float) -> None:
         super().__init__()
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         self.feed_norm = nn.LayerNorm(dim)
         self.feed = nn.Sequential(nn.Linear(dim, 4 * dim), nn.GELU(), nn.Linear(4 * dim, dim))
         self.norm = nn.LayerNorm(dim)

@@ -30,11 +30,12 @@ from foster.artefacts import (
 from foster.data.catalogue import CATALOGUE_NAME, Catalogue
 from foster.errors import InputError
 from foster.models.item_tower import FrozenFeatures, ItemMap, item_map_width, mapped
+from foster.models.kernels import logsumexp_without
 from foster.models.options import ModelOptions
 from foster.models.recommender import NOT_STATED, TextRecommender, split_line
 from foster.text.encoder import same_encoder
 from foster.text.options import EncoderOptions
-from foster.training.losses import own_scores, sample_items, without
+from foster.training.losses import hits, own_scores, sample_items
 from foster.training.options import STUDENT, TrainOptions
 from foster.training.score_matching import ProbabilityMatching, ScoreMatching
 
@@ -523,6 +524,6 @@ class CondensedSource:
             own, sampled = place.split([self.following.numel(), len(sample)])
             positive = own_scores(states, vectors, own.view_as(self.following)) / math.sqrt(model.options.dim)
             negative = model.scores(states, vectors[sampled])
-        rest = without(negative, sample, self.following).logsumexp(1) + math.log(model.n_known / len(sample))
+        rest = logsumexp_without(negative, *hits(sample, self.following)) + math.log(model.n_known / len(sample))
         partition = torch.logaddexp(positive.logsumexp(1), rest)
         return (self.targets.sum(1) * partition - (self.targets * positive).sum(1)).mean()

@@ -17,7 +17,7 @@ from tqdm import tqdm
 from foster.artefacts import not_finite
 from foster.data.batches import endless_batches, pad
 from foster.data.dataset import Dataset
-from foster.engine import Engine, deterministic, seeded
+from foster.engine import Engine, deterministic, matrix_type, seeded
 from foster.errors import InputError
 from foster.evaluation.evaluate import evaluate
 from foster.models.recommender import TextRecommender
@@ -87,6 +87,7 @@ class Fit:
         best_ndcg: its NDCG@10 on the validation users, or None without validation.
         history: one ``{"step", "loss", "ndcg@10"}`` a validation.
         seconds: wall time, validations included.
+        precision: number type of the matrix products.
     """
 
     steps: int = 0
@@ -94,6 +95,7 @@ class Fit:
     best_ndcg: float | None = None
     history: list[dict[str, float]] = field(default_factory=list)
     seconds: float = 0.0
+    precision: str = "float32"
 
 
 def validation_users(data: Dataset, users: int) -> np.ndarray:
@@ -155,13 +157,15 @@ def _fit(
     groups = model.parameter_groups(options.lr)
     optimiser = torch.optim.AdamW(groups, weight_decay=options.weight_decay, fused=True)
     rates = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda made: schedule(made + 1, options))
-    result, best = Fit(), None
+    products = matrix_type(options.precision, engine.device)
+    result, best = Fit(precision=str(products).removeprefix("torch.")), None
     model.train()
     if record:
         record(0, model)
     disable = None if progress else True
     for step in tqdm(range(1, options.steps + 1), desc=progress, file=sys.stderr, disable=disable, mininterval=1):
-        loss = source.loss(model, options.candidates)
+        with torch.autocast(engine.device.type, torch.bfloat16, enabled=products is torch.bfloat16):
+            loss = source.loss(model, options.candidates)
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
         engine.average_gradients(parameters)

@@ -9,6 +9,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from foster.models.item_tower import FrozenFeatures
+from foster.models.kernels import logsumexp_without, missing_rows, padded_rows, widened
 from foster.models.recommender import TextRecommender
 
 
@@ -31,22 +33,29 @@ def next_item_loss(model: TextRecommender, items: Tensor, candidates: int, gener
         candidates: items sampled.
         generator: a CPU generator.
     """
-    inputs, positives = items[:, :-1], items[:, 1:]
-    real = positives >= 0
-    positives = positives[real]
+    real = (items[:, 1:] >= 0).flatten()
+    filled = items.clamp(min=0)  # behind the end of a history; states do not see it, and losses there do not count
     sample = sample_items(model.n_known, candidates, generator).to(items.device)
-    distinct, place = torch.unique(torch.cat([inputs[real], positives, sample]), return_inverse=True)
-    vectors = model.tower(distinct)
-    n = len(positives)
-    embedded = vectors.new_zeros(*inputs.shape, vectors.shape[1])
-    embedded[real] = vectors[place[:n]]
-    states = model.backbone(embedded)[real]
-    negative = model.scores(states, vectors[place[2 * n :]])
+    vectors, place = distinct_vectors(model, torch.cat([filled.flatten(), sample]))
+    steps, sampled = place.split([filled.numel(), len(sample)])
+    steps = steps.view_as(filled)
+    states = model.backbone(vectors[steps[:, :-1]]).flatten(0, 1)
+    negative = model.scores(padded_rows(states), vectors[sampled])[: len(states)]
+    positives = filled[:, 1:].flatten()
     if len(sample) == model.n_known:
-        return F.cross_entropy(negative, positives)
-    positive = (states * vectors[place[n : 2 * n]]).sum(1, keepdim=True) / math.sqrt(model.options.dim)
-    rest = without(negative, sample, positives[:, None]).logsumexp(1) + math.log(model.n_known / len(sample))
-    return F.softplus(rest - positive[:, 0]).mean()
+        return F.cross_entropy(widened(negative)[real], positives[real])
+    positive = (states * vectors[steps[:, 1:].flatten()]).sum(1) / math.sqrt(model.options.dim)
+    rest = logsumexp_without(negative, *hits(sample, positives[:, None])) + math.log(model.n_known / len(sample))
+    return F.softplus(rest - positive)[real].mean()
+
+
+def distinct_vectors(model: TextRecommender, items: Tensor) -> tuple[Tensor, Tensor]:
+    """Return item vectors ``[n, d]``, each item's once, and where among them each of ``items`` ``[m]`` is."""
+    distinct, place = torch.unique(items, return_inverse=True)
+    features = model.tower.features
+    if isinstance(features, FrozenFeatures):  # others are dear, and made in shapes of their own
+        distinct = F.pad(distinct, (0, missing_rows(len(distinct), features.vectors)))
+    return model.tower(distinct), place
 
 
 def own_scores(states: Tensor, vectors: Tensor, items: Tensor) -> Tensor:
@@ -57,6 +66,7 @@ def own_scores(states: Tensor, vectors: Tensor, items: Tensor) -> Tensor:
         vectors: ``[n, d]``.
         items: ``[rows, k]``, indices into ``vectors``.
     """
+    states, vectors = widened(states), widened(vectors)
     if not states.is_cpu:
         return torch.einsum("nd,nkd->nk", states, vectors[items])
     # A CPU would spend its time gathering vectors; the same sums as a sparse product take a quarter of it.
@@ -69,17 +79,16 @@ def own_scores(states: Tensor, vectors: Tensor, items: Tensor) -> Tensor:
     return torch.sparse.sampled_addmm(where, states, vectors.T, beta=0.0).values().view_as(items)
 
 
-def without(scores: Tensor, sample: Tensor, positives: Tensor) -> Tensor:
-    """Return scores ``[rows, n]`` of a sample, minus infinity where the sample holds one of a row's positives.
+def hits(sample: Tensor, positives: Tensor) -> tuple[Tensor, Tensor]:
+    """Return rows and columns of ``[rows, n]`` scores of a sample that belong to one of a row's positives.
 
     Args:
-        scores: of the sampled items.
         sample: ``[n]`` item indices, ascending.
         positives: ``[rows, k]`` item indices, which count apart.
     """
     at = torch.searchsorted(sample, positives).clamp(max=len(sample) - 1)
     rows, columns = torch.nonzero(sample[at] == positives, as_tuple=True)
-    return scores.index_put((rows, at[rows, columns]), scores.new_tensor(-torch.inf))
+    return rows, at[rows, columns]
 
 
 def soft_cross_entropy(scores: Tensor, targets: Tensor) -> Tensor:

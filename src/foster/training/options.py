@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import Field
 
 from foster.options import Options
@@ -26,6 +28,11 @@ class TrainOptions(Options):
     eval_every: int = Field(250, ge=1, description="steps between validations")
     eval_users: int = Field(5000, ge=1, description="users drawn once for validation during training")
     patience: int = Field(5, ge=1, description="validations without a better NDCG@10 before training stops")
+    precision: Literal["auto", "float32", "bfloat16"] = Field(
+        "auto",
+        description="number type of the matrix products in training; auto is bfloat16 on CPUs that have instructions "
+        "for it, else float32",
+    )
 
 
 STUDENT = TrainOptions(steps=2000, lr=5e-3, weight_decay=0.1, candidates=2048, patience=3)

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from foster.models.item_tower import FrozenFeatures, ItemTower
+from foster.models.kernels import widened
 from foster.training.losses import soft_cross_entropy
 
 
@@ -56,9 +57,10 @@ class ScoreMatching:
             tower: of the student.
             sample: item indices ``[N]``, where there is no closed form.
         """
+        states = widened(states)
         if self.samples:
             assert sample is not None
-            vectors, keys = _centred(tower(sample)), _centred(self.keys[sample])
+            vectors, keys = _centred(widened(tower(sample))), _centred(self.keys[sample])
             own, cross, label = covariance(vectors, vectors), covariance(vectors, keys), covariance(keys, keys)
             # Of the size of states, whose squared norm is about 1.
             items = _mismatch(vectors, keys, own, cross, label) / label.trace()
@@ -67,7 +69,8 @@ class ScoreMatching:
         if self.moves:
             assert tower.linear is not None  # else there would be a sample
             weight = tower.linear.weight
-            own, cross = weight @ own @ weight.T, weight @ cross
+            with torch.autocast(weight.device.type, enabled=False):
+                own, cross = weight @ own @ weight.T, weight @ cross
         return _mismatch(states, labels, own, cross, self.label)
 
 
@@ -94,8 +97,9 @@ class ProbabilityMatching:
 
 
 def _mismatch(states: Tensor, labels: Tensor, own: Tensor, cross: Tensor, label: Tensor) -> Tensor:
-    square = (states @ own - 2 * labels @ cross.T).mul(states).sum(-1) + (labels @ label).mul(labels).sum(-1)
-    return square.mean() / 2
+    with torch.autocast(states.device.type, enabled=False):  # a small difference of large sums
+        square = (states @ own - 2 * labels @ cross.T).mul(states).sum(-1) + (labels @ label).mul(labels).sum(-1)
+        return square.mean() / 2
 
 
 def _centred(vectors: Tensor) -> Tensor:
@@ -104,4 +108,5 @@ def _centred(vectors: Tensor) -> Tensor:
 
 def covariance(left: Tensor, right: Tensor) -> Tensor:
     """Return the covariance ``[a, b]`` of the columns of ``[n, a]`` and ``[n, b]`` over their rows."""
-    return left.T @ right / len(left) - torch.outer(left.mean(0), right.mean(0))
+    with torch.autocast(left.device.type, enabled=False):
+        return left.T @ right / len(left) - torch.outer(left.mean(0), right.mean(0))
