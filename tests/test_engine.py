@@ -1,6 +1,8 @@
-"""Devices, and two processes against one."""
+"""Devices, and several processes against one."""
 
 import json
+import os
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -12,8 +14,8 @@ from foster.data.dataset import Dataset
 from foster.engine import Engine, deterministic
 from foster.errors import InputError
 from foster.evaluation.evaluate import evaluate
+from processes import in_processes
 from small_models import small_recommender
-from two_processes import in_two_processes
 
 SCRIPT = """
 import json, sys
@@ -21,11 +23,16 @@ import torch
 from foster.engine import Engine
 from test_engine import evaluated
 
-engine = Engine("cpu")
-parameter = torch.nn.Parameter(torch.zeros(2))
-parameter.grad = torch.full((2,), float(engine.rank))
-engine.average_gradients([parameter])
-result = {"world": engine.world, "gradient": parameter.grad.tolist(), "ranks": evaluated(engine)}
+engine = Engine(sys.argv[2])
+parameters = [torch.nn.Parameter(torch.zeros(2)), torch.nn.Parameter(torch.zeros(1)), torch.nn.Parameter(torch.ones(3))]
+parameters[0].grad = torch.full((2,), float(engine.rank))
+parameters[2].grad = torch.arange(3.0) * engine.rank
+engine.average_gradients(parameters)
+result = {
+    "world": engine.world,
+    "averaged": [None if x.grad is None else x.grad.tolist() for x in parameters],
+    "ranks": evaluated(engine),
+}
 with open(f"{sys.argv[1]}/{engine.rank}.json", "w") as file:
     json.dump(result, file)
 engine.close()
@@ -33,23 +40,33 @@ engine.close()
 
 
 def evaluated(engine: Engine) -> list[float]:
-    """Return the test ranks of a fixed model on a fixed log with an odd number of users."""
-    rows = [(f"u{u}", str((3 * u + 5 * t) % 40), t) for u in range(61) for t in range(6)]
+    """Return the test ranks of a fixed model on a fixed log with an odd number of users.
+
+    All scores are nearly the same, so that their last digits, which depend on what is computed beside them, decide.
+    """
+    rows = [(f"u{u}", str((3 * u + 5 * t) % 2000), t) for u in range(701) for t in range(4 + u % 7)]
     log = pl.DataFrame(rows, schema=["user_id", "item_id", "timestamp"], orient="row")
-    items = pl.DataFrame({"item_id": [str(i) for i in range(40)], "title": [f"item {i}" for i in range(40)]})
-    data = Dataset.prepare(log, items, k_core=0)
-    return evaluate(small_recommender(), data, engine=engine).ranks.tolist()
+    items = pl.DataFrame({"item_id": [str(i) for i in range(2000)], "title": [f"item {i}" for i in range(2000)]})
+    model = small_recommender(2000)
+    with torch.no_grad():
+        model.tower.adapter.bias.fill_(300.0)
+    return evaluate(model, Dataset.prepare(log, items, k_core=0), engine=engine).ranks.tolist()
 
 
-def test_two_processes_rank_and_average_as_one(tmp_path):
+@pytest.mark.parametrize("processes", [2, 3])
+def test_several_processes_rank_to_the_last_digit_as_one(tmp_path, processes):
     script = tmp_path / "script.py"
     script.write_text(SCRIPT)
-    in_two_processes(script, tmp_path, PYTHONPATH=str(Path(__file__).parent))
-    alone = evaluated(Engine("cpu"))
-    assert len(alone) == 61
-    for rank in (0, 1):
+    device = "auto" if processes == 3 else "cpu"
+    in_processes(
+        processes, script, tmp_path, device, PYTHONPATH=os.pathsep.join([str(Path(__file__).parent), *sys.path])
+    )
+    alone, mean = evaluated(Engine("cpu")), (processes - 1) / 2
+    assert len(set(alone)) > 100
+    for rank in range(processes):
         result = json.loads((tmp_path / f"{rank}.json").read_text())
-        assert result == {"world": 2, "gradient": [0.5, 0.5], "ranks": alone}
+        averaged = [[mean, mean], None, [0, mean, 2 * mean]]
+        assert result == {"world": processes, "averaged": averaged, "ranks": alone}
 
 
 def test_the_command_line_in_two_processes_writes_and_prints_once(tmp_path, tiny_encoder):
@@ -59,14 +76,15 @@ def test_the_command_line_in_two_processes_writes_and_prints_once(tmp_path, tiny
     data.save(tmp_path / "data")
     model = ("--dim", "8", "--heads", "1", "--encoder", str(tiny_encoder), "--steps", "4", "--eval-every", "2")
     few = ("--sequences", "3", "--length", "6", "--steps", "2", "--select-every", "2", "--student-steps", "2")
-    once = ("--device", "cpu", "--json")
+    once = ("--json",)  # no --device: processes find one another where there is no accelerator, too
     teacher = ["pretrain", "data", "--out", "teacher", "--checkpoints", "3", *model, *once]
     distill = ["distill", "data", "--teacher", "teacher", "--out", "distilled", *few, *once]
     student = ["train", "distilled", "--out", "model", "--validation", "data", *once]
     judge = ["evaluate", "teacher", "data", *once]
     for command in (teacher, distill, student, judge):
-        done = in_two_processes("-m", "foster", *command, cwd=tmp_path)
+        done = in_processes(2, "-m", "foster", *command, cwd=tmp_path)
         content = json.loads(done.stdout)
+        assert done.stderr.count("2 processes take part, on cpu\n") == 1
     assert content["users"] == data.n_users
     assert sorted(path.name for path in tmp_path.iterdir()) == ["data", "distilled", "log.csv", "model", "teacher"]
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 import copy
 import inspect
 import json
+import os
 import signal
 import sys
 import time
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -37,7 +39,8 @@ if TYPE_CHECKING:
 
 app = typer.Typer(
     name="foster",
-    help="Condense an interaction log with item texts into a handful of synthetic sequences.",
+    help="Condense an interaction log with item texts into a handful of synthetic sequences. Several processes of one "
+    "machine: torchrun --nproc_per_node N -m foster VERB ..., for pretrain, distill, train, evaluate and bench.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -146,7 +149,9 @@ def _read_yaml(path: Path, flag: str, example: str) -> dict[str, Any]:
     return {str(key): value for key, value in content.items()}
 
 
-def verb(*groups: type[Options], default_where: str = "") -> Callable[[Callable[..., None]], Callable[..., None]]:
+def verb(
+    *groups: type[Options], default_where: str = "", divided: bool = False
+) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Register a command whose flags are its own options and the fields of the option groups.
 
     The function gets ``values`` (the merged options) and ``as_json`` besides its own arguments and options.
@@ -154,6 +159,7 @@ def verb(*groups: type[Options], default_where: str = "") -> Callable[[Callable[
     Args:
         groups: the option groups.
         default_where: where the groups' defaults hold, if not everywhere; for the help.
+        divided: whether several processes divide the work; else several are an error.
     """
 
     def register(function: Callable[..., None]) -> Callable[..., None]:
@@ -190,6 +196,8 @@ def verb(*groups: type[Options], default_where: str = "") -> Callable[[Callable[
         ]  # fmt: skip
 
         def command(**given: Any) -> None:
+            if not divided:
+                _check_alone(function.__name__)
             as_json, file = given.pop("as_json"), given.pop("config")
             named = {p.name: given.pop(p.name) for p in arguments}
             values = Values(classes, own, file, given)
@@ -203,6 +211,15 @@ def verb(*groups: type[Options], default_where: str = "") -> Callable[[Callable[
         return function
 
     return register
+
+
+def _check_alone(verb: str) -> None:
+    """Raise InputError if a launcher started several processes, each of which would do and write the same."""
+    if os.environ.get("WORLD_SIZE", "1") == "1":
+        return  # without a look at torch, which takes its time
+    from foster.engine import started_processes
+
+    raise InputError(f"{verb}: works in one process, but {started_processes()} were started; start it without torchrun")
 
 
 def _flag_type(annotation: Any) -> Any:
@@ -396,7 +413,7 @@ def check(data: Data, *, values: Values, as_json: bool) -> None:
     _print(report.as_dict(), as_json, report.as_text())
 
 
-@verb(*TEACHER)
+@verb(*TEACHER, divided=True)
 def pretrain(data: Data, out: Out, overwrite: Overwrite = False, *, values: Values, as_json: bool) -> None:
     """Train on the full log and record the trajectory: teacher and full-data baseline."""
     from foster.training.runs import pretrain as run
@@ -421,7 +438,7 @@ def pretrain(data: Data, out: Out, overwrite: Overwrite = False, *, values: Valu
         _report_fit(recommender, out, fit, time.perf_counter() - start, as_json)
 
 
-@verb(*OPTIONS.values())
+@verb(*OPTIONS.values(), divided=True)
 def distill(
     data: Data,
     teacher: Annotated[Path, typer.Option(help="folder that 'foster pretrain' made of the same data")],
@@ -489,7 +506,7 @@ def select(
     _report_condensed(coreset, out, time.perf_counter() - start, as_json)
 
 
-@verb(*TRAINING, default_where=" for a data set; else what is stored with the sequences")
+@verb(*TRAINING, default_where=" for a data set; else what is stored with the sequences", divided=True)
 def train(
     source: Annotated[Path, typer.Argument(help="distilled, coreset or data set folder")],
     out: Out,
@@ -557,7 +574,7 @@ def train(
         _report_fit(recommender, out, fit, seconds, as_json, more)
 
 
-@verb()
+@verb(divided=True)
 def evaluate(
     model: Annotated[Path, typer.Argument(help="model or teacher folder")],
     data: Data,
@@ -646,7 +663,7 @@ def demo(
     _print(result.as_dict(), as_json, result.table())
 
 
-@verb(BenchOptions, *TEACHER)
+@verb(BenchOptions, *TEACHER, divided=True)
 def bench(
     data: Data,
     out: Annotated[Path, typer.Option("--out", help="folder of runs and results; a benchmark goes on where it was")],
@@ -728,10 +745,16 @@ def _read_data(folder: Path) -> Dataset:
 
 @contextmanager
 def _running(device: str) -> Iterator[Engine]:
-    """Give the engine, and see to it that no process leaves before all have done their part."""
-    from foster.engine import Engine
+    """Give the engine, say how many processes take part, and let none leave before all have done their part."""
+    from foster.engine import Engine, LaunchWarning, launch_fault
 
-    engine = Engine(device)
+    if (fault := launch_fault()) is not None:
+        _say(f"warning: {fault}")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", LaunchWarning)
+        engine = Engine(device)
+    if engine.world > 1 and engine.is_main:
+        _say(f"{engine.world} processes take part, on {engine.device.type}")
     yield engine
     engine.close()
 

@@ -1,23 +1,34 @@
 """Device and processes: the only file that knows accelerate.
 
-A run in one process needs none of it. Under ``accelerate launch`` each process works on its share, gradients of plain
-training are averaged, and ranks are gathered before metrics are computed. Models stay bare (no DDP wrapper): the loops
-average what has to be averaged, and nothing else.
+A run in one process needs none of it. Under ``torchrun`` each process works on its share of a batch, gradients are
+averaged, and ranks are gathered before metrics are computed. Models stay bare (no DDP wrapper): the loops average what
+has to be averaged, and nothing else.
 """
 
 from __future__ import annotations
 
 import copy
 import os
-from collections.abc import Iterable, Iterator
+import warnings
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from foster.errors import InputError
+
+TORCHRUN = "torchrun --nproc_per_node N -m foster ..."
+"""How several processes are started, on CPUs and on accelerators."""
+
+MPI_SIZES = ("OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "MV2_COMM_WORLD_SIZE")
+"""Where Open MPI, Intel MPI or MPICH, and MVAPICH say how many processes they started."""
+
+
+class LaunchWarning(UserWarning):
+    """Fewer processes take part than a launcher was asked for."""
 
 
 @contextmanager
@@ -79,8 +90,11 @@ class Engine:
         rank: number of this process.
         world: number of processes.
 
+    Warns:
+        LaunchWarning: see ``launch_fault``.
+
     Raises:
-        InputError: no such device here, or more processes than devices.
+        InputError: no such device here, more processes than devices, or processes that do not find one another.
     """
 
     def __init__(self, device: str = "auto") -> None:
@@ -88,15 +102,27 @@ class Engine:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         self.rank, self.world = 0, 1
         self._accelerator = None
-        if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-            _check_processes(device)
+        if (fault := launch_fault()) is not None:
+            warnings.warn(fault, LaunchWarning, stacklevel=2)
+        if (started := started_processes()) > 1:
+            on_cpu = device == "cpu" or not torch.accelerator.is_available()
+            if on_cpu:
+                _device(device)
+            else:
+                _check_processes()
             from accelerate import Accelerator, InitProcessGroupKwargs
 
             # Processes that work alone wait for the slowest in the end; a dead one is noticed in other ways.
             patience = InitProcessGroupKwargs(timeout=timedelta(days=7))
-            self._accelerator = Accelerator(cpu=device == "cpu", kwargs_handlers=[patience])
+            # Unless it is told, accelerate connects no processes where there is no accelerator: each would do it all.
+            self._accelerator = Accelerator(cpu=on_cpu, kwargs_handlers=[patience])
             self.device = self._accelerator.device
             self.rank, self.world = self._accelerator.process_index, self._accelerator.num_processes
+            if self.world != started:
+                raise InputError(
+                    f"{started} processes were started, but {self.world} found one another; start one, or give "
+                    "--device cpu"
+                )
         else:
             self.device = _device(device)
 
@@ -113,28 +139,30 @@ class Engine:
 
     def average_gradients(self, parameters: Iterable[nn.Parameter]) -> None:
         """Replace each gradient by its mean over the processes."""
+        gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
         if self._accelerator is not None:
-            for parameter in parameters:
-                if parameter.grad is not None:
-                    parameter.grad = self._accelerator.reduce(parameter.grad, "mean")
+            for gradient, mean in zip(gradients, self.average(gradients), strict=True):
+                gradient.copy_(mean)
 
-    def gather_strided(self, values: np.ndarray, total: int) -> np.ndarray:
-        """Put together values of which process r holds elements ``r, r + world, ...``.
+    def average(self, tensors: Sequence[Tensor]) -> list[Tensor]:
+        """Return the mean of each tensor over the processes, which all bring the same shapes; no gradient flows."""
+        values = [tensor.detach() for tensor in tensors]
+        if self._accelerator is None or not values:
+            return values
+        # One message instead of many: a small one takes as long.
+        flat = self._accelerator.reduce(torch.cat([value.flatten() for value in values]), "mean")
+        parts = flat.split([value.numel() for value in values])
+        return [part.view_as(value) for part, value in zip(parts, values, strict=True)]
 
-        Args:
-            values: this process's share, float64.
-            total: length of the whole.
+    def total(self, values: np.ndarray) -> np.ndarray:
+        """Return the sum of float64 values ``[n]`` over the processes, in every process.
 
-        Returns:
-            float64 ``[total]`` in every process.
+        Where each process leaves zeros for what others compute, this puts the parts together, exactly.
         """
         if self._accelerator is None:
             return values
-        share = -(-total // self.world)
-        padded = torch.zeros(share, dtype=torch.float64, device=self.device)
-        padded[: len(values)] = torch.from_numpy(values).to(self.device)
-        gathered = self._accelerator.gather(padded).view(self.world, share)
-        return gathered.T.reshape(-1)[:total].cpu().numpy()
+        out: np.ndarray = self._accelerator.reduce(torch.from_numpy(values).to(self.device), "sum").cpu().numpy()
+        return out
 
     def close(self) -> None:
         """Leave the other processes in order, when each has come here: one that just exits takes the rest down."""
@@ -153,10 +181,32 @@ class Engine:
             self._accelerator.wait_for_everyone()
 
 
-def _check_processes(device: str) -> None:
+def started_processes() -> int:
+    """Return how many processes a launcher such as torchrun started for this job, all machines together."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
+
+
+def launch_fault() -> str | None:
+    """Return what is wrong where a launcher was asked for several processes and this one works alone, or None."""
+    if started_processes() > 1:
+        return None
+    # With one process, accelerate names no address; with several on a CPU it names one and starts one process.
+    if {"ACCELERATE_USE_CPU", "MASTER_ADDR"} <= os.environ.keys():
+        return (
+            "accelerate launch gave an address for several processes (MASTER_ADDR), but started this one only, which "
+            f"works alone; start as many as you want by '{TORCHRUN}'"
+        )
+    for name in MPI_SIZES:
+        if int(os.environ.get(name, "1")) > 1:
+            return (
+                f"MPI started {os.environ[name]} processes ({name}), but they are not connected, and each does all of "
+                f"the work; start them by '{TORCHRUN}'"
+            )
+    return None
+
+
+def _check_processes() -> None:
     """Raise InputError if more processes were started here than there are accelerators for them."""
-    if device == "cpu" or not torch.accelerator.is_available():
-        return
     processes, devices = int(os.environ.get("LOCAL_WORLD_SIZE", "1")), torch.accelerator.device_count()
     if processes > devices:
         raise InputError(

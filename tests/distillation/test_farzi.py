@@ -54,14 +54,19 @@ def small_log() -> Dataset:
 
 
 def small_setting(
-    options, best: TextRecommender | None = None, double: bool = False, seed: int = 0, adapter: str = "linear"
+    options,
+    best: TextRecommender | None = None,
+    double: bool = False,
+    seed: int = 0,
+    adapter: str = "linear",
+    engine: Engine | None = None,
 ) -> Setting:
     """Return a setting over 30 items; in double precision for finite differences."""
     best = best or small_recommender(ITEMS, seed=9, adapter=adapter)
     if double:
         best = best.double()
         best.tower.features = FrozenFeatures.of(best.public_features(best.encoder).double())
-    return Setting(small_log(), best, Checkpoints(adapter=best.options.adapter), options, seed, Engine("cpu"))
+    return Setting(small_log(), best, Checkpoints(adapter=best.options.adapter), options, seed, engine or Engine("cpu"))
 
 
 def assert_gradient_is_slope(make, parameters=lambda run: list(run.synthetic.parameters())):

@@ -26,8 +26,8 @@ from foster.text.options import EncoderOptions
 from foster.training.options import TeacherOptions, TrainOptions
 from foster.training.runs import pretrain
 from foster.training.trajectory import Trajectory
+from processes import in_processes
 from synthetic_log import synthetic_log, write_csv
-from two_processes import in_two_processes
 
 
 class Killed(BaseException):
@@ -429,7 +429,7 @@ def test_processes_divide_the_runs(log, bench, tmp_path, tiny_encoder):
         *("--max-length", 8, "--steps", 10, "--eval-every", 5, "--checkpoints", 4),
         *("--device", "cpu", "--json"),
     ]
-    done = in_two_processes("-m", "foster", *arguments)
+    done = in_processes(2, "-m", "foster", *arguments)
     divided = json.loads(done.stdout)
     assert divided["about"]["seeds"] == [0, 1]
     for name, row in alone["rows"].items():

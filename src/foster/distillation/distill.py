@@ -99,7 +99,7 @@ def distill(
     kept, kept_step = distiller.export().rounded(), 0
     kept_ndcg = setting.student_ndcg(kept)
     log.append({"step": 0, "student_ndcg@10": float(kept_ndcg.mean())})
-    disable = None if progress else True
+    disable = None if progress and engine.is_main else True
     for step in tqdm(range(1, options.steps + 1), desc="distilling", file=sys.stderr, disable=disable, mininterval=1):
         record = distiller.step(step)
         _check_finite(record, step, options)

@@ -20,6 +20,7 @@ from foster.distillation.objective import (
 )
 from foster.distillation.options import DistillOptions
 from foster.distillation.setting import STORED_ITEMS, Setting
+from foster.engine import Engine
 from foster.training.condensed import Condensed
 from foster.training.losses import soft_cross_entropy
 from foster.training.soft_labels import label_windows, with_soft_labels
@@ -59,7 +60,7 @@ class Foster:
 
     def step(self, step: int) -> dict[str, Any]:
         """Update the inner model, the outer model, then S; return what is logged."""
-        options = self.options
+        options, engine = self.options, self.setting.engine
         record: dict[str, Any] = {}
         if options.reset_every and step > 1 and (step - 1) % options.reset_every == 0:
             record["reset"] = self.reset()
@@ -77,11 +78,12 @@ class Foster:
             # Soft labels come from the outer model itself: its loss on them has no gradient in its weights.
             own = synthetic_loss(scores_on_subset(self.outer, p, self.outer.tower(subset)), p, labels)
             if options.gap_rule == "bome":
-                weight = min(barrier_weight(real_loss, own, self.outer.trained_parameters()), options.gap_weight)
+                barrier = barrier_weight(real_loss, own, self.outer.trained_parameters(), engine=engine)
+                weight = min(barrier, options.gap_weight)
             outer_loss = real_loss + weight * own
-        _descend(self.outer_optimiser, outer_loss)
+        _descend(self.outer_optimiser, outer_loss, engine)
         record |= {"gap_weight": weight, **self._update_sequences(subset, window, weight)}
-        record |= {"real_loss": real_loss.item(), "inner_loss": inner_loss.item()}
+        record |= {"real_loss": engine.average([real_loss])[0].item(), "inner_loss": inner_loss.item()}
         return record
 
     def _labels(self, p: Tensor, subset: Tensor) -> Tensor | None:
@@ -145,7 +147,9 @@ class Foster:
         return replace(labelled, recipe=recipe)
 
 
-def barrier_weight(real: Tensor, gap: Tensor, parameters: list[nn.Parameter], eta: float = 0.5) -> float:
+def barrier_weight(
+    real: Tensor, gap: Tensor, parameters: list[nn.Parameter], eta: float = 0.5, engine: Engine | None = None
+) -> float:
     """Return BOME's lambda: ``max((eta |dq|^2 - <df, dq>) / |dq|^2, 0)`` with gradients in the outer parameters.
 
     The smallest weight with which a step still lowers the gap q at the rate eta, whatever the real loss f wants. First
@@ -156,17 +160,23 @@ def barrier_weight(real: Tensor, gap: Tensor, parameters: list[nn.Parameter], et
         gap: q, with a graph that is kept.
         parameters: of the outer model.
         eta: rate of the barrier.
+        engine: processes that share f; None if this one has all of it.
     """
     gradients = [torch.autograd.grad(x, parameters, retain_graph=True, allow_unused=True) for x in (real, gap)]
     pairs = [(f, q) for f, q in zip(*gradients, strict=True) if f is not None and q is not None]
+    if engine is not None:
+        pairs = [(f, q) for f, (_, q) in zip(engine.average([f for f, _ in pairs]), pairs, strict=True)]
     inner = sum((f * q).sum().item() for f, q in pairs)
     square = sum((q * q).sum().item() for _, q in pairs)
     return max((eta * square - inner) / (square + EPSILON), 0.0)
 
 
-def _descend(optimiser: torch.optim.Optimizer, loss: Tensor) -> None:
+def _descend(optimiser: torch.optim.Optimizer, loss: Tensor, engine: Engine | None = None) -> None:
+    """Make a step along the gradient of a loss or, with an engine, of its mean over the processes."""
     optimiser.zero_grad(set_to_none=True)
     loss.backward()
+    if engine is not None:
+        engine.average_gradients([parameter for group in optimiser.param_groups for parameter in group["params"]])
     optimiser.step()
 
 

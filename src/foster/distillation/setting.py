@@ -55,7 +55,7 @@ class Setting:
         engine: device and processes.
         generator: source of item samples.
         rng: source of all other draws.
-        source: real batches.
+        source: real batches; processes share their losses, so that gradients of these have to be averaged.
         features: public features of the items that training may know of, ``[V, width]``; V counts these in what
             follows, and with leave-one-out they are all.
         validate: gives NDCG@10 of a model on validation users.
@@ -164,7 +164,7 @@ class Setting:
         if sequences.codes is not None:
             recipe, validate = recipe.model_copy(update={"steps": max(recipe.steps // 2, 1)}), None
         try:
-            fit(student, source, recipe, seed=self.seed, engine=self.engine, validate=validate)
+            fit(student, source, recipe, seed=self.seed, engine=self.engine.alone(), validate=validate)
         except InputError as error:
             # Their recipe is not the user's to choose here.
             raise InputError(f"a student of the sequences cannot learn ({error}): is the teacher sound?") from error

@@ -39,13 +39,14 @@ class LogSource:
     """The training part of a log.
 
     Of a history longer than the model reads, each batch takes a window at random, so that all of it is learned from.
+    Several processes draw the same batches and samples, and each takes its share of a batch.
 
     Args:
         data: the log, in the item order of the model.
         options: batch size and the like.
         max_length: longest history.
         seed: of batches and sampled items.
-        engine: each process draws its own batches.
+        engine: device and processes.
     """
 
     def __init__(self, data: Dataset, options: TrainOptions, max_length: int, seed: int, engine: Engine) -> None:
@@ -53,17 +54,22 @@ class LogSource:
         if not self.histories:
             raise InputError(f"{data.info.name}: no training history has two items; lower --k-core or bring more data")
         self.max_length = max_length
-        self.device = engine.device
+        self.engine = engine
         lengths = np.minimum([len(history) for history in self.histories], max_length)
-        self.rng = np.random.default_rng([seed, engine.rank])
+        self.rng = np.random.default_rng([seed, 0])
         batch_size = options.batch_size or min(max(len(self.histories) // 16, 32), 256)
         self.batches = endless_batches(lengths, batch_size, self.rng)
-        self.generator = torch.Generator().manual_seed(seed * 1009 + engine.rank)
+        self.generator = torch.Generator().manual_seed(seed * 1009)
 
     def batch(self) -> Tensor:
-        """Return the next padded batch ``[batch, length]``."""
-        windows = [self._window(self.histories[row]) for row in next(self.batches)]
-        return pad(windows, self.max_length + 1).to(self.device)
+        """Return the next padded batch ``[batch, length]``, as a whole in every process."""
+        return self._padded(self._windows())
+
+    def _windows(self) -> list[np.ndarray]:
+        return [self._window(self.histories[row]) for row in next(self.batches)]
+
+    def _padded(self, windows: list[np.ndarray]) -> Tensor:
+        return pad(windows, self.max_length + 1).to(self.engine.device)
 
     def _window(self, history: np.ndarray) -> np.ndarray:
         length = self.max_length + 1  # the last item of a window is a target only
@@ -73,8 +79,21 @@ class LogSource:
         return history[start : start + length]
 
     def loss(self, model: TextRecommender, candidates: int) -> Tensor:
-        """Return the next-item loss of the next batch."""
-        return next_item_loss(model, self.batch(), candidates, self.generator)
+        """Return the next-item loss of the next batch.
+
+        With several processes it is that of this one's share, weighted such that the mean over the processes is the
+        loss of the batch, and the mean of the gradients its gradient.
+        """
+        windows, world = self._windows(), self.engine.world
+        own = windows[self.engine.rank :: world]  # similar lengths are neighbours: shares are alike
+        weight = world * _targets(own) / _targets(windows)
+        # A process without a share joins in with weight 0: its gradients are waited for.
+        return weight * next_item_loss(model, self._padded(own or windows[:1]), candidates, self.generator)
+
+
+def _targets(windows: list[np.ndarray]) -> int:
+    """Return how many items of histories follow another one."""
+    return sum(len(window) - 1 for window in windows)
 
 
 @dataclass
@@ -174,6 +193,7 @@ def _fit(
         result.steps = step
         due = step % options.eval_every == 0 or step == options.steps
         if due:
+            (loss,) = engine.average([loss])
             _check_finite(model, loss, step, options)
         if record:
             record(step, model)

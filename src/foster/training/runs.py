@@ -65,7 +65,7 @@ def pretrain(
             validate=validator(data, train.eval_users, engine),
             record=record,
             engine=engine,
-            progress="training on the log",
+            progress="training on the log" if engine.is_main else None,
         )
         if folder:
             recommender.origin = _origin(data, recommender, "all weights and the trajectory")
@@ -155,7 +155,10 @@ def train(
     else:
         losses = CondensedSource(source, recommender, seed, fixed)
     check = validator(validation, train.eval_users, engine) if validation is not None else None
-    result = fit(recommender, losses, train, seed=seed, validate=check, engine=engine, progress="training")
+    # A step on a handful of sequences is too small to divide: every process makes the same, and waits for none.
+    divided = engine if isinstance(source, Dataset) else engine.alone()
+    progress = "training" if engine.is_main else None
+    result = fit(recommender, losses, train, seed=seed, validate=check, engine=divided, progress=progress)
     if isinstance(source, Dataset):
         recommender.origin = _origin(source, recommender, "all weights")
     else:

@@ -49,7 +49,8 @@ class GradientMatching(Matching):
             self.restart()
         parameters: Parameters = {name: value for name, value in self.model.named_parameters() if value.requires_grad}
         subset = self.setting.subset()
-        wanted = gradients(self.setting.source.loss(self.model, len(subset)), parameters)
+        share = gradients(self.setting.source.loss(self.model, len(subset)), parameters)
+        wanted = dict(zip(share, self.setting.engine.average(list(share.values())), strict=True))
         p = self.synthetic(subset)
         with second_order():
             own = gradients(next_step_loss(self.model, p, subset), parameters, create_graph=True)

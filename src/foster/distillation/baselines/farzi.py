@@ -106,6 +106,7 @@ class Farzi:
         setting.engine.average_gradients(self.synthetic.parameters())
         norm = nn.utils.get_total_norm([x.grad for x in self.synthetic.parameters() if x.grad is not None])
         self.optimiser.step()
+        (real_loss,) = setting.engine.average([real_loss])
         return {"real_loss": real_loss.item(), "gradient_norm": norm.item(), **describe(p)}
 
     def _rows(self) -> Tensor:

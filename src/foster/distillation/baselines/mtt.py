@@ -55,6 +55,7 @@ class TrajectoryMatching(Matching):
         for step in range(1, options.expert_steps + 1):
             optimiser.zero_grad(set_to_none=True)
             self.setting.source.loss(model, self.setting.subset_size).backward()
+            self.setting.engine.average_gradients(model.trained_parameters())
             optimiser.step()
             if step % options.checkpoint_every == 0:
                 path.append(model.trained_state())

@@ -1,4 +1,4 @@
-"""Two processes of one job, as a launcher starts them."""
+"""Several processes of one job, as a launcher starts them."""
 
 import os
 import subprocess
@@ -6,16 +6,18 @@ import sys
 from pathlib import Path
 
 
-def in_two_processes(*command: object, cwd: Path | None = None, **environment: str) -> subprocess.CompletedProcess[str]:
+def in_processes(
+    count: int, *command: object, cwd: Path | None = None, **environment: str
+) -> subprocess.CompletedProcess[str]:
     """Run ``torchrun COMMAND`` on the CPU, one thread a process, and see to it that it ends well."""
-    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={count}"]
     done = subprocess.run(
         [*launch, *map(str, command)],
         cwd=cwd,
         env=os.environ | {"OMP_NUM_THREADS": "1"} | environment,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=240,
     )
     assert done.returncode == 0, done.stderr[-6000:]
     return done
