@@ -532,6 +532,14 @@ def test_help_says_which_method_has_a_flag_and_its_defaults(run, monkeypatch):
     assert "(default 5000 for a data set; else what is stored with the sequences)" in training
 
 
+@pytest.mark.parametrize("verb", ["prepare", "check", "select", "recommend", "demo", "doctor"])
+def test_verbs_that_divide_no_work_refuse_several_processes(run, monkeypatch, verb):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    arguments = {"prepare": ["x"], "check": ["x"], "select": ["random", "x"], "recommend": ["x"]}
+    message = run(verb, *arguments.get(verb, [])).message
+    assert message == f"foster: {verb}: works in one process, but 2 were started; start it without torchrun"
+
+
 def test_bench_prints_rows_by_method(run, made, tmp_path):
     variants = tmp_path / "variants.yaml"
     variants.write_text("short: {method: foster, length: 6, steps: 1}\n")

@@ -2,7 +2,9 @@
 
 import json
 import os
+import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -10,10 +12,16 @@ import polars as pl
 import pytest
 import torch
 
+from foster.artefacts import read_metrics
 from foster.data.dataset import Dataset
-from foster.engine import Engine, deterministic
+from foster.engine import Engine, LaunchWarning, deterministic
 from foster.errors import InputError
 from foster.evaluation.evaluate import evaluate
+from foster.models.item_tower import FrozenFeatures
+from foster.models.recommender import TextRecommender
+from foster.training.condensed import Condensed
+from foster.training.options import TrainOptions
+from foster.training.runs import train
 from processes import in_processes
 from small_models import small_recommender
 
@@ -42,14 +50,15 @@ engine.close()
 def evaluated(engine: Engine) -> list[float]:
     """Return the test ranks of a fixed model on a fixed log with an odd number of users.
 
-    All scores are nearly the same, so that their last digits, which depend on what is computed beside them, decide.
+    Items come in groups that are nearly tied, so that the last digits of scores, which depend on what is computed
+    beside them, decide.
     """
     rows = [(f"u{u}", str((3 * u + 5 * t) % 2000), t) for u in range(701) for t in range(4 + u % 7)]
     log = pl.DataFrame(rows, schema=["user_id", "item_id", "timestamp"], orient="row")
     items = pl.DataFrame({"item_id": [str(i) for i in range(2000)], "title": [f"item {i}" for i in range(2000)]})
     model = small_recommender(2000)
-    with torch.no_grad():
-        model.tower.adapter.bias.fill_(300.0)
+    vectors = model.tower.features.vectors
+    model.tower.features = FrozenFeatures.of(vectors[torch.arange(2000) % 40] + 3e-6 * vectors)
     return evaluate(model, Dataset.prepare(log, items, k_core=0), engine=engine).ranks.tolist()
 
 
@@ -69,24 +78,61 @@ def test_several_processes_rank_to_the_last_digit_as_one(tmp_path, processes):
         assert result == {"world": processes, "averaged": averaged, "ranks": alone}
 
 
-def test_the_command_line_in_two_processes_writes_and_prints_once(tmp_path, tiny_encoder):
+def test_the_command_line_in_two_processes_writes_and_prints_once_what_one_does(tmp_path, tiny_encoder):
     from synthetic_log import synthetic_log, write_csv
 
     data = Dataset.prepare(write_csv(tmp_path / "log.csv", synthetic_log()))
     data.save(tmp_path / "data")
-    model = ("--dim", "8", "--heads", "1", "--encoder", str(tiny_encoder), "--steps", "4", "--eval-every", "2")
-    few = ("--sequences", "3", "--length", "6", "--steps", "2", "--select-every", "2", "--student-steps", "2")
-    once = ("--json",)  # no --device: processes find one another where there is no accelerator, too
-    teacher = ["pretrain", "data", "--out", "teacher", "--checkpoints", "3", *model, *once]
-    distill = ["distill", "data", "--teacher", "teacher", "--out", "distilled", *few, *once]
-    student = ["train", "distilled", "--out", "model", "--validation", "data", *once]
-    judge = ["evaluate", "teacher", "data", *once]
+    model = ("--dim", "8", "--heads", "1", "--dropout", "0", "--encoder", str(tiny_encoder), "--adapter", "linear")
+    steps = ("--steps", "4", "--eval-every", "2", "--checkpoints", "3")
+    few = ("--sequences", "3", "--length", "6", "--steps", "2", "--select-every", "2", "--targets", "next")
+    # No --device: processes find one another where there is no accelerator, too.
+    teacher = ["pretrain", "data", "--out", "teacher", *model, *steps, "--json"]
+    distill = ["distill", "data", "--teacher", "teacher", "--out", "distilled", *few, "--json"]
+    student = ["train", "distilled", "--out", "model", "--validation", "data", "--dropout", "0.5", "--json"]
+    judge = ["evaluate", "model", "data", "--json"]
     for command in (teacher, distill, student, judge):
         done = in_processes(2, "-m", "foster", *command, cwd=tmp_path)
         content = json.loads(done.stdout)
         assert done.stderr.count("2 processes take part, on cpu\n") == 1
     assert content["users"] == data.n_users
     assert sorted(path.name for path in tmp_path.iterdir()) == ["data", "distilled", "log.csv", "model", "teacher"]
+
+    both, once = TextRecommender.from_pretrained(tmp_path / "teacher"), Engine("cpu")
+    recipe = TrainOptions(steps=4, eval_every=2)
+    _, fit = train(data, encoder=both.encoder, model=both.options, train=recipe, engine=once)
+    logged = [record["loss"] for record in read_metrics(tmp_path / "teacher")[:-1]]
+    assert logged == pytest.approx([record["loss"] for record in fit.history], rel=1e-4)
+    # Students of sequences are the same, dropout and all: every process makes each.
+    sequences, found = Condensed.read(tmp_path / "distilled"), TextRecommender.from_pretrained(tmp_path / "model")
+    alone, _ = train(sequences, model=found.options, validation=data, engine=once)
+    for name, weights in alone.trained_state().items():
+        torch.testing.assert_close(found.trained_state()[name], weights, rtol=1e-3, atol=1e-4)
+
+
+def test_a_launcher_that_started_fewer_than_it_was_asked_for_is_named(monkeypatch):
+    launch = [sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_processes"]
+    command = ["-m", "foster", "evaluate", "no-model", "no-data"]
+    for asked in ("1", "2"):
+        done = subprocess.run([*launch, asked, *command], capture_output=True, text=True, timeout=240, check=False)
+        assert "foster: no-model: no such folder\n" in done.stderr
+        assert ("started this one only" in done.stderr) == (asked == "2")
+    monkeypatch.setenv("OMPI_COMM_WORLD_SIZE", "3")
+    with pytest.warns(LaunchWarning, match="MPI started 3 processes .* not connected, .*torchrun --nproc_per_node"):
+        Engine("cpu")
+    monkeypatch.setenv("OMPI_COMM_WORLD_SIZE", "1")
+    with warnings.catch_warnings(action="error"):
+        Engine("cpu")
+
+
+def test_processes_that_do_not_find_one_another_are_an_error(monkeypatch):
+    class Lone:
+        device, process_index, num_processes = torch.device("cpu"), 0, 1
+
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setattr("accelerate.Accelerator", lambda **options: Lone())
+    with pytest.raises(InputError, match="2 processes were started, but 1 found one another"):
+        Engine("cpu")
 
 
 def test_more_processes_than_devices_are_an_error(monkeypatch):
