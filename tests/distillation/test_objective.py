@@ -61,7 +61,7 @@ def test_gap_gradient_is_zero_where_both_models_are_equal(setting, soft):
 
 def test_whole_catalogue_as_subset_is_the_full_computation(setting):
     outer, _, synthetic, subset = setting
-    similarity = torch.nn.functional.normalize(synthetic.latents, dim=-1) @ synthetic.keys.T
+    similarity = torch.nn.functional.normalize(synthetic.latents, dim=-1) @ synthetic.unit_keys(slice(None)).T
     full = torch.softmax(similarity / 0.3, -1)
     torch.testing.assert_close(synthetic(subset), full)
     table = outer.item_table()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -56,17 +56,12 @@ class Catalogue:
         Raises:
             InputError: an id that is known already or stands twice, a blank text, or lists of different lengths.
         """
-        if len(ids) != len(texts):
-            raise InputError(f"add_items: {len(ids)} ids for {len(texts)} texts; give one id a text")
-        seen = set(self.ids)
-        for item_id, text in zip(ids, texts, strict=True):
-            if item_id in seen:
-                raise InputError(f"add_items: item '{item_id}' is in the catalogue already; give a new id")
-            if not text.strip():
-                raise InputError(f"add_items: item '{item_id}' has no text; a text-based model needs one")
-            seen.add(item_id)
+        check_new(ids, texts, self.index)
         popularity = None if self.popularity is None else [*self.popularity, *([MEAN_POPULARITY] * len(ids))]
         return Catalogue([*self.ids, *ids], [*self.texts, *texts], popularity, self.known)
+
+    def __deepcopy__(self, memo: dict[int, object]) -> Catalogue:
+        return self  # it never changes
 
     def lookup(self, item_id: str) -> int:
         """Return the index of a raw id.
@@ -117,6 +112,28 @@ class Catalogue:
         """What of it came from the log, to be appended to what a folder says of itself; ids and texts did not."""
         popularity = "" if self.popularity is None else "; how popular each item is (popularity)"
         return popularity + ("" if self.known is None else "; which items came after the training part (their order)")
+
+
+def check_new(ids: Sequence[str], texts: Sequence[str], *known: Container[str]) -> None:
+    """See to it that items can be added.
+
+    Args:
+        ids: their raw ids.
+        texts: their texts.
+        known: the ids that there are.
+
+    Raises:
+        InputError: an id that is known already or stands twice, a blank text, or lists of different lengths.
+    """
+    if len(ids) != len(texts):
+        raise InputError(f"add_items: {len(ids)} ids for {len(texts)} texts; give one id a text")
+    seen: set[str] = set()
+    for item_id, text in zip(ids, texts, strict=True):
+        if any(item_id in some for some in (seen, *known)):
+            raise InputError(f"add_items: item '{item_id}' is in the catalogue already; give a new id")
+        if not text.strip():
+            raise InputError(f"add_items: item '{item_id}' has no text; a text-based model needs one")
+        seen.add(item_id)
 
 
 def popularity_of(counts: np.ndarray, known: int | None = None) -> list[float]:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import copy
 import math
 from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
+from itertools import chain
 from typing import Protocol
 
 import torch
 from torch import Tensor, nn
 
 from foster.errors import InputError
+from foster.growing import GrowingRows
+from foster.models.kernels import widened
 from foster.models.moe import MoEAdapter, mix
 from foster.models.options import ModelOptions
 from foster.text.tuning import TunableEncoder
@@ -19,6 +21,7 @@ from foster.text.tuning import TunableEncoder
 EQUAL = 1e-5  # deviation of vectors, as a share of their length, below which they differ by rounding only
 RIDGE = 1e-3  # share of the largest eigenvalue added before whitening, so that noise is not blown up
 CHUNK = 4096  # items that are encoded at once where no gradient is kept
+ROWS = 2**15  # vectors that are computed with at once where a copy of all would be too large
 
 
 ItemMap = dict[str, Tensor]
@@ -48,12 +51,13 @@ class FrozenFeatures:
     """Whitened text vectors of a frozen encoder, computed when they are first needed. Copies of a model share them.
 
     Args:
-        load: gives the vectors ``[V, width]``.
+        load: gives the vectors ``[V, width]``, float32 or, of a large catalogue, float16.
         width: their width.
+        added: vectors of items behind those that ``load`` gives.
     """
 
-    def __init__(self, load: Callable[[], Tensor], width: int) -> None:
-        self._load = load
+    def __init__(self, load: Callable[[], Tensor], width: int, added: GrowingRows | None = None) -> None:
+        self._load, self._added = load, added
         self.width = width
 
     @classmethod
@@ -62,23 +66,38 @@ class FrozenFeatures:
         return cls(lambda: vectors, vectors.shape[1])
 
     @cached_property
+    def _table(self) -> GrowingRows:
+        table = GrowingRows(self._load())
+        return table if self._added is None else table.appended(self._added.rows)
+
+    @property
     def vectors(self) -> Tensor:
-        """All vectors, ``[V, width]``."""
-        return self._load()
+        """All vectors, ``[V, width]``, as they are kept: see ``widened``."""
+        return self._table.rows
 
     def __len__(self) -> int:
-        return len(self.vectors)
+        return len(self._table)
 
     def __call__(self, index: Tensor) -> Tensor:
         """Return the vectors ``[n, width]`` of items ``[n]``."""
-        return self.vectors[index]
+        return widened(self.vectors[index])
 
     def extended(self, texts: Sequence[str], features: Tensor) -> FrozenFeatures:
         """Return these and the new features; see ``FeatureSource``."""
-        return FrozenFeatures(lambda: torch.cat([self.vectors, features]), self.width)
+        if "_table" not in self.__dict__:
+            added = GrowingRows(features) if self._added is None else self._added.appended(features)
+            return FrozenFeatures(self._load, self.width, added)
+        out = FrozenFeatures(self._load, self.width)
+        out._table = self._table.appended(features)
+        return out
 
     def __deepcopy__(self, memo: dict[int, object]) -> FrozenFeatures:
         return self
+
+
+def in_parts(vectors: Tensor) -> Iterator[Tensor]:
+    """Yield all rows in the precision that is computed with: at once, or in parts if they are kept in another."""
+    yield from map(widened, vectors.split(ROWS if vectors.dtype == torch.float16 else max(len(vectors), 1)))
 
 
 class TunedFeatures(nn.Module):
@@ -107,11 +126,8 @@ class TunedFeatures(nn.Module):
 
     def encode(self, texts: Sequence[str]) -> Tensor:
         """Return features ``[n, width]`` of texts outside the catalogue, without gradients."""
-        encoder = copy.deepcopy(self.encoder)
-        encoder.set_catalogue(texts, progress=False)
         with torch.no_grad():
-            index = torch.arange(len(texts), device=self.whitening.mean.device)
-            out: Tensor = self.whitening(torch.cat([encoder(part) for part in index.split(CHUNK)]))
+            out: Tensor = self.whitening(self.encoder.encode(texts))
         return out
 
     def extended(self, texts: Sequence[str], features: Tensor) -> TunedFeatures:
@@ -144,18 +160,18 @@ class Whitening(nn.Module):
         Raises:
             InputError: all vectors are equal.
         """
-        # On the CPU: some accelerators have no double precision.
-        centred = (vectors - vectors.mean(0)).cpu().double()
+        mean = vectors.mean(0)
         # Fewer items than directions leave directions without data; the ridge keeps them finite.
-        values, directions = torch.linalg.eigh(centred.T @ centred / len(centred))
+        values, directions = torch.linalg.eigh(_scatter(vectors, mean) / len(vectors))
         if values.max() <= EQUAL**2 * vectors.norm(dim=1).square().mean().item():
             raise InputError(
                 f"the texts of all {len(vectors)} items have the same vector, so that no model can tell items apart; "
                 "see 'foster check', and give other text columns or another --encoder"
             )
         matrix = directions @ torch.diag((values.clamp(min=0) + RIDGE * values.max()).rsqrt()) @ directions.T
-        scale = math.sqrt(vectors.shape[1]) / (centred @ matrix).norm(dim=1).mean().clamp(min=1e-12)
-        return cls(vectors.mean(0), (matrix * scale).to(vectors.device, vectors.dtype))
+        norms = torch.cat([(part @ matrix).norm(dim=1) for part in _centred(vectors, mean)])
+        scale = math.sqrt(vectors.shape[1]) / norms.mean().clamp(min=1e-12)
+        return cls(mean, (matrix * scale).to(vectors.device, vectors.dtype))
 
     def forward(self, vectors: Tensor) -> Tensor:
         """Map ``[n, width]`` to the same shape."""
@@ -240,7 +256,15 @@ class ItemTower(nn.Module):
     @torch.no_grad()
     def table(self) -> Tensor:
         """Return the vectors of all items ``[V, d]``, without gradients, encoded in chunks."""
-        return torch.cat([self(index) for index in self._chunks()])
+        parts = (self(index) for index in self._chunks())
+        first = next(parts)
+        # Put in place one by one: parts that are put together in the end are there twice.
+        out = first.new_empty(len(self.features), first.shape[1])
+        start = 0
+        for part in chain([first], parts):
+            out[start : start + len(part)] = part
+            start += len(part)
+        return out
 
     def _chunks(self) -> Iterator[Tensor]:
         device = self.device
@@ -264,9 +288,24 @@ def mapped(features: Tensor, weights: ItemMap) -> Tensor:
     """Return item vectors ``[V, d]``, a constant aside, of features ``[V, width]``, in chunks."""
     weights = {name: w.to(features.device) for name, w in weights.items()}
     if "weight" in weights:
-        return features @ weights["weight"].T
+        return torch.cat([part @ weights["weight"].T for part in in_parts(features)])
     own = {name: weights[name] for name in ("base", "down", "up", "shift")}
-    return torch.cat([mix(part, part @ weights["gate"], **own) for part in features.split(CHUNK)])
+    parts = map(widened, features.split(CHUNK))
+    return torch.cat([mix(part, part @ weights["gate"], **own) for part in parts])
+
+
+def _centred(vectors: Tensor, mean: Tensor) -> Iterator[Tensor]:
+    """Yield vectors ``[V, width]`` less their mean in parts, in double precision, for which no other copy is made."""
+    # On the CPU: some accelerators have no double precision.
+    return ((part - mean).cpu().double() for part in vectors.split(ROWS))
+
+
+def _scatter(vectors: Tensor, mean: Tensor) -> Tensor:
+    """Return ``sum_v (e_v - mean)(e_v - mean)^T``, float64 ``[width, width]`` on the CPU."""
+    out = torch.zeros(len(mean), len(mean), dtype=torch.float64)
+    for part in _centred(vectors, mean):
+        out += part.T @ part
+    return out
 
 
 def _turn(table: Tensor, width: int) -> Tensor:
@@ -274,8 +313,7 @@ def _turn(table: Tensor, width: int) -> Tensor:
 
     The turn spreads them over the heads of a sequence model.
     """
-    centred = (table - table.mean(0)).cpu().double()
-    directions = torch.linalg.eigh(centred.T @ centred).eigenvectors[:, -width:]
+    directions = torch.linalg.eigh(_scatter(table, table.mean(0))).eigenvectors[:, -width:]
     generator = torch.Generator().manual_seed(0)
     turn = torch.linalg.qr(torch.randn(width, directions.shape[1], generator=generator, dtype=torch.float64)).Q.T
     return (directions @ turn).to(table)

@@ -23,8 +23,9 @@ from foster.artefacts import (
     write_json,
 )
 from foster.data.batches import pad
-from foster.data.catalogue import MEAN_POPULARITY, Catalogue
+from foster.data.catalogue import MEAN_POPULARITY, Catalogue, check_new
 from foster.errors import InputError
+from foster.growing import GrowingRows
 from foster.models.gru4rec import GRU4Rec
 from foster.models.item_tower import FeatureSource, FrozenFeatures, ItemTower, TunedFeatures, Whitening
 from foster.models.mean_pool import MeanPool
@@ -41,6 +42,7 @@ ORIGIN = ("data_fingerprint", "data_split", "from_real_data")
 NOT_STATED = "not stated"  # of what came from where, in folders that do not say
 LM_LR_RATIO = {"lora": 0.1, "top": 0.01, "all": 0.01}
 STATES = 256  # histories whose states are computed at once: more of them would be padded to the longest
+SCORES = 2**26  # scores that a recommendation holds at once
 
 
 class TextRecommender(nn.Module):
@@ -73,14 +75,26 @@ class TextRecommender(nn.Module):
         whitening: Whitening,
     ) -> None:
         super().__init__()
-        self.catalogue = catalogue
+        self._catalogue = catalogue
+        # Items that the catalogue does not have yet: it never changes, so that each one more is a copy of all of it.
+        self._new_ids: list[str] = []
+        self._new_texts: list[str] = []
+        self._new_places: dict[str, int] = {}
         self.encoder = encoder
         self.options = options
         self.whitening = whitening
         self.tower = ItemTower(features, options)
         self.backbone = _backbone(options)
         self.origin: dict[str, str] = {}
-        self._stored_table: Tensor | None = None
+        self._stored_table: GrowingRows | None = None
+
+    @property
+    def catalogue(self) -> Catalogue:
+        """The V items."""
+        if self._new_ids:
+            self._catalogue = self._catalogue.extended(self._new_ids, self._new_texts)
+            self._new_ids, self._new_texts, self._new_places = [], [], {}
+        return self._catalogue
 
     @classmethod
     def build(
@@ -136,7 +150,7 @@ class TextRecommender(nn.Module):
     @property
     def n_items(self) -> int:
         """V, the number of items that are ranked."""
-        return len(self.catalogue)
+        return len(self._catalogue) + len(self._new_ids)
 
     @property
     def n_known(self) -> int:
@@ -200,7 +214,7 @@ class TextRecommender(nn.Module):
     @torch.no_grad()
     def item_table(self) -> Tensor:
         """Return the vectors of all items, ``[V, d]``, without gradients."""
-        return self.tower.table() if self._stored_table is None else self._stored_table
+        return self.tower.table() if self._stored_table is None else self._stored_table.rows
 
     @torch.no_grad()
     def public_features(self, encoder: EncoderOptions) -> Tensor:
@@ -270,25 +284,50 @@ class TextRecommender(nn.Module):
                 raise InputError(f"recommend: history {number} is empty or has no item id or text in a place; give one")
         self.eval()
         table = self.item_table()
-        index = self.catalogue.index
-        new = list(dict.fromkeys(e for history in histories for e in map(str, history) if e not in index))
-        places = index | {text: self.n_items + row for row, text in enumerate(new)}
-        extended = torch.cat([table, self.encode_texts(new)]) if new else table
+        places = {entry: self._place(entry) for entry in dict.fromkeys(str(e) for h in histories for e in h)}
+        texts = [entry for entry, item in places.items() if item is None]
+        # Only what is read is put together: items first, then texts.
+        row_of = {entry: row for row, entry in enumerate(sorted(places, key=lambda entry: places[entry] is None))}
+        items = [item for item in places.values() if item is not None]
+        vectors = table[torch.tensor(items, dtype=torch.int64, device=table.device)]
+        if texts:
+            vectors = torch.cat([vectors, self.encode_texts(texts)])
         out = []
-        for start in range(0, len(histories), 256):
-            rows = [[places[str(entry)] for entry in history] for history in histories[start : start + 256]]
-            scores = self.scores(self.last_states(rows, extended), table)
-            if not scores.isfinite().all():
+        users = max(1, min(STATES, SCORES // len(table)))
+        for start in range(0, len(histories), users):
+            part = [[str(entry) for entry in history] for history in histories[start : start + users]]
+            states = self.last_states([[row_of[entry] for entry in history] for history in part], vectors)
+            scores = self._ranking_scores(states, table)
+            least, most = scores.aminmax()
+            if not (least.isfinite() and most.isfinite()):
                 raise InputError("recommend: the model gives scores that are not finite; train it with a lower --lr")
             if exclude_history:
-                for score, row in zip(scores, rows, strict=True):
-                    score[[item for item in row if item < self.n_items]] = -math.inf
+                for score, history in zip(scores, part, strict=True):
+                    score[[item for entry in history if (item := places[entry]) is not None]] = -math.inf
             best = scores.topk(k, dim=1)
             out += [
-                [(self.catalogue.ids[i], s) for i, s in zip(best_ids, values, strict=True) if s > -math.inf]
+                [(self._id(i), s) for i, s in zip(best_ids, values, strict=True) if s > -math.inf]
                 for best_ids, values in zip(best.indices.tolist(), best.values.tolist(), strict=True)
             ]
         return out
+
+    def _ranking_scores(self, states: Tensor, table: Tensor) -> Tensor:
+        """Return new scores ``[n, V]`` of all items."""
+        if len(states) > 1:
+            return self.scores(states, table)
+        # With one state this would be a product of a matrix and a vector, for which some libraries read the table at a
+        # third of the speed that they have with two.
+        return (table @ (torch.cat([states, states]) / math.sqrt(self.options.dim)).T).T[:1].contiguous()
+
+    def _place(self, item_id: str) -> int | None:
+        """Return the item index of a raw id, or None."""
+        place = self._catalogue.index.get(item_id)
+        return self._new_places.get(item_id) if place is None else place
+
+    def _id(self, item: int) -> str:
+        """Return the raw id of an item index."""
+        known = self._catalogue.ids
+        return known[item] if item < len(known) else self._new_ids[item - len(known)]
 
     @torch.no_grad()
     def encode_texts(self, texts: Sequence[str]) -> Tensor:
@@ -307,7 +346,7 @@ class TextRecommender(nn.Module):
         if isinstance(self.tower.features, TunedFeatures):
             return self.tower.features.encode(texts)
         features = self.whitening(embed_texts(texts, self.encoder, progress=False).to(self.device))
-        return _beside(features, None if self.catalogue.popularity is None else [MEAN_POPULARITY] * len(texts))
+        return _beside(features, None if self._catalogue.popularity is None else [MEAN_POPULARITY] * len(texts))
 
     @torch.no_grad()
     def add_items(self, texts: Sequence[str], ids: Sequence[str] | None = None) -> list[str]:
@@ -324,13 +363,15 @@ class TextRecommender(nn.Module):
             InputError: a known id, a blank text, or lists of different lengths.
         """
         ids = list(texts if ids is None else ids)
-        catalogue = self.catalogue.extended(ids, texts)
+        check_new(ids, texts, self._catalogue.index, self._new_places)
         self.eval()
         features = self._text_features(texts)
-        table = torch.cat([self.item_table(), self.tower.adapter(features)])
+        table = GrowingRows(self.tower.table()) if self._stored_table is None else self._stored_table
+        self._stored_table = table.appended(self.tower.adapter(features))
         self.tower.features = self.tower.features.extended(texts, features)
-        self.catalogue = catalogue
-        self._stored_table = table
+        self._new_places |= {item_id: self.n_items + row for row, item_id in enumerate(ids)}
+        self._new_ids += ids
+        self._new_texts += texts
         return ids
 
     def save_pretrained(self, out: str | Path, *, overwrite: bool = False, extra: dict[str, Any] | None = None) -> Path:
@@ -418,7 +459,8 @@ class TextRecommender(nn.Module):
             raise InputError(f"{folder / WEIGHTS_NAME}: {error}") from error
         model.eval().to(device)
         model.origin = {name: str(config[name]) for name in ORIGIN if name in config}
-        model._stored_table = table.to(device)
+        model._stored_table = GrowingRows(table.to(device))
+        catalogue.index  # noqa: B018 - made now, so that the first recommendation does not wait for it
         return model
 
 

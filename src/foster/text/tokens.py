@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from foster.errors import InputError
+from foster.growing import GrowingRows
 from foster.text.hub import first_line
 
 if TYPE_CHECKING:
@@ -55,6 +57,18 @@ class TokenTable:
 
         lengths = torch.cat([torch.zeros(1, dtype=torch.int64), *(table.lengths for table in tables)])
         return cls(torch.cat([table.flat for table in tables]), lengths.cumsum(0), tables[0].pad)
+
+    def appended(self, other: TokenTable) -> TokenTable:
+        """Return one table of these texts and, behind them, others, in the time that the others take."""
+        flat, offsets = self._growing
+        flat, offsets = flat.appended(other.flat), offsets.appended(other.offsets[1:] + self.offsets[-1])
+        table = TokenTable(flat.rows, offsets.rows, self.pad)
+        table.__dict__["_growing"] = (flat, offsets)
+        return table
+
+    @cached_property
+    def _growing(self) -> tuple[GrowingRows, GrowingRows]:
+        return GrowingRows(self.flat), GrowingRows(self.offsets)
 
     def positions(self, index: Tensor) -> tuple[Tensor, Tensor]:
         """Return where the tokens of some texts lie in ``flat``.

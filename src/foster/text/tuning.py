@@ -148,15 +148,22 @@ class TunableEncoder(nn.Module):
         parts = [checkpoint(self._encode, part, use_reentrant=False) for part in index.split(self._chunk)]
         return torch.cat(parts)
 
-    def _encode(self, index: Tensor) -> Tensor:
-        assert self._catalogue is not None
+    @torch.no_grad()
+    def encode(self, texts: Sequence[str]) -> Tensor:
+        """Return vectors ``[n, width]`` of texts outside of the catalogue, without gradients."""
+        others = _Catalogue.build(self._encoder, self._split, texts, progress=False)
+        return torch.cat([self._encode(part, others) for part in torch.arange(len(texts)).split(_BLOCK_TEXTS)])
+
+    def _encode(self, index: Tensor, catalogue: _Catalogue | None = None) -> Tensor:
+        catalogue = catalogue or self._catalogue
+        assert catalogue is not None
         device = next(self.model.parameters()).device
         with torch.autocast(device.type, dtype=self._dtype, enabled=self._dtype != torch.float32):
             if self._split is None:
-                ids, mask = self._catalogue.tokens.batch(index.to(device))
+                ids, mask = catalogue.tokens.batch(index.to(device))
                 hidden = _run(self.model, mask, input_ids=ids)
             else:
-                states, mask = self._catalogue.states(index)
+                states, mask = catalogue.states(index)
                 mask = mask.to(device)
                 hidden = _run(self.model, mask, inputs_embeds=states.to(device).float())
         return self._encoder.pool(hidden.float(), mask)
@@ -341,7 +348,7 @@ class _Catalogue:
         return cls(TokenTable.concatenate(tables), blocks)
 
     def append(self, other: _Catalogue) -> _Catalogue:
-        return _Catalogue(TokenTable.concatenate([self.tokens, other.tokens]), self.blocks + other.blocks)
+        return _Catalogue(self.tokens.appended(other.tokens), self.blocks + other.blocks)
 
     def states(self, index: Tensor) -> tuple[Tensor, Tensor]:
         """Return what enters the top layers, float16 [n, t, width], zero at padding, and mask bool [n, t]."""

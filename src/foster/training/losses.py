@@ -15,10 +15,21 @@ from foster.models.recommender import TextRecommender
 
 
 def sample_items(n_items: int, n: int, generator: torch.Generator) -> Tensor:
-    """Draw ``n`` distinct items uniformly, in ascending order; the whole catalogue where ``n >= n_items``."""
+    """Draw ``n`` distinct items uniformly, in ascending order; the whole catalogue where ``n >= n_items``.
+
+    Time and memory are of the order of ``n``, whatever the catalogue.
+    """
     if n >= n_items:
         return torch.arange(n_items)
-    return torch.randperm(n_items, generator=generator)[:n].sort().values
+    if 2 * n >= n_items:
+        return torch.randperm(n_items, generator=generator)[:n].sort().values
+    # Draws that fall on items which are there already are made up for. No item is treated unlike another, so that all
+    # sets of n are equally likely; dropping some of too many distinct ones would have to be random, too.
+    sample = torch.randint(n_items, (n,), generator=generator).unique()
+    while len(sample) < n:
+        more = torch.randint(n_items, (n - len(sample),), generator=generator)
+        sample = torch.cat([sample, more]).unique()
+    return sample
 
 
 def next_item_loss(model: TextRecommender, items: Tensor, candidates: int, generator: torch.Generator) -> Tensor:

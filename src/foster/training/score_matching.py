@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from foster.models.item_tower import FrozenFeatures, ItemTower
+from foster.models.item_tower import ROWS, FrozenFeatures, ItemTower
 from foster.models.kernels import widened
 from foster.training.losses import soft_cross_entropy
 
@@ -109,4 +109,13 @@ def _centred(vectors: Tensor) -> Tensor:
 def covariance(left: Tensor, right: Tensor) -> Tensor:
     """Return the covariance ``[a, b]`` of the columns of ``[n, a]`` and ``[n, b]`` over their rows."""
     with torch.autocast(left.device.type, enabled=False):
-        return left.T @ right / len(left) - torch.outer(left.mean(0), right.mean(0))
+        if torch.float16 not in (left.dtype, right.dtype):
+            return left.T @ right / len(left) - torch.outer(left.mean(0), right.mean(0))
+        product = torch.zeros(left.shape[1], right.shape[1], device=left.device)
+        left_sum, right_sum = product.new_zeros(left.shape[1]), product.new_zeros(right.shape[1])
+        for parts in zip(left.split(ROWS), right.split(ROWS), strict=True):
+            a, b = map(widened, parts)
+            product += a.T @ b
+            left_sum += a.sum(0)
+            right_sum += b.sum(0)
+        return product / len(left) - torch.outer(left_sum, right_sum) / len(left) ** 2
