@@ -12,13 +12,13 @@ from foster.text.options import EncoderOptions
 
 
 def small_recommender(
-    n_items: int = 40, seed: int = 0, dropout: float = 0.0, adapter: str = "linear"
+    n_items: int = 40, seed: int = 0, dropout: float = 0.0, adapter: str = "linear", ids: bool = False
 ) -> TextRecommender:
     """Return a model over items "0".."n-1"; the features are the same for every seed, the weights are not."""
     vectors = torch.randn(n_items, 12, generator=torch.Generator().manual_seed(7))
     whitening = Whitening.fit(vectors)
     catalogue = Catalogue([str(i) for i in range(n_items)], [f"item {i}" for i in range(n_items)])
-    options = ModelOptions(dim=8, layers=1, heads=2, max_length=10, dropout=dropout, adapter=adapter)
+    options = ModelOptions(dim=8, layers=1, heads=2, max_length=10, dropout=dropout, adapter=adapter, ids=ids)
     torch.manual_seed(seed)
     return TextRecommender(
         catalogue, EncoderOptions(), options, FrozenFeatures.of(whitening(vectors)), whitening

@@ -10,6 +10,7 @@ from foster.distillation.baselines.adam import AdamState, adam_step, reverse_ada
 from foster.distillation.baselines.farzi import next_step_loss
 from foster.distillation.baselines.soft_steps import ByMixtures
 from foster.distillation.functional import call_with, detached, gradients, second_order
+from foster.models.item_tower import FrozenFeatures
 from foster.training.losses import next_item_loss
 from small_models import small_recommender
 
@@ -42,7 +43,7 @@ def recommender():
         return call_with(model, parameters, next_step_loss, mixed[rows[number]], ByMixtures(features))
 
     items = torch.randint(len(features), (4, 7), generator=draws)
-    model.tower.features.vectors = features
+    model.tower.features = FrozenFeatures.of(features)
 
     def real(parameters):
         return call_with(model, parameters, next_item_loss, items, len(features), torch.Generator())

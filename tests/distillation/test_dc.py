@@ -95,10 +95,13 @@ def test_without_inner_steps_the_model_stays_random():
 
 
 def test_the_loss_falls():
-    run = run_of(lr=0.1, batch_size=64, subset=ITEMS, inner_steps=0, reset_every=1)
-    start_from_one_item_each(run)
-    losses = [run.step(step)["matching_loss"] for step in range(1, 41)]
-    assert np.mean(losses[-10:]) < 0.8 * np.mean(losses[:5])
+    """Below that of sequences that stay: models and batches are drawn anew at every step, so that losses vary."""
+    last = []
+    for lr in (0.1, 1e-9):
+        run = run_of(lr=lr, batch_size=64, subset=ITEMS, inner_steps=0, reset_every=1)
+        start_from_one_item_each(run)
+        last.append(np.mean([run.step(step)["matching_loss"] for step in range(1, 81)][-20:]))
+    assert last[0] < 0.9 * last[1]
 
 
 def test_dropout_leaves_gradients_finite():

@@ -91,7 +91,10 @@ def distill(
     """
     options, engine = options or DistillOptions(), engine or Engine()
     best = load_teacher(teacher, data, encoder=encoder, device=engine.device)
-    trajectory = Trajectory(teacher)
+    with_ids = isinstance(options, DistillOptions)
+    if not with_ids:  # the others move what texts give: with tables in it their unrolled steps would fill the memory
+        best = best.without_ids()
+    trajectory = Trajectory(teacher, with_ids)
     _check(data, best, trajectory, options)
     setting = Setting(data, best, trajectory, options, seed, engine)
     distiller = DISTILLERS[options.method](setting, options)

@@ -43,6 +43,8 @@ class Foster:
         self.synthetic = setting.latents(options, setting.packed_histories(window) if window else None)
         self.optimiser = torch.optim.Adam(self.synthetic.parameters(), lr=options.lr)
         self.outer, self.inner = copy.deepcopy(setting.best), copy.deepcopy(setting.best)
+        for model in (self.outer, self.inner):
+            model.hold_ids()
         self.reset()
 
     def reset(self) -> int:

@@ -25,10 +25,13 @@ ROWS = 2**15  # vectors that are computed with at once where a copy of all would
 
 
 ItemMap = dict[str, Tensor]
-"""Weights of an adapter by name: ``weight`` ``[d, width]`` of a linear one, or those of ``MoEAdapter``."""
+"""Weights of an adapter by name: ``weight`` ``[d, width]`` of a linear one, or those of ``MoEAdapter``; and ``ids``
+``[V, d]``, what items have of their own, if they do."""
 
-ITEM_MAPS = ({"weight"}, {"base", "down", "up", "shift", "gate", "noise"})
-"""Which names an ``ItemMap`` has."""
+ADAPTERS = ({"weight"}, {"base", "down", "up", "shift", "gate", "noise"})
+IDS = "ids"
+IDS_START = 0.02  # deviation of the vectors that items have of their own, at the start: next to nothing
+IDS_DROPOUT = 0.2  # how often an item is without its own in training, so that texts alone can say what it is
 
 
 class FeatureSource(Protocol):
@@ -179,19 +182,30 @@ class Whitening(nn.Module):
 
 
 class ItemTower(nn.Module):
-    """Item index to item vector: ``adapter(features(index))``.
+    """Item index to item vector: ``adapter(features(index))``, and with ids a trained vector of the item's own added.
 
     With a linear adapter a mixture of items has the mixture of their vectors as its vector. With experts, the vector of
     such a soft step is that of the mixed features.
 
+    An item has a vector of its own once it has occurred in what is trained on (``mark``). Others, new ones among them,
+    are what their text says. In training each item is without its own now and then, so that texts learn to do alone.
+
     Args:
         features: whitened text features of the items.
-        options: width d of item vectors, and which adapter.
+        options: width d of item vectors, which adapter, and whether items have vectors of their own.
+        known: how many items, the first so many, can have one; None for all.
     """
 
-    def __init__(self, features: FeatureSource, options: ModelOptions) -> None:
+    seen: Tensor
+
+    def __init__(self, features: FeatureSource, options: ModelOptions, known: int | None = None) -> None:
         super().__init__()
         self.features = features
+        self.ids: nn.Parameter | None = None
+        if options.ids:
+            known = len(features) if known is None else known
+            self.ids = nn.Parameter(torch.randn(known, options.dim) * IDS_START)
+            self.register_buffer("seen", torch.zeros(known, dtype=torch.bool))
         self.adapter: nn.Linear | MoEAdapter
         if options.adapter == "moe":
             self.adapter = MoEAdapter(features.width, options.dim, options.dropout)
@@ -202,9 +216,9 @@ class ItemTower(nn.Module):
 
     @property
     def linear(self) -> nn.Linear | None:
-        """The adapter where it maps frozen features linearly, or None."""
-        fixed = isinstance(self.features, FrozenFeatures)
-        return self.adapter if fixed and isinstance(self.adapter, nn.Linear) else None
+        """The adapter where items are a linear map of frozen features and nothing else, or None."""
+        alone = isinstance(self.features, FrozenFeatures) and self.ids is None
+        return self.adapter if alone and isinstance(self.adapter, nn.Linear) else None
 
     @property
     def device(self) -> torch.device:
@@ -212,9 +226,23 @@ class ItemTower(nn.Module):
         return next(self.adapter.parameters()).device
 
     def forward(self, index: Tensor) -> Tensor:
-        """Return item vectors ``[n, d]`` for item indices ``[n]``, with gradients."""
+        """Return item vectors ``[..., d]`` for item indices ``[...]``, with gradients."""
         out: Tensor = self.adapter(self.features(index))
-        return out
+        return out if self.ids is None else out + self._own(index)
+
+    def _own(self, index: Tensor) -> Tensor:
+        """Return what items ``[...]`` have of their own, ``[..., d]``: zero for those that have nothing."""
+        assert self.ids is not None
+        place = index.clamp(max=len(self.ids) - 1)
+        has = self.seen[place] & (place == index)
+        if self.training:
+            has = has & (torch.rand(index.shape, device=index.device) >= IDS_DROPOUT)
+        return self.ids[place] * has[..., None]
+
+    def mark(self, index: Tensor) -> None:
+        """Note that items ``[...]`` occur in what is trained on: from now on they have vectors of their own, if any."""
+        if self.ids is not None:
+            self.seen[index[index < len(self.ids)]] = True
 
     def item_map(self) -> ItemMap | None:
         """Return what maps frozen features to item vectors, or None where features are tuned.
@@ -223,11 +251,14 @@ class ItemTower(nn.Module):
         """
         if not isinstance(self.features, FrozenFeatures):
             return None
-        return {name: weights.detach() for name, weights in self.adapter.named_parameters() if name != "bias"}
+        weights = {name: weights.detach() for name, weights in self.adapter.named_parameters() if name != "bias"}
+        return weights if self.ids is None else weights | {IDS: self.ids.detach() * self.seen[:, None]}
 
     @torch.no_grad()
     def load_item_map(self, weights: ItemMap, known: int | None = None) -> bool:
         """Take over the map of another tower on the same features, if this one's is of the same kind.
+
+        Items without vectors of their own in that map have none afterwards.
 
         To another width it is turned such that items keep their inner products: exactly if this one's is greater, else
         as far as their first principal directions go.
@@ -240,17 +271,23 @@ class ItemTower(nn.Module):
             Whether it is of the same kind.
         """
         own = self.item_map()
-        if own is None or own.keys() != weights.keys():
+        if own is None or own.keys() | {IDS} != weights.keys() | {IDS} or (IDS in weights and self.ids is None):
             return False
         assert isinstance(self.features, FrozenFeatures)  # others have no map
         if item_map_width(weights) != item_map_width(own):
             turn = _turn(mapped(self.features.vectors[:known], weights), item_map_width(own))
+            turned = {name: weights[name].to(turn) @ turn for name in ("base", "up", IDS) if name in weights}
             if "weight" in weights:
-                weights = {"weight": turn.T @ weights["weight"].to(turn)}
-            else:
-                weights = {**weights, **{name: weights[name].to(turn) @ turn for name in ("base", "up")}}
-        for name, w in own.items():
-            w.copy_(weights[name])
+                turned["weight"] = turn.T @ weights["weight"].to(turn)
+            weights = weights | turned
+        for name, parameter in self.adapter.named_parameters():
+            if name != "bias":
+                parameter.copy_(weights[name])
+        if self.ids is not None:
+            self.seen[:] = False
+            if IDS in weights:
+                self.ids.copy_(weights[IDS])
+                self.seen.copy_(self.ids.any(1))
         return True
 
     @torch.no_grad()
@@ -278,7 +315,7 @@ def item_map_width(weights: ItemMap) -> int:
     Raises:
         ValueError: these are the weights of no adapter.
     """
-    if weights.keys() not in ITEM_MAPS:
+    if weights.keys() - {IDS} not in ADAPTERS:
         raise ValueError(f"an adapter has other weights than {', '.join(sorted(weights))}")
     return weights["weight"].shape[0] if "weight" in weights else weights["base"].shape[1]
 
@@ -288,10 +325,14 @@ def mapped(features: Tensor, weights: ItemMap) -> Tensor:
     """Return item vectors ``[V, d]``, a constant aside, of features ``[V, width]``, in chunks."""
     weights = {name: w.to(features.device) for name, w in weights.items()}
     if "weight" in weights:
-        return torch.cat([part @ weights["weight"].T for part in in_parts(features)])
-    own = {name: weights[name] for name in ("base", "down", "up", "shift")}
-    parts = map(widened, features.split(CHUNK))
-    return torch.cat([mix(part, part @ weights["gate"], **own) for part in parts])
+        out = torch.cat([part @ weights["weight"].T for part in in_parts(features)])
+    else:
+        own = {name: weights[name] for name in ("base", "down", "up", "shift")}
+        parts = map(widened, features.split(CHUNK))
+        out = torch.cat([mix(part, part @ weights["gate"], **own) for part in parts])
+    if IDS in weights:
+        out[: len(weights[IDS])] += weights[IDS][: len(out)]
+    return out
 
 
 def _centred(vectors: Tensor, mean: Tensor) -> Iterator[Tensor]:

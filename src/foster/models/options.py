@@ -19,6 +19,9 @@ class ModelOptions(Options):
     adapter: Literal["moe", "linear"] = Field(
         "moe", description="from text features to item vectors: UniSRec's mixture of experts, or a linear map"
     )
+    ids: bool = Field(
+        False, description="give each item that occurs in training a vector of its own, added to what its text says"
+    )
     layers: int = Field(2, ge=1, description="SASRec blocks or GRU4Rec layers")
     heads: int = Field(2, ge=1, description="attention heads of SASRec")
     max_length: int = Field(50, ge=2, description="the most recent items of a history that the model reads")

@@ -38,6 +38,10 @@ from foster.text.tuning import TunableEncoder, parse_finetune
 
 WEIGHTS_NAME = "model.safetensors"
 ITEM_TABLE_NAME = "items.safetensors"
+OWN, SEEN = "tower.ids", "tower.seen"
+OF_IDS = (OWN, SEEN)
+"""Names in a trained state: vectors of the items' own, and which items have one."""
+
 ORIGIN = ("data_fingerprint", "data_split", "from_real_data")
 NOT_STATED = "not stated"  # of what came from where, in folders that do not say
 LM_LR_RATIO = {"lora": 0.1, "top": 0.01, "all": 0.01}
@@ -51,8 +55,9 @@ class TextRecommender(nn.Module):
     ``e_v = adapter(whiten(pool(LM(text_v))))``, ``h_t = backbone(e_1 .. e_t)`` with SASRec or another sequence model,
     ``score(v | t) = <h_t, e_v> / sqrt(d)``.
 
-    There is no user table and no item table that is learned: a new user is a history, a new item is a text. Where the
-    catalogue has popularity, that is one more feature behind the whitened ones of the text.
+    There is no user table: a new user is a history, a new item is a text. With ``ids`` known items have a learned
+    vector of their own beside; without it no item table is learned. Where the catalogue has popularity, that is one
+    more feature behind the whitened ones of the text.
 
     Args:
         catalogue: the V items.
@@ -83,7 +88,7 @@ class TextRecommender(nn.Module):
         self.encoder = encoder
         self.options = options
         self.whitening = whitening
-        self.tower = ItemTower(features, options)
+        self.tower = ItemTower(features, options, catalogue.n_known)
         self.backbone = _backbone(options)
         self.origin: dict[str, str] = {}
         self._stored_table: GrowingRows | None = None
@@ -180,8 +185,26 @@ class TextRecommender(nn.Module):
         ]
 
     def trained_state(self) -> dict[str, Tensor]:
-        """Return a copy of the parameters that training changes, by name."""
-        return {name: p.detach().clone() for name, p in self.named_parameters() if p.requires_grad}
+        """Return a copy of the parameters that training changes, by name, and which items have vectors of their own."""
+        return {name: p.detach().clone() for name, p in self._trained().items()}
+
+    def _trained(self) -> dict[str, Tensor]:
+        trained: dict[str, Tensor] = {name: p for name, p in self.named_parameters() if p.requires_grad}
+        # Vectors of items' own belong to it where they stand still, too: see ``hold_ids``.
+        return trained if self.tower.ids is None else trained | {OWN: self.tower.ids, SEEN: self.tower.seen}
+
+    def without_ids(self) -> Self:
+        """Return this model without the vectors that items have of their own; itself if they have none."""
+        if self.tower.ids is None:
+            return self
+        out = self.fresh(0, self.options.model_copy(update={"ids": False}))
+        out.load_trained_state({name: tensor for name, tensor in self._trained().items() if name not in OF_IDS})
+        return out.eval()
+
+    def hold_ids(self) -> None:
+        """Leave the vectors that items have of their own as they are: no gradients of the size of the catalogue."""
+        if self.tower.ids is not None:
+            self.tower.ids.requires_grad_(False)
 
     @torch.no_grad()
     def load_trained_state(self, state: dict[str, Tensor]) -> None:
@@ -193,7 +216,7 @@ class TextRecommender(nn.Module):
         Raises:
             InputError: names or shapes differ from this model's.
         """
-        own = {name: p for name, p in self.named_parameters() if p.requires_grad}
+        own = self._trained()
         wrong = sorted(own.keys() ^ state.keys()) or sorted(n for n in own if own[n].shape != state[n].shape)
         if wrong:
             raise InputError(f"weights do not fit the model ({wrong[0]} differs); were they made with other options?")
@@ -453,6 +476,10 @@ class TextRecommender(nn.Module):
         )
         features = _features(catalogue, encoder_options, options, None, whitening, device)
         model = cls(catalogue, encoder_options, options, features, whitening)
+        if options.ids:  # items that were added since have nothing of their own
+            for name in OF_IDS:
+                own = _take(state, name, folder / WEIGHTS_NAME)
+                state[name] = torch.cat([own, own.new_zeros(max(catalogue.n_known - len(own), 0), *own.shape[1:])])
         try:
             model.load_trained_state(state)
         except InputError as error:

@@ -29,7 +29,7 @@ from foster.artefacts import (
 )
 from foster.data.catalogue import CATALOGUE_NAME, Catalogue
 from foster.errors import InputError
-from foster.models.item_tower import FrozenFeatures, ItemMap, item_map_width, mapped
+from foster.models.item_tower import IDS, FrozenFeatures, ItemMap, item_map_width, mapped
 from foster.models.kernels import logsumexp_without
 from foster.models.options import ModelOptions
 from foster.models.recommender import NOT_STATED, TextRecommender, split_line
@@ -154,12 +154,14 @@ class Condensed:
     def labels_fit(self, model: TextRecommender) -> bool:
         """Whether a student can come to score all items as labels that refer to text features do.
 
-        One on other features cannot, nor can a linear map of those features do what experts do; a student that tunes
-        its features may.
+        One on other features cannot, nor can a linear map of those features do what experts or items' own vectors do; a
+        student that tunes its features may.
         """
         if self.adapter is None or not isinstance(model.tower.features, FrozenFeatures):
             return True
-        of_a_linear_map = "weight" in self.adapter
+        if IDS in self.adapter and model.tower.ids is None:
+            return False
+        of_a_linear_map = "weight" in self.adapter and IDS not in self.adapter
         return (of_a_linear_map or model.tower.linear is None) and self._encoder_is_that_of(model)
 
     def _encoder_is_that_of(self, model: TextRecommender) -> bool:
@@ -440,7 +442,10 @@ class CondensedSource:
             used = (weights >= LEAST).any(0)
             self.following, self.targets = following[:, used], weights[:, used]
         self.mixed = None
-        if isinstance(model.tower.features, FrozenFeatures) and not self.drawn:
+        if not fixed:
+            model.tower.mark(self.items[self.weights > 0])
+        linear = self.table is not None or model.tower.ids is None
+        if linear and isinstance(model.tower.features, FrozenFeatures) and not self.drawn:
             # A linear adapter maps a mixture of features to the mixture of item vectors: mix once, not every step.
             mixed = self.table[self.items] if self.table is not None else model.tower.features(self.items)
             self.mixed = torch.einsum("mlkd,mlk->mld", mixed, self.weights)

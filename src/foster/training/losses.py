@@ -45,6 +45,7 @@ def next_item_loss(model: TextRecommender, items: Tensor, candidates: int, gener
         generator: a CPU generator.
     """
     real = (items[:, 1:] >= 0).flatten()
+    model.tower.mark(items[items >= 0])
     filled = items.clamp(min=0)  # behind the end of a history; states do not see it, and losses there do not count
     sample = sample_items(model.n_known, candidates, generator).to(items.device)
     vectors, place = distinct_vectors(model, torch.cat([filled.flatten(), sample]))

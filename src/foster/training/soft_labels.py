@@ -7,6 +7,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from foster.models.item_tower import IDS
 from foster.models.recommender import TextRecommender
 from foster.training.condensed import Condensed, by_window, drawn_items
 from foster.training.options import STUDENT
@@ -62,7 +63,8 @@ def with_soft_labels(
     if adapter is None:
         labels = "the teacher's states and item vectors (codes, keys)"
     else:
-        labels = "the teacher's states and adapter (codes, adapter), with which students of such an adapter start"
+        own = "" if IDS not in adapter else " and what items have of their own"
+        labels = f"the teacher's states and adapter{own} (codes, adapter), with which students of such an adapter start"
     drawn = "" if counts is None else "; their contexts hold items as often as the log does (draws)"
     return replace(
         sequences,

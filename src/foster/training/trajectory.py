@@ -9,7 +9,7 @@ from torch import Tensor
 
 from foster.artefacts import load_tensors, not_finite, save_tensors
 from foster.errors import InputError
-from foster.models.recommender import TextRecommender
+from foster.models.recommender import OF_IDS, TextRecommender
 
 FOLDER_NAME = "trajectory"
 
@@ -56,11 +56,16 @@ class Recorder:
 class Trajectory:
     """The recorded checkpoints of a teacher folder.
 
+    Args:
+        teacher: the folder.
+        ids: whether states have the vectors of items' own, if the teacher has them.
+
     Raises:
         InputError: the folder has none.
     """
 
-    def __init__(self, teacher: str | Path) -> None:
+    def __init__(self, teacher: str | Path, ids: bool = True) -> None:
+        self.left_out = () if ids else OF_IDS
         self.files = sorted((Path(teacher) / FOLDER_NAME).glob("step_*.safetensors"))
         if not self.files:
             raise InputError(f"{teacher}: has no trajectory; make a teacher with 'foster pretrain'")
@@ -74,4 +79,5 @@ class Trajectory:
 
     def state(self, which: int) -> dict[str, Tensor]:
         """Read one checkpoint, float32 on the CPU."""
-        return {name: tensor.to(torch.float32) for name, tensor in load_tensors(self.files[which]).items()}
+        state = load_tensors(self.files[which])
+        return {name: tensor.to(torch.float32) for name, tensor in state.items() if name not in self.left_out}
