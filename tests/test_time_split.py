@@ -127,17 +127,18 @@ def both(tmp_path, encoder, monkeypatch, split="time:0.8", model=None, **rest) -
 
 @pytest.mark.parametrize("split", ["time:0.8", "time:0.6:0.8"])
 @pytest.mark.parametrize("popularity", [False, True])
-@pytest.mark.parametrize("changes", [{}, {"adapter": "moe"}])
+@pytest.mark.parametrize("changes", [{}, {"adapter": "moe"}, {"ids": True}])
 def test_the_teacher_knows_nothing_after_the_cut(tmp_path, tiny_encoder, monkeypatch, split, popularity, changes):
     one, other = both(tmp_path, tiny_encoder, monkeypatch, split, model_options(**changes), popularity=popularity)
     assert one.weights() == other.weights()
     assert one.fit.history == other.fit.history  # validations, by which the weights were chosen
 
 
-@pytest.mark.parametrize("adapter", ["linear", "moe"])
-def test_what_condenses_the_log_knows_nothing_after_the_cut(tmp_path, tiny_encoder, monkeypatch, adapter):
+@pytest.mark.parametrize(("adapter", "ids"), [("linear", False), ("moe", False), ("moe", True)])
+def test_what_condenses_the_log_knows_nothing_after_the_cut(tmp_path, tiny_encoder, monkeypatch, adapter, ids):
     """Every method of selection and distillation, and students that choose their weights by validation."""
-    made = both(tmp_path, tiny_encoder, monkeypatch, "time:0.6:0.8", model_options(adapter=adapter), popularity=True)
+    model = model_options(adapter=adapter, ids=ids)
+    made = both(tmp_path, tiny_encoder, monkeypatch, "time:0.6:0.8", model, popularity=True)
     found: list[dict[str, dict[str, bytes]]] = []
     for one in made:
         monkeypatch.setenv("FOSTER_CACHE", str(one.root / "cache"))

@@ -118,7 +118,7 @@ def test_the_recipe_that_is_better_on_validation_counts(bench, monkeypatch):
 
     def scripted(*arguments, **rest):
         model, fit = original(*arguments, **rest)
-        fit.best_ndcg = {0.0: 0.2, 0.2: 0.3}[rest["model"].dropout]
+        fit.best_ndcg = {0.0: 0.2, ModelOptions().dropout: 0.3}[rest["model"].dropout]
         seen.append(rest["train"].lr)
         return model, fit
 
