@@ -1,15 +1,20 @@
-"""The training loop: divergence, and the caller's random numbers."""
+"""The training loop: divergence, batches of a log, and the caller's random numbers."""
 
 from __future__ import annotations
 
 import numpy as np
+import polars as pl
 import pytest
 import torch
 from torch import nn
 
+from foster.data.batches import endless_batches, pad
+from foster.data.dataset import Dataset
+from foster.data.histories import Histories
+from foster.engine import Engine
 from foster.errors import InputError
 from foster.training.condensed import Condensed, CondensedSource
-from foster.training.loop import fit
+from foster.training.loop import LogSource, fit
 from foster.training.options import TrainOptions
 from foster.training.trajectory import FOLDER_NAME, Recorder
 from small_models import small_recommender
@@ -84,3 +89,22 @@ def test_the_callers_random_numbers_go_on_as_if_nothing_had_been_trained():
     assert torch.equal(torch.rand(3), expected)
     # What is drawn inside depends on the seed alone.
     assert torch.equal(trained(1), first) and not torch.equal(trained(2), first)
+
+
+def test_batches_of_a_log_are_those_of_one_draw_a_history():
+    rows = [(f"u{user}", f"i{place % 9}", place) for user in range(40) for place in range(3 + user)]
+    log = pl.DataFrame(rows, ["user_id", "item_id", "timestamp"], orient="row").with_columns(title=pl.col("item_id"))
+    data = Dataset.prepare(log, k_core=0)
+    source = LogSource(data, TrainOptions(batch_size=7), 5, 3, Engine("cpu"))
+    assert isinstance(source.histories, Histories) and source.histories.items is data.sequence_items
+
+    rng = np.random.default_rng([3, 0])
+    histories = [data.sequence(user)[:-2] for user in range(data.n_users) if len(data.sequence(user)) > 3]
+    batches = endless_batches(np.minimum([len(history) for history in histories], 5), 7, rng)
+    for _ in range(30):
+        windows = []
+        for row in next(batches):
+            history = histories[row]
+            start = int(rng.integers(len(history) - 5)) if len(history) > 6 else 0
+            windows.append(history[start : start + 6])
+        assert torch.equal(source.batch(), pad(windows, 6))

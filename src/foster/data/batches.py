@@ -8,6 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from foster.data.histories import Histories
+
 POOL_BATCHES = 16  # batches that share a pool within which users are sorted by length
 
 PADDING = -1
@@ -17,12 +19,17 @@ def pad(histories: Sequence[np.ndarray], max_length: int) -> Tensor:
     """Return the last ``max_length`` items of each history, padded on the right.
 
     Args:
-        histories: item indices, oldest first.
+        histories: item indices, oldest first; ``Histories`` take no loop over them.
         max_length: the most items kept of each, the newest.
 
     Returns:
         int64 ``[batch, longest]``, with -1 where there is no item.
     """
+    if isinstance(histories, Histories):
+        latest = histories.latest(max_length)
+        out = np.full((len(latest), latest.lengths.max(initial=0)), PADDING, dtype=np.int64)
+        out[np.arange(out.shape[1]) < latest.lengths[:, None]] = latest.joined()
+        return torch.from_numpy(out)
     kept = [history[-max_length:] for history in histories]
     longest = max((len(history) for history in kept), default=0)
     out = np.full((len(kept), longest), PADDING, dtype=np.int64)

@@ -33,6 +33,7 @@ from foster.artefacts import (
 )
 from foster.data.catalogue import Catalogue, popularity_of
 from foster.data.core import K_CORE, k_core_mask
+from foster.data.histories import Histories
 from foster.data.reading import Reading
 from foster.data.sources import INPUT_ORDER, Columns, Raw, Source, read_raw, time_words
 from foster.data.split import (
@@ -295,12 +296,11 @@ class Dataset:
         targets = self.partition.of(split)
         return targets if users is None else targets.of_users(users)
 
-    def histories_before(self, targets: HeldOut) -> list[np.ndarray]:
+    def histories_before(self, targets: HeldOut) -> Histories:
         """Return what a model may see before each target: all earlier items of its user, int32, oldest first."""
-        starts = self.offsets[targets.users]
-        return [self.sequence_items[a:b] for a, b in zip(starts, targets.positions, strict=True)]
+        return Histories(self.sequence_items, self.offsets[targets.users], targets.positions)
 
-    def histories(self, split: HistorySplit, users: Iterable[int] | None = None) -> list[np.ndarray]:
+    def histories(self, split: HistorySplit, users: Iterable[int] | None = None) -> Histories:
         """Return the items that a model may see of each user, or before each target.
 
         Args:
@@ -310,18 +310,19 @@ class Dataset:
             users: user numbers; None for all users.
 
         Returns:
-            One int32 array a user or target, oldest item first, at least one item long.
+            One int32 array a user or target, oldest item first, at least one item long; a view of the log.
         """
         if split != "train":
             return self.histories_before(self.held_out(split, users))
-        chosen = range(self.n_users) if users is None else users
-        ends = self.partition.train_ends
-        bounds = ((self.offsets[user], ends[user]) for user in chosen)
-        return [self.sequence_items[start:end] for start, end in bounds if end > start]
+        found = Histories(self.sequence_items, self.offsets[:-1], self.partition.train_ends)
+        if users is not None:
+            found = found[np.fromiter(users, dtype=np.int64)]
+        return found[found.lengths > 0]
 
-    def training_histories(self) -> list[np.ndarray]:
+    def training_histories(self) -> Histories:
         """Return the training histories from which anything can be learned: those of two items or more."""
-        return [history for history in self.histories("train") if len(history) > 1]
+        found = self.histories("train")
+        return found[found.lengths > 1]
 
     def targets(self, split: TargetSplit, users: Iterable[int] | None = None) -> np.ndarray:
         """Return the item that follows each history.

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from foster.data.dataset import MIN_SEQUENCE, Dataset, fingerprint
+from foster.data.histories import Histories
 from foster.data.sources import INPUT_ORDER
 from foster.errors import InputError
 
@@ -24,7 +25,7 @@ class NewItems:
 
     ids: list[str]
     texts: list[str]
-    histories: list[np.ndarray]
+    histories: Histories
     targets: np.ndarray
 
 
@@ -61,20 +62,24 @@ def withhold(data: Dataset, share: float, seed: int = 0) -> tuple[Dataset, NewIt
     number = np.full(data.n_items, -1)
     number[known] = np.arange(len(known))
 
-    histories, targets = [], []
-    for user in range(data.n_users):
-        sequence = data.sequence(user)
-        at = np.flatnonzero(number[sequence] < 0)
-        if len(at) and at[0] > 0:
-            histories.append(number[sequence[: at[0]]])
-            targets.append(sequence[at[0]])
+    starts, firsts = _first_new(data, number < 0)
     out = NewItems(
         ids=data.items["item_id"].gather(new).to_list(),
         texts=[data.texts[item] for item in new],
-        histories=histories,
-        targets=np.searchsorted(new, np.array(targets, dtype=np.int64)),
+        histories=Histories(data.sequence_items, starts, firsts).renumbered(number),
+        targets=np.searchsorted(new, data.sequence_items[firsts]),
     )
     return _keep(data, known, number), out
+
+
+def _first_new(data: Dataset, is_new: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return where the sequences of the users with something before their first new item begin, and where that is."""
+    positions = np.flatnonzero(is_new[data.sequence_items])
+    starts = data.offsets[np.searchsorted(data.offsets, positions, "right") - 1]
+    first = np.diff(starts, prepend=-1) > 0
+    starts, positions = starts[first], positions[first]
+    before = positions > starts
+    return starts[before], positions[before]
 
 
 def _keep(data: Dataset, known: np.ndarray, number: np.ndarray) -> Dataset:

@@ -17,6 +17,7 @@ from tqdm import tqdm
 from foster.artefacts import not_finite
 from foster.data.batches import endless_batches, pad
 from foster.data.dataset import Dataset
+from foster.data.histories import Histories
 from foster.engine import Engine, deterministic, matrix_type, seeded
 from foster.errors import InputError
 from foster.evaluation.evaluate import evaluate
@@ -55,7 +56,7 @@ class LogSource:
             raise InputError(f"{data.info.name}: no training history has two items; lower --k-core or bring more data")
         self.max_length = max_length
         self.engine = engine
-        lengths = np.minimum([len(history) for history in self.histories], max_length)
+        lengths = np.minimum(self.histories.lengths, max_length)
         self.rng = np.random.default_rng([seed, 0])
         batch_size = options.batch_size or min(max(len(self.histories) // 16, 32), 256)
         self.batches = endless_batches(lengths, batch_size, self.rng)
@@ -65,18 +66,15 @@ class LogSource:
         """Return the next padded batch ``[batch, length]``, as a whole in every process."""
         return self._padded(self._windows())
 
-    def _windows(self) -> list[np.ndarray]:
-        return [self._window(self.histories[row]) for row in next(self.batches)]
+    def _windows(self) -> Histories:
+        histories, length = self.histories[next(self.batches)], self.max_length + 1  # the last item is a target only
+        starts, spare = histories.starts.copy(), histories.lengths - length
+        longer = spare > 0
+        starts[longer] += self.rng.integers(spare[longer] + 1)
+        return Histories(histories.items, starts, np.minimum(starts + length, histories.ends))
 
-    def _padded(self, windows: list[np.ndarray]) -> Tensor:
+    def _padded(self, windows: Histories) -> Tensor:
         return pad(windows, self.max_length + 1).to(self.engine.device)
-
-    def _window(self, history: np.ndarray) -> np.ndarray:
-        length = self.max_length + 1  # the last item of a window is a target only
-        if len(history) <= length:
-            return history
-        start = int(self.rng.integers(len(history) - length + 1))
-        return history[start : start + length]
 
     def loss(self, model: TextRecommender, candidates: int) -> Tensor:
         """Return the next-item loss of the next batch.
@@ -91,9 +89,9 @@ class LogSource:
         return weight * next_item_loss(model, self._padded(own or windows[:1]), candidates, self.generator)
 
 
-def _targets(windows: list[np.ndarray]) -> int:
+def _targets(windows: Histories) -> int:
     """Return how many items of histories follow another one."""
-    return sum(len(window) - 1 for window in windows)
+    return int(windows.lengths.sum()) - len(windows)
 
 
 @dataclass
