@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import copy
+
 import numpy as np
 import polars as pl
 import torch
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
 
+from allocations import Allocations
 from foster.data.catalogue import Catalogue
 from foster.data.dataset import Dataset
 from foster.distillation.foster import Foster
@@ -18,22 +19,6 @@ from foster.models.item_tower import FrozenFeatures, Whitening
 from foster.models.options import ModelOptions
 from foster.models.recommender import TextRecommender
 from foster.text.options import EncoderOptions
-
-
-class Allocations(TorchDispatchMode):
-    """Remembers the bytes of the largest tensor, of whatever numbers, that an operation made and did not only view."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.largest = 0
-
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        out = func(*args, **(kwargs or {}))
-        there = {x.untyped_storage().data_ptr() for x in tree_leaves((args, kwargs)) if isinstance(x, torch.Tensor)}
-        for value in tree_leaves(out):
-            if isinstance(value, torch.Tensor) and value.untyped_storage().data_ptr() not in there:
-                self.largest = max(self.largest, value.untyped_storage().nbytes())
-        return out
 
 
 class OneCheckpoint:
@@ -52,7 +37,7 @@ class OneCheckpoint:
         return self._state
 
 
-def largest_allocation(n_items: int) -> int:
+def distillation(n_items: int) -> Foster:
     rows = [(f"u{u}", f"i{(7 * u + 3 * t) % n_items}", t) for u in range(60) for t in range(8)]
     rows += [(f"all{i}", f"i{(i + t) % n_items}", t) for i in range(0, n_items, 5) for t in range(5)]
     log = pl.DataFrame(rows, schema=["user_id", "item_id", "timestamp"], orient="row")
@@ -69,7 +54,11 @@ def largest_allocation(n_items: int) -> int:
         whitening,
     )
     options = DistillOptions(sequences=3, length=6, subset=32, batch_size=16, regulariser_weight=0.1)
-    run = Foster(Setting(data, model, OneCheckpoint(model), options, 0, Engine("cpu")), options)
+    return Foster(Setting(data, model, OneCheckpoint(model), options, 0, Engine("cpu")), options)
+
+
+def largest_allocation(n_items: int) -> int:
+    run = distillation(n_items)
     with Allocations() as allocations:
         run.step(1)
         run.step(2)
@@ -80,3 +69,21 @@ def test_a_step_allocates_the_same_for_fifty_times_the_items():
     small, large = largest_allocation(1000), largest_allocation(50_000)
     assert small < 50_000, "a tensor with a byte an item would not be seen"
     assert large <= 1.1 * small
+
+
+def test_the_models_and_keys_of_a_distillation_are_no_copies_of_tables():
+    run = distillation(1000)
+    best = run.setting.best
+    for model in (run.outer, run.inner):
+        assert model.catalogue is best.catalogue and model.tower.features is best.tower.features
+        assert model.tower.adapter is not best.tower.adapter
+    table = best.tower.features.vectors.untyped_storage().data_ptr()
+    assert run.synthetic.keys.untyped_storage().data_ptr() == table
+
+
+def test_a_copy_of_a_loaded_model_shares_its_item_table(tmp_path):
+    loaded = TextRecommender.from_pretrained(distillation(1000).setting.best.save_pretrained(tmp_path / "model"))
+    with Allocations() as allocations:
+        copied = copy.deepcopy(loaded)
+    assert copied.item_table().untyped_storage().data_ptr() == loaded.item_table().untyped_storage().data_ptr()
+    assert allocations.largest < loaded.item_table().nbytes

@@ -1,12 +1,16 @@
-"""Whitening where text vectors do not differ."""
+"""Whitening, and the tables of features that it makes."""
 
 from __future__ import annotations
 
 import pytest
 import torch
 
+from allocations import Allocations
 from foster.errors import InputError
-from foster.models.item_tower import Whitening
+from foster.models import item_tower
+from foster.models.item_tower import FrozenFeatures, Whitening, mapped
+from foster.models.moe import MoEAdapter
+from foster.training.score_matching import covariance
 
 
 @pytest.mark.parametrize("scale", [1e-3, 1.0, 1e3])
@@ -33,3 +37,56 @@ def test_directions_without_variance_stay_finite_and_small():
     assert out.isfinite().all()
     assert out[:, 3].abs().max() < 1e-3
     assert out.norm(dim=1).mean().item() == pytest.approx(12**0.5, rel=1e-4)
+
+
+@pytest.fixture
+def small_parts(monkeypatch):
+    monkeypatch.setattr(item_tower, "ROWS", 60)
+    monkeypatch.setattr("foster.training.score_matching.ROWS", 60)
+
+
+def test_whitening_copies_a_small_part_of_the_vectors_at_a_time(small_parts):
+    vectors = torch.randn(4000, 64, generator=torch.Generator().manual_seed(0))
+    with Allocations() as allocations:
+        Whitening.fit(vectors)
+    assert allocations.peak <= 0.3 * vectors.nbytes
+
+
+def test_whitening_in_parts_is_that_of_the_whole(monkeypatch):
+    vectors = torch.randn(500, 12, generator=torch.Generator().manual_seed(0)) @ torch.randn(12, 12)
+    whole = Whitening.fit(vectors)
+    monkeypatch.setattr(item_tower, "ROWS", 60)
+    parts = Whitening.fit(vectors)
+    assert torch.equal(parts.mean, whole.mean)
+    torch.testing.assert_close(parts.matrix, whole.matrix, rtol=1e-6, atol=1e-7)
+
+
+def half(n: int = 200) -> torch.Tensor:
+    return torch.randn(n, 12, generator=torch.Generator().manual_seed(0)).half()
+
+
+def test_vectors_in_half_precision_are_computed_with_in_single(small_parts):
+    vectors, other = half(), torch.randn(200, 5, generator=torch.Generator().manual_seed(1))
+    features = FrozenFeatures.of(vectors)
+    assert features(torch.tensor([3, 7])).dtype == torch.float32 and features.vectors.dtype == torch.float16
+    wide = vectors.float()
+    torch.testing.assert_close(features(torch.tensor([3, 7])), wide[[3, 7]])
+    for left, right in ((vectors, vectors), (vectors, other), (other, vectors)):
+        torch.testing.assert_close(covariance(left, right), covariance(left.float(), right.float()))
+    torch.manual_seed(0)
+    experts = {name: weights.detach() for name, weights in MoEAdapter(12, 6, 0.0).named_parameters()}
+    for weights in ({"weight": torch.randn(6, 12)}, experts):
+        torch.testing.assert_close(mapped(vectors, weights), mapped(wide, weights))
+
+
+@pytest.mark.parametrize("loaded", [False, True])
+def test_features_that_are_added_come_behind_the_old_ones(loaded):
+    calls, old = [], torch.zeros(3, 2)
+    features = FrozenFeatures(lambda: calls.append(1) or old, 2)
+    if loaded:
+        assert len(features) == 3
+    for number in range(2000):  # one by one, which used to be a chain of calls
+        features = features.extended(["text"], torch.full((1, 2), float(number)))
+    assert len(calls) == loaded, "features are computed when they are first needed"
+    assert features.vectors[:, 0].tolist() == [0, 0, 0, *range(2000)]
+    assert len(features) == 2003 and len(calls) == 1

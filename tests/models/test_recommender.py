@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
+from allocations import Allocations
 from foster.data.catalogue import Catalogue, popularity_of
 from foster.errors import InputError
 from foster.models.moe import EXPERTS, MoEAdapter
 from foster.models.options import ModelOptions
 from foster.models.recommender import TextRecommender
 from foster.text.options import EncoderOptions
+from foster.text.tuning import TunableEncoder
 from foster.training.losses import next_item_loss
 from small_models import small_recommender
 
@@ -233,3 +236,80 @@ def test_a_history_may_leave_less_than_was_asked_for():
     model = small_recommender()
     (found,) = model.recommend([[str(n) for n in range(37)]], 10)
     assert sorted(item for item, _ in found) == ["37", "38", "39"]
+
+
+def test_items_added_one_by_one_are_those_added_at_once(monkeypatch):
+    features = torch.randn(1200, 12, generator=torch.Generator().manual_seed(0))
+    monkeypatch.setattr(
+        TextRecommender, "_text_features", lambda self, texts: features[[int(text.split()[1]) for text in texts]]
+    )
+    one, all_at_once = small_recommender(), small_recommender()
+    texts, ids = [f"new {n}" for n in range(1200)], [f"n{n}" for n in range(1200)]
+    for item_id, text in zip(ids, texts, strict=True):
+        assert one.add_items([text], [item_id]) == [item_id]
+        if item_id == "n700":
+            assert one.catalogue.ids[-1] == "n700" and len(one.catalogue) == one.n_items == 741
+    all_at_once.add_items(texts, ids)
+    torch.testing.assert_close(one.item_table(), all_at_once.item_table())
+    for found, wanted in zip(
+        *(m.recommend([["n3", "39"], ["n1199", "1"]], 20) for m in (one, all_at_once)), strict=True
+    ):
+        assert [item for item, _ in found] == [item for item, _ in wanted]
+    assert one.catalogue == all_at_once.catalogue
+    assert one.catalogue.index["n1199"] == 1239 and one.n_items == len(one.item_table()) == len(one.tower.features)
+    torch.testing.assert_close(one.tower.table(), one.item_table())
+    for again in (["n5"], ["0"]):
+        with pytest.raises(InputError, match=f"'{again[0]}' is in the catalogue already"):
+            one.add_items(["new 1"], again)
+
+
+def test_models_of_one_catalogue_do_not_see_the_items_of_each_other(monkeypatch):
+    monkeypatch.setattr(TextRecommender, "_text_features", lambda self, texts: torch.ones(len(texts), 12))
+    model = small_recommender()
+    model.add_items(["first"])
+    copied = copy.deepcopy(model)
+    model.add_items(["second"])
+    copied.add_items(["third"])
+    assert model.catalogue.ids[40:] == ["first", "second"] and copied.catalogue.ids[40:] == ["first", "third"]
+    assert small_recommender().catalogue.ids == model.catalogue.ids[:40]
+
+
+@pytest.mark.parametrize("history", [["3", "5"], ["3", "a text"]])
+def test_a_recommendation_copies_no_table(history, monkeypatch):
+    monkeypatch.setattr(TextRecommender, "_text_features", lambda self, texts: torch.ones(len(texts), 12))
+    model = small_recommender(20_000)
+    model.add_items(["one more"])  # its table is stored
+    table = model.item_table()
+    with Allocations() as allocations:
+        (found,) = model.recommend([history], k=5)
+    assert allocations.largest <= 8 * len(table) < table.nbytes  # the scores of two users
+    vectors = torch.cat([table[[3]], table[[5]] if "5" in history else model.encode_texts(["a text"])])
+    scores = model.scores(model.last_states([[0, 1]], vectors), table)[0]
+    scores[[int(item) for item in history if item.isdigit()]] = -torch.inf
+    best = scores.topk(5)
+    assert [item for item, _ in found] == [model.catalogue.ids[item] for item in best.indices]
+    torch.testing.assert_close(torch.tensor([score for _, score in found]), best.values)
+
+
+def test_users_in_blocks_are_recommended_what_each_is_alone(monkeypatch):
+    model, histories = small_recommender(), [[str(n), str(n + 3)] for n in range(30)]
+    alone = [model.recommend([history], 5)[0] for history in histories]
+    monkeypatch.setattr("foster.models.recommender.SCORES", 3 * 40)
+    for found, wanted in zip(model.recommend(histories, 5), alone, strict=True):
+        assert [item for item, _ in found] == [item for item, _ in wanted]
+        assert [score for _, score in found] == pytest.approx([score for _, score in wanted])
+
+
+def test_a_new_text_does_not_copy_a_tuned_language_model(tiny_encoder, monkeypatch):
+    catalogue = Catalogue(["a", "b", "c"], ["red dog", "blue cat", "green tea"])
+    options = ModelOptions(dim=8, layers=1, heads=1, max_length=5, finetune="all")
+    model = TextRecommender.build(catalogue, EncoderOptions(encoder=str(tiny_encoder)), options).eval()
+    by_id = model.recommend([["b", "c"]], 3, exclude_history=False)
+    monkeypatch.setattr(TunableEncoder, "__deepcopy__", lambda *_: pytest.fail("the language model was copied"))
+    by_text = model.recommend([["blue cat", "green tea"]], 3)
+    assert [item for item, _ in by_id[0]] == [item for item, _ in by_text[0]]
+    torch.testing.assert_close(model.encode_texts(["green tea"]), model.item_table()[2:])
+    for number in range(5):
+        model.add_items([f"tea {number} dog"])
+    torch.testing.assert_close(model.tower.table(), model.item_table())
+    assert model.n_items == len(model.tower.features) == 8

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import math
+from collections import Counter
 from dataclasses import replace
 
 import numpy as np
@@ -11,6 +13,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch.nn import functional as F
 
+from allocations import Allocations
 from foster.data.batches import endless_batches, pad
 from foster.errors import InputError
 from foster.training.condensed import Condensed, CondensedSource, from_four_bits, to_four_bits
@@ -533,6 +536,24 @@ def test_samples_are_distinct_and_ascending():
     assert len(set(sample.tolist())) == 30
     assert sample.tolist() == sorted(sample.tolist())
     assert sample_items(5, 30, torch.Generator()).tolist() == [0, 1, 2, 3, 4]
+
+
+@pytest.mark.parametrize(("n_items", "n"), [(7, 2), (7, 3), (6, 4), (5, 1)])
+def test_every_sample_is_equally_likely(n_items, n):
+    """An item is in a share n / V of the samples, two items in n (n - 1) / (V (V - 1)) of them, and so on."""
+    generator, draws = torch.Generator().manual_seed(0), 20_000
+    counts = Counter(tuple(sample_items(n_items, n, generator).tolist()) for _ in range(draws))
+    subsets = math.comb(n_items, n)
+    expected = draws / subsets
+    assert len(counts) == subsets
+    chi_square = sum((count - expected) ** 2 / expected for count in counts.values())
+    assert chi_square < subsets - 1 + 5 * math.sqrt(2 * (subsets - 1))
+
+
+def test_a_sample_costs_nothing_that_grows_with_the_catalogue():
+    with Allocations() as allocations:
+        sample_items(10**7, 512, torch.Generator().manual_seed(0))
+    assert allocations.largest <= 512 * 8
 
 
 def test_batches_cover_every_sequence_once_a_pass():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Protocol
 
 import numpy as np
@@ -15,7 +16,7 @@ from foster.distillation.options import CondenseOptions, LatentOptions
 from foster.distillation.synthetic import SyntheticSequences
 from foster.engine import Engine
 from foster.errors import InputError
-from foster.evaluation.evaluate import evaluate
+from foster.evaluation.evaluate import Evaluator
 from foster.evaluation.metrics import ndcg_of_ranks
 from foster.models.recommender import TextRecommender
 from foster.training.condensed import Condensed, CondensedSource
@@ -168,5 +169,8 @@ class Setting:
         except InputError as error:
             # Their recipe is not the user's to choose here.
             raise InputError(f"a student of the sequences cannot learn ({error}): is the teacher sound?") from error
-        users = validation_users(self.data, JUDGES)
-        return ndcg_of_ranks(evaluate(student, self.data, "validation", users=users, engine=self.engine).ranks)
+        return ndcg_of_ranks(self._judges.ranks(student))
+
+    @cached_property
+    def _judges(self) -> Evaluator:
+        return Evaluator(self.data, "validation", users=validation_users(self.data, JUDGES), engine=self.engine)

@@ -12,13 +12,14 @@ import torch
 from polars.exceptions import PolarsError
 from torch import Tensor
 
+from foster.data.catalogue import Catalogue
 from foster.data.dataset import Dataset
 from foster.data.new_items import NewItems
 from foster.data.split import HeldOut, TargetSplit
 from foster.engine import Engine
 from foster.errors import InputError
 from foster.evaluation.metrics import metrics_of
-from foster.evaluation.ranks import rank_targets
+from foster.evaluation.ranks import rank_targets, users_at_once
 from foster.models.recommender import NOT_STATED, STATES, TextRecommender
 from foster.storage import whole_file
 
@@ -122,6 +123,98 @@ def check_ranks_file(path: Path) -> None:
             raise InputError(f"--ranks {path}: is there already and holds no ranks; give another file")
 
 
+class Evaluator:
+    """Ranks the targets of one split for one model after another: what no weights change is prepared once.
+
+    At the validation of a split by time the catalogue is as it was then, without the items that come later. With
+    several processes each ranks its share of the targets; the ranks are put together, and are to the last digit those
+    of one process.
+
+    Args:
+        data: the data set; histories are all items before the target (at test the validation item included).
+        split: validation or test.
+        users: user indices, all of whose targets are ranked; by default all users.
+        mask_history: leave the items of the history out of the ranking.
+        engine: device and processes; by default those of this machine.
+    """
+
+    def __init__(
+        self,
+        data: Dataset,
+        split: TargetSplit = "test",
+        *,
+        users: np.ndarray | None = None,
+        mask_history: bool = True,
+        engine: Engine | None = None,
+    ) -> None:
+        self.data, self.split, self.mask_history = data, split, mask_history
+        self.engine = engine or Engine()
+        self.held_out = data.held_out(split, users)
+        self._prepared: _Prepared | None = None
+
+    def ranks(self, model: TextRecommender) -> np.ndarray:
+        """Return the rank of each target among the whole catalogue: float64 ``[n]``, ties split.
+
+        Args:
+            model: the recommender; its catalogue must hold every item of the data set.
+
+        Raises:
+            InputError: the data set has an item that the model does not know.
+        """
+        prepared = self._prepare(model)
+        model.eval()
+        table = model.item_table()
+        if prepared.ranked is not None:
+            table = table[prepared.ranked]
+        ranks = np.zeros(len(self.held_out))
+        for block, histories, targets in prepared.blocks:
+            ranks[block] = _ranks(model, table, histories, targets, self.mask_history)
+        return self.engine.total(ranks)
+
+    def evaluate(self, model: TextRecommender) -> Evaluation:
+        """Return the ranks of a model with what belongs to them; see ``ranks``."""
+        ranks = self.ranks(model)
+        assert self._prepared is not None
+        trained_here = is_of(model.origin.get("data_fingerprint"), self.data)
+        n_items = self._prepared.n_items
+        return _evaluation(self.data, self.split, self.held_out, ranks, n_items, self.mask_history, trained_here)
+
+    def _prepare(self, model: TextRecommender) -> _Prepared:
+        if self._prepared is None or self._prepared.catalogue is not model.catalogue:
+            data, n_items, ranked = self.data, model.n_items, None
+            to_model = item_mapping(model, data)
+            if (known := data.n_known(self.split)) < data.n_items:
+                left = np.setdiff1d(np.arange(n_items), to_model[known:])
+                to_model, n_items = np.searchsorted(left, to_model), len(left)
+                # The later items are the last ones, but for models of another catalogue.
+                ranked = slice(n_items) if left[-1] == n_items - 1 else torch.from_numpy(left)
+            blocks = []
+            for block in _blocks(data, self.held_out)[self.engine.rank :: self.engine.world]:
+                own = self.held_out[block]
+                histories = [to_model[history] for history in data.histories_before(own)]
+                blocks.append((block, histories, to_model[data.sequence_items[own.positions]]))
+            self._prepared = _Prepared(model.catalogue, ranked, n_items, blocks)
+        return self._prepared
+
+
+@dataclass(frozen=True, eq=False)
+class _Prepared:
+    """What an evaluation takes of the data, in the item order of a catalogue.
+
+    Attributes:
+        catalogue: of the model.
+        ranked: which of its items are ranked, None for all.
+        n_items: how many these are.
+        blocks: those of this process: numbers of targets, the items before each and the targets themselves, as indices
+            of ranked items.
+    """
+
+    catalogue: Catalogue
+    ranked: slice | Tensor | None
+    n_items: int
+    blocks: list[tuple[np.ndarray, list[np.ndarray], np.ndarray]]
+
+
 def evaluate(
     model: TextRecommender,
     data: Dataset,
@@ -131,15 +224,11 @@ def evaluate(
     mask_history: bool = True,
     engine: Engine | None = None,
 ) -> Evaluation:
-    """Rank every held-out item among the whole catalogue.
-
-    At the validation of a split by time the catalogue is as it was then, without the items that come later. With
-    several processes each ranks its share of the targets; the ranks are put together, and are to the last digit those
-    of one process.
+    """Rank every held-out item among the whole catalogue; an ``Evaluator`` for one model.
 
     Args:
         model: the recommender; its catalogue must hold every item of the data set.
-        data: the data set; histories are all items before the target (at test the validation item included).
+        data: the data set.
         split: validation or test.
         users: user indices, all of whose targets are ranked; by default all users.
         mask_history: leave the items of the history out of the ranking.
@@ -149,22 +238,7 @@ def evaluate(
         InputError: the data set has an item that the model does not know.
     """
     engine = engine or Engine(device=str(model.device))
-    held_out = data.held_out(split, users)
-    to_model = item_mapping(model, data)
-    model.eval()
-    table = model.item_table()
-    if (known := data.n_known(split)) < data.n_items:
-        ranked = np.setdiff1d(np.arange(len(table)), to_model[known:])
-        table, to_model = table[torch.from_numpy(ranked)], np.searchsorted(ranked, to_model)
-    ranks = np.zeros(len(held_out))
-    for block in _blocks(data, held_out)[engine.rank :: engine.world]:
-        own = held_out[block]
-        histories = [to_model[history] for history in data.histories_before(own)]
-        targets = to_model[data.sequence_items[own.positions]]
-        ranks[block] = _ranks(model, table, histories, targets, mask_history)
-    ranks = engine.total(ranks)
-    trained_here = is_of(model.origin.get("data_fingerprint"), data)
-    return _evaluation(data, split, held_out, ranks, len(table), mask_history, trained_here)
+    return Evaluator(data, split, users=users, mask_history=mask_history, engine=engine).evaluate(model)
 
 
 def _blocks(data: Dataset, held_out: HeldOut) -> list[np.ndarray]:
@@ -218,14 +292,17 @@ def item_mapping(model: TextRecommender, data: Dataset) -> np.ndarray:
     Raises:
         InputError: an item that the model does not know.
     """
-    index = model.catalogue.index
-    unknown = [item_id for item_id in data.item_ids if item_id not in index]
+    catalogue, item_ids = model.catalogue, data.item_ids
+    if catalogue.ids == item_ids:
+        return np.arange(len(item_ids))
+    index = catalogue.index
+    unknown = [item_id for item_id in item_ids if item_id not in index]
     if unknown:
         raise InputError(
             f"{data.info.name}: {len(unknown)} items are unknown to the model, item_id '{unknown[0]}' first; "
             "add them with add_items, or evaluate on the data that the model's catalogue came from"
         )
-    return np.array([index[item_id] for item_id in data.item_ids], dtype=np.int64)
+    return np.array([index[item_id] for item_id in item_ids], dtype=np.int64)
 
 
 def _ranks(
@@ -237,7 +314,8 @@ def _ranks(
     def score(rows: slice) -> Tensor:
         return model.scores(states[rows], table)
 
-    return rank_targets(score, targets, histories, len(table), mask_history=mask_history)
+    users = users_at_once(len(table), table.device)
+    return rank_targets(score, targets, histories, len(table), mask_history=mask_history, users=users)
 
 
 def is_of(fingerprint: str | None, data: Dataset) -> bool | None:

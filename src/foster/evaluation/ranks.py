@@ -10,9 +10,20 @@ from torch import Tensor
 
 USERS = 512  # the most users a block
 SCORES = 2**22  # scores held at once, few enough for a cache: with a larger catalogue a block has fewer users
+SCORES_OF_ACCELERATORS = 2**27  # half a GiB: they need much work at once, and have no cache of that kind to spare
 TIE = 1e-6  # relative difference of float32 scores below which two items are tied
 
 ScoreBlock = Callable[[slice], Tensor]
+
+
+def users_at_once(n_items: int, device: torch.device) -> int:
+    """Return how many users are ranked at once among ``n_items``, at least one; memory is that of their scores, twice.
+
+    On a CPU a block fits into a cache; on an accelerator it is as large as half a GiB.
+    """
+    if device.type == "cpu":
+        return max(1, min(USERS, SCORES // n_items))
+    return max(1, SCORES_OF_ACCELERATORS // n_items)
 
 
 def rank_targets(
@@ -35,12 +46,12 @@ def rank_targets(
             excepted.
         n_items: size V of the catalogue.
         mask_history: whether items of the history are left out.
-        users: users a block, which sets memory and speed, not the result; by default as many as fit into 16 MiB.
+        users: users a block, which sets memory and speed, not the result; by default as on a CPU.
 
     Returns:
         float64 ``[U]``; a rank is a multiple of a half.
     """
-    users = users or max(1, min(USERS, SCORES // n_items))
+    users = users or users_at_once(n_items, torch.device("cpu"))
     out = np.empty(len(targets))
     for start in range(0, len(targets), users):
         rows = slice(start, min(start + users, len(targets)))

@@ -20,7 +20,8 @@ from foster.data.dataset import Dataset
 from foster.data.histories import Histories
 from foster.engine import Engine, deterministic, matrix_type, seeded
 from foster.errors import InputError
-from foster.evaluation.evaluate import evaluate
+from foster.evaluation.evaluate import Evaluator
+from foster.evaluation.metrics import metrics_of
 from foster.models.recommender import TextRecommender
 from foster.training.losses import next_item_loss
 from foster.training.options import TrainOptions
@@ -124,8 +125,8 @@ def validation_users(data: Dataset, users: int) -> np.ndarray:
 
 def validator(data: Dataset, users: int, engine: Engine) -> Validate:
     """Return a function that gives a model's NDCG@10 on validation targets of a fixed draw of users."""
-    chosen = validation_users(data, users)
-    return lambda model: evaluate(model, data, "validation", users=chosen, engine=engine).metrics["ndcg@10"]
+    evaluator = Evaluator(data, "validation", users=validation_users(data, users), engine=engine)
+    return lambda model: metrics_of(evaluator.ranks(model))["ndcg@10"]
 
 
 @deterministic()
