@@ -1,12 +1,22 @@
-"""Where FOSTER keeps what it can compute again, and how files get there whole."""
+"""Where FOSTER keeps what it can compute again, how files get there whole, and large tables that lie in files."""
 
 from __future__ import annotations
 
+import contextlib
 import os
+import tempfile
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+LARGE_BYTES = 2**28  # a quarter of a GiB: larger tables are better in a file than in memory
 
 
 def cache_root() -> Path:
@@ -33,3 +43,22 @@ def whole_file(path: Path) -> Iterator[Path]:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def large_table(rows: int, width: int, dtype: type[np.floating] = np.float32) -> Tensor:
+    """Return a table ``[rows, width]`` to be filled: in memory or, if it is large, in a memory-mapped file.
+
+    Of such a file the system keeps in memory what is read, as long as nobody else needs the room. It lies under
+    ``cache_root()``, has no name, and is gone with the table or the process. Where no file can be had, or no room for
+    it, the table is in memory.
+    """
+    import torch
+
+    size = rows * width * np.dtype(dtype).itemsize
+    if size > LARGE_BYTES and hasattr(os, "posix_fallocate"):
+        with contextlib.suppress(OSError):
+            cache_root().mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=cache_root()) as file:
+                os.posix_fallocate(file.fileno(), 0, size)  # a disk that is full later would kill the process
+                return torch.from_numpy(np.memmap(file, dtype, "r+", shape=(rows, width)))
+    return torch.empty(rows, width, dtype=torch.from_numpy(np.empty(0, dtype)).dtype)

@@ -1,5 +1,6 @@
 import logging
 import os
+import random
 import stat
 import subprocess
 import sys
@@ -51,6 +52,14 @@ def test_a_text_is_encoded_once(options, encoded):
     assert encoded == ["red dog", "old tea"]
     assert torch.equal(vectors[[0, 0, 0]], vectors[[0, 2, 3]])
     assert not torch.equal(vectors[0], vectors[1])
+
+
+@pytest.mark.parametrize("known", [0, 3, 12])
+def test_texts_that_come_often_have_their_vector_wherever_they_are(options, encoder, known):
+    embed_texts(TEXTS[:known], options)
+    order = random.Random(0).choices(range(12), k=50)
+    vectors = embed_texts([TEXTS[n] for n in order], options)
+    torch.testing.assert_close(vectors, encoder.encode(TEXTS)[order], atol=1e-5, rtol=0)
 
 
 def test_only_new_texts_are_encoded(options, encoded):

@@ -19,6 +19,7 @@ from torch.nn import functional as F
 from foster.coresets.gradients import effort
 from foster.coresets.pool import Pool
 from foster.errors import InputError
+from foster.models.kernels import widened
 
 REWARD = 0.1  # lambda, the weight of the gradient norms: the authors' for sequential recommendation on Games
 VALIDATION_USERS = 1000  # at most; bounds the cost matrix, 200 MB for 50,000 histories
@@ -45,7 +46,7 @@ def goracs(pool: Pool) -> np.ndarray:
         InputError: the package POT is missing.
     """
     require_pot()
-    features = pool.untrained.public_features(pool.untrained.encoder)
+    features = widened(pool.untrained.public_features(pool.untrained.encoder))
     cost = cost_matrix(embed(pool.histories, features), embed(_validation_users(pool), features), effort(pool))
     return exchange(cost, greedy(cost, pool.budget))[0]
 

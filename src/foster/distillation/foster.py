@@ -21,6 +21,7 @@ from foster.distillation.objective import (
 from foster.distillation.options import DistillOptions
 from foster.distillation.setting import STORED_ITEMS, Setting
 from foster.engine import Engine
+from foster.models.kernels import widened
 from foster.training.condensed import Condensed
 from foster.training.losses import soft_cross_entropy
 from foster.training.soft_labels import label_windows, with_soft_labels
@@ -125,7 +126,7 @@ class Foster:
         return record
 
     def _regulariser(self, p: Tensor, labels: Tensor | None, subset: Tensor) -> Tensor:
-        features = self.setting.features[subset]
+        features = widened(self.setting.features[subset])
         if self.options.regulariser == "cooccurrence":
             return cooccurrence_regulariser(p, features)
         follows = p[:, 1:] if labels is None else labels[:, :-1]

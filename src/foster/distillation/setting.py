@@ -18,6 +18,7 @@ from foster.engine import Engine
 from foster.errors import InputError
 from foster.evaluation.evaluate import Evaluator
 from foster.evaluation.metrics import ndcg_of_ranks
+from foster.models.kernels import widened
 from foster.models.recommender import TextRecommender
 from foster.training.condensed import Condensed, CondensedSource
 from foster.training.loop import LogSource, Validate, fit, validation_users, validator
@@ -57,8 +58,8 @@ class Setting:
         generator: source of item samples.
         rng: source of all other draws.
         source: real batches; processes share their losses, so that gradients of these have to be averaged.
-        features: public features of the items that training may know of, ``[V, width]``; V counts these in what
-            follows, and with leave-one-out they are all.
+        features: public features of the items that training may know of, ``[V, width]``, of a large catalogue in half
+            precision; V counts these in what follows, and with leave-one-out they are all.
         validate: gives NDCG@10 of a model on validation users.
     """
 
@@ -81,6 +82,11 @@ class Setting:
         self.source = LogSource(self.data, real, self.best.options.max_length, self.seed, self.engine)
         self.features = self.best.public_features(self.best.encoder)[: self.best.n_known]
         self.validate = validator(self.data, STUDENT.eval_users, self.engine)
+
+    @cached_property
+    def wide_features(self) -> Tensor:
+        """The features in single precision, for methods that compute with all of them at once."""
+        return widened(self.features)
 
     @property
     def subset_size(self) -> int:

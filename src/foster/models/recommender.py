@@ -27,10 +27,11 @@ from foster.data.catalogue import MEAN_POPULARITY, Catalogue, check_new
 from foster.errors import InputError
 from foster.growing import GrowingRows
 from foster.models.gru4rec import GRU4Rec
-from foster.models.item_tower import FeatureSource, FrozenFeatures, ItemTower, TunedFeatures, Whitening
+from foster.models.item_tower import ROWS, FeatureSource, FrozenFeatures, ItemTower, TunedFeatures, Whitening
 from foster.models.mean_pool import MeanPool
 from foster.models.options import ModelOptions
 from foster.models.sasrec import SASRec
+from foster.storage import LARGE_BYTES, large_table
 from foster.text.cache import embed_texts
 from foster.text.encoder import TextEncoder
 from foster.text.options import EncoderOptions
@@ -246,7 +247,7 @@ class TextRecommender(nn.Module):
             return self.tower.features.vectors
         vectors = _embed(self.catalogue, encoder, self.device).to(self.device)
         whitening = Whitening.fit(vectors[: self.catalogue.known]).to(self.device)
-        return _beside(whitening(vectors), self.catalogue.popularity)
+        return _whitened(vectors, whitening, self.catalogue.popularity)
 
     @torch.no_grad()
     def last_states(self, histories: Sequence[Any], table: Tensor) -> Tensor:
@@ -533,11 +534,11 @@ def _features(
             language_model.extend(catalogue.texts[catalogue.known :])  # apart: see _embed
         return TunedFeatures(language_model, whitening)
     if vectors is not None:
-        return FrozenFeatures.of(_beside(whitening(vectors), popularity))
+        return FrozenFeatures.of(_whitened(vectors, whitening, popularity))
 
     def load() -> Tensor:
         vectors = _embed(catalogue, encoder, device).to(whitening.mean.device)
-        return _beside(whitening(vectors), popularity)
+        return _whitened(vectors, whitening, popularity)
 
     return FrozenFeatures(load, len(whitening.mean) + (popularity is not None))
 
@@ -548,7 +549,30 @@ def _embed(catalogue: Catalogue, encoder: EncoderOptions, device: str | torch.de
         return embed_texts(catalogue.texts, encoder, device=device)
     # Apart: the last bits of a vector depend on which texts are encoded together, and those of later items are unknown.
     parts = catalogue.texts[: catalogue.known], catalogue.texts[catalogue.known :]
-    return torch.cat([embed_texts(part, encoder, device=device) for part in parts])
+    known, later = (embed_texts(part, encoder, device=device) for part in parts)
+    out = large_table(len(catalogue), known.shape[1])
+    out[: len(known)], out[len(known) :] = known, later
+    return out
+
+
+def _whitened(vectors: Tensor, whitening: Whitening, popularity: list[float] | None) -> Tensor:
+    """Return the features ``[V, width]`` of text vectors, and popularity beside them: of many items in half precision.
+
+    What is read of these is rounded by at most 1 / 2048 of each number, which is less than what a step of training does
+    in half precision. They are computed in single precision, part after part.
+    """
+    if vectors.nbytes <= LARGE_BYTES:
+        return _beside(whitening(vectors), popularity)
+    width = vectors.shape[1] + (popularity is not None)
+    out = (
+        large_table(len(vectors), width, np.float16)
+        if vectors.is_cpu
+        else vectors.new_empty(len(vectors), width, dtype=torch.float16)
+    )
+    for start in range(0, len(vectors), ROWS):
+        part = slice(start, start + ROWS)
+        out[part] = _beside(whitening(vectors[part]), None if popularity is None else popularity[part])
+    return out
 
 
 def _beside(features: Tensor, popularity: list[float] | None) -> Tensor:

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from foster.storage import cache_root, whole_file
+from foster.storage import cache_root, large_table, whole_file
 from foster.text.encoder import TextEncoder, pooling_of
 from foster.text.hub import folder_fingerprint, locate
 from foster.text.options import EncoderOptions
@@ -55,7 +55,7 @@ def embed_texts(
             it was loaded with, since the cache knows them by the hash of their files.
 
     Returns:
-        Vectors, float32 [n, width], on the CPU.
+        Vectors, float32 [n, width], on the CPU; those of many texts lie in a file, see ``large_table``.
 
     Raises:
         InputError: the encoder cannot be loaded, or gives a text a vector that is not finite.
@@ -65,10 +65,11 @@ def embed_texts(
     options = options or EncoderOptions()
     rows = {text: row for row, text in enumerate(dict.fromkeys(texts))}
     store = _Store(_folder_of(options, encoder)) if cache else None
-    vectors, missing = store.read(rows) if store else (None, list(rows))
+    # The distinct texts come first in it, and each goes to where it belongs in the end: there is no second table.
+    vectors, missing = store.read(rows, len(texts)) if store else (None, list(rows))
     if missing or vectors is None:
         encoder = encoder or TextEncoder.load(options, device)
-        vectors = torch.empty(len(rows), encoder.width) if vectors is None else vectors
+        vectors = large_table(len(texts), encoder.width) if vectors is None else vectors
         with progress_bar(len(missing), "encoding texts", progress) as bar:
             for start in range(0, len(missing), SHARD_TEXTS):
                 part = missing[start : start + SHARD_TEXTS]
@@ -76,7 +77,20 @@ def embed_texts(
                 vectors[[rows[text] for text in part]] = new
                 if store:
                     store.write(part, new)
-    return vectors[torch.tensor([rows[text] for text in texts], dtype=torch.int64)]
+    if len(rows) < len(texts):
+        _spread(vectors, torch.tensor([rows[text] for text in texts], dtype=torch.int64))
+    return vectors
+
+
+def _spread(vectors: Tensor, rows: Tensor) -> None:
+    """Set vectors ``[n, width]`` to those of ``rows`` ``[n]`` of them, in place.
+
+    Rows are numbered as they first appear, none is larger than its place: from the end on, none is overwritten before
+    it was read.
+    """
+    for end in range(len(rows), 0, -SHARD_TEXTS):
+        part = slice(max(end - SHARD_TEXTS, 0), end)
+        vectors[part] = vectors[rows[part]]
 
 
 def text_key(text: str) -> bytes:
@@ -113,18 +127,17 @@ class _Store:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
-    def read(self, rows: dict[str, int]) -> tuple[Tensor | None, list[str]]:
+    def read(self, rows: dict[str, int], n: int) -> tuple[Tensor | None, list[str]]:
         """Look texts up.
 
         Args:
             rows: text to row of the result.
+            n: rows of the result.
 
         Returns:
-            Vectors, float32 [len(rows), width], undefined at missing texts, or None where no text is known;
-            and the missing texts in their order.
+            Vectors, float32 [n, width], undefined at missing texts and behind the last one, or None where no text is
+            known; and the missing texts in their order.
         """
-        import torch
-
         wanted = {text_key(text): text for text in rows}
         vectors = None
         for path in sorted(self.folder.glob("*.safetensors")):
@@ -135,7 +148,7 @@ class _Store:
                 continue
             places, keys, found = shard
             if vectors is None:
-                vectors = torch.empty(len(rows), found.shape[1])
+                vectors = large_table(n, found.shape[1])
             vectors[[rows[wanted.pop(key)] for key in keys]] = found[places]
         missing = set(wanted.values())
         return vectors, [text for text in rows if text in missing]

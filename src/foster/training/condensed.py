@@ -441,6 +441,10 @@ class CondensedSource:
             following, weights = (x[:, 1 : self.length][self.followed] for x in (self.items, self.weights))
             used = (weights >= LEAST).any(0)
             self.following, self.targets = following[:, used], weights[:, used]
+            self.followed_features: Tensor | None = None
+            if model.tower.linear is not None:
+                distinct, self.followed_places = torch.unique(self.following, return_inverse=True)
+                self.followed_features = model.tower.features(distinct)
         self.mixed = None
         if not fixed:
             model.tower.mark(self.items[self.weights > 0])
@@ -515,12 +519,12 @@ class CondensedSource:
     def _next_step_loss(self, model: TextRecommender, states: Tensor, sample: Tensor) -> Tensor:
         """Return the loss against the next step: ``next_item_loss`` with several weighted positives a position."""
         states = states[:, :-1][self.followed]
-        adapter, features = model.tower.linear, model.tower.features
+        adapter, features = model.tower.linear, self.followed_features
         if adapter is not None:
-            assert isinstance(features, FrozenFeatures)  # others are not linear
+            assert features is not None  # of the adapter that was there at the start
             # <h, W f + b> is <W'h, f> + <h, b>: few states meet the adapter, not their many positives.
             queries = states / math.sqrt(model.options.dim)
-            positive = own_scores(queries @ adapter.weight, features.vectors, self.following)
+            positive = own_scores(queries @ adapter.weight, features, self.followed_places)
             positive = positive + (queries @ adapter.bias)[:, None]
             negative = model.scores(states, model.tower(sample))
         else:

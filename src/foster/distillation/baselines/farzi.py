@@ -72,7 +72,7 @@ class Farzi:
         # Steps are replayed one by one, so that one graph over all items is alive at a time.
         require_frozen(setting.best, options.method, setting.best.n_items)
         self.setting, self.options = setting, options
-        self.features = setting.features
+        self.features = setting.wide_features
         self.synthetic = LowRankSequences(
             self.features, setting.real_histories(), options.width, options.temperature
         ).to(setting.engine.device)

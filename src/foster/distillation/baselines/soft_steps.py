@@ -83,13 +83,13 @@ def readable(setting: Setting, sequences: SoftSequences) -> tuple[Tensor, Tensor
     """Return the steps of sequences in the form that a ``reading`` takes, with their graph, and their distributions."""
     logits = sequences.logits()
     p = torch.softmax(logits, -1)
-    return logits if setting.best.tower.linear is None else p @ setting.features, p.detach()
+    return logits if setting.best.tower.linear is None else p @ setting.wide_features, p.detach()
 
 
 def reading(setting: Setting) -> Reading:
     """Return how the inner step that is drawn now reads sequences."""
     if setting.best.tower.linear is not None:
-        return ByMixtures(setting.features)
+        return ByMixtures(setting.wide_features)
     return BySample(sample_items(setting.best.n_known, CANDIDATES, setting.generator).to(setting.engine.device))
 
 

@@ -85,7 +85,7 @@ class TD3:
     def __init__(self, setting: Setting, options: TD3Options) -> None:
         require_frozen(setting.best, options.method, setting.best.n_items, options.unroll)
         self.setting, self.options = setting, options
-        self.features = setting.features
+        self.features = setting.wide_features
         self.synthetic = TuckerSequences(
             setting.item_table(), setting.real_histories(), options.rank, options.start_score
         )
