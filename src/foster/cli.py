@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from foster.artefacts import Place
     from foster.data.dataset import Dataset
     from foster.engine import Engine
+    from foster.report.estimate import Estimate
 
 app = typer.Typer(
     name="foster",
@@ -310,6 +311,10 @@ TRAINING = (*MODEL, TrainOptions)
 TEACHER = (*TRAINING, TeacherOptions)
 
 Out = Annotated[Path, typer.Option("--out", help="folder to make")]
+OutOrNone = Annotated[Path | None, typer.Option("--out", help="folder to make (required without --dry-run)")]
+DryRun = Annotated[
+    bool, typer.Option("--dry-run", help="say from a short trial what it takes: time, memory, disk; and write nothing")
+]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="replace the folder if it exists")]
 Data = Annotated[Path, typer.Argument(help="folder that 'foster prepare' made")]
 
@@ -414,25 +419,37 @@ def check(data: Data, *, values: Values, as_json: bool) -> None:
 
 
 @verb(*TEACHER, divided=True)
-def pretrain(data: Data, out: Out, overwrite: Overwrite = False, *, values: Values, as_json: bool) -> None:
+def pretrain(
+    data: Data,
+    out: OutOrNone = None,
+    overwrite: Overwrite = False,
+    dry_run: DryRun = False,
+    *,
+    values: Values,
+    as_json: bool,
+) -> None:
     """Train on the full log and record the trajectory: teacher and full-data baseline."""
     from foster.training.runs import pretrain as run
 
-    _free(out, overwrite, data)
+    out = _place(out, dry_run)
+    if not dry_run:
+        _free(out, overwrite, data)
     common = values.of(CommonOptions)
+    recipe: dict[str, Any] = {
+        "encoder": values.of(EncoderOptions),
+        "model": values.of(ModelOptions),
+        "train": values.of(TrainOptions),
+        "teacher": values.of(TeacherOptions),
+        "seed": common.seed,
+    }
     start = time.perf_counter()
     with _running(common.device) as engine:
-        recommender, fit = run(
-            _read_data(data),
-            out,
-            encoder=values.of(EncoderOptions),
-            model=values.of(ModelOptions),
-            train=values.of(TrainOptions),
-            teacher=values.of(TeacherOptions),
-            seed=common.seed,
-            engine=engine,
-            overwrite=overwrite,
-        )
+        if dry_run:
+            from foster.report.estimate import estimate_pretrain
+
+            _report_estimate(estimate_pretrain(_read_data(data), out, **recipe, engine=engine), as_json)
+            return
+        recommender, fit = run(_read_data(data), out, **recipe, engine=engine, overwrite=overwrite)
         if not engine.is_main:
             return
         _report_fit(recommender, out, fit, time.perf_counter() - start, as_json)
@@ -442,10 +459,11 @@ def pretrain(data: Data, out: Out, overwrite: Overwrite = False, *, values: Valu
 def distill(
     data: Data,
     teacher: Annotated[Path, typer.Option(help="folder that 'foster pretrain' made of the same data")],
-    out: Out,
+    out: OutOrNone = None,
     method: Annotated[str, typer.Option(help="foster, or a baseline: dm, dc, mtt, farzi, td3")] = "foster",
     encoder: Annotated[str | None, typer.Option(help="another place of the teacher's encoder")] = None,
     overwrite: Overwrite = False,
+    dry_run: DryRun = False,
     *,
     values: Values,
     as_json: bool,
@@ -457,10 +475,17 @@ def distill(
     if method not in OPTIONS:
         raise InputError(f"--method {method}: unknown{did_you_mean(method, OPTIONS)}; known: {', '.join(OPTIONS)}")
     options, common = values.only(OPTIONS[method], method), values.of(CommonOptions)
-    place = _free(out, overwrite, data, teacher)
+    out = _place(out, dry_run)
+    place = None if dry_run else _free(out, overwrite, data, teacher)
     start = time.perf_counter()
     with _running(common.device) as engine:
-        distilled, log = run(_read_data(data), teacher, options, seed=common.seed, engine=engine, encoder=encoder)
+        more: dict[str, Any] = {"seed": common.seed, "engine": engine, "encoder": encoder}
+        if place is None:
+            from foster.report.estimate import estimate_distill
+
+            _report_estimate(estimate_distill(_read_data(data), teacher, out, options, **more), as_json)
+            return
+        distilled, log = run(_read_data(data), teacher, options, **more)
         if not engine.is_main:
             return
         with place.fill() as folder:
@@ -764,6 +789,17 @@ def _free(out: Path, overwrite: bool, *inputs: str | Path | None) -> Place:
     from foster.artefacts import check_free
 
     return check_free(out, overwrite, inputs)
+
+
+def _place(out: Path | None, dry_run: bool) -> Path:
+    """Return where a verb writes; without ``--out``, a dry run looks at the current folder."""
+    if out is None and not dry_run:
+        raise InputError("--out is missing: folder to make; or say --dry-run, to see what it takes")
+    return out or Path()
+
+
+def _report_estimate(estimate: Estimate, as_json: bool) -> None:
+    _print(estimate.as_dict(), as_json, estimate.as_text())
 
 
 def _report_fit(

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
+import torch
 from tqdm import tqdm
 
 from foster.artefacts import KEPT_STEP, new_folder, write_metrics
@@ -90,12 +91,7 @@ def distill(
             distillation that diverged.
     """
     options, engine = options or DistillOptions(), engine or Engine()
-    best = load_teacher(teacher, data, encoder=encoder, device=engine.device)
-    with_ids = isinstance(options, DistillOptions)
-    if not with_ids:  # the others move what texts give: with tables in it their unrolled steps would fill the memory
-        best = best.without_ids()
-    trajectory = Trajectory(teacher, with_ids)
-    _check(data, best, trajectory, options)
+    best, trajectory = read_teacher(data, teacher, options, encoder=encoder, device=engine.device)
     setting = Setting(data, best, trajectory, options, seed, engine)
     distiller = DISTILLERS[options.method](setting, options)
     log: list[dict[str, Any]] = []
@@ -144,6 +140,28 @@ def write_distilled(distilled: Condensed, log: list[dict[str, Any]], folder: Pat
     """Write the files of ``save_distilled`` into an existing folder."""
     distilled.write_to(folder)
     write_metrics(folder, log)
+
+
+def read_teacher(
+    data: Dataset,
+    teacher: str | Path,
+    options: CondenseOptions,
+    *,
+    encoder: str | None = None,
+    device: str | torch.device = "cpu",
+) -> tuple[TextRecommender, Trajectory]:
+    """Load what a distillation starts from, the best model and the trajectory, and see that the options fit them.
+
+    Raises:
+        InputError: see ``distill``.
+    """
+    best = load_teacher(teacher, data, encoder=encoder, device=device)
+    with_ids = isinstance(options, DistillOptions)
+    if not with_ids:  # the others move what texts give: with tables in it their unrolled steps would fill the memory
+        best = best.without_ids()
+    trajectory = Trajectory(teacher, with_ids)
+    _check(data, best, trajectory, options)
+    return best, trajectory
 
 
 def _check(data: Dataset, best: TextRecommender, trajectory: Trajectory, options: CondenseOptions) -> None:

@@ -154,6 +154,16 @@ class Setting:
             },
         )
 
+    def student(self, sequences: Condensed) -> tuple[TextRecommender, CondensedSource, TrainOptions, Validate | None]:
+        """Return an untrained student of the sequences, its losses, its recipe, and what validates it, if anything."""
+        student = self.best.fresh(self.seed, sequences.model)
+        fixed = sequences.start(student)
+        source = CondensedSource(sequences, student, self.seed, fixed)
+        recipe = affordable(sequences.recipe, student.options.finetune)
+        if sequences.codes is None:
+            return student, source, recipe, self.validate
+        return student, source, recipe.model_copy(update={"steps": max(recipe.steps // 2, 1)}), None
+
     def student_ndcg(self, sequences: Condensed) -> np.ndarray:
         """Train a short student on the sequences and return its NDCG@10 of each judging validation user, ``[users]``.
 
@@ -163,13 +173,7 @@ class Setting:
         Raises:
             InputError: the student diverged.
         """
-        student = self.best.fresh(self.seed, sequences.model)
-        fixed = sequences.start(student)
-        source = CondensedSource(sequences, student, self.seed, fixed)
-        recipe = affordable(sequences.recipe, student.options.finetune)
-        validate: Validate | None = self.validate
-        if sequences.codes is not None:
-            recipe, validate = recipe.model_copy(update={"steps": max(recipe.steps // 2, 1)}), None
+        student, source, recipe, validate = self.student(sequences)
         try:
             fit(student, source, recipe, seed=self.seed, engine=self.engine.alone(), validate=validate)
         except InputError as error:

@@ -93,6 +93,15 @@ def _spread(vectors: Tensor, rows: Tensor) -> None:
         vectors[part] = vectors[rows[part]]
 
 
+def unknown_texts(texts: Sequence[str], options: EncoderOptions | None = None) -> list[str]:
+    """Return the distinct texts that ``embed_texts`` would have to encode, in their order.
+
+    Raises:
+        InputError: the encoder is not to be found.
+    """
+    return _Store(_folder_of(options or EncoderOptions(), None)).read({text: 0 for text in texts})[1]
+
+
 def text_key(text: str) -> bytes:
     """Return the 16 bytes that stand for a text in the caches."""
     return hashlib.blake2b(text.encode(), digest_size=_KEY_BYTES).digest()

@@ -49,18 +49,32 @@ class LogSource:
         max_length: longest history.
         seed: of batches and sampled items.
         engine: device and processes.
+        rows: numbers of the histories to learn from, among those of two items or more; None for all of them.
+
+    Attributes:
+        lengths: how much of each history a batch takes, ``[histories]``.
+        batch_size: histories a batch.
     """
 
-    def __init__(self, data: Dataset, options: TrainOptions, max_length: int, seed: int, engine: Engine) -> None:
+    def __init__(
+        self,
+        data: Dataset,
+        options: TrainOptions,
+        max_length: int,
+        seed: int,
+        engine: Engine,
+        rows: np.ndarray | None = None,
+    ) -> None:
         self.histories = data.training_histories()
         if not self.histories:
             raise InputError(f"{data.info.name}: no training history has two items; lower --k-core or bring more data")
         self.max_length = max_length
         self.engine = engine
-        lengths = np.minimum(self.histories.lengths, max_length)
+        self.lengths = np.minimum(self.histories.lengths, max_length)
         self.rng = np.random.default_rng([seed, 0])
-        batch_size = options.batch_size or min(max(len(self.histories) // 16, 32), 256)
-        self.batches = endless_batches(lengths, batch_size, self.rng)
+        self.batch_size = options.batch_size or min(max(len(self.histories) // 16, 32), 256)
+        rows = np.arange(len(self.histories)) if rows is None else rows
+        self.batches = (rows[batch] for batch in endless_batches(self.lengths[rows], self.batch_size, self.rng))
         self.generator = torch.Generator().manual_seed(seed * 1009)
 
     def batch(self) -> Tensor:
