@@ -75,7 +75,7 @@ def test_loss_has_the_mean_gradient_and_a_second_derivative(case):
     with sdpa_kernel(SDPBackend.MATH):
         torch.testing.assert_close(slope(), expected[rows].mean(0), rtol=1e-5, atol=1e-6)
         (product,) = torch.autograd.grad((slope() * direction).sum(), weight)
-        before, step = weight.detach().clone(), 1e-2
+        before, step = weight.detach().clone(), 3e-3
         with torch.no_grad():
             weight.copy_(before + step * direction)
         ahead = slope().detach()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -306,7 +307,7 @@ def item_mapping(model: TextRecommender, data: Dataset) -> np.ndarray:
 
 
 def _ranks(
-    model: TextRecommender, table: Tensor, histories: list[np.ndarray], targets: np.ndarray, mask_history: bool
+    model: TextRecommender, table: Tensor, histories: Sequence[np.ndarray], targets: np.ndarray, mask_history: bool
 ) -> np.ndarray:
     """Rank each target after its history among all items of the table."""
     states = model.states(histories, table)

@@ -99,7 +99,8 @@ def unknown_texts(texts: Sequence[str], options: EncoderOptions | None = None) -
     Raises:
         InputError: the encoder is not to be found.
     """
-    return _Store(_folder_of(options or EncoderOptions(), None)).read({text: 0 for text in texts})[1]
+    rows = {text: row for row, text in enumerate(dict.fromkeys(texts))}
+    return _Store(_folder_of(options or EncoderOptions(), None)).read(rows, len(rows))[1]
 
 
 def text_key(text: str) -> bytes:
