@@ -27,6 +27,7 @@ from foster.coresets.gradients import SampleGradients
 from foster.coresets.pool import Pool
 from foster.data.batches import pad
 from foster.data.dataset import Dataset
+from foster.data.histories import Histories
 from foster.engine import Engine
 from foster.errors import InputError
 from foster.training.losses import next_item_loss
@@ -35,9 +36,9 @@ from synthetic_log import synthetic_log
 
 
 @pytest.fixture(scope="module")
-def histories() -> list[np.ndarray]:
+def histories() -> Histories:
     rng = np.random.default_rng(0)
-    return [(rng.integers(40) + np.arange(rng.integers(2, 11))) % 40 for _ in range(30)]
+    return Histories.of([(rng.integers(40) + np.arange(rng.integers(2, 11))) % 40 for _ in range(30)])
 
 
 @pytest.fixture(scope="module")
@@ -234,7 +235,7 @@ def test_dealrec_on_a_small_log(teacher, budget, solver, monkeypatch):
     monkeypatch.setattr("foster.coresets.dealrec.lissa", partial(lissa, depth=50))
     rows = pl.DataFrame(synthetic_log())
     data = Dataset.prepare(rows, rows.select("item_id", "title").unique(maintain_order=True), k_core=0)
-    kept = [history[-10:] for history in data.training_histories()]
+    kept = data.training_histories().latest(10)
 
     def pool() -> Pool:
         rng = np.random.default_rng(3)

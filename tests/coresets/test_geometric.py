@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from foster.coresets.geometric import herd, herding, kcenter, kcenter_greedy
 from foster.coresets.pool import Pool
+from foster.data.histories import Histories
 from foster.engine import Engine
 from small_models import small_recommender
 
@@ -71,6 +72,6 @@ def test_features_are_the_normalised_states_of_the_teacher(method, rule):
     with torch.no_grad():  # as made, the last norm gives all states the same length
         model.backbone.norm.bias.normal_(generator=torch.Generator().manual_seed(0))
     histories = [rng.integers(0, 40, rng.integers(2, 11)) for _ in range(50)]
-    pool = Pool(None, histories, 6, rng, 0, model.encoder, model.options, Engine("cpu"), model)
+    pool = Pool(None, Histories.of(histories), 6, rng, 0, model.encoder, model.options, Engine("cpu"), model)
     states = torch.stack([model.last_states([history], model.item_table())[0] for history in histories])
     assert method(pool).tolist() == rule(states / states.norm(dim=1, keepdim=True), 6).tolist()

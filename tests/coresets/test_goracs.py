@@ -16,6 +16,7 @@ from foster.coresets import goracs as module
 from foster.coresets.goracs import cost_matrix, embed, exchange, exchange_scores, goracs, greedy, transport
 from foster.coresets.pool import Pool
 from foster.data.dataset import Dataset
+from foster.data.histories import Histories
 from foster.engine import Engine
 from foster.errors import InputError
 from foster.models.options import ModelOptions
@@ -42,14 +43,14 @@ def pool(tiny_encoder) -> Pool:
     )
     log = pl.DataFrame(rows, schema=["user_id", "item_id", "timestamp"], orient="row")
     data, model = Dataset.prepare(log, items, k_core=0), ModelOptions(dim=8, layers=1, heads=1, max_length=6)
-    histories = [history[-model.max_length :] for history in data.training_histories()]
+    histories = data.training_histories().latest(model.max_length)
     encoder = EncoderOptions(encoder=str(tiny_encoder))
     return Pool(data, histories, 5, np.random.default_rng(0), 0, encoder, model, Engine("cpu"))
 
 
 def test_embeddings_are_means_of_unit_length():
     features = torch.tensor([[2.0, 0.0], [0.0, 4.0], [3.0, 4.0]])
-    out = embed([np.array([0, 0, 1]), np.array([2])], features)
+    out = embed(Histories.of([[0, 0, 1], [2]]), features)
     means = torch.tensor([[4 / 3, 4 / 3], [3.0, 4.0]])
     torch.testing.assert_close(out, means / means.norm(dim=1, keepdim=True))
 

@@ -11,6 +11,7 @@ from foster.coresets import gradients
 from foster.coresets.gradients import SampleGradients, effort, last_block
 from foster.coresets.pool import Pool
 from foster.data.batches import pad
+from foster.data.histories import Histories
 from foster.engine import Engine
 from foster.errors import InputError
 from foster.training.losses import next_item_loss
@@ -24,9 +25,9 @@ LAYERS = {
 }
 
 
-def histories(n: int = 23) -> list[np.ndarray]:
+def histories(n: int = 23) -> Histories:
     rng = np.random.default_rng(1)
-    return [rng.integers(0, 40, length).astype(np.int32) for length in rng.integers(2, 12, n)]
+    return Histories.of([rng.integers(0, 40, length) for length in rng.integers(2, 12, n)])
 
 
 def direct(model, layer, history, seed: int, candidates: int = CANDIDATES) -> torch.Tensor:

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from foster.coresets.pool import Pool
-from foster.coresets.random import stratified_histories
+from foster.coresets.random import history_means, stratified_histories
+from foster.data.histories import Histories
 from foster.engine import Engine
 from foster.models.options import ModelOptions
 from foster.text.options import EncoderOptions
@@ -21,7 +22,9 @@ def pool_of(n: int, budget: int, seed: int = 0) -> Pool:
     counts[items] = np.arange(2 * n) // 2 + 1
     data = SimpleNamespace(item_counts=lambda: counts)
     rng = np.random.default_rng(seed)
-    return Pool(data, list(items.reshape(n, 2)), budget, rng, seed, EncoderOptions(), ModelOptions(), Engine("cpu"))
+    return Pool(
+        data, Histories.of(items.reshape(n, 2)), budget, rng, seed, EncoderOptions(), ModelOptions(), Engine("cpu")
+    )
 
 
 @pytest.mark.parametrize("budget", [1, 2, 7, 10, 13, 20, 59, 60, 62, 63])
@@ -50,10 +53,17 @@ def test_popularity_is_the_mean_logarithm_of_the_counts():
     """By the mean count, the history of one bestseller and one rare item would be in the upper stratum."""
     counts = np.array([1, 100, 20, 20])
     data = SimpleNamespace(item_counts=lambda: counts)
-    histories = [np.array([2, 3]), np.array([0, 1])] * 2
+    histories = Histories.of([[2, 3], [0, 1]] * 2)
     for seed in range(5):
         rng = np.random.default_rng(seed)
         pool = Pool(data, histories, 2, rng, seed, EncoderOptions(), ModelOptions(), Engine("cpu"))
         low, high = stratified_histories(pool)
         assert low in (1, 3)
         assert high in (0, 2)
+
+
+def test_the_means_of_histories_have_the_digits_of_one_by_one():
+    rng = np.random.default_rng(0)
+    values = rng.lognormal(size=500)
+    histories = Histories.of([rng.integers(0, 500, length) for length in rng.integers(2, 300, 400)])
+    assert history_means(histories, values).tolist() == [values[history].mean() for history in histories]

@@ -85,7 +85,7 @@ def hessian_product(gradients: SampleGradients, rows: np.ndarray, matrix: Tensor
     Returns:
         ``[out, in]``.
     """
-    rows = rows[np.argsort([len(gradients.histories[row]) for row in rows], kind="stable")]
+    rows = rows[np.argsort(gradients.histories.lengths[rows], kind="stable")]
     weight, out = gradients.layer.weight, torch.zeros_like(matrix)
     for part in np.array_split(rows, math.ceil(len(rows) / HESSIAN_BATCH)):
         # The path from the last projection to the loss has no attention, whose fused kernels lack a second derivative.

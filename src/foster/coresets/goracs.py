@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 import numpy as np
 import torch
@@ -18,6 +18,7 @@ from torch.nn import functional as F
 
 from foster.coresets.gradients import effort
 from foster.coresets.pool import Pool
+from foster.data.histories import Histories
 from foster.errors import InputError
 from foster.models.kernels import widened
 
@@ -63,27 +64,27 @@ def require_pot() -> None:
         raise InputError("goracs needs the package POT; run: pip install 'foster[baselines]'") from error
 
 
-def _validation_users(pool: Pool) -> list[np.ndarray]:
+def _validation_users(pool: Pool) -> Histories:
     """Return the histories before some validation targets, these included, cut as the pool's are."""
     data = pool.data
     targets = data.held_out("validation")
     targets = targets[pool.rng.permutation(len(targets))[:VALIDATION_USERS]]
-    pairs = zip(data.histories_before(targets), data.sequence_items[targets.positions], strict=True)
-    return [np.append(history, target)[-pool.model.max_length :] for history, target in pairs]
+    with_targets = Histories(data.sequence_items, data.offsets[targets.users], targets.positions + 1)
+    return with_targets.latest(pool.model.max_length)
 
 
-def embed(histories: Sequence[np.ndarray], features: Tensor) -> Tensor:
+def embed(histories: Histories, features: Tensor) -> Tensor:
     """Return the mean of the features of each history's items, scaled to length one.
 
     Args:
-        histories: n arrays of item numbers, none empty.
+        histories: n of them, none empty.
         features: of the items, ``[V, width]``.
 
     Returns:
         ``[n, width]``.
     """
-    items = torch.from_numpy(np.concatenate(histories).astype(np.int64))
-    starts = torch.tensor([0, *(len(history) for history in histories[:-1])]).cumsum(0)
+    items = torch.from_numpy(histories.joined().astype(np.int64))
+    starts = torch.from_numpy(np.cumsum(histories.lengths) - histories.lengths)
     device = features.device
     return F.normalize(F.embedding_bag(items.to(device), features, starts.to(device), mode="mean"), dim=1)
 

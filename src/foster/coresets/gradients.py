@@ -18,6 +18,7 @@ from torch.nn import functional as F
 
 from foster.coresets.pool import Pool
 from foster.data.batches import pad
+from foster.data.histories import Histories
 from foster.errors import InputError
 from foster.models.recommender import TextRecommender
 from foster.models.sasrec import Block, SASRec
@@ -43,7 +44,7 @@ class SampleGradients:
     """
 
     def __init__(
-        self, model: TextRecommender, layer: nn.Linear, histories: list[np.ndarray], seed: int, candidates: int = 2048
+        self, model: TextRecommender, layer: nn.Linear, histories: Histories, seed: int, candidates: int = 2048
     ) -> None:
         self.model = model.eval()
         self.layer = layer
@@ -87,7 +88,7 @@ class SampleGradients:
 
     def _batches(self) -> Iterator[tuple[np.ndarray, Tensor, Tensor]]:
         """Yield sample numbers ``[b]``, the layer's inputs ``[b, T, in]`` and the gradients ``[b, T, out]``."""
-        order = np.argsort([len(history) for history in self.histories], kind="stable")
+        order = np.argsort(self.histories.lengths, kind="stable")
         for start in range(0, len(order), BATCH):
             rows = order[start : start + BATCH]
             yield rows, *self._inputs_and_gradients(rows)
@@ -113,7 +114,7 @@ class SampleGradients:
     def _total_loss(self, rows: np.ndarray) -> Tensor:
         """Return the sum of the losses of some samples."""
         length = self.model.options.max_length + 1  # the last item is a target only
-        items = pad([self.histories[row] for row in rows], length).to(self.table.device)
+        items = pad(self.histories[rows], length).to(self.table.device)
         real = items[:, 1:] >= 0
         states = self.model.backbone(self.table[items[:, :-1].clamp(min=0)])[real]
         share = (real / real.sum(1, keepdim=True))[real]

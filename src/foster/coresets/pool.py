@@ -8,6 +8,7 @@ from functools import cached_property
 import numpy as np
 
 from foster.data.dataset import Dataset
+from foster.data.histories import Histories
 from foster.engine import Engine
 from foster.models.options import ModelOptions
 from foster.models.recommender import TextRecommender
@@ -31,7 +32,7 @@ class Pool:
     """
 
     data: Dataset
-    histories: list[np.ndarray]
+    histories: Histories
     budget: int
     rng: np.random.Generator
     seed: int

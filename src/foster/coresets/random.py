@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from foster.coresets.pool import Pool
+from foster.data.histories import Histories
 from foster.data.sampling import random_long_histories
 
 STRATA = 10
@@ -28,7 +29,7 @@ def stratified_histories(pool: Pool) -> np.ndarray:
     number, drawn uniformly without replacement; what the division leaves over comes from random strata, one each.
     """
     popularity = np.log(pool.data.item_counts().clip(min=1))
-    order = np.argsort([popularity[history].mean() for history in pool.histories], kind="stable")
+    order = np.argsort(history_means(pool.histories, popularity), kind="stable")
     strata = np.array_split(order, min(STRATA, pool.budget))
     each, left = divmod(pool.budget, len(strata))
     # Sizes differ by one, so where the budget is nearly the whole pool, only some strata have one left.
@@ -36,3 +37,13 @@ def stratified_histories(pool: Pool) -> np.ndarray:
     extra = set(pool.rng.choice(roomy, left, replace=False).tolist())
     draws = [pool.rng.choice(stratum, each + (which in extra), replace=False) for which, stratum in enumerate(strata)]
     return np.concatenate(draws)
+
+
+def history_means(histories: Histories, values: np.ndarray) -> np.ndarray:
+    """Return the mean of the values of each history's items: float64 ``[U]``."""
+    out = np.empty(len(histories))
+    # Length by length: sums of a row have the very digits that the sum of one array has, and so strata stay the same.
+    for length in np.unique(histories.lengths):
+        rows = np.flatnonzero(histories.lengths == length)
+        out[rows] = values[histories[rows].joined().reshape(len(rows), length)].mean(1)
+    return out

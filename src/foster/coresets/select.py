@@ -103,9 +103,9 @@ def select(
         raise InputError(
             f"--sequences {sequences}: the log has {len(histories)} users with two training items; give 1 to that"
         )
-    kept = [history[-model.max_length :] for history in histories]
+    kept = histories.latest(model.max_length)
     pool = Pool(data, kept, sequences, np.random.default_rng(seed), seed, encoder, model, engine, trained)
-    chosen = [kept[row] for row in METHODS[method](pool)]
+    chosen = kept[METHODS[method](pool)]
     catalogue = data.catalogue
     info = {
         **data.info.origin,

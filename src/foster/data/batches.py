@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,26 +16,19 @@ POOL_BATCHES = 16  # batches that share a pool within which users are sorted by 
 PADDING = -1
 
 
-def pad(histories: Sequence[np.ndarray], max_length: int) -> Tensor:
+def pad(histories: Sequence[Any], max_length: int) -> Tensor:
     """Return the last ``max_length`` items of each history, padded on the right.
 
     Args:
-        histories: item indices, oldest first; ``Histories`` take no loop over them.
+        histories: ``Histories``, or other sequences of item indices, oldest first.
         max_length: the most items kept of each, the newest.
 
     Returns:
         int64 ``[batch, longest]``, with -1 where there is no item.
     """
-    if isinstance(histories, Histories):
-        latest = histories.latest(max_length)
-        out = np.full((len(latest), latest.lengths.max(initial=0)), PADDING, dtype=np.int64)
-        out[np.arange(out.shape[1]) < latest.lengths[:, None]] = latest.joined()
-        return torch.from_numpy(out)
-    kept = [history[-max_length:] for history in histories]
-    longest = max((len(history) for history in kept), default=0)
-    out = np.full((len(kept), longest), PADDING, dtype=np.int64)
-    for row, history in zip(out, kept, strict=True):
-        row[: len(history)] = history
+    kept = Histories.of(histories).latest(max_length)
+    out = np.full((len(kept), kept.lengths.max(initial=0)), PADDING, dtype=np.int64)
+    out[np.arange(out.shape[1]) < kept.lengths[:, None]] = kept.joined()
     return torch.from_numpy(out)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Self, overload
+from typing import Any, Self, overload
 
 import numpy as np
 
@@ -22,6 +22,15 @@ class Histories(Sequence[np.ndarray]):
     items: np.ndarray
     starts: np.ndarray
     ends: np.ndarray
+
+    @classmethod
+    def of(cls, histories: Sequence[Any]) -> Histories:
+        """Return sequences of item numbers as histories, with a flat copy of them; histories as they are."""
+        if isinstance(histories, Histories):
+            return histories
+        arrays = [np.asarray(history, dtype=np.int64) for history in histories]
+        ends = np.cumsum([0, *map(len, arrays)])
+        return cls(np.concatenate([np.zeros(0, dtype=np.int64), *arrays]), ends[:-1], ends[1:])
 
     def __len__(self) -> int:
         """Return H."""

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from itertools import chain, count
 
 import numpy as np
 
+from foster.data.histories import Histories
 
-def random_long_histories(
-    histories: Sequence[np.ndarray], budget: int, length: int, rng: np.random.Generator
-) -> np.ndarray:
+
+def random_long_histories(histories: Histories, budget: int, length: int, rng: np.random.Generator) -> np.ndarray:
     """Draw among the histories with at least ``length`` items, or the ``budget`` longest where these are too few.
 
     Most users are short; this matches the number of interactions that synthetic sequences of ``length`` steps have.
@@ -24,14 +23,14 @@ def random_long_histories(
     Returns:
         int64 ``[budget]`` row numbers, each once.
     """
-    lengths = np.array([len(history) for history in histories])
+    lengths = histories.lengths
     long = np.flatnonzero(lengths >= length)
     if len(long) < budget:
         return np.argsort(-lengths, kind="stable")[:budget]
     return rng.choice(long, budget, replace=False)
 
 
-def filled_histories(histories: Sequence[np.ndarray], rows: np.ndarray, length: int) -> np.ndarray:
+def filled_histories(histories: Histories, rows: np.ndarray, length: int) -> np.ndarray:
     """Return the last ``length`` items of the histories in ``rows``, the short ones filled from the next rows'.
 
     Returns:
@@ -45,9 +44,7 @@ def filled_histories(histories: Sequence[np.ndarray], rows: np.ndarray, length: 
     return out
 
 
-def packed_histories(
-    histories: Sequence[np.ndarray], budget: int, length: int, part: int, rng: np.random.Generator
-) -> np.ndarray:
+def packed_histories(histories: Histories, budget: int, length: int, part: int, rng: np.random.Generator) -> np.ndarray:
     """Return ``budget`` sequences of ``length`` items, each made of short pieces of random histories.
 
     A piece is at most ``part`` consecutive items. Most users are short, so that pieces of many of them look more like
@@ -63,8 +60,10 @@ def packed_histories(
     Returns:
         int64 ``[budget, length]``; a history comes again only when all of them have been used.
     """
-    usable = [row for row, history in enumerate(histories) if len(history) > 1] or range(len(histories))
-    rows = chain.from_iterable(rng.permutation(np.asarray(usable)) for _ in count())
+    usable = np.flatnonzero(histories.lengths > 1)
+    if not len(usable):
+        usable = np.arange(len(histories))
+    rows = chain.from_iterable(rng.permutation(usable) for _ in count())
     items: list[int] = []
     while len(items) < budget * length:
         history = histories[next(rows)]

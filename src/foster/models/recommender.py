@@ -24,6 +24,7 @@ from foster.artefacts import (
 )
 from foster.data.batches import pad
 from foster.data.catalogue import MEAN_POPULARITY, Catalogue, check_new
+from foster.data.histories import Histories
 from foster.errors import InputError
 from foster.growing import GrowingRows
 from foster.models.gru4rec import GRU4Rec
@@ -254,7 +255,8 @@ class TextRecommender(nn.Module):
         """Return the state after each history.
 
         Args:
-            histories: arrays of item indices, each with at least one item; the last ``max_length`` of each are read.
+            histories: ``Histories``, or other sequences of item indices, none of them empty; of each the last
+                ``max_length`` are read.
             table: item vectors ``[V, d]``.
 
         Returns:
@@ -269,15 +271,16 @@ class TextRecommender(nn.Module):
         """Return the state after each history, as ``last_states``, in batches of similar length.
 
         Args:
-            histories: arrays of item indices.
+            histories: ``Histories``, or other sequences of item indices.
             table: item vectors ``[V, d]``; by default this model's.
         """
         table = self.item_table() if table is None else table
+        histories = Histories.of(histories)
         out = torch.empty(len(histories), self.options.dim, device=table.device)
-        order = np.argsort([len(history) for history in histories], kind="stable")
+        order = np.argsort(histories.lengths, kind="stable")
         for start in range(0, len(order), STATES):
             rows = order[start : start + STATES]
-            out[torch.from_numpy(rows)] = self.last_states([histories[row] for row in rows], table)
+            out[torch.from_numpy(rows)] = self.last_states(histories[rows], table)
         return out
 
     @torch.no_grad()

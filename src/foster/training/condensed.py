@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -115,7 +116,7 @@ class Condensed:
 
     @classmethod
     def of_histories(
-        cls, histories: list[np.ndarray], max_length: int, method: str, catalogue: Catalogue, **rest: Any
+        cls, histories: Sequence[np.ndarray], max_length: int, method: str, catalogue: Catalogue, **rest: Any
     ) -> Self:
         """Wrap real histories as one-hot steps: the last ``max_length`` items of each."""
         kept = [history[-max_length:] for history in histories]
