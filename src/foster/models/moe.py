@@ -21,7 +21,7 @@ class MoEAdapter(nn.Module):
 
     UniSRec's experts ``(x - b_k) W_k`` (equation 3) are full matrices. These share W, and each adds a product of low
     rank, as in LoRA (Hu et al., ICLR 2022): more accurate here, in less time, with a third of the weights
-    (benchmarks/research.md, 58). In training the gates are noisy, ``softmax(x W_1 + noise * softplus(x W_2))``
+    (benchmarks/research.md, 59). In training the gates are noisy, ``softmax(x W_1 + noise * softplus(x W_2))``
     (equations 4 and 5), and features are dropped out.
 
     Args:
