@@ -85,16 +85,18 @@ class Foster:
                 weight = min(barrier, options.gap_weight)
             outer_loss = real_loss + weight * own
         _descend(self.outer_optimiser, outer_loss, engine)
-        record |= {"gap_weight": weight, **self._update_sequences(subset, window, weight)}
-        record |= {"real_loss": engine.average([real_loss])[0].item(), "inner_loss": inner_loss.item()}
-        return record
+        found = self._update_sequences(subset, window, weight)
+        found |= {"real_loss": engine.average([real_loss.detach()])[0], "inner_loss": inner_loss.detach()}
+        # Read all at once: every reading waits for the device.
+        numbers = torch.stack(list(found.values())).tolist()
+        return record | {"gap_weight": weight} | dict(zip(found, numbers, strict=True))
 
     def _labels(self, p: Tensor, subset: Tensor) -> Tensor | None:
         if self.options.targets == "next":
             return None
         return torch.softmax(scores_on_subset(self.outer, p, self.outer.tower(subset)), -1)
 
-    def _update_sequences(self, subset: Tensor, window: slice, weight: float) -> dict[str, float]:
+    def _update_sequences(self, subset: Tensor, window: slice, weight: float) -> dict[str, Tensor]:
         options = self.options
         with torch.no_grad():
             outer_vectors, inner_vectors = self.outer.tower(subset), self.inner.tower(subset)
@@ -116,14 +118,10 @@ class Foster:
         self.synthetic.latents.grad = gradient
         self.setting.engine.average_gradients([self.synthetic.latents])
         self.optimiser.step()
-        record = {
-            "gap": gap.item(),
-            "gradient_norm": gradient.norm().item(),
-            "input_entropy": entropy(p).item(),
-        }
+        found = {"gap": gap, "gradient_norm": gradient.norm(), "input_entropy": entropy(p)}
         if labels is not None:
-            record["label_entropy"] = entropy(labels).item()
-        return record
+            found["label_entropy"] = entropy(labels)
+        return {name: number.detach() for name, number in found.items()}
 
     def _regulariser(self, p: Tensor, labels: Tensor | None, subset: Tensor) -> Tensor:
         features = widened(self.setting.features[subset])

@@ -413,7 +413,7 @@ class CondensedSource:
         self.length = min(model.options.max_length, data.items.shape[1])
         self.items, self.weights = data.items.to(device), data.weights.to(device)
         self.valid = data.valid.to(device)
-        self.positions = int(data.valid.sum())
+        self.positions, self.short_ones = int(data.valid.sum()), not bool(data.valid.all())
         self.table: Tensor | None = None  # item vectors, if these are fixed
         # Of whole sequences [M, L, ...] and, where there are some, of their short windows [M, windows, W, ...].
         self.soft: list[Tensor] = []
@@ -467,10 +467,12 @@ class CondensedSource:
             states = model.backbone(self._inputs(model, (slice(None), slice(self.length))))
             return self._next_step_loss(model, states, sample)
         steps, codes, drawn = self._draw_contexts()
-        valid = self.valid[steps]
-        states = model.backbone(self._inputs(model, steps, drawn))[valid]
+        states = model.backbone(self._inputs(model, steps, drawn))
+        if self.short_ones:  # an index of bools waits for the device
+            valid = self.valid[steps]
+            states, codes = states[valid], codes[valid]
         needed = self._sample(model, candidates) if self.matching.samples else None
-        return self.matching(states / math.sqrt(model.options.dim), codes[valid], model.tower, needed)
+        return self.matching(states / math.sqrt(model.options.dim), codes, model.tower, needed)
 
     def _sample(self, model: TextRecommender, candidates: int) -> Tensor:
         return sample_items(model.n_known, candidates, self.generator).to(self.items.device)

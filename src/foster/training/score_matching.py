@@ -93,7 +93,8 @@ class ProbabilityMatching:
     def __call__(self, states: Tensor, labels: Tensor, tower: ItemTower, sample: Tensor | None = None) -> Tensor:
         """Return the loss, a scalar; arguments are those of ``ScoreMatching``, with a sample."""
         assert sample is not None
-        return soft_cross_entropy(states @ tower(sample).T, (labels @ self.keys[sample].T).softmax(-1))
+        targets = widened(labels @ self.keys[sample].T).softmax(-1)
+        return soft_cross_entropy(widened(states @ tower(sample).T), targets)
 
 
 def _mismatch(states: Tensor, labels: Tensor, own: Tensor, cross: Tensor, label: Tensor) -> Tensor:
