@@ -540,6 +540,24 @@ def test_verbs_that_divide_no_work_refuse_several_processes(run, monkeypatch, ve
     assert message == f"foster: {verb}: works in one process, but 2 were started; start it without torchrun"
 
 
+@pytest.mark.parametrize("verb", ["pretrain", "distill", "bench"])
+def test_a_dry_run_says_what_it_takes_and_writes_nothing(run, made, tmp_path, monkeypatch, verb):
+    monkeypatch.chdir(tmp_path)
+    few = ("--methods", "random", "--seeds", 1, "--budgets", 3, "--student-steps", 4)
+    arguments = {
+        "pretrain": ("--encoder", made.encoder, *TEACHER),
+        "distill": ("--teacher", made.teacher, *DISTILL),
+        "bench": ("--encoder", made.encoder, *TEACHER, *few),
+    }[verb]
+    found = run(verb, made.data, *arguments, "--dry-run", "--json").json
+    assert found["seconds"] == pytest.approx(sum(found["parts"].values())) and found["seconds"] > 0
+    assert 0 < found["disk_bytes"] < found["free_disk_bytes"] and found["memory_bytes"] > 2**20
+    text = run(verb, made.data, *arguments, "--dry-run", "--out", "new").out.splitlines()
+    assert text[0].startswith("time  ") and text[-1] == "nothing was written"
+    assert not list(tmp_path.iterdir())
+    assert run(verb, made.data, *arguments).message.startswith("foster: --out is missing: folder")
+
+
 def test_bench_prints_rows_by_method(run, made, tmp_path):
     variants = tmp_path / "variants.yaml"
     variants.write_text("short: {method: foster, length: 6, steps: 1}\n")

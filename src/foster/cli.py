@@ -691,13 +691,19 @@ def demo(
 @verb(BenchOptions, *TEACHER, divided=True)
 def bench(
     data: Data,
-    out: Annotated[Path, typer.Option("--out", help="folder of runs and results; a benchmark goes on where it was")],
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "--out", help="folder of runs and results; a benchmark goes on where it was (required without --dry-run)"
+        ),
+    ] = None,
     variants: Annotated[
         Path | None, typer.Option(help="YAML of more rows: 'no-reset: {method: foster, reset_every: 0}'")
     ] = None,
     students: Annotated[
         Path | None, typer.Option(help="YAML of other models to train on all of it: 'gru4rec: {backbone: gru4rec}'")
     ] = None,
+    dry_run: DryRun = False,
     *,
     values: Values,
     as_json: bool,
@@ -716,20 +722,23 @@ def bench(
     )
     extra = _read_yaml(variants, "--variants", example) if variants else {}
     others = _read_yaml(students, "--students", "gru4rec: {backbone: gru4rec}") if students else {}
+    asked: dict[str, Any] = {
+        "recipe": recipe,
+        "options": values.of(BenchOptions),
+        "extra": extra,
+        "source": str(variants),
+        "students": others,
+        "students_source": str(students),
+        "seed": common.seed,
+    }
+    out = _place(out, dry_run)
     with _running(common.device) as engine:
-        result = run_bench(
-            _read_data(data),
-            out,
-            recipe=recipe,
-            options=values.of(BenchOptions),
-            extra=extra,
-            source=str(variants),
-            students=others,
-            students_source=str(students),
-            seed=common.seed,
-            engine=engine,
-            say=_say,
-        )
+        if dry_run:
+            from foster.report.estimate_bench import estimate_bench
+
+            _report_estimate(estimate_bench(_read_data(data), out, **asked, engine=engine), as_json)
+            return
+        result = run_bench(_read_data(data), out, **asked, engine=engine, say=_say)
         if not engine.is_main:
             return
         rows, about = result["rows"], result["about"]

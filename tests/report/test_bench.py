@@ -19,7 +19,9 @@ from foster.errors import InputError
 from foster.evaluation.metrics import metrics_of
 from foster.models.options import ModelOptions
 from foster.report import bench as module
+from foster.report import estimate_bench as trials
 from foster.report.bench import RECIPES, run_bench
+from foster.report.estimate import untrained
 from foster.report.options import BenchOptions
 from foster.report.rows import METHODS, Recipe, students_of, variants_of
 from foster.text.options import EncoderOptions
@@ -452,3 +454,34 @@ def test_the_ablations_are_rows_that_can_be():
     changed = [row for row in rows if row.method == "foster" and row.name != "foster"]
     assert {row.name for row in changed} == set(content)
     assert all(row.options != defaults for row in changed)
+
+
+def test_a_dry_run_sums_what_is_missing_and_leaves_no_trace(log, bench, monkeypatch):
+    options = BenchOptions(methods="random-length,soft-label,dm,foster", seeds=2, budgets="3", student_steps=6)
+    students = {"gru": {"backbone": "gru4rec"}}
+
+    def estimated():
+        rest = {"recipe": bench.recipe, "extra": EXTRA, "students": students, "engine": Engine("cpu")}
+        return trials.estimate_bench(log, bench.out, options=options, **rest)
+
+    # A step of a student takes a second, a distillation 100, the full log 10, and the rest nothing.
+    monkeypatch.setattr(trials, "seconds_a_step", lambda *rest, **more: 1.0)
+    monkeypatch.setattr(trials, "training_parts", lambda *rest: {"all": (10.0, 5.0)})
+    distillation = trials.distillation_parts
+    monkeypatch.setattr(trials, "distillation_parts", lambda *rest: ({"all": (100.0, 50.0)}, distillation(*rest)[1]))
+    monkeypatch.setattr(trials, "untrained", lambda *rest: (untrained(*rest)[0], 0.0))
+    monkeypatch.setattr(trials, "ranking_seconds", lambda *rest: 0.0)
+    monkeypatch.setattr(trials, "timed", lambda work: (work(), 0.0))
+    found = estimated()
+    assert not bench.out.exists()
+    pair = 6 + 6  # steps of the two recipes
+    wanted = {"popularity": 0, "random": pair, "random-length": pair, "soft-label": pair, "dm": 100 + pair}
+    wanted |= {"foster": 100 + pair, "full": 10}
+    wanted |= {f"{name}@gru": 10 if name == "full" else pair for name in wanted if name != "popularity"}
+    assert found.parts == {f"row {name}": 2 * seconds for name, seconds in wanted.items()}
+    assert found.seconds == sum(found.parts.values()) and found.least_seconds < found.seconds
+    bench(methods="random-length,soft-label,dm,foster", students=students)  # one of the two seeds
+    left = estimated()
+    assert left.seconds == found.seconds / 2 and left.disk_bytes == found.disk_bytes / 2
+    taken = sum(path.stat().st_size for path in (bench.out / "seed0").rglob("*") if path.is_file())
+    assert left.disk_bytes == pytest.approx(taken, rel=0.2)

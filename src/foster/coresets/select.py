@@ -105,15 +105,21 @@ def select(
         )
     kept = histories.latest(model.max_length)
     pool = Pool(data, kept, sequences, np.random.default_rng(seed), seed, encoder, model, engine, trained)
-    chosen = kept[METHODS[method](pool)]
+    return coreset_of(method, pool)
+
+
+def coreset_of(method: str, pool: Pool) -> Condensed:
+    """Choose from a pool by one of ``METHODS``."""
+    data, model = pool.data, pool.model
+    chosen = pool.histories[METHODS[method](pool)]
     catalogue = data.catalogue
     info = {
         **data.info.origin,
-        "seed": seed,
+        "seed": pool.seed,
         "from_real_data": "real histories of users, without their ids" + catalogue.disclosure,
         "licence": data.info.terms,
     }
-    rest: dict[str, Any] = {"encoder": encoder, "model": model, "recipe": HARD_LABELS, "info": info}
+    rest: dict[str, Any] = {"encoder": pool.encoder, "model": model, "recipe": HARD_LABELS, "info": info}
     coreset = Condensed.of_histories(chosen, model.max_length, method, catalogue, **rest)
     if method != "soft-label":
         return coreset

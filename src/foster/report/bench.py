@@ -81,6 +81,7 @@ class Bench:
         first_seed: seeds count from here.
         engine: under several processes each makes its share of the runs, alone.
         say: called with one line a finished run.
+        dry_run: look only, and do not mark the folder.
 
     Raises:
         InputError: a budget beyond the users, a missing extra, a method that cannot work on such models, or a folder of
@@ -100,6 +101,7 @@ class Bench:
         first_seed: int = 0,
         engine: Engine,
         say: Say,
+        dry_run: bool = False,
     ) -> None:
         self.students, self.new = students, new
         self.data, self.out, self.recipe, self.options = data, out, recipe, options
@@ -112,10 +114,10 @@ class Bench:
         for unfit, basis, fix in _unfit(recipe.model):
             _refuse([variant.method for variant in variants if variant.method in unfit], basis, fix)
         self.starts = bool(methods & CHECKPOINT_STARTS)
-        self._claim()
+        self._claim(dry_run)
 
-    def _claim(self) -> None:
-        """Mark the folder as one of this log and these options, or see that it is."""
+    def _claim(self, dry_run: bool) -> None:
+        """Mark the folder as one of this log and these options, or see that it is or can be."""
         path = self.out / BENCH_NAME
         about = {"data_fingerprint": self.data.info.fingerprint, **self.recipe.as_dict()}
         about["student_steps"] = self.options.student_steps
@@ -130,6 +132,8 @@ class Bench:
         elif self.engine.is_main:
             if (name := _in_the_way(self.out)) is not None:
                 raise InputError(f"{self.out}: holds {name}, which is of no benchmark; give another --out")
+            if dry_run:
+                return
             try:
                 self.out.mkdir(parents=True, exist_ok=True)
                 _write_whole(path, marked("bench") | about)
@@ -157,9 +161,8 @@ class Bench:
         Raises:
             InputError: what is there was made with other options.
         """
+        self.missing()  # asks whether what is there is of these options
         runs = self.runs()
-        for run in runs:
-            self._check_options(run)
         # What shares a folder is for one process; teachers come first, since the others need them.
         shares: dict[tuple[str, int], list[Run]] = {}
         for run in runs:
@@ -178,6 +181,24 @@ class Bench:
         """Return the rank of every test target of a finished run, ``[targets]``."""
         return np.load(self.out / record["ranks"])
 
+    def missing(self) -> list[Run]:
+        """Return the runs that ``make`` would make.
+
+        Raises:
+            InputError: what is there was made with other options.
+        """
+        runs = self.runs()
+        for run in runs:
+            self._check_options(run)
+        return [run for run in runs if not self._is_finished(run)]
+
+    def is_made(self, run: Run) -> bool:
+        """Whether the artefact that a run trains on is there: sequences, or for the full log its teacher."""
+        return self.teacher(run.seed).exists() if run.variant.method == "full" else self._made(run).exists()
+
+    def _is_finished(self, run: Run) -> bool:
+        return self._file(run).exists() and not self._failure(run).exists() and not self._is_of_former_sequences(run)
+
     def _file(self, run: Run) -> Path:
         return self.out / f"seed{run.seed}" / f"{run.name}.json"
 
@@ -192,9 +213,9 @@ class Bench:
         return self.out / f"seed{run.seed}" / f"{run.artefact}.made.json"
 
     def _make_once(self, run: Run) -> None:
-        path, failure = self._file(run), self._failure(run)
-        if path.exists() and not failure.exists() and not self._is_of_former_sequences(run):
+        if self._is_finished(run):
             return
+        path, failure = self._file(run), self._failure(run)
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
             record = self._made_record(run)
@@ -216,7 +237,7 @@ class Bench:
             return self._record(run, evaluate_popularity(self.data), costs)
         if run.variant.method == "full":
             return self._full_student(run, run.student) if run.student else self._full(run)
-        if (run.variant.needs_teacher or run.checkpoint) and not self._teacher(run.seed).exists():
+        if (run.variant.needs_teacher or run.checkpoint) and not self.teacher(run.seed).exists():
             raise InputError(f"needs the teacher of seed {run.seed}, which failed")
         return self._condensed(run)
 
@@ -253,7 +274,7 @@ class Bench:
         }
 
     def _full(self, run: Run) -> dict[str, Any]:
-        folder = self._teacher(run.seed)
+        folder = self.teacher(run.seed)
         costs: dict[str, Any] = {"train_seconds": 0.0}
         if not folder.exists():
             with Measure(self.alone.device) as measure:
@@ -280,12 +301,13 @@ class Bench:
             )
         return self._tested(run, model, {**_costs(fit), "train_peak_bytes": measure.peak_bytes})
 
-    def _teacher(self, seed: int) -> Path:
+    def teacher(self, seed: int) -> Path:
+        """Return the folder of a seed's teacher."""
         return self.out / f"seed{seed}" / "teacher"
 
     def _checkpoint(self, seed: int) -> dict[str, torch.Tensor]:
         """Return the recorded state that has seen about a tenth of the teacher's training."""
-        trajectory = Trajectory(self._teacher(seed))
+        trajectory = Trajectory(self.teacher(seed))
         wanted = CHECKPOINT_SHARE * trajectory.step(len(trajectory) - 1)
         which = min(range(1, len(trajectory)), key=lambda i: abs(trajectory.step(i) - wanted))
         return trajectory.state(which)
@@ -311,7 +333,7 @@ class Bench:
 
     def _make_artefact(self, run: Run, folder: Path) -> None:
         assert run.budget is not None
-        method, teacher = run.variant.method, self._teacher(run.seed)
+        method, teacher = run.variant.method, self.teacher(run.seed)
         if run.variant.options is None:
             coreset = select(
                 method,
@@ -325,10 +347,10 @@ class Bench:
             )
             coreset.save(folder, overwrite=True)
             return
-        distilled, log = distill(self.data, teacher, self._options(run), seed=run.seed, engine=self.alone)
+        distilled, log = distill(self.data, teacher, self.options_of(run), seed=run.seed, engine=self.alone)
         save_distilled(distilled, log, folder, overwrite=True)
 
-    def _options(self, run: Run) -> CondenseOptions:
+    def options_of(self, run: Run) -> CondenseOptions:
         """Return a distiller's options with the sizes of this benchmark."""
         options = run.variant.options
         assert options is not None
@@ -346,12 +368,12 @@ class Bench:
         fix = f"give the row another name, or remove {path}, {self._made(run)} and {folder}"
         if path.exists() and (method := read_json(path).get("method")) != run.variant.method:
             raise InputError(f"{path}: row '{run.variant.name}' was made by {method}; {fix}")
-        if run.variant.method == "full" and self._teacher(run.seed).exists():
-            config = read_config(self._teacher(run.seed), "teacher")
+        if run.variant.method == "full" and self.teacher(run.seed).exists():
+            config = read_config(self.teacher(run.seed), "teacher")
             for name, options in (("encoder", "encoder"), ("model", "model"), ("training", "train")):
                 if not _same(getattr(self.recipe, options), config.get(name), folder):
                     raise InputError(
-                        f"{self._teacher(run.seed)}: was made with other {name} options; remove it, or give the same "
+                        f"{self.teacher(run.seed)}: was made with other {name} options; remove it, or give the same "
                         "options"
                     )
         if run.student:  # the artefact is that of the run without a student, which is always there too
@@ -363,7 +385,7 @@ class Bench:
             return
         if run.variant.options is None or not self._made(run).exists():
             return
-        if not _same(self._options(run), read_config(folder, "distilled")["info"]["options"], folder):
+        if not _same(self.options_of(run), read_config(folder, "distilled")["info"]["options"], folder):
             raise InputError(f"{folder}: row '{run.variant.name}' was made with other options; {fix}")
 
     def _student(self, run: Run, sequences: Condensed, costs: dict[str, Any]) -> dict[str, Any]:
@@ -468,6 +490,56 @@ def _write_whole(path: Path, content: dict[str, Any]) -> None:
         write_json(part, content)
 
 
+def prepare_bench(
+    data: Dataset,
+    out: str | Path,
+    *,
+    recipe: Recipe | None = None,
+    options: BenchOptions | None = None,
+    extra: Mapping[str, Any] | None = None,
+    source: str = "--variants",
+    students: Mapping[str, Any] | None = None,
+    students_source: str = "--students",
+    seed: int = 0,
+    engine: Engine,
+    say: Say = lambda line: None,
+    dry_run: bool = False,
+) -> Bench:
+    """Return the benchmark that ``run_bench`` makes, whose arguments these are; ``dry_run`` as for ``Bench``.
+
+    Raises:
+        InputError: see ``run_bench``.
+    """
+    options = options or BenchOptions()
+    recipe = recipe or Recipe(EncoderOptions(), ModelOptions(), TrainOptions(), TeacherOptions())
+    methods = options.methods
+    if methods is None:
+        without = [name for name in METHODS if any(name in unfit for unfit, _, _ in _unfit(recipe.model))]
+        methods = tuple(name for name in METHODS if name not in without)
+        if without and engine.is_main:
+            say(f"without {', '.join(without)}: they do not work on such models")
+    variants = variants_of(methods, extra or {}, source)
+    names = [variant.name for variant in variants]
+    if options.reference is not None and options.reference not in names:
+        hint = did_you_mean(options.reference, names)
+        raise InputError(f"--reference: no row '{options.reference}'{hint}; name one of {', '.join(names)}")
+    others = students_of(students or {}, recipe, students_source)
+    data, new = withhold(data, options.new_items) if options.new_items else (data, None)
+    return Bench(
+        data,
+        Path(out),
+        recipe,
+        variants,
+        options,
+        students=others,
+        new=new,
+        first_seed=seed,
+        engine=engine,
+        say=say,
+        dry_run=dry_run,
+    )
+
+
 def run_bench(
     data: Dataset,
     out: str | Path,
@@ -507,24 +579,21 @@ def run_bench(
     Raises:
         InputError: a reference that is no row; see ``variants_of`` and ``Bench`` for more.
     """
-    options, engine = options or BenchOptions(), engine or Engine()
-    recipe = recipe or Recipe(EncoderOptions(), ModelOptions(), TrainOptions(), TeacherOptions())
-    methods = options.methods
-    if methods is None:
-        without = [name for name in METHODS if any(name in unfit for unfit, _, _ in _unfit(recipe.model))]
-        methods = tuple(name for name in METHODS if name not in without)
-        if without and engine.is_main:
-            say(f"without {', '.join(without)}: they do not work on such models")
-    variants = variants_of(methods, extra or {}, source)
-    names = [variant.name for variant in variants]
-    if options.reference is not None and options.reference not in names:
-        hint = did_you_mean(options.reference, names)
-        raise InputError(f"--reference: no row '{options.reference}'{hint}; name one of {', '.join(names)}")
-    others = students_of(students or {}, recipe, students_source)
-    data, new = withhold(data, options.new_items) if options.new_items else (data, None)
-    bench = Bench(
-        data, Path(out), recipe, variants, options, students=others, new=new, first_seed=seed, engine=engine, say=say
+    engine = engine or Engine()
+    bench = prepare_bench(
+        data,
+        out,
+        recipe=recipe,
+        options=options,
+        extra=extra,
+        source=source,
+        students=students,
+        students_source=students_source,
+        seed=seed,
+        engine=engine,
+        say=say,
     )
+    data, new, recipe, options = bench.data, bench.new, bench.recipe, bench.options
     records, failed = bench.make()
     about = {
         "data": data.info.name,

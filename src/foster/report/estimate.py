@@ -29,7 +29,7 @@ from foster.data.split import TargetSplit
 from foster.distillation.distill import DISTILLERS, Distiller, read_teacher, write_distilled
 from foster.distillation.options import CondenseOptions, DistillOptions
 from foster.distillation.setting import JUDGES, SUBSET, Checkpoints, Setting
-from foster.engine import Engine, deterministic, seeded
+from foster.engine import Engine, deterministic, matrix_type, seeded
 from foster.errors import InputError
 from foster.evaluation.evaluate import evaluate
 from foster.models.item_tower import FrozenFeatures, Whitening
@@ -50,6 +50,7 @@ Parts = dict[str, tuple[float, float]]
 
 SECONDS = 5.0  # how long steps of one kind are tried
 WARM = 2  # first steps, which take longer
+FEW = 32  # longest histories of which the memory of a batch is told
 TEXTS = 256  # texts that are encoded to see how long all take
 JUDGED = 2_000  # users that are ranked to see how long all take
 
@@ -111,14 +112,12 @@ def estimate_pretrain(
     Raises:
         InputError: memory or disk will not do.
     """
-    engine = _alone(engine)
+    engine = one_process(engine)
     train, teacher, model = train or TrainOptions(), teacher or TeacherOptions(), model or ModelOptions()
-    with _limits(engine, out) as limits:
-        recommender, start = _untrained(data.catalogue, encoder or EncoderOptions(), model, seed, engine)
-        parts = {"texts and model": (start, start), **_training(data, recommender, train, seed, engine)}
-    checkpoints = len(checkpoint_steps(train.steps, teacher.checkpoints)) * (2 if teacher.half else 4)
-    weights = _weights(recommender)
-    disk = (4 + checkpoints) * weights + 4 * data.n_items * recommender.options.dim + _bytes_of(data.catalogue)
+    with limits_of(engine, out) as limits:
+        recommender, start = untrained(data.catalogue, encoder or EncoderOptions(), model, seed, engine)
+        parts = {"texts and model": (start, start), **training_parts(data, recommender, train, seed, engine)}
+    disk, weights = teacher_bytes(recommender, train, teacher), count_weights(recommender)
     # Beside what was measured there are the best weights so far.
     return limits.estimate(parts, disk=disk, more_memory=4 * weights)
 
@@ -148,19 +147,19 @@ def estimate_distill(
     Raises:
         InputError: memory or disk will not do, or what ``distill`` raises before its first step.
     """
-    options, engine = options or DistillOptions(), _alone(engine)
-    with _limits(engine, out) as limits:
-        (best, trajectory), loading = _timed(
+    options, engine = options or DistillOptions(), one_process(engine)
+    with limits_of(engine, out) as limits:
+        (best, trajectory), loading = timed(
             lambda: read_teacher(data, teacher, options, encoder=encoder, device=engine.device)
         )
-        parts, sequences = _distillation(data, best, trajectory, options, seed, engine)
+        parts, sequences = distillation_parts(data, best, trajectory, options, seed, engine)
     with TemporaryDirectory() as folder:
         write_distilled(sequences, [], Path(folder))
         disk = folder_bytes(folder)
     return limits.estimate({"teacher": (loading, loading), **parts}, disk=disk)
 
 
-class _Limits:
+class Limits:
     """What there is before a calibration, and what that took."""
 
     def __init__(self, engine: Engine, out: str | Path) -> None:
@@ -192,14 +191,22 @@ class _Limits:
 
 
 @contextmanager
-def _limits(engine: Engine, out: str | Path) -> Iterator[_Limits]:
+def limits_of(engine: Engine, out: str | Path) -> Iterator[Limits]:
     """Measure a calibration; where memory ends in it, it would end in the job."""
-    limits = _Limits(engine, out)
+    limits = Limits(engine, out)
     try:
         with limits.measure:
             yield limits
     except (torch.OutOfMemoryError, MemoryError) as error:
-        raise InputError(f"memory will not do: {str(error).splitlines()[0]}") from error
+        raise InputError(f"memory will not do: {_first_line(error)}") from error
+    except RuntimeError as error:
+        if "allocate memory" not in str(error):  # what torch says on a CPU
+            raise
+        raise InputError(f"memory will not do: {_first_line(error)}") from error
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]
 
 
 def _refuse_memory(needed: float, free: int) -> None:
@@ -210,14 +217,19 @@ def _refuse_memory(needed: float, free: int) -> None:
         )
 
 
-def _alone(engine: Engine | None) -> Engine:
+def one_process(engine: Engine | None) -> Engine:
+    """Return the engine, by default a new one.
+
+    Raises:
+        InputError: there are several processes.
+    """
     engine = engine or Engine()
     if engine.world > 1:
         raise InputError("--dry-run: works in one process; start it without torchrun")
     return engine
 
 
-def _untrained(
+def untrained(
     catalogue: Catalogue, encoder: EncoderOptions, options: ModelOptions, seed: int, engine: Engine
 ) -> tuple[TextRecommender, float]:
     """Return a model, and the seconds that making it will take.
@@ -233,11 +245,9 @@ def _untrained(
         vectors = embed_texts(some, progress=False, encoder=loaded)
         seconds = (time.perf_counter() - began) / len(some) * len(missing)
         width = vectors.shape[1]
-        random = torch.randn(len(catalogue), width + (catalogue.popularity is not None))
-        features, whitening = (
-            FrozenFeatures.of(random.to(engine.device)),
-            Whitening(torch.zeros(width), torch.eye(width)),
-        )
+        random = torch.randn(len(catalogue), width + (catalogue.popularity is not None), dtype=vectors.dtype)
+        features = FrozenFeatures.of(random.to(engine.device))
+        whitening = Whitening(torch.zeros(width), torch.eye(width))
         return TextRecommender(catalogue, encoder, options, features, whitening).to(engine.device), seconds
 
     def build() -> TextRecommender:
@@ -245,38 +255,39 @@ def _untrained(
 
     if missing:
         build()  # the texts are encoded now, and will be there
-    return _timed(build)
+    return timed(build)
 
 
-def _timed(work: Callable[[], T]) -> tuple[T, float]:
+def timed(work: Callable[[], T]) -> tuple[T, float]:
+    """Return what some work gives, and its seconds."""
     began = time.perf_counter()
     result = work()
     return result, time.perf_counter() - began
 
 
-def _training(data: Dataset, model: TextRecommender, options: TrainOptions, seed: int, engine: Engine) -> Parts:
+def training_parts(data: Dataset, model: TextRecommender, options: TrainOptions, seed: int, engine: Engine) -> Parts:
     """Return what training on the log takes; the model is trained a little.
 
     Raises:
         InputError: memory will not do for a batch of the longest histories.
     """
     length = model.options.max_length
-    source, start = _timed(lambda: LogSource(data, options, length, seed, engine))
+    source, start = timed(lambda: LogSource(data, options, length, seed, engine))
     _check_batch(data, model, options, source, seed, engine)
     longest = np.argsort(source.lengths, kind="stable")[-source.batch_size :]
-    _seconds_a_step(model, LogSource(data, options, length, seed, engine, longest), options, seed, engine, most=1)
+    seconds_a_step(model, LogSource(data, options, length, seed, engine, longest), options, seed, engine, most=1)
     # Batches differ in length. Those of one pass over a pool have all lengths that there are.
     rng = np.random.default_rng(seed)
     pool = rng.permutation(len(source.lengths))[: source.batch_size * POOL_BATCHES]
     drawn = LogSource(data, options, length, seed, engine, pool)
     batches = math.ceil(len(pool) / source.batch_size)
-    step = _seconds_a_step(model, drawn, options, seed, engine, a_pass=batches)
+    step = seconds_a_step(model, drawn, options, seed, engine, a_pass=batches)
     validate = validator(data, options.eval_users, engine)
-    _, validation = _timed(lambda: validate(model))
-    return {"histories": (start, start), **_with_validations(options, step, validation)}
+    _, validation = timed(lambda: validate(model))
+    return {"histories": (start, start), **recipe_parts(options, step, validation)}
 
 
-def _with_validations(options: TrainOptions, step: float, validation: float) -> Parts:
+def recipe_parts(options: TrainOptions, step: float, validation: float) -> Parts:
     """Return the parts of a training: every step made, and stopped as early as validation can."""
     least = min(options.steps, options.eval_every * (1 + options.patience))
     trained = f"training, {options.steps:,} steps of {step:.3g} s"
@@ -288,7 +299,7 @@ def _with_validations(options: TrainOptions, step: float, validation: float) -> 
     }
 
 
-def _seconds_a_step(
+def seconds_a_step(
     model: TextRecommender,
     source: Source,
     options: TrainOptions,
@@ -340,7 +351,7 @@ def _synchronise(engine: Engine) -> None:
 def _check_batch(
     data: Dataset, model: TextRecommender, options: TrainOptions, source: LogSource, seed: int, engine: Engine
 ) -> None:
-    """Raise InputError if a batch of the longest histories cannot fit into memory, from two small ones.
+    """Raise InputError if a batch of the longest histories cannot fit into memory, from small ones.
 
     Activations that a step keeps for its gradient are counted; they grow with the batch. With weights, gradients and
     the state of the optimiser that is less than what a step takes, so that nothing is refused that would run.
@@ -348,17 +359,21 @@ def _check_batch(
     if engine.device.type != "cpu":
         return  # there an end of memory is an error that can be caught
     longest = np.argsort(source.lengths, kind="stable")[::-1]
-    few = max(source.batch_size // 8, 1)
-    kept = []
-    for size in (few, 2 * few):
-        rows, small = longest[:size], options.model_copy(update={"batch_size": size})
-        part = LogSource(data, small, model.options.max_length, seed, engine, rows)
-        kept.append(_kept_bytes(model, part, options.candidates, seed))
-    growing = (kept[1] - kept[0]) / few * (source.batch_size - few)
-    _refuse_memory(kept[0] + growing + 4 * 4 * _weights(model), free_memory())
+    whole, free = min(source.batch_size, len(longest)), free_memory()
+    last, size, before, kept = 0, min(FEW, max(whole // 2, 1)), 0, 0
+    # Larger batches share more items: the larger the last one, the less the rest is overestimated.
+    while True:
+        small = options.model_copy(update={"batch_size": size})
+        part = LogSource(data, small, model.options.max_length, seed, engine, longest[:size])
+        before, kept = kept, _kept_bytes(model, part, options, seed)
+        if size == whole or (before and (4 * size >= whole or 8 * kept > free)):
+            break
+        last, size = size, min(2 * size, whole)
+    each = (kept - before) / (size - last)
+    _refuse_memory(kept + each * (whole - size) + 4 * 4 * count_weights(model), free)
 
 
-def _kept_bytes(model: TextRecommender, source: LogSource, candidates: int, seed: int) -> int:
+def _kept_bytes(model: TextRecommender, source: LogSource, options: TrainOptions, seed: int) -> int:
     """Return the bytes that the graph of a loss keeps, those of weights and text vectors aside."""
     kept: dict[int, int] = {}
 
@@ -374,15 +389,20 @@ def _kept_bytes(model: TextRecommender, source: LogSource, candidates: int, seed
         *([features.vectors] if isinstance(features, FrozenFeatures) else []),
     ]
     model.train()
-    with seeded(seed, model.device), torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-        loss = source.loss(model, candidates)
+    half = matrix_type(options.precision, model.device) is torch.bfloat16
+    with (
+        seeded(seed, model.device),
+        torch.autocast(model.device.type, torch.bfloat16, enabled=half),
+        torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor),
+    ):
+        loss = source.loss(model, options.candidates)
     for tensor in there:
         kept.pop(tensor.untyped_storage().data_ptr(), None)
     del loss
     return sum(kept.values())
 
 
-def _distillation(
+def distillation_parts(
     data: Dataset, best: TextRecommender, trajectory: Checkpoints, options: CondenseOptions, seed: int, engine: Engine
 ) -> tuple[Parts, Condensed]:
     """Return what a distillation takes, and its sequences after the steps that were tried."""
@@ -394,7 +414,7 @@ def _distillation(
         setting = Setting(data, best, trajectory, options, seed, engine)
         return setting, DISTILLERS[options.method](setting, options)
 
-    (setting, distiller), starting = _timed(start)
+    (setting, distiller), starting = timed(start)
     seconds: list[float] = []
     while len(seconds) < options.steps and sum(seconds) < SECONDS * (1 if len(seconds) > WARM else 3):
         began = time.perf_counter()
@@ -402,15 +422,15 @@ def _distillation(
         _synchronise(engine)
         seconds.append(time.perf_counter() - began)
     step = float(np.mean(seconds[min(WARM, len(seconds) - 1) :])) if seconds else 0.0
-    sequences, export = _timed(lambda: distiller.export().rounded())
-    (student, source, recipe, validate), making = _timed(lambda: setting.student(sequences))
-    of_student = _seconds_a_step(student, source, recipe, seed, engine, budget=SECONDS / 2) * recipe.steps
+    sequences, export = timed(lambda: distiller.export().rounded())
+    (student, source, recipe, validate), making = timed(lambda: setting.student(sequences))
+    of_student = seconds_a_step(student, source, recipe, seed, engine, budget=SECONDS / 2) * recipe.steps
     least = of_student
     if validate is not None:
-        validation = _timed(lambda: validate(student))[1]
-        trained = _with_validations(recipe, of_student / recipe.steps, validation).values()
+        validation = timed(lambda: validate(student))[1]
+        trained = recipe_parts(recipe, of_student / recipe.steps, validation).values()
         of_student, least = (sum(part[which] for part in trained) for which in (0, 1))
-    judging = making + _ranking(data, student, "validation", JUDGES, engine)
+    judging = making + ranking_seconds(data, student, "validation", JUDGES, engine)
     students = 1 + math.ceil(options.steps / options.select_every)
     parts = {
         "start": (starting, starting),
@@ -423,20 +443,32 @@ def _distillation(
     return parts, sequences
 
 
-def _ranking(data: Dataset, model: TextRecommender, split: TargetSplit, most: int, engine: Engine) -> float:
+def ranking_seconds(data: Dataset, model: TextRecommender, split: TargetSplit, most: int, engine: Engine) -> float:
     """Return the seconds of ranking at most so many users, from some of them."""
     targets = data.held_out(split).users
     users = np.unique(targets)[:most] if split == "test" else validation_users(data, most)
     some = np.sort(np.random.default_rng(0).permutation(users)[:JUDGED])
-    _, seconds = _timed(lambda: evaluate(model, data, split, users=some, engine=engine))
+    _, seconds = timed(lambda: evaluate(model, data, split, users=some, engine=engine))
     return seconds * len(users) / len(some)
 
 
-def _weights(model: TextRecommender) -> int:
+def count_weights(model: TextRecommender) -> int:
+    """Return how many numbers training changes."""
     return sum(parameter.numel() for parameter in model.trained_parameters())
 
 
-def _bytes_of(catalogue: Catalogue) -> int:
+def teacher_bytes(model: TextRecommender, train: TrainOptions, teacher: TeacherOptions) -> int:
+    """Return the size of a teacher's folder."""
+    checkpoints = len(checkpoint_steps(train.steps, teacher.checkpoints)) * (2 if teacher.half else 4)
+    return (
+        (4 + checkpoints) * count_weights(model)
+        + 4 * model.n_items * model.options.dim
+        + catalogue_bytes(model.catalogue)
+    )
+
+
+def catalogue_bytes(catalogue: Catalogue) -> int:
+    """Return the size of a catalogue in a folder."""
     with TemporaryDirectory() as folder:
         catalogue.save(Path(folder))
         return folder_bytes(folder)

@@ -1,0 +1,248 @@
+"""What a benchmark will take: the sum over its rows and seeds, each kind of run tried once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from foster.artefacts import folder_bytes
+from foster.coresets.pool import Pool
+from foster.coresets.select import NEED_TEACHER, coreset_of
+from foster.data.dataset import Dataset
+from foster.distillation.options import DistillOptions
+from foster.distillation.setting import Checkpoints
+from foster.engine import Engine, deterministic
+from foster.evaluation.evaluate import evaluate_popularity
+from foster.models.recommender import TextRecommender
+from foster.report.bench import RECIPES, Bench, prepare_bench
+from foster.report.estimate import (
+    Estimate,
+    Parts,
+    count_weights,
+    distillation_parts,
+    limits_of,
+    one_process,
+    ranking_seconds,
+    recipe_parts,
+    seconds_a_step,
+    teacher_bytes,
+    timed,
+    training_parts,
+    untrained,
+)
+from foster.report.options import BenchOptions
+from foster.report.rows import Recipe, Run, Student
+from foster.training.condensed import Condensed, CondensedSource
+from foster.training.loop import validator
+from foster.training.options import STUDENT, affordable
+from foster.training.trajectory import checkpoint_steps
+
+HISTORIES = 500, 1000  # of which a selection is tried
+A_STUDENT = 1.0  # seconds that a student's steps are tried
+A_RANK = 8  # bytes
+
+
+@deterministic()
+def estimate_bench(
+    data: Dataset,
+    out: str | Path,
+    *,
+    recipe: Recipe | None = None,
+    options: BenchOptions | None = None,
+    extra: Mapping[str, Any] | None = None,
+    source: str = "--variants",
+    students: Mapping[str, Any] | None = None,
+    students_source: str = "--students",
+    seed: int = 0,
+    engine: Engine | None = None,
+) -> Estimate:
+    """Say what is left of a benchmark will take; arguments are those of ``run_bench``.
+
+    What was finished in ``out`` counts no more. Nothing is written there.
+
+    Raises:
+        InputError: memory or disk will not do, or what ``run_bench`` raises before its first run.
+    """
+    engine = one_process(engine)
+    bench = prepare_bench(
+        data,
+        out,
+        recipe=recipe,
+        options=options,
+        extra=extra,
+        source=source,
+        students=students,
+        students_source=students_source,
+        seed=seed,
+        engine=engine,
+        dry_run=True,
+    )
+    with limits_of(engine, out) as limits:
+        trial = _Trial(bench, engine)
+        parts = trial.parts()
+    return limits.estimate(parts, disk=trial.disk, more_memory=4 * count_weights(trial.model))
+
+
+class _Start:
+    """A trajectory of a model that is not trained yet: every checkpoint is its start."""
+
+    def __init__(self, model: TextRecommender, steps: list[int]) -> None:
+        self.model, self.steps = model, steps
+
+    def __len__(self) -> int:
+        return len(self.steps)
+
+    def step(self, which: int) -> int:
+        return self.steps[which]
+
+    def state(self, which: int) -> dict[str, Tensor]:
+        return self.model.trained_state()
+
+
+class _Trial:
+    """Each kind of run of a benchmark, tried on a model that is not trained: that takes the same time.
+
+    Attributes:
+        model: of the kind that teachers are.
+        disk: bytes of what was asked for so far.
+    """
+
+    def __init__(self, bench: Bench, engine: Engine) -> None:
+        self.bench, self.data, self.recipe, self.engine = bench, bench.data, bench.recipe, engine
+        self.seed = bench.seeds[0]
+        self.disk = 0
+        self.model, self.start = self._untrained(None)
+        self._students: dict[Student | None, tuple[TextRecommender, float, float, float]] = {}
+        self._made: dict[tuple[str, int | None], tuple[Condensed, float, float, int]] = {}
+
+    def parts(self) -> Parts:
+        """Return the seconds of all runs that are missing, by row."""
+        out: dict[str, tuple[float, float]] = {}
+        known: dict[str, tuple[float, float]] = {}
+        artefacts = set()
+        for run in self.bench.missing():
+            if run.name not in known:
+                known[run.name] = self._run(run)
+            spent = [known[run.name]]
+            if (run.artefact, run.seed) not in artefacts and not self.bench.is_made(run):
+                artefacts.add((run.artefact, run.seed))
+                spent.append(self._making(run))
+            before = out.get(run.row, (0.0, 0.0))
+            out[run.row] = tuple(sum(part[which] for part in (before, *spent)) for which in (0, 1))  # type: ignore[assignment]
+            self.disk += A_RANK * len(self.data.held_out("test"))
+        return {f"row {name}": spent for name, spent in out.items()}
+
+    def _run(self, run: Run) -> tuple[float, float]:
+        """Return the seconds of a run whose artefact is there."""
+        if run.variant.method == "popularity":
+            _, seconds = timed(lambda: evaluate_popularity(self.data))
+            return seconds, seconds
+        model, start, _, testing = self._student(run.student)
+        if run.variant.method != "full":
+            spent = self._students_of(run)
+            return spent[0] + testing, spent[1] + testing
+        if run.student is None:
+            return testing, testing
+        parts = training_parts(self.data, model, self.recipe.train, self.seed, self.engine)
+        return start + testing + _sum(parts, 0), start + testing + _sum(parts, 1)
+
+    def _making(self, run: Run) -> tuple[float, float]:
+        """Return the seconds of making what a run trains on."""
+        if run.variant.method == "popularity":
+            return 0.0, 0.0
+        if run.variant.method == "full":
+            model = self.model.fresh(self.seed)
+            parts = training_parts(self.data, model, self.recipe.train, self.seed, self.engine)
+            self.disk += teacher_bytes(model, self.recipe.train, self.recipe.teacher)
+            return self.start + _sum(parts, 0), self.start + _sum(parts, 1)
+        _, seconds, least, size = self._artefact(run)
+        self.disk += size
+        return seconds, least
+
+    def _artefact(self, run: Run) -> tuple[Condensed, float, float, int]:
+        """Return sequences as a run's, and seconds, least seconds and bytes of them."""
+        key = run.artefact, run.budget
+        if key not in self._made:
+            if run.variant.options is None:
+                sequences, seconds = self._selection(run)
+                least = seconds
+            else:
+                options = self.bench.options_of(run)
+                best = self.model if isinstance(options, DistillOptions) else self.model.without_ids()
+                parts, sequences = distillation_parts(
+                    self.data, best, self._trajectory(best), options, self.seed, self.engine
+                )
+                seconds, least = _sum(parts, 0), _sum(parts, 1)
+            with TemporaryDirectory() as folder:
+                sequences.write_to(Path(folder))
+                self._made[key] = sequences, seconds, least, folder_bytes(folder)
+        return self._made[key]
+
+    def _trajectory(self, model: TextRecommender) -> Checkpoints:
+        return _Start(model, checkpoint_steps(self.recipe.train.steps, self.recipe.teacher.checkpoints))
+
+    def _selection(self, run: Run) -> tuple[Condensed, float]:
+        """Select from some histories and from twice as many, and tell from these how long all take."""
+        histories = [history[-self.recipe.model.max_length :] for history in self.data.training_histories()]
+        order = np.random.default_rng(self.seed).permutation(len(histories))
+        assert run.budget is not None
+        sizes = [min(size + run.budget, len(histories)) for size in HISTORIES]
+        tried = []
+        for size in sizes:
+            pool = Pool(
+                self.data,
+                [histories[row] for row in order[:size]],
+                run.budget,
+                np.random.default_rng(self.seed),
+                self.seed,
+                self.recipe.encoder,
+                self.recipe.model,
+                self.engine,
+                self.model if run.variant.method in NEED_TEACHER else None,
+            )
+            tried.append(timed(lambda pool=pool: coreset_of(run.variant.method, pool)))  # type: ignore[misc]
+        (_, first), (sequences, last) = tried
+        each = max(last - first, 0.0) / max(sizes[1] - sizes[0], 1)
+        return sequences, last + each * (len(histories) - sizes[1])
+
+    def _students_of(self, run: Run) -> tuple[float, float]:
+        """Return the seconds of the students of a run, one a recipe."""
+        sequences, *_ = self._artefact(run)
+        model, start, validation, _ = self._student(run.student)
+        kind = run.student or self.recipe
+        spent, most = [2 * start, 2 * start], self.bench.options.student_steps
+        for label, recipe in RECIPES.items():
+            options = kind.model.model_copy(update={"dropout": 0.0}) if label == "soft" else kind.model
+            recipe = affordable(recipe, kind.model.finetune)
+            if most is not None:
+                recipe = recipe.model_copy(update={"steps": min(recipe.steps, most)})
+            student = model.fresh(self.seed, options)
+            fixed = not run.checkpoint and sequences.start(student)
+            losses = CondensedSource(sequences, student, self.seed, fixed)
+            step = seconds_a_step(student, losses, recipe, self.seed, self.engine, budget=A_STUDENT)
+            for part in recipe_parts(recipe, step, validation).values():
+                spent = [all_of + more for all_of, more in zip(spent, part, strict=True)]
+        return spent[0], spent[1]
+
+    def _student(self, student: Student | None) -> tuple[TextRecommender, float, float, float]:
+        """Return an untrained model of a kind, and the seconds of making, of validating and of testing it."""
+        if student not in self._students:
+            model, start = (self.model, self.start) if student is None else self._untrained(student)
+            validate = validator(self.data, STUDENT.eval_users, self.engine)
+            _, validation = timed(lambda: validate(model))
+            testing = ranking_seconds(self.data, model, "test", self.data.n_users, self.engine)
+            self._students[student] = model, start, validation, testing
+        return self._students[student]
+
+    def _untrained(self, student: Student | None) -> tuple[TextRecommender, float]:
+        kind = student or self.recipe
+        return untrained(self.data.catalogue, kind.encoder, kind.model, self.seed, self.engine)
+
+
+def _sum(parts: Parts, which: int) -> float:
+    return sum(part[which] for part in parts.values())
