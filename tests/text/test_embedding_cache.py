@@ -11,6 +11,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from foster.errors import InputError
+from foster.text import cache as module
 from foster.text.cache import _checksum, embed_texts
 from foster.text.encoder import TextEncoder
 
@@ -175,6 +176,36 @@ def test_a_cached_shard_with_such_vectors_is_not_used(options, cache, encoded, c
     with caplog.at_level(logging.WARNING):
         assert torch.equal(embed_texts(TEXTS, options), first)
     assert len(encoded) == 4 and caplog.messages[0].startswith(f"{path}: damaged (vectors are not finite)")
+
+
+def test_a_look_up_opens_the_shards_of_its_texts_only(options, cache, encoded, monkeypatch):
+    texts = [f"{text} {n}" for n in range(8) for text in TEXTS]  # 24 shards
+    first = embed_texts(texts, options)
+    for n in range(5):  # one by one
+        embed_texts([f"new {n} {TEXTS[n]}"], options)
+    opened, real = [], module._read_shard
+    monkeypatch.setattr(module, "_read_shard", lambda path, wanted: opened.append(path) or real(path, wanted))
+    encoded.clear()
+    found = embed_texts([texts[50], texts[51], f"new 3 {TEXTS[3]}", "a text that is not there"], options)
+    assert torch.equal(found[:2], first[50:52]) and len(opened) == 2
+    assert encoded == ["a text that is not there"]
+
+
+def test_shards_that_others_add_and_remove_are_seen(options, cache, encoded):
+    first = embed_texts(TEXTS, options)
+    away = shards(cache)[1]
+    away.rename(away.with_suffix(".away"))
+    encoded.clear()
+    assert torch.equal(embed_texts(TEXTS, options), first) and len(encoded) == 4
+    for path in shards(cache):
+        path.unlink()
+    encoded.clear()
+    assert torch.equal(embed_texts(TEXTS, options), first) and len(encoded) == 12
+    other = embed_texts(["a text of another run"], options)
+    module._INDICES.clear()
+    encoded.clear()
+    assert torch.equal(embed_texts([*TEXTS, "a text of another run"], options), torch.cat([first, other]))
+    assert not encoded
 
 
 def test_without_cache_nothing_is_written(options, cache, encoded):

@@ -12,9 +12,12 @@ import hashlib
 import json
 import logging
 import sys
-from collections.abc import Sequence
+import threading
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
 
 from foster.storage import cache_root, large_table, whole_file
 from foster.text.encoder import TextEncoder, pooling_of
@@ -131,6 +134,68 @@ def _folder_of(options: EncoderOptions, encoder: TextEncoder | None) -> Path:
     return cache_root() / "embeddings" / name
 
 
+class _Index:
+    """Which shards of a folder hold which texts: 12 bytes a text, read once in a process and not at every look-up.
+
+    A shard never changes and is named by its keys, so that only new ones have to be opened. Of a key its first half
+    counts: a shard that holds another text with that half is opened in vain.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._forget()
+
+    def _forget(self) -> None:
+        self._paths: list[Path] = []
+        self._hashes, self._owners = np.empty(0, np.uint64), np.empty(0, np.int32)  # sorted by hash
+        self._new: dict[int, int] = {}  # not sorted in yet
+
+    def shards(self, folder: Path, keys: Collection[bytes]) -> list[Path]:
+        """Return the shards that may hold some of the keys, and those that cannot be read."""
+        with self._lock:
+            return self._shards(folder, keys)
+
+    def _shards(self, folder: Path, keys: Collection[bytes]) -> list[Path]:
+        there = set(folder.glob("*.safetensors"))
+        if not there.issuperset(self._paths):
+            self._forget()  # some were removed
+        damaged = [path for path in sorted(there.difference(self._paths)) if not self._take_in(path)]
+        if len(self._new) > SHARD_TEXTS + len(self._hashes) // 8:
+            self._sort()
+        hashes = _hashes(b"".join(keys))
+        at = np.searchsorted(self._hashes, hashes).clip(max=max(len(self._hashes) - 1, 0))
+        found = set(self._owners[at[self._hashes[at] == hashes]].tolist()) if len(self._hashes) else set()
+        found |= {self._new[key] for key in hashes.tolist() if key in self._new}
+        return sorted({*(self._paths[number] for number in found), *damaged})
+
+    def _take_in(self, path: Path) -> bool:
+        from safetensors import SafetensorError, safe_open
+
+        try:
+            with safe_open(path, framework="np") as file:
+                hashes = _hashes(file.get_tensor("keys").tobytes())
+        except (SafetensorError, OSError, ValueError):
+            return False  # whoever reads its vectors says so
+        self._new.update(dict.fromkeys(hashes.tolist(), len(self._paths)))
+        self._paths.append(path)
+        return True
+
+    def _sort(self) -> None:
+        hashes = np.concatenate([np.fromiter(self._new, np.uint64), self._hashes])
+        owners = np.concatenate([np.fromiter(self._new.values(), np.int32), self._owners])
+        order = np.argsort(hashes, kind="stable")
+        self._hashes, self._owners, self._new = hashes[order], owners[order], {}
+
+
+def _hashes(keys: bytes) -> np.ndarray:
+    """Return the first half of each key as a number: uint64."""
+    out: np.ndarray = np.frombuffer(keys, np.uint64)[:: _KEY_BYTES // 8]
+    return out
+
+
+_INDICES: dict[Path, _Index] = {}
+
+
 class _Store:
     """The shards of one encoder."""
 
@@ -150,9 +215,7 @@ class _Store:
         """
         wanted = {text_key(text): text for text in rows}
         vectors = None
-        for path in sorted(self.folder.glob("*.safetensors")):
-            if not wanted:
-                break
+        for path in _INDICES.setdefault(self.folder, _Index()).shards(self.folder, wanted):
             shard = _read_shard(path, wanted)
             if shard is None:
                 continue
