@@ -178,7 +178,9 @@ def test_a_cached_shard_with_such_vectors_is_not_used(options, cache, encoded, c
     assert len(encoded) == 4 and caplog.messages[0].startswith(f"{path}: damaged (vectors are not finite)")
 
 
-def test_a_look_up_opens_the_shards_of_its_texts_only(options, cache, encoded, monkeypatch):
+@pytest.mark.parametrize("unsorted", [0, 10, 10**6])
+def test_a_look_up_opens_the_shards_of_its_texts_only(options, cache, encoded, monkeypatch, unsorted):
+    monkeypatch.setattr(module, "UNSORTED", unsorted)
     texts = [f"{text} {n}" for n in range(8) for text in TEXTS]  # 24 shards
     first = embed_texts(texts, options)
     for n in range(5):  # one by one

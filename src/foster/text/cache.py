@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 SHARD_TEXTS = 1_024
+UNSORTED = 2**16  # texts that the index of a folder holds beside the sorted ones
 _KEY_BYTES = 16
 
 Progress = bool | Literal["always"]
@@ -160,8 +161,6 @@ class _Index:
         if not there.issuperset(self._paths):
             self._forget()  # some were removed
         damaged = [path for path in sorted(there.difference(self._paths)) if not self._take_in(path)]
-        if len(self._new) > SHARD_TEXTS + len(self._hashes) // 8:
-            self._sort()
         hashes = _hashes(b"".join(keys))
         at = np.searchsorted(self._hashes, hashes).clip(max=max(len(self._hashes) - 1, 0))
         found = set(self._owners[at[self._hashes[at] == hashes]].tolist()) if len(self._hashes) else set()
@@ -178,6 +177,8 @@ class _Index:
             return False  # whoever reads its vectors says so
         self._new.update(dict.fromkeys(hashes.tolist(), len(self._paths)))
         self._paths.append(path)
+        if len(self._new) > UNSORTED + len(self._hashes) // 2:
+            self._sort()
         return True
 
     def _sort(self) -> None:
