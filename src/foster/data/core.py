@@ -7,6 +7,24 @@ import numpy as np
 K_CORE = 5
 """The least interactions of a user and of an item, as in the literature, unless another number is given."""
 
+_CHUNK = 2**22  # numbers counted at once: numpy counts a copy of eight bytes each
+
+
+def count_numbers(numbers: np.ndarray, minlength: int = 0) -> np.ndarray:
+    """Count how often each number is there: ``np.bincount`` without a copy of as many int64.
+
+    Args:
+        numbers: [n] integers from 0.
+        minlength: the least length of the result.
+
+    Returns:
+        int64, as long as the largest number plus 1.
+    """
+    out = np.zeros(max(int(numbers.max(initial=-1)) + 1, minlength), dtype=np.int64)
+    for start in range(0, len(numbers), _CHUNK):
+        out += np.bincount(numbers[start : start + _CHUNK], minlength=len(out))
+    return out
+
 
 def k_core_mask(users: np.ndarray, items: np.ndarray, k: int) -> np.ndarray:
     """Find the largest part of a log in which every user and every item has at least ``k`` interactions.
@@ -24,8 +42,8 @@ def k_core_mask(users: np.ndarray, items: np.ndarray, k: int) -> np.ndarray:
     """
     mask = np.ones(len(users), dtype=bool)
     while len(users):
-        enough = (np.bincount(users) >= k)[users]
-        enough &= (np.bincount(items) >= k)[items]
+        enough = (count_numbers(users) >= k)[users]
+        enough &= (count_numbers(items) >= k)[items]
         if enough.all():
             break
         mask[mask] = enough

@@ -32,7 +32,7 @@ from foster.artefacts import (
     write_json,
 )
 from foster.data.catalogue import Catalogue, popularity_of
-from foster.data.core import K_CORE, k_core_mask
+from foster.data.core import K_CORE, count_numbers, k_core_mask
 from foster.data.histories import Histories
 from foster.data.reading import Reading
 from foster.data.sources import INPUT_ORDER, Columns, Raw, Source, read_raw, time_words
@@ -60,6 +60,9 @@ ITEMS_NAME = "items.parquet"
 # One target for the test, one for validation, and at least one interaction to go by.
 MIN_SEQUENCE = 3
 SHOWN_ITEMS = 5
+_STRINGS = 2**16  # encoded at once for the fingerprint
+_SORTED = 2**22  # interactions sorted at once
+_ROW_GROUP = 1_000_000  # interactions of a Parquet row group, which is what is held in words at once
 SOURCE_TERMS = "that of the source data"
 
 
@@ -339,9 +342,10 @@ class Dataset:
 
     def in_training(self) -> np.ndarray:
         """Return which interactions are in the training part: bool [n]."""
-        lengths = np.diff(self.offsets)
-        ends: np.ndarray = np.repeat(self.partition.train_ends, lengths)
-        return np.arange(self.n_interactions) < ends
+        ends = self.partition.train_ends
+        lengths = np.stack([ends - self.offsets[:-1], self.offsets[1:] - ends], axis=1)
+        inside: np.ndarray = np.repeat(np.tile([True, False], self.n_users), lengths.ravel())
+        return inside
 
     def item_counts(self) -> np.ndarray:
         """Return how often each item occurs in the training part: int64 [V]."""
@@ -349,7 +353,7 @@ class Dataset:
 
     @cached_property
     def _item_counts(self) -> np.ndarray:
-        return np.bincount(self.sequence_items[self.in_training()], minlength=self.n_items)
+        return count_numbers(self.sequence_items[self.in_training()], self.n_items)
 
     def with_split(self, split: str, targets: str | None = None) -> Dataset:
         """Return the same log, which is divided leave-one-out so far, divided in another way.
@@ -481,14 +485,13 @@ class Dataset:
         if time_column is not None and not isinstance(time_column, str):
             time_column = ",".join(time_column)
         columns = Columns(user_column, item_column, time_column, time_format, input_order, tuple(text or ()), template)
-        raw = read_raw(source, items, columns)
         data = _from_raw(
-            raw,
+            read_raw(source, items, columns),
             k_core=k_core,
             drop_textless=drop_textless,
             popularity=popularity,
             template=template,
-            name=name or _default_name(raw.log_path),
+            name=name,
             shortest=MIN_SEQUENCE if split == LEAVE_ONE_OUT else 1,
         )
         return data if split == LEAVE_ONE_OUT and targets is None else data.with_split(split, targets)
@@ -550,7 +553,7 @@ class Dataset:
 
     def write_to(self, folder: Path) -> None:
         """Write the files of the data set into an existing folder."""
-        self._interactions().write_parquet(folder / INTERACTIONS_NAME)
+        self._interactions().sink_parquet(folder / INTERACTIONS_NAME, row_group_size=_ROW_GROUP)
         self.items.write_parquet(folder / ITEMS_NAME)
         write_json(folder / DATASET_NAME, marked("dataset") | self.info.model_dump(mode="json"))
         (folder / CARD_NAME).write_text(_card(self.info, folder_bytes(folder)), encoding="utf-8")
@@ -598,19 +601,31 @@ class Dataset:
             raise _changed(folder)
         return data
 
-    def _interactions(self) -> pl.DataFrame:
-        users = np.repeat(np.arange(self.n_users), np.diff(self.offsets))
-        return pl.DataFrame(
-            [
-                pl.Series("user_id", self.user_ids, dtype=pl.String).gather(users),
-                self.items["item_id"].gather(self.sequence_items),
-                pl.Series("timestamp", self.timestamps),
-            ]
+    def _interactions(self) -> pl.LazyFrame:
+        """Return the rows of the log; ids become words when they are collected, part after part."""
+        numbers = {
+            "user_id": np.repeat(np.arange(self.n_users, dtype=np.int32), np.diff(self.offsets)),
+            "item_id": self.sequence_items,
+        }
+        words = {"user_id": pl.Series(self.user_ids, dtype=pl.String), "item_id": self.items["item_id"]}
+        frame = pl.LazyFrame(
+            [*(pl.Series(name, values) for name, values in numbers.items()), pl.Series("timestamp", self.timestamps)]
+        )
+        return frame.with_columns(
+            pl.col(name).map_batches(ids.gather, return_dtype=pl.String, is_elementwise=True)
+            for name, ids in words.items()
         )
 
 
 def _from_raw(
-    raw: Raw, *, k_core: int, drop_textless: bool, popularity: bool, template: str | None, name: str, shortest: int
+    raw: Raw,
+    *,
+    k_core: int,
+    drop_textless: bool,
+    popularity: bool,
+    template: str | None,
+    name: str | None,
+    shortest: int,
 ) -> Dataset:
     """Filter and order what was read: arguments of ``Dataset.prepare``, and the least length of a sequence.
 
@@ -623,6 +638,7 @@ def _from_raw(
     row_of = _number_ids(raw.log_items.names, raw.items["item_id"].filter(has_text), has_text.arg_true())
     rows = row_of.fill_null(-1).to_numpy().astype(np.int32)[raw.log_items.numbers]
     users, times = raw.users.numbers, raw.times
+    raw = raw.without_log()  # so that what is filtered out can be let go of
     textless_items, textless = row_of.null_count(), int((rows < 0).sum())
     if textless:
         if not drop_textless:
@@ -636,17 +652,18 @@ def _from_raw(
     before = _distinct(users), _distinct(rows), len(rows)
     if not kept.all():
         users, times, rows = users[kept], times[kept], rows[kept]
-    kept_rows, kept_users = np.flatnonzero(np.bincount(rows)), pl.Series(users).unique(maintain_order=True).to_numpy()
+    kept_rows, kept_users = np.flatnonzero(count_numbers(rows)), pl.Series(users).unique(maintain_order=True).to_numpy()
     user_ids = raw.users.names.gather(kept_users)
     users, rows = _renumber(users, kept_users), _renumber(rows, kept_rows)
-    lengths = np.bincount(users)
+    lengths = count_numbers(users)
     if lengths.min() < shortest:
         raise InputError(
             f"{raw.reading.log}: {int((lengths < MIN_SEQUENCE).sum())} users have fewer than {MIN_SEQUENCE} "
             f"interactions, such as '{user_ids[int(lengths.argmin())]}', but two of each are held out; "
             f"set --k-core to {MIN_SEQUENCE} or more"
         )
-    order = _by_user_and_time(users, times)
+    offsets = np.concatenate([[0], np.cumsum(lengths)])
+    order = _by_user_and_time(users, times, offsets)
     dropped = Dropped(
         textless_items=textless_items,
         textless_interactions=textless,
@@ -657,7 +674,7 @@ def _from_raw(
         unused_items=int((~raw.items["item_id"].is_in(raw.log_items.names.implode())).sum()),
     )
     info = DatasetInfo(
-        name=name,
+        name=name or _default_name(raw.log_path),
         users=len(user_ids),
         items=len(kept_rows),
         interactions=len(order),
@@ -677,7 +694,7 @@ def _from_raw(
         items=raw.items[kept_rows],
         texts=raw.texts[kept_rows].to_list(),
         sequence_items=rows[order],
-        offsets=np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64),
+        offsets=offsets,
         timestamps=times[order],
         info=info,
     )
@@ -708,7 +725,7 @@ def _bare(item: str) -> str:
 
 
 def _distinct(numbers: np.ndarray) -> int:
-    return int(np.count_nonzero(np.bincount(numbers)))
+    return int(np.count_nonzero(count_numbers(numbers)))
 
 
 def _renumber(values: np.ndarray, kept: np.ndarray) -> np.ndarray:
@@ -719,13 +736,30 @@ def _renumber(values: np.ndarray, kept: np.ndarray) -> np.ndarray:
     return out
 
 
-def _by_user_and_time(users: np.ndarray, times: np.ndarray) -> np.ndarray:
-    """Return the order of interactions, user after user, each in time order; ties keep the order of the input."""
+def _by_user_and_time(users: np.ndarray, times: np.ndarray, offsets: np.ndarray) -> np.ndarray:
+    """Return the order of interactions, user after user, each in time order; ties keep the order of the input.
+
+    Args:
+        users: [n] user numbers.
+        times: [n].
+        offsets: int64 [U + 1], where the interactions of each user begin and end in this order.
+    """
+    order = np.empty(len(users), dtype=np.int64)
+    # Some users after others: to sort takes several times the memory of what is sorted.
+    firsts = np.unique(np.searchsorted(offsets, np.arange(0, len(users), _SORTED), "right") - 1)
+    for first, end in zip(firsts, [*firsts[1:], len(offsets) - 1], strict=True):
+        rows = np.flatnonzero((users >= first) & (users < end))
+        order[offsets[first] : offsets[end]] = rows[_sorted(users[rows], times[rows])]
+    return order
+
+
+def _sorted(users: np.ndarray, times: np.ndarray) -> np.ndarray:
     if times.dtype == np.int64:
         span = int(times.max()) - int(times.min()) + 1
         if span * (int(users.max()) + 1) < 2**62:
-            # One key sorts in half of the time that two take.
-            return np.argsort(users.astype(np.int64) * span + (times - times.min()), kind="stable")
+            # One key sorts in a fraction of the time that two take.
+            key = pl.DataFrame({"key": users.astype(np.int64) * span + (times - times.min())})
+            return key.select(pl.arg_sort_by("key", maintain_order=True)).to_series().to_numpy()
     return np.lexsort((times, users))
 
 
@@ -733,13 +767,14 @@ def fingerprint(data: Dataset) -> str:
     """Return the SHA-256 over the content in hex, not over files and machines: see ``DatasetInfo.fingerprint``."""
     digest = hashlib.sha256()
     for strings in (data.user_ids, data.item_ids, data.texts):
-        encoded = [string.encode() for string in strings]
         # The lengths go first, so that ["ab", "c"] and ["a", "bc"] differ.
-        digest.update(np.array([len(encoded), *map(len, encoded)], dtype="<i8").tobytes())
-        digest.update(b"".join(encoded))
-    times = data.timestamps.astype("<i8" if data.timestamps.dtype.kind == "i" else "<f8")
-    for array in (data.sequence_items.astype("<i4"), data.offsets.astype("<i8"), times):
-        digest.update(np.ascontiguousarray(array).tobytes())
+        lengths = pl.Series(strings, dtype=pl.String).str.len_bytes().to_numpy()
+        digest.update(np.array([len(lengths), *lengths], dtype="<i8"))
+        for start in range(0, len(strings), _STRINGS):
+            digest.update("".join(strings[start : start + _STRINGS]).encode())
+    times = "<i8" if data.timestamps.dtype.kind == "i" else "<f8"
+    for array, dtype in ((data.sequence_items, "<i4"), (data.offsets, "<i8"), (data.timestamps, times)):
+        digest.update(np.ascontiguousarray(array, dtype=dtype))
     if data.info.popularity:
         digest.update(b"popularity")
     if data.info.split != LEAVE_ONE_OUT:

@@ -38,6 +38,7 @@ Source = str | Path | IntoFrame
 
 
 INPUT_ORDER = "input order"
+_STEPS = 2**20  # rows looked at together
 A_FEW_ROWS = 100  # so many may well have happened at one time
 
 
@@ -89,6 +90,11 @@ class Raw:
     files: tuple[str, ...]
     duplicate_item_rows: int
     reading: Reading
+
+    def without_log(self) -> Raw:
+        """Return what there is beside the rows of the log, to let go of these."""
+        none = np.zeros(0, dtype=np.int32)
+        return replace(self, users=Ids(self.users.names, none), log_items=Ids(self.log_items.names, none), times=none)
 
 
 def read_raw(source: Source | Sequence[Source], items: Source | None, columns: Columns) -> Raw:
@@ -299,10 +305,12 @@ def read_log(
     if not time.names:
         times: np.ndarray = np.arange(rows.height)
     elif len(time.names) == 1:
-        times = parse_times(rows[time.names[0]], table.name, time_format)
+        times = parse_times(rows.drop_in_place(time.names[0]), table.name, time_format)
     else:
-        times = join_times([rows[name] for name in time.names], table.name)
-    return number_ids(rows[user], table.name), number_ids(rows[item], table.name), times
+        times = join_times([rows.drop_in_place(name) for name in time.names], table.name)
+    # A column is let go of once it has been read.
+    users = number_ids(rows.drop_in_place(user), table.name)
+    return users, number_ids(rows.drop_in_place(item), table.name), times
 
 
 def _of_layout(columns: Columns, layout: Layout) -> Columns:
@@ -337,8 +345,13 @@ def _time_columns(table: Table, taken: tuple[str, str], columns: Columns) -> Tim
 
 def _ties_if_newest_first(times: np.ndarray) -> int:
     """Return how many rows share their time with the next one in a log whose times never grow, 0 for others."""
-    steps = np.diff(times)
-    return int((steps == 0).sum()) if (steps <= 0).all() else 0
+    same = 0
+    for start in range(0, len(times), _STEPS):
+        steps = np.diff(times[start : start + _STEPS + 1])
+        if (steps > 0).any():
+            return 0
+        same += int((steps == 0).sum())
+    return same
 
 
 def _time_factor(times: np.ndarray, time: TimeColumns, table: Table, time_format: str | None) -> int | None:
