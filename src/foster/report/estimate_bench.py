@@ -188,7 +188,7 @@ class _Trial:
 
     def _selection(self, run: Run) -> tuple[Condensed, float]:
         """Select from some histories and from twice as many, and tell from these how long all take."""
-        histories = [history[-self.recipe.model.max_length :] for history in self.data.training_histories()]
+        histories = self.data.training_histories().latest(self.recipe.model.max_length)
         order = np.random.default_rng(self.seed).permutation(len(histories))
         assert run.budget is not None
         sizes = [min(size + run.budget, len(histories)) for size in HISTORIES]
@@ -196,7 +196,7 @@ class _Trial:
         for size in sizes:
             pool = Pool(
                 self.data,
-                [histories[row] for row in order[:size]],
+                histories[order[:size]],
                 run.budget,
                 np.random.default_rng(self.seed),
                 self.seed,
