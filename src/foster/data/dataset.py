@@ -769,12 +769,12 @@ def fingerprint(data: Dataset) -> str:
     for strings in (data.user_ids, data.item_ids, data.texts):
         # The lengths go first, so that ["ab", "c"] and ["a", "bc"] differ.
         lengths = pl.Series(strings, dtype=pl.String).str.len_bytes().to_numpy()
-        digest.update(np.array([len(lengths), *lengths], dtype="<i8"))
+        digest.update(np.array([len(lengths), *lengths], dtype="<i8").data)
         for start in range(0, len(strings), _STRINGS):
             digest.update("".join(strings[start : start + _STRINGS]).encode())
     times = "<i8" if data.timestamps.dtype.kind == "i" else "<f8"
     for array, dtype in ((data.sequence_items, "<i4"), (data.offsets, "<i8"), (data.timestamps, times)):
-        digest.update(np.ascontiguousarray(array, dtype=dtype))
+        digest.update(np.ascontiguousarray(array, dtype=dtype).data)
     if data.info.popularity:
         digest.update(b"popularity")
     if data.info.split != LEAVE_ONE_OUT:
