@@ -1,8 +1,12 @@
+import tracemalloc
+
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from foster.data.core import k_core_mask
+from foster.data import core
+from foster.data.core import count_numbers, k_core_mask
 
 logs = st.lists(st.tuples(st.integers(0, 6), st.integers(0, 6)), max_size=60)
 
@@ -44,3 +48,22 @@ def test_a_chain_is_followed_to_its_end():
 def test_0_and_1_keep_everything():
     log = [(0, 0), (1, 2)]
     assert masked(log, 0) == masked(log, 1) == [0, 1]
+
+
+@given(st.lists(st.integers(0, 9), max_size=30), st.integers(0, 12))
+def test_numbers_are_counted_as_numpy_does(numbers, minlength):
+    numbers = np.array(numbers, dtype=np.int32)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(core, "_CHUNK", 4)
+        assert count_numbers(numbers, minlength).tolist() == np.bincount(numbers, minlength=minlength).tolist()
+
+
+def test_counting_copies_no_log():
+    numbers = np.zeros(5 * core._CHUNK, dtype=np.int32)
+    tracemalloc.start()
+    try:
+        assert count_numbers(numbers).tolist() == [len(numbers)]
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 1.5 * 8 * core._CHUNK  # numpy makes int64 of what it counts

@@ -6,10 +6,12 @@ import numpy as np
 import pandas as pd
 import polars as pl
 import pyarrow as pa
+import pyarrow.parquet
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from foster.data import dataset as module
 from foster.data.dataset import Dataset
 from foster.errors import InputError
 
@@ -423,6 +425,27 @@ class TestFolder:
         assert "| users, items, interactions | 2, 4, 8 |" in card
         assert json.loads((folder / "dataset.json").read_text())["fingerprint"] in card
         assert pl.read_parquet(folder / "interactions.parquet").columns == ["user_id", "item_id", "timestamp"]
+
+    @pytest.mark.parametrize("fraction", [0, 0.5])
+    def test_a_log_in_several_parts_is_the_log(self, tmp_path, monkeypatch, fraction):
+        rng = np.random.default_rng(0)
+        users = rng.permutation(np.repeat(np.arange(40), rng.integers(3, 30, 40)))
+        log = pl.DataFrame({
+            "user_id": users.astype(str), "item_id": rng.choice(list(TITLES), len(users)),
+            "timestamp": rng.integers(0, 9, len(users)) + fraction,
+        })  # fmt: skip
+        whole = prepare(log)
+        for name, size in {"_STRINGS": 7, "_SORTED": 25, "_ROW_GROUP": 50}.items():
+            monkeypatch.setattr(module, name, size)
+        parts = prepare(log)
+        assert parts.info.fingerprint == whole.info.fingerprint
+        numbers = {item: number for number, item in enumerate(parts.item_ids)}
+        for user in range(parts.n_users):
+            rows = log.filter(pl.col("user_id") == parts.user_ids[user]).sort("timestamp", maintain_order=True)
+            assert parts.sequence(user).tolist() == [numbers[item] for item in rows["item_id"]]
+        folder = parts.save(tmp_path / "parts")
+        assert pa.parquet.ParquetFile(folder / "interactions.parquet").num_row_groups > 1
+        assert Dataset.read(folder).info == whole.info
 
     def test_fractions_of_seconds(self, tmp_path):
         data = prepare(LOG.with_columns(pl.col("timestamp") + 0.5))

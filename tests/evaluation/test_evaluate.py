@@ -9,14 +9,17 @@ import torch
 
 from foster.data.catalogue import Catalogue
 from foster.data.dataset import Dataset
+from foster.data.histories import Histories
+from foster.data.new_items import withhold
 from foster.engine import Engine
 from foster.errors import InputError
 from foster.evaluation import evaluate as module
-from foster.evaluation.evaluate import Evaluator, evaluate
+from foster.evaluation.evaluate import Evaluator, evaluate, evaluate_popularity
 from foster.evaluation.ranks import users_at_once
 from foster.models.item_tower import FrozenFeatures
 from foster.models.recommender import TextRecommender
-from foster.training.loop import validation_users, validator
+from foster.training.loop import LogSource, validation_users, validator
+from foster.training.options import TrainOptions
 from small_models import small_recommender
 
 
@@ -64,6 +67,25 @@ def test_the_data_are_prepared_once_for_all_models_of_a_catalogue(monkeypatch):
     assert len(calls) == 1 and values[0] == values[2] != values[1]
     users = validation_users(data, 20)
     assert values[0] == evaluate(model, data, "validation", users=users).metrics["ndcg@10"]
+
+
+def test_users_are_not_gone_through_one_by_one(monkeypatch):
+    plain = Histories.__getitem__
+
+    def several(self, index):
+        assert not isinstance(index, int | np.integer)
+        return plain(self, index)
+
+    monkeypatch.setattr(Histories, "__iter__", None)
+    monkeypatch.setattr(Histories, "__getitem__", several)
+    data, model = log(), small_recommender()
+    source = LogSource(data, TrainOptions(batch_size=16), 5, 0, Engine("cpu"))
+    assert source.batch().shape[0] > 1
+    for masked in (True, False):
+        assert len(Evaluator(data, mask_history=masked).ranks(model)) == data.n_users
+    evaluate_popularity(data)
+    known, new = withhold(data, 0.2)
+    assert 0 < len(new.histories) <= data.n_users and known.n_items < data.n_items
 
 
 def test_items_that_a_model_learns_of_are_ranked_from_then_on(monkeypatch):

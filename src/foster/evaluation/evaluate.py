@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from torch import Tensor
 
 from foster.data.catalogue import Catalogue
 from foster.data.dataset import Dataset
+from foster.data.histories import Histories
 from foster.data.new_items import NewItems
 from foster.data.split import HeldOut, TargetSplit
 from foster.engine import Engine
@@ -168,7 +168,10 @@ class Evaluator:
         if prepared.ranked is not None:
             table = table[prepared.ranked]
         ranks = np.zeros(len(self.held_out))
-        for block, histories, targets in prepared.blocks:
+        for block in prepared.blocks:
+            own = self.held_out[block]
+            histories = self.data.histories_before(own).renumbered(prepared.to_model)
+            targets = prepared.to_model[self.data.sequence_items[own.positions]]
             ranks[block] = _ranks(model, table, histories, targets, self.mask_history)
         return self.engine.total(ranks)
 
@@ -189,31 +192,28 @@ class Evaluator:
                 to_model, n_items = np.searchsorted(left, to_model), len(left)
                 # The later items are the last ones, but for models of another catalogue.
                 ranked = slice(n_items) if left[-1] == n_items - 1 else torch.from_numpy(left)
-            blocks = []
-            for block in _blocks(data, self.held_out)[self.engine.rank :: self.engine.world]:
-                own = self.held_out[block]
-                histories = [to_model[history] for history in data.histories_before(own)]
-                blocks.append((block, histories, to_model[data.sequence_items[own.positions]]))
-            self._prepared = _Prepared(model.catalogue, ranked, n_items, blocks)
+            blocks = _blocks(data, self.held_out)[self.engine.rank :: self.engine.world]
+            self._prepared = _Prepared(model.catalogue, ranked, n_items, to_model, blocks)
         return self._prepared
 
 
 @dataclass(frozen=True, eq=False)
 class _Prepared:
-    """What an evaluation takes of the data, in the item order of a catalogue.
+    """What an evaluation takes of the data and a catalogue; histories stay in the data, however many users there are.
 
     Attributes:
         catalogue: of the model.
         ranked: which of its items are ranked, None for all.
         n_items: how many these are.
-        blocks: those of this process: numbers of targets, the items before each and the targets themselves, as indices
-            of ranked items.
+        to_model: the index among the ranked items of each item of the data set.
+        blocks: those of this process, numbers of targets.
     """
 
     catalogue: Catalogue
     ranked: slice | Tensor | None
     n_items: int
-    blocks: list[tuple[np.ndarray, list[np.ndarray], np.ndarray]]
+    to_model: np.ndarray
+    blocks: list[np.ndarray]
 
 
 def evaluate(
@@ -307,7 +307,7 @@ def item_mapping(model: TextRecommender, data: Dataset) -> np.ndarray:
 
 
 def _ranks(
-    model: TextRecommender, table: Tensor, histories: Sequence[np.ndarray], targets: np.ndarray, mask_history: bool
+    model: TextRecommender, table: Tensor, histories: Histories, targets: np.ndarray, mask_history: bool
 ) -> np.ndarray:
     """Rank each target after its history among all items of the table."""
     states = model.states(histories, table)

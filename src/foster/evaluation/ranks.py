@@ -8,6 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from foster.data.histories import Histories
+
 USERS = 512  # the most users a block
 SCORES = 2**22  # scores held at once, few enough for a cache: with a larger catalogue a block has fewer users
 SCORES_OF_ACCELERATORS = 2**27  # half a GiB: they need much work at once, and have no cache of that kind to spare
@@ -52,21 +54,22 @@ def rank_targets(
         float64 ``[U]``; a rank is a multiple of a half.
     """
     users = users or users_at_once(n_items, torch.device("cpu"))
+    nothing = np.zeros(len(targets), dtype=np.int64)
+    ignored = Histories.of(histories) if mask_history else Histories(nothing, nothing, nothing)
     out = np.empty(len(targets))
     for start in range(0, len(targets), users):
         rows = slice(start, min(start + users, len(targets)))
-        masked = [*histories[rows]] if mask_history else []
-        out[rows] = _ranks(score(rows), targets[rows], masked)
+        out[rows] = _ranks(score(rows), targets[rows], ignored[rows])
     return out
 
 
-def _ranks(scores: Tensor, targets: np.ndarray, masked: list[np.ndarray]) -> np.ndarray:
+def _ranks(scores: Tensor, targets: np.ndarray, masked: Histories) -> np.ndarray:
     """Rank the targets ``[n]`` in scores ``[n, V]``, which are overwritten where items do not count."""
     rows = np.arange(len(targets))
     target = scores[rows, targets][:, None]
     margin = TIE * target.abs().clamp(min=1e-3)
-    ignored_rows = np.concatenate([rows, np.repeat(rows, [len(history) for history in masked] or 0)])
-    scores[ignored_rows, np.concatenate([targets, *masked])] = -torch.inf
+    ignored_rows = np.concatenate([rows, np.repeat(rows, masked.lengths)])
+    scores[ignored_rows, np.concatenate([targets, masked.joined()])] = -torch.inf
     # Counting what is not above keeps a model that diverged to NaN from ranking every target first.
     # Ones and zeros as floats are summed twice as fast as booleans, exactly up to 2^24 items.
     ones = torch.empty(scores.shape, device=scores.device)
