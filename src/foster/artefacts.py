@@ -297,14 +297,21 @@ def read_json(path: Path) -> dict[str, Any]:
     return content
 
 
-def read_parquet(path: Path, columns: Sequence[str]) -> pl.DataFrame:
+def read_parquet(path: Path, columns: Sequence[str], once: Sequence[str] = ()) -> pl.DataFrame:
     """Read columns of a Parquet file that foster wrote.
+
+    Args:
+        path: the file.
+        columns: to read.
+        once: those of strings that recur: they become categories on the way, so that each string is held once.
 
     Raises:
         InputError: the file or a column is missing, or the file is damaged.
     """
     try:
-        return pl.read_parquet(path, columns=list(columns), glob=False)
+        rows = pl.scan_parquet(path, glob=False).select(columns)
+        recurring = [name for name, dtype in rows.collect_schema().items() if name in once and dtype == pl.String]
+        return rows.with_columns(pl.col(recurring).cast(pl.Categorical)).collect(engine="streaming")
     except FileNotFoundError as error:
         raise InputError(f"{path}: no such file; the folder is incomplete, make or copy it again") from error
     except (PolarsError, OSError) as error:

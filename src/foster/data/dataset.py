@@ -34,6 +34,7 @@ from foster.artefacts import (
 from foster.data.catalogue import Catalogue, popularity_of
 from foster.data.core import K_CORE, count_numbers, k_core_mask
 from foster.data.histories import Histories
+from foster.data.ids import number_categories
 from foster.data.reading import Reading
 from foster.data.sources import INPUT_ORDER, Columns, Raw, Source, read_raw, time_words
 from foster.data.split import (
@@ -570,28 +571,30 @@ class Dataset:
         if not folder.is_dir():
             raise InputError(f"{folder}: no such folder")
         info = _read_info(folder / DATASET_NAME)
-        log = read_parquet(folder / INTERACTIONS_NAME, ("user_id", "item_id", "timestamp"))
+        log = read_parquet(folder / INTERACTIONS_NAME, ("user_id", "item_id", "timestamp"), ("user_id", "item_id"))
         items = read_parquet(folder / ITEMS_NAME, ("item_id", *info.text_fields))
-        ids = (log["user_id"], log["item_id"], items["item_id"])
-        strings = (*ids, *(items[field] for field in info.text_fields))
+        users, log_items = log.drop_in_place("user_id"), log.drop_in_place("item_id")
         if (
-            any(column.dtype != pl.String for column in strings)
-            or any(column.has_nulls() for column in ids)
+            any(column.dtype != pl.Categorical for column in (users, log_items))
+            or any(items[field].dtype != pl.String for field in ("item_id", *info.text_fields))
+            or any(column.has_nulls() for column in (users, log_items, items["item_id"]))
             or items["item_id"].is_duplicated().any()
             or log.schema["timestamp"] not in (pl.Int64, pl.Float64)
         ):
             raise _changed(folder)
         if info.template is not None and not set(template_fields(info.template)) <= set(info.text_fields):
             raise _changed(folder)
-        sequence_items = _number_ids(log["item_id"], items["item_id"])
-        starts = log["user_id"].rle_id().to_numpy()
-        lengths = np.bincount(starts) if log.height else np.zeros(0, dtype=np.int64)
+        lengths = users.to_physical().rle().struct.field("len").to_numpy()
         offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+        user_ids = users.gather(offsets[:-1]).cast(pl.String).to_list()
+        del users
+        found = number_categories(log_items)
+        rows = _number_ids(found.names, items["item_id"]).fill_null(-1).to_numpy().astype(np.int32)
         data = cls(
-            user_ids=log["user_id"].gather(offsets[:-1]).to_list(),
+            user_ids=user_ids,
             items=items,
             texts=render(items, info.text_fields, info.template),
-            sequence_items=sequence_items.fill_null(-1).to_numpy().astype(np.int32),
+            sequence_items=rows[found.numbers],
             offsets=offsets,
             timestamps=log["timestamp"].to_numpy(),
             info=info,

@@ -43,6 +43,20 @@ def id_expression(column: str, dtype: pl.DataType) -> pl.Expr:
     return pl.col(column).cast(pl.String).cast(pl.Categorical)
 
 
+def number_categories(values: pl.Series) -> Ids:
+    """Number the words of a column of categories as they are; a null has the number -1."""
+    codes = values.to_physical()
+    distinct = codes.unique(maintain_order=True)
+    table = np.zeros(int(codes.max() or 0) + 2 if codes.len() else 1, dtype=np.int32)  # type: ignore[arg-type]
+    known = distinct.drop_nulls().to_numpy()
+    table[known] = np.arange(len(known), dtype=np.int32)
+    missing = len(table) - 1
+    table[missing] = -1
+    numbers = table[codes.fill_null(missing).to_numpy()]
+    # The first row of each code has its word.
+    return Ids(values.unique(maintain_order=True).drop_nulls().cast(pl.String).alias(values.name), numbers)
+
+
 def number_ids(values: pl.Series, where: str) -> Ids:
     """Number the ids of a column.
 
@@ -61,16 +75,8 @@ def number_ids(values: pl.Series, where: str) -> Ids:
         values = _whole(values, where)
     if not isinstance(values.dtype, pl.Categorical):
         values = values.cast(pl.String).cast(pl.Categorical)
-    codes = values.to_physical()
-    distinct = codes.unique(maintain_order=True)
-    table = np.zeros(int(codes.max() or 0) + 2 if codes.len() else 1, dtype=np.int32)  # type: ignore[arg-type]
-    known = distinct.drop_nulls().to_numpy()
-    table[known] = np.arange(len(known), dtype=np.int32)
-    missing = len(table) - 1
-    table[missing] = -1
-    numbers = table[codes.fill_null(missing).to_numpy()]
-    # The first row of each code has its word.
-    names = values.unique(maintain_order=True).drop_nulls().cast(pl.String).alias(values.name)
+    ids = number_categories(values)
+    names, numbers = ids.names, ids.numbers
     _check(names, numbers, where)
     bare = plain_numbers(names.str.strip_chars())
     if bare.n_unique() < bare.len():  # blanks beside some of them
