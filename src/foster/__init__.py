@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from foster.evaluation.evaluate import evaluate
     from foster.models.options import ModelOptions
     from foster.models.recommender import TextRecommender
+    from foster.report.estimate import estimate_distill, estimate_pretrain
+    from foster.report.estimate_bench import estimate_bench
     from foster.text.options import EncoderOptions
     from foster.training.condensed import Condensed
     from foster.training.options import TeacherOptions, TrainOptions
@@ -22,7 +24,8 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Condensed", "Dataset", "DistillOptions", "EncoderOptions", "ModelOptions", "TeacherOptions", "TextRecommender",
-    "TrainOptions", "__version__", "distill", "evaluate", "pretrain", "select", "train",
+    "TrainOptions", "__version__", "distill", "estimate_bench", "estimate_distill", "estimate_pretrain", "evaluate",
+    "pretrain", "select", "train",
 ]  # fmt: skip
 
 _HOMES = {
@@ -35,6 +38,9 @@ _HOMES = {
     "TextRecommender": "foster.models.recommender",
     "TrainOptions": "foster.training.options",
     "distill": "foster.distillation.distill",
+    "estimate_bench": "foster.report.estimate_bench",
+    "estimate_distill": "foster.report.estimate",
+    "estimate_pretrain": "foster.report.estimate",
     "evaluate": "foster.evaluation.evaluate",
     "pretrain": "foster.training.runs",
     "select": "foster.coresets.select",
