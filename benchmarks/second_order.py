@@ -12,8 +12,9 @@ FOSTER with its own inner steps.
 
 A measurement is a process of its own with one thread. A distiller with one inner step makes a step beforehand, which
 loads libraries; the one that is measured is new. Memory is the peak of what is resident during its steps, over what is
-resident before the first; the kernel's mark of the peak is set back there (Linux with glibc only). Each is written to `--out` as JSON when it is finished and is not made again. Processor seconds are what
-counts where other programs run beside.
+resident before the first; the kernel's mark of the peak is set back there (Linux with glibc only). Each is written to
+`--out` as JSON when it is finished and is not made again. Processor seconds are what counts where other programs run
+beside.
 """
 
 from __future__ import annotations
@@ -164,18 +165,15 @@ def table(out: Path) -> str:
         cells = [cell(records.get((method, "own", unroll))) for method in METHODS]
         lines.append(f"| {unroll} | " + " | ".join(cells) + " |")
     lines += ["", "Cells are MiB; processor seconds (wall seconds) of an outer step.", ""]
-    bases = [record for key in records if (record := records[key])["method"] == "foster"]
-    bases = [record for record in bases if record["variant"] == "default" or record["unroll"] == PUBLISHED]
-    bases.sort(key=lambda record: -record["unroll"])
-    lines.append(
-        f"| at {PUBLISHED} | MiB; s | " + " | ".join(f"over FOSTER's {x['unroll']}: MiB, s" for x in bases) + " |"
-    )
-    lines.append("|---" * (len(bases) + 2) + "|")
-    for (method, variant, unroll), record in sorted(records.items()):
-        if unroll == PUBLISHED or variant == "default":
-            name = f"{method}, {unroll} steps" if method == "foster" else method + (", all 20" * (variant == "whole"))
-            parts = [", ".join(f"{record[x] / base[x]:.1f}" for x in ("peak_mib", "cpu_seconds")) for base in bases]
-            lines.append(f"| {name} | {cell(record)} | " + " | ".join(parts) + " |")
+    shown = [record for record in records.values() if record["variant"] == "default" or record["unroll"] == PUBLISHED]
+    shown.sort(key=lambda record: (METHODS.index(record["method"]), -record["unroll"], record["variant"]))
+    bases = [record for record in shown if record["method"] == "foster"]
+    heads = ["", "MiB; s", *(f"over FOSTER's {base['unroll']}: MiB, s" for base in bases)]
+    lines += ["| " + " | ".join(heads) + " |", "|---" * len(heads) + "|"]
+    for record in shown:
+        name = f"{record['method']}, {record['unroll']}" + ", all 20 sequences" * (record["variant"] == "whole")
+        ratios = [", ".join(f"{record[x] / base[x]:.1f}" for x in ("peak_mib", "cpu_seconds")) for base in bases]
+        lines.append("| " + " | ".join([name, cell(record), *ratios]) + " |")
     return "\n".join(lines)
 
 
@@ -199,10 +197,8 @@ def plot(out: Path) -> Path | None:
     for place, (field, title) in enumerate(titles.items()):
         axes = figure.add_subplot(1, 2, place + 1)
         for method in METHODS:
-            points = sorted(
-                (unroll, record[field]) for (m, v, unroll), record in records.items() if (m, v) == (method, "own")
-            )
-            axes.plot(*zip(*points, strict=True), marker="o", label=method)
+            keys = sorted(key for key in records if key[:2] == (method, "own"))
+            axes.plot([key[2] for key in keys], [records[key][field] for key in keys], marker="o", label=method)
         axes.axvline(PUBLISHED, linestyle="--", color="grey")
         axes.set(xlabel="inner steps an outer step", ylabel=title, xscale="log", yscale="log")
         axes.grid(alpha=0.3)
