@@ -14,7 +14,7 @@ import torch
 
 from foster.artefacts import read_metrics
 from foster.data.dataset import Dataset
-from foster.engine import Engine, LaunchWarning, deterministic
+from foster.engine import Engine, LaunchWarning, deterministic, matrix_type
 from foster.errors import InputError
 from foster.evaluation.evaluate import evaluate
 from foster.models.item_tower import FrozenFeatures
@@ -169,3 +169,20 @@ def test_a_build_for_accelerators_takes_the_cpu_where_there_is_none(monkeypatch)
     monkeypatch.setattr(torch.accelerator, "is_available", lambda: False)
     monkeypatch.setattr(torch.accelerator, "current_accelerator", lambda: torch.device("cuda"))
     assert Engine("auto").device.type == "cpu"
+
+
+@pytest.mark.parametrize(
+    ("capabilities", "device", "wanted"),
+    [
+        ({"avx512_bf16": True}, "cpu", torch.bfloat16),
+        ({"amx_bf16": True, "avx512_bf16": False}, "cpu", torch.bfloat16),
+        ({"avx2": True, "avx512_bf16": False}, "cpu", torch.float32),
+        ({}, "cpu", torch.float32),
+        ({"avx512_bf16": True}, "cuda", torch.float32),
+    ],
+)
+def test_products_are_halved_where_a_cpu_has_instructions_for_it(monkeypatch, capabilities, device, wanted):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities)
+    assert matrix_type("auto", torch.device(device)) == wanted
+    assert matrix_type("float32", torch.device(device)) == torch.float32
+    assert matrix_type("bfloat16", torch.device(device)) == torch.bfloat16

@@ -108,3 +108,24 @@ def test_batches_of_a_log_are_those_of_one_draw_a_history():
             start = int(rng.integers(len(history) - 5)) if len(history) > 6 else 0
             windows.append(history[start : start + 6])
         assert torch.equal(source.batch(), pad(windows, 6))
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_training_says_in_which_precision_it_multiplied(precision, tmp_path):
+    model = small_recommender(adapter="moe")
+    source = CondensedSource(sequences_of(model), model, 0)
+    result = fit(model, source, TrainOptions(steps=3, precision=precision))
+    assert result.precision == precision
+    assert all(parameter.dtype == torch.float32 for parameter in model.parameters())
+    model.save_pretrained(tmp_path / "model", extra={"fit": {"precision": precision}})
+    assert f"trained with matrix products in {precision}" in (tmp_path / "model" / "README.md").read_text()
+
+
+def test_halved_products_train_nearly_the_same_model():
+    tables = []
+    for precision in ("float32", "bfloat16"):
+        model = small_recommender(adapter="moe")
+        fit(model, CondensedSource(sequences_of(model), model, 0), TrainOptions(steps=30, precision=precision))
+        tables.append(model.item_table())
+    torch.testing.assert_close(tables[1], tables[0], atol=0.1, rtol=0.1)
+    assert not torch.equal(tables[1], tables[0])

@@ -432,13 +432,18 @@ class TextRecommender(nn.Module):
             **(extra or {}),
         }
         write_json(folder / CONFIG_NAME, config)
-        (folder / CARD_NAME).write_text(self._card(config["kind"]), encoding="utf-8")
+        precision = config["fit"]["precision"] if "fit" in config else None
+        (folder / CARD_NAME).write_text(self._card(config["kind"], precision), encoding="utf-8")
 
-    def _card(self, kind: str) -> str:
+    def _card(self, kind: str, precision: str | None) -> str:
         options = self.options
+        trained = "" if precision is None else f"- trained with matrix products in {precision}\n"
+        own = ", with vectors of the items' own (ids)" if options.ids else ""
         return (
             f"# A text-based sequential recommender ({kind})\n\n"
-            f"- model: {options.backbone}, width {options.dim}; encoder {self.encoder.encoder} ({options.finetune})\n"
+            f"- model: {options.backbone}, width {options.dim}{own}; "
+            f"encoder {self.encoder.encoder} ({options.finetune})\n"
+            f"{trained}"
             f"- catalogue: {self.n_items} items with texts and vectors\n"
             f"- data fingerprint: {self.origin.get('data_fingerprint', NOT_STATED)}\n"
             f"{split_line(self.origin)}"
