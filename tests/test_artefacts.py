@@ -11,6 +11,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from allocations import Allocations
 from foster.artefacts import (
     FILES,
     artefact_kind,
@@ -19,6 +20,7 @@ from foster.artefacts import (
     load_tensors,
     marked,
     new_folder,
+    not_finite,
     read_config,
     save_tensors,
     write_json,
@@ -307,3 +309,13 @@ def test_numbers_that_are_not_finite_are_neither_saved_nor_read(tmp_path, value)
     save_file(tensors, tmp_path / "old.safetensors")
     with pytest.raises(InputError, match=r"old\.safetensors: b has numbers that are not finite; make it again"):
         load_tensors(tmp_path / "old.safetensors")
+
+
+def test_large_tensors_are_looked_at_part_after_part(monkeypatch):
+    monkeypatch.setattr("foster.artefacts.PART", 100)
+    tensors = {"flag": torch.tensor(True), "none": torch.empty(0), "table": torch.zeros(100, 100)}
+    with Allocations() as allocations:
+        assert not_finite(tensors) is None
+    assert allocations.peak < tensors["table"].nbytes / 10
+    tensors["table"][99, 98] = torch.inf
+    assert not_finite(tensors) == "table"

@@ -33,6 +33,7 @@ CARD_NAME = "README.md"
 KEPT_STEP = "kept_step"  # field of a distilled folder: after which step the sequences were so; 0 at the start
 METRICS_NAME = "metrics.jsonl"  # what a training or a distillation logged, beside its result
 MARKER = "foster"  # field of the JSON file of every folder: the version of foster that wrote it
+PART = 2**20  # numbers of a tensor that are looked at together
 
 _CATALOGUE = ("catalogue.parquet", "popularity.parquet")
 _SEQUENCES = (CONFIG_NAME, CARD_NAME, METRICS_NAME, "sequences.safetensors", *_CATALOGUE)
@@ -398,7 +399,9 @@ def load_tensors(path: Path) -> dict[str, Tensor]:
 
 def not_finite(tensors: Mapping[str, Tensor]) -> str | None:
     """Return the name of a tensor that has infinite numbers or NaN, or None."""
-    return next((name for name, tensor in tensors.items() if not tensor.isfinite().all()), None)
+    # Part after part: torch makes several copies of what it looks at.
+    parts = ((name, part) for name, tensor in tensors.items() for part in tensor.reshape(-1).split(PART))
+    return next((name for name, part in parts if not part.isfinite().all()), None)
 
 
 def folder_bytes(folder: str | Path, exclude: tuple[str, ...] = ()) -> int:
