@@ -14,7 +14,10 @@ class TrainOptions(Options):
 
     steps: int = Field(5000, ge=1, description="optimiser steps; the learning rate falls to zero over them (cosine)")
     batch_size: int | None = Field(
-        None, ge=1, description="histories a step; by default a sixteenth of them, but at least 32 and at most 256"
+        None,
+        ge=1,
+        description="histories a step on average, of all processes together; by default a sixteenth of all, but at least "
+        "32 and at most 256",
     )
     lr: float = Field(3e-3, gt=0, description="peak learning rate of AdamW")
     weight_decay: float = Field(0.01, ge=0, description="weight decay of AdamW")
