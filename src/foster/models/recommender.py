@@ -221,7 +221,10 @@ class TextRecommender(nn.Module):
         own = self._trained()
         wrong = sorted(own.keys() ^ state.keys()) or sorted(n for n in own if own[n].shape != state[n].shape)
         if wrong:
-            raise InputError(f"weights do not fit the model ({wrong[0]} differs); were they made with other options?")
+            raise InputError(
+                f"weights do not fit the model ({wrong[0]} differs); were they made with other options, or by an earlier "
+                "version?"
+            )
         for name, parameter in own.items():
             parameter.copy_(state[name])
         self._stored_table = None

@@ -342,7 +342,9 @@ def _stored_labels(tensors: dict[str, Tensor], path: Path, n_items: int) -> dict
             try:
                 width = item_map_width(adapter)
             except ValueError as error:
-                raise InputError(f"{path}: {error}; the folder is damaged, make or copy it again") from error
+                raise InputError(
+                    f"{path}: {error}; the folder is damaged or of an earlier version, make it again"
+                ) from error
             out["adapter"] = adapter
         else:
             keys = out["keys"] = tensors["keys"].float()

@@ -16,8 +16,8 @@ class TrainOptions(Options):
     batch_size: int | None = Field(
         None,
         ge=1,
-        description="histories a step on average, of all processes together; by default a sixteenth of all, but at least "
-        "32 and at most 256",
+        description="histories a step on average, of all processes together; by default a sixteenth of all, but at "
+        "least 32 and at most 256",
     )
     lr: float = Field(3e-3, gt=0, description="peak learning rate of AdamW")
     weight_decay: float = Field(0.01, ge=0, description="weight decay of AdamW")
