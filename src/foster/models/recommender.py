@@ -222,7 +222,7 @@ class TextRecommender(nn.Module):
         wrong = sorted(own.keys() ^ state.keys()) or sorted(n for n in own if own[n].shape != state[n].shape)
         if wrong:
             raise InputError(
-                f"weights do not fit the model ({wrong[0]} differs); were they made with other options, or by an earlier "
+                f"weights do not fit the model ({wrong[0]} differs); were they made with other options or an earlier "
                 "version?"
             )
         for name, parameter in own.items():
