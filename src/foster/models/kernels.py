@@ -48,7 +48,7 @@ def attend(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
     """Return causal attention ``[batch, heads, length, d / heads]``; no fused kernel of a CPU has dropout."""
     if not halved_on_cpu(query):
         return F.scaled_dot_product_attention(query, key, value, is_causal=True)
-    # At lengths of some ten items a CPU's fused kernel takes seven times as long in half precision.
+    # At lengths of some ten items a CPU's fused kernel takes several times as long in half precision.
     with torch.autocast("cpu", enabled=False):
         return F.scaled_dot_product_attention(query.float(), key.float(), value.float(), is_causal=True)
 
