@@ -79,6 +79,11 @@ def matrix_type(precision: str, device: torch.device) -> torch.dtype:
     return torch.bfloat16 if precision == "bfloat16" else torch.float32
 
 
+def multiplying(products: torch.dtype, device: torch.device) -> torch.autocast:
+    """Return the context in which matrix products have a type that ``matrix_type`` gave."""
+    return torch.autocast(device.type, torch.bfloat16, enabled=products is torch.bfloat16)
+
+
 class Engine:
     """Where a run happens.
 

@@ -29,7 +29,7 @@ from foster.data.split import TargetSplit
 from foster.distillation.distill import DISTILLERS, Distiller, read_teacher, write_distilled
 from foster.distillation.options import CondenseOptions, DistillOptions
 from foster.distillation.setting import JUDGES, SUBSET, Checkpoints, Setting
-from foster.engine import Engine, deterministic, matrix_type, seeded
+from foster.engine import Engine, deterministic, matrix_type, multiplying, seeded
 from foster.errors import InputError
 from foster.evaluation.evaluate import evaluate
 from foster.models.item_tower import FrozenFeatures, Whitening
@@ -389,10 +389,9 @@ def _kept_bytes(model: TextRecommender, source: LogSource, options: TrainOptions
         *([features.vectors] if isinstance(features, FrozenFeatures) else []),
     ]
     model.train()
-    half = matrix_type(options.precision, model.device) is torch.bfloat16
     with (
         seeded(seed, model.device),
-        torch.autocast(model.device.type, torch.bfloat16, enabled=half),
+        multiplying(matrix_type(options.precision, model.device), model.device),
         torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor),
     ):
         loss = source.loss(model, options.candidates)

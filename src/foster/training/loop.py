@@ -18,7 +18,7 @@ from foster.artefacts import not_finite
 from foster.data.batches import endless_batches, pad
 from foster.data.dataset import Dataset
 from foster.data.histories import Histories
-from foster.engine import Engine, deterministic, matrix_type, seeded
+from foster.engine import Engine, deterministic, matrix_type, multiplying, seeded
 from foster.errors import InputError
 from foster.evaluation.evaluate import Evaluator
 from foster.evaluation.metrics import metrics_of
@@ -196,7 +196,7 @@ def _fit(
         record(0, model)
     disable = None if progress else True
     for step in tqdm(range(1, options.steps + 1), desc=progress, file=sys.stderr, disable=disable, mininterval=1):
-        with torch.autocast(engine.device.type, torch.bfloat16, enabled=products is torch.bfloat16):
+        with multiplying(products, engine.device):
             loss = source.loss(model, options.candidates)
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
