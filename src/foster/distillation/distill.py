@@ -155,13 +155,18 @@ def read_teacher(
     Raises:
         InputError: see ``distill``.
     """
-    best = load_teacher(teacher, data, encoder=encoder, device=device)
-    with_ids = isinstance(options, DistillOptions)
-    if not with_ids:  # the others move what texts give: with tables in it their unrolled steps would fill the memory
-        best = best.without_ids()
-    trajectory = Trajectory(teacher, with_ids)
+    best = as_distilled(load_teacher(teacher, data, encoder=encoder, device=device), options)
+    trajectory = Trajectory(teacher, ids=best.options.ids)
     _check(data, best, trajectory, options)
     return best, trajectory
+
+
+def as_distilled(teacher: TextRecommender, options: CondenseOptions) -> TextRecommender:
+    """Return a teacher as a method works with it: FOSTER with the vectors that items have of their own.
+
+    The others move what texts give: with tables in it their unrolled steps would fill the memory.
+    """
+    return teacher if isinstance(options, DistillOptions) else teacher.without_ids()
 
 
 def _check(data: Dataset, best: TextRecommender, trajectory: Trajectory, options: CondenseOptions) -> None:

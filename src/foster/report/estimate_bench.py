@@ -14,7 +14,7 @@ from foster.artefacts import folder_bytes
 from foster.coresets.pool import Pool
 from foster.coresets.select import NEED_TEACHER, coreset_of
 from foster.data.dataset import Dataset
-from foster.distillation.options import DistillOptions
+from foster.distillation.distill import as_distilled
 from foster.distillation.setting import Checkpoints
 from foster.engine import Engine, deterministic
 from foster.evaluation.evaluate import evaluate_popularity
@@ -173,7 +173,7 @@ class _Trial:
                 least = seconds
             else:
                 options = self.bench.options_of(run)
-                best = self.model if isinstance(options, DistillOptions) else self.model.without_ids()
+                best = as_distilled(self.model, options)
                 parts, sequences = distillation_parts(
                     self.data, best, self._trajectory(best), options, self.seed, self.engine
                 )
