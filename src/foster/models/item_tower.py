@@ -240,9 +240,12 @@ class ItemTower(nn.Module):
         return self.ids[place] * has[..., None]
 
     def mark(self, index: Tensor) -> None:
-        """Note that items ``[...]`` occur in what is trained on: from now on they have vectors of their own, if any."""
+        """Note that items ``[...]`` occur in what is trained on: from now on they have vectors of their own, if any.
+
+        A negative index is padding.
+        """
         if self.ids is not None:
-            self.seen[index[index < len(self.ids)]] = True
+            self.seen[index[(index >= 0) & (index < len(self.ids))]] = True
 
     def item_map(self) -> ItemMap | None:
         """Return what maps frozen features to item vectors, or None where features are tuned.
@@ -251,8 +254,12 @@ class ItemTower(nn.Module):
         """
         if not isinstance(self.features, FrozenFeatures):
             return None
-        weights = {name: weights.detach() for name, weights in self.adapter.named_parameters() if name != "bias"}
+        weights = {name: weights.detach() for name, weights in self._mapping().items()}
         return weights if self.ids is None else weights | {IDS: self.ids.detach() * self.seen[:, None]}
+
+    def _mapping(self) -> ItemMap:
+        """Return the weights of the adapter that belong to its map."""
+        return {name: weights for name, weights in self.adapter.named_parameters() if name != "bias"}
 
     @torch.no_grad()
     def load_item_map(self, weights: ItemMap, known: int | None = None) -> bool:
@@ -270,19 +277,19 @@ class ItemTower(nn.Module):
         Returns:
             Whether it is of the same kind.
         """
-        own = self.item_map()
-        if own is None or own.keys() | {IDS} != weights.keys() | {IDS} or (IDS in weights and self.ids is None):
+        own = self._mapping()
+        if not isinstance(self.features, FrozenFeatures) or own.keys() != weights.keys() - {IDS}:
             return False
-        assert isinstance(self.features, FrozenFeatures)  # others have no map
+        if IDS in weights and self.ids is None:
+            return False
         if item_map_width(weights) != item_map_width(own):
             turn = _turn(mapped(self.features.vectors[:known], weights), item_map_width(own))
             turned = {name: weights[name].to(turn) @ turn for name in ("base", "up", IDS) if name in weights}
             if "weight" in weights:
                 turned["weight"] = turn.T @ weights["weight"].to(turn)
             weights = weights | turned
-        for name, parameter in self.adapter.named_parameters():
-            if name != "bias":
-                parameter.copy_(weights[name])
+        for name, parameter in own.items():
+            parameter.copy_(weights[name])
         if self.ids is not None:
             self.seen[:] = False
             if IDS in weights:

@@ -36,7 +36,7 @@ from foster.models.options import ModelOptions
 from foster.models.recommender import NOT_STATED, TextRecommender, split_line
 from foster.text.encoder import same_encoder
 from foster.text.options import EncoderOptions
-from foster.training.losses import hits, own_scores, sample_items
+from foster.training.losses import distinct_vectors, hits, own_scores, sample_items
 from foster.training.options import STUDENT, TrainOptions
 from foster.training.score_matching import ProbabilityMatching, ScoreMatching
 
@@ -518,8 +518,8 @@ class CondensedSource:
         if isinstance(model.tower.features, FrozenFeatures):
             out = model.tower(items)
             return out
-        distinct, place = torch.unique(items, return_inverse=True)
-        return model.tower(distinct)[place]
+        vectors, place = distinct_vectors(model, items)
+        return vectors[place]
 
     def _next_step_loss(self, model: TextRecommender, states: Tensor, sample: Tensor) -> Tensor:
         """Return the loss against the next step: ``next_item_loss`` with several weighted positives a position."""
@@ -533,8 +533,7 @@ class CondensedSource:
             positive = positive + (queries @ adapter.bias)[:, None]
             negative = model.scores(states, model.tower(sample))
         else:
-            distinct, place = torch.unique(torch.cat([self.following.flatten(), sample]), return_inverse=True)
-            vectors = model.tower(distinct)
+            vectors, place = distinct_vectors(model, torch.cat([self.following.flatten(), sample]))
             own, sampled = place.split([self.following.numel(), len(sample)])
             positive = own_scores(states, vectors, own.view_as(self.following)) / math.sqrt(model.options.dim)
             negative = model.scores(states, vectors[sampled])

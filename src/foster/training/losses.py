@@ -45,7 +45,7 @@ def next_item_loss(model: TextRecommender, items: Tensor, candidates: int, gener
         generator: a CPU generator.
     """
     real = (items[:, 1:] >= 0).flatten()
-    model.tower.mark(items[items >= 0])
+    model.tower.mark(items)
     filled = items.clamp(min=0)  # behind the end of a history; states do not see it, and losses there do not count
     sample = sample_items(model.n_known, candidates, generator).to(items.device)
     vectors, place = distinct_vectors(model, torch.cat([filled.flatten(), sample]))
@@ -62,11 +62,10 @@ def next_item_loss(model: TextRecommender, items: Tensor, candidates: int, gener
 
 
 def distinct_vectors(model: TextRecommender, items: Tensor) -> tuple[Tensor, Tensor]:
-    """Return item vectors ``[n, d]``, each item's once, and where among them each of ``items`` ``[m]`` is."""
+    """Return item vectors ``[n, d]``, each item's once, and where among them each of ``items`` ``[...]`` is."""
     distinct, place = torch.unique(items, return_inverse=True)
-    features = model.tower.features
-    if isinstance(features, FrozenFeatures):  # others are dear, and made in shapes of their own
-        distinct = F.pad(distinct, (0, missing_rows(len(distinct), features.vectors)))
+    if isinstance(model.tower.features, FrozenFeatures):  # others are dear, and made in shapes of their own
+        distinct = F.pad(distinct, (0, missing_rows(len(distinct), distinct)))
     return model.tower(distinct), place
 
 
