@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict, Unpack
 
 import numpy as np
 import torch
@@ -490,10 +490,36 @@ def _write_whole(path: Path, content: dict[str, Any]) -> None:
         write_json(part, content)
 
 
+class BenchArguments(TypedDict, total=False):
+    """What a benchmark compares; each may be left out.
+
+    Attributes:
+        recipe: of teachers and models; None for the defaults.
+        options: methods, seeds, budgets.
+        extra: more rows, ``{row: {"method": name, option: value, ...}}``.
+        source: where ``extra`` comes from, named in errors.
+        students: other models to train on what every method made, ``{name: {option: value, ...}}``: see
+            ``students_of``. Their rows are named ``METHOD@NAME`` and are compared with ``full@NAME``.
+        students_source: where ``students`` comes from, named in errors.
+        seed: the first seed; 0 by default.
+    """
+
+    recipe: Recipe | None
+    options: BenchOptions | None
+    extra: Mapping[str, Any] | None
+    source: str
+    students: Mapping[str, Any] | None
+    students_source: str
+    seed: int
+
+
 def prepare_bench(
     data: Dataset,
     out: str | Path,
     *,
+    engine: Engine,
+    say: Say = lambda line: None,
+    dry_run: bool = False,
     recipe: Recipe | None = None,
     options: BenchOptions | None = None,
     extra: Mapping[str, Any] | None = None,
@@ -501,9 +527,6 @@ def prepare_bench(
     students: Mapping[str, Any] | None = None,
     students_source: str = "--students",
     seed: int = 0,
-    engine: Engine,
-    say: Say = lambda line: None,
-    dry_run: bool = False,
 ) -> Bench:
     """Return the benchmark that ``run_bench`` makes, whose arguments these are; ``dry_run`` as for ``Bench``.
 
@@ -544,15 +567,9 @@ def run_bench(
     data: Dataset,
     out: str | Path,
     *,
-    recipe: Recipe | None = None,
-    options: BenchOptions | None = None,
-    extra: Mapping[str, Any] | None = None,
-    source: str = "--variants",
-    students: Mapping[str, Any] | None = None,
-    students_source: str = "--students",
-    seed: int = 0,
     engine: Engine | None = None,
     say: Say = lambda line: None,
+    **asked: Unpack[BenchArguments],
 ) -> dict[str, Any]:
     """Compare methods on one log; a benchmark that was cut off goes on where it was.
 
@@ -561,16 +578,9 @@ def run_bench(
         out: folder of artefacts, finished runs and, in the end, ``results.md``, ``results.json``, ``results.csv`` and,
             with matplotlib, ``results.png``. A ``seedS/teacher`` that ``pretrain`` made with the same options may be
             there already.
-        recipe: of teachers and models; None for the defaults.
-        options: methods, seeds, budgets.
-        extra: more rows, ``{row: {"method": name, option: value, ...}}``.
-        source: where ``extra`` comes from, named in errors.
-        students: other models to train on what every method made, ``{name: {option: value, ...}}``: see
-            ``students_of``. Their rows are named ``METHOD@NAME`` and are compared with ``full@NAME``.
-        students_source: where ``students`` comes from, named in errors.
-        seed: the first seed.
         engine: device; several processes divide the runs.
         say: called with one line a finished run.
+        **asked: what is compared, see ``BenchArguments``.
 
     Returns:
         ``{"about": {...}, "rows": {name: row}}``, see ``results.summarise``; in every process. ``about["failed"]`` says
@@ -580,19 +590,7 @@ def run_bench(
         InputError: a reference that is no row; see ``variants_of`` and ``Bench`` for more.
     """
     engine = engine or Engine()
-    bench = prepare_bench(
-        data,
-        out,
-        recipe=recipe,
-        options=options,
-        extra=extra,
-        source=source,
-        students=students,
-        students_source=students_source,
-        seed=seed,
-        engine=engine,
-        say=say,
-    )
+    bench = prepare_bench(data, out, engine=engine, say=say, **asked)
     data, new, recipe, options = bench.data, bench.new, bench.recipe, bench.options
     records, failed = bench.make()
     about = {
@@ -615,7 +613,7 @@ def run_bench(
     rows = summarise(records, bench.ranks, options.reference, data.held_out("test").users)
     if engine.is_main:
         write_results(bench.out, rows, about, records)
-        seeds = f"seeds {', '.join(map(str, bench.seeds))}" if len(bench.seeds) > 1 else f"seed {seed}"
+        seeds = f"seeds {', '.join(map(str, bench.seeds))}" if len(bench.seeds) > 1 else f"seed {bench.seeds[0]}"
         split = f" ({data.info.split_name})" if data.info.cut_times else ""
         plot_results(bench.out / PLOT_NAME, rows, f"{data.info.name}, test{split}, {seeds}")
     return {"about": about, "rows": rows}

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Unpack
 
 import numpy as np
 from torch import Tensor
@@ -19,7 +18,7 @@ from foster.distillation.setting import Checkpoints
 from foster.engine import Engine, deterministic
 from foster.evaluation.evaluate import evaluate_popularity
 from foster.models.recommender import TextRecommender
-from foster.report.bench import RECIPES, Bench, prepare_bench
+from foster.report.bench import RECIPES, Bench, BenchArguments, prepare_bench
 from foster.report.estimate import (
     Estimate,
     Parts,
@@ -35,8 +34,7 @@ from foster.report.estimate import (
     training_parts,
     untrained,
 )
-from foster.report.options import BenchOptions
-from foster.report.rows import Recipe, Run, Student
+from foster.report.rows import Run, Student
 from foster.training.condensed import Condensed, CondensedSource
 from foster.training.loop import validator
 from foster.training.options import STUDENT, affordable
@@ -52,14 +50,8 @@ def estimate_bench(
     data: Dataset,
     out: str | Path,
     *,
-    recipe: Recipe | None = None,
-    options: BenchOptions | None = None,
-    extra: Mapping[str, Any] | None = None,
-    source: str = "--variants",
-    students: Mapping[str, Any] | None = None,
-    students_source: str = "--students",
-    seed: int = 0,
     engine: Engine | None = None,
+    **asked: Unpack[BenchArguments],
 ) -> Estimate:
     """Say what is left of a benchmark will take; arguments are those of ``run_bench``.
 
@@ -69,19 +61,7 @@ def estimate_bench(
         InputError: memory or disk will not do, or what ``run_bench`` raises before its first run.
     """
     engine = one_process(engine)
-    bench = prepare_bench(
-        data,
-        out,
-        recipe=recipe,
-        options=options,
-        extra=extra,
-        source=source,
-        students=students,
-        students_source=students_source,
-        seed=seed,
-        engine=engine,
-        dry_run=True,
-    )
+    bench = prepare_bench(data, out, engine=engine, dry_run=True, **asked)
     with limits_of(engine, out) as limits:
         trial = _Trial(bench, engine)
         parts = trial.parts()
