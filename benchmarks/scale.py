@@ -34,6 +34,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from provenance import processor
+
 if TYPE_CHECKING:
     from foster.data.dataset import Dataset
     from foster.distillation.foster import Foster
@@ -278,19 +280,14 @@ def machine() -> dict[str, Any]:
     """Return versions and what runs this."""
     from importlib.metadata import version
 
-    names = [line.split(":")[1].strip() for line in _lines("/proc/cpuinfo") if line.startswith("model name")]
     return {
         "python": platform.python_version(),
         **{package: version(package) for package in ("torch", "numpy", "polars")},
-        "cpu": names[0] if names else platform.processor(),
+        "cpu": processor(),
         "cores": os.cpu_count(),
         "threads": int(os.environ.get("OMP_NUM_THREADS", "0")) or os.cpu_count(),
         "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30),
     }
-
-
-def _lines(path: str) -> list[str]:
-    return Path(path).read_text(encoding="utf-8").splitlines() if Path(path).exists() else []
 
 
 def main() -> None:

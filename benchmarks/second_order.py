@@ -33,6 +33,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from provenance import commit
 from time_to_quality import machine
 
 HERE = Path(__file__).resolve().parents[1] / "src"
@@ -142,12 +143,11 @@ def run(given: argparse.Namespace, method: str, unroll: int, variant: str) -> No
     out = given.out / f"{method}-{variant}-{unroll}.json"
     if out.exists():
         return
-    commit = subprocess.run(["git", "-C", HERE, "rev-parse", "--short", "HEAD"], capture_output=True, text=True)
     command = [sys.executable, __file__, given.data, "--text", given.text, "--out", str(given.out)]
     command += ["--seed", str(given.seed), "--steps", str(given.steps), "--one", method, str(unroll), variant]
     print(f"{method}, {variant}, {unroll}", file=sys.stderr, flush=True)
     done = subprocess.run(command, env=environment(), stdout=subprocess.PIPE, text=True, check=True)
-    record = {"commit": commit.stdout.strip() or None, **json.loads(done.stdout)}
+    record = {"commit": commit(HERE), **json.loads(done.stdout)}
     out.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
 
 

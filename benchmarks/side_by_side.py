@@ -39,6 +39,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from provenance import commit
 from torch import Tensor
 
 from foster.data.dataset import Dataset
@@ -120,14 +121,6 @@ def write_exchange(data: Dataset, users: np.ndarray, folder: Path) -> None:
     whole.write_text(data.info.fingerprint)  # last: it says that the rest is there
 
 
-def commit() -> str | None:
-    """Return the commit that runs, or None outside of a repository."""
-    found = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=False
-    )
-    return found.stdout.strip() or None
-
-
 class Comparison:
     """The runs of one log in one folder.
 
@@ -182,7 +175,7 @@ class Comparison:
                 **{split: metrics_of(ranks[split]) for split in ranks},
                 **about,
                 "wall_seconds": time.perf_counter() - begun,
-                "foster": {"version": __version__, "commit": commit()},
+                "foster": {"version": __version__, "commit": commit(ROOT)},
                 "packages": {name: importlib.metadata.version(name) for name in PACKAGES},
                 "machine": {
                     "platform": platform.platform(),

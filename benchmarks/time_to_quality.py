@@ -22,6 +22,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+from provenance import commit, processor
+
 HERE = Path(__file__).resolve().parents[1] / "src"
 SIDES = ("before", "now")
 
@@ -83,13 +85,7 @@ def train(given: argparse.Namespace) -> dict[str, Any]:
 
 def machine() -> str:
     """Return the name of the processor and the number of its cores."""
-    names = [line.split(":")[1].strip() for line in _cpuinfo() if line.startswith("model name")]
-    return f"{names[0] if names else platform.machine()}, {os.cpu_count()} cores"
-
-
-def _cpuinfo() -> list[str]:
-    path = Path("/proc/cpuinfo")
-    return path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+    return f"{processor()}, {os.cpu_count()} cores"
 
 
 def run(given: argparse.Namespace, side: str, seed: int) -> None:
@@ -98,15 +94,14 @@ def run(given: argparse.Namespace, side: str, seed: int) -> None:
     if out.exists():
         return
     source = given.before if side == "before" else HERE
-    commit = subprocess.run(["git", "-C", source, "rev-parse", "--short", "HEAD"], capture_output=True, text=True)
     command = [sys.executable, __file__, given.data, "--text", given.text, "--out", str(given.out)]
     command += ["--side", side, "--seed", str(seed)]
     if side == "now":
         command += ["--model", given.model, "--recipe", given.recipe]
-    environment = {**os.environ, "PYTHONPATH": str(source), "PYTHONSAFEPATH": "1", "OMP_NUM_THREADS": "1"}
+    environment = {**os.environ, "PYTHONPATH": str(source), "OMP_NUM_THREADS": "1"}
     print(f"{side}, seed {seed}", file=sys.stderr, flush=True)
     done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=True)
-    record = {"commit": commit.stdout.strip() or None, **json.loads(done.stdout)}
+    record = {"commit": commit(source), **json.loads(done.stdout)}
     out.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
 
 
