@@ -17,6 +17,7 @@ from foster.models.kernels import widened
 from foster.models.moe import MoEAdapter, mix
 from foster.models.options import ModelOptions
 from foster.text.tuning import TunableEncoder
+from foster.text.words import Words
 
 EQUAL = 1e-5  # deviation of vectors, as a share of their length, below which they differ by rounding only
 RIDGE = 1e-3  # share of the largest eigenvalue added before whitening, so that noise is not blown up
@@ -110,12 +111,14 @@ class TunedFeatures(nn.Module):
 
     Args:
         encoder: the language model with the catalogue's tokens.
+        words: of the same texts.
         whitening: the map, fixed.
     """
 
-    def __init__(self, encoder: TunableEncoder, whitening: Whitening) -> None:
+    def __init__(self, encoder: TunableEncoder, words: Words, whitening: Whitening) -> None:
         super().__init__()
         self.encoder = encoder
+        self.words = words
         self.whitening = whitening
         self.width = whitening.mean.shape[0]
 
@@ -124,18 +127,21 @@ class TunedFeatures(nn.Module):
 
     def forward(self, index: Tensor) -> Tensor:
         """Return features ``[n, width]`` with gradients for item indices ``[n]``."""
-        out: Tensor = self.whitening(self.encoder(index))
+        vectors = self.encoder(index)
+        out: Tensor = self.whitening(torch.cat([vectors, self.words(index).to(vectors)], dim=1))
         return out
 
     def encode(self, texts: Sequence[str]) -> Tensor:
         """Return features ``[n, width]`` of texts outside the catalogue, without gradients."""
         with torch.no_grad():
-            out: Tensor = self.whitening(self.encoder.encode(texts))
+            vectors = self.encoder.encode(texts)
+            out: Tensor = self.whitening(torch.cat([vectors, self.words.of(texts).to(vectors)], dim=1))
         return out
 
     def extended(self, texts: Sequence[str], features: Tensor) -> TunedFeatures:
         """Append the texts to the language model's catalogue; see ``FeatureSource``."""
         self.encoder.extend(texts)
+        self.words = self.words.extended(texts)
         return self
 
 
@@ -155,26 +161,27 @@ class Whitening(nn.Module):
         self.register_buffer("matrix", matrix)
 
     @classmethod
-    def fit(cls, vectors: Tensor) -> Whitening:
+    def fit(cls, vectors: Tensor, words: int = 0) -> Whitening:
         """Compute the map from text vectors ``[V, width]`` of the catalogue.
 
         Directions in which the vectors do not differ stay finite, and nearly zero.
 
+        Args:
+            vectors: of the texts.
+            words: how many of their numbers, the last so many, stand for words. These are whitened apart, since how
+                long vectors of an encoder are says nothing of how much words count.
+
         Raises:
             InputError: all vectors are equal.
         """
-        mean = vectors.mean(0)
-        # Fewer items than directions leave directions without data; the ridge keeps them finite.
-        values, directions = torch.linalg.eigh(_scatter(vectors, mean) / len(vectors))
-        if values.max() <= EQUAL**2 * vectors.norm(dim=1).square().mean().item():
+        mean, width = vectors.mean(0), vectors.shape[1] - words
+        blocks = [_whitener(vectors[:, part], mean[part]) for part in (slice(width), slice(width, None))]
+        if not any(block.any() for block in blocks):
             raise InputError(
                 f"the texts of all {len(vectors)} items have the same vector, so that no model can tell items apart; "
                 "see 'foster check', and give other text columns or another --encoder"
             )
-        matrix = directions @ torch.diag((values.clamp(min=0) + RIDGE * values.max()).rsqrt()) @ directions.T
-        norms = torch.cat([(part @ matrix).norm(dim=1) for part in _centred(vectors, mean)])
-        scale = math.sqrt(vectors.shape[1]) / norms.mean().clamp(min=1e-12)
-        return cls(mean, (matrix * scale).to(vectors.device, vectors.dtype))
+        return cls(mean, torch.block_diag(*blocks).to(vectors.device, vectors.dtype))
 
     def forward(self, vectors: Tensor) -> Tensor:
         """Map ``[n, width]`` to the same shape."""
@@ -340,6 +347,19 @@ def mapped(features: Tensor, weights: ItemMap) -> Tensor:
     if IDS in weights:
         out[: len(weights[IDS])] += weights[IDS][: len(out)]
     return out
+
+
+def _whitener(vectors: Tensor, mean: Tensor) -> Tensor:
+    """Return the map ``[width, width]`` of vectors ``[V, width]``, float64; zero where these are all equal."""
+    if not vectors.shape[1]:
+        return torch.zeros(0, 0, dtype=torch.float64)
+    # Fewer items than directions leave directions without data; the ridge keeps them finite.
+    values, directions = torch.linalg.eigh(_scatter(vectors, mean) / len(vectors))
+    if values.max() <= EQUAL**2 * vectors.norm(dim=1).square().mean().item():
+        return torch.zeros_like(directions)
+    matrix = directions @ torch.diag((values.clamp(min=0) + RIDGE * values.max()).rsqrt()) @ directions.T
+    norms = torch.cat([(part @ matrix).norm(dim=1) for part in _centred(vectors, mean)])
+    return matrix * (math.sqrt(vectors.shape[1]) / norms.mean().clamp(min=1e-12))
 
 
 def _centred(vectors: Tensor, mean: Tensor) -> Iterator[Tensor]:

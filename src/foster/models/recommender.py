@@ -37,6 +37,7 @@ from foster.text.cache import embed_texts
 from foster.text.encoder import TextEncoder
 from foster.text.options import EncoderOptions
 from foster.text.tuning import TunableEncoder, parse_finetune
+from foster.text.words import Words, word_vectors
 
 WEIGHTS_NAME = "model.safetensors"
 ITEM_TABLE_NAME = "items.safetensors"
@@ -127,7 +128,7 @@ class TextRecommender(nn.Module):
         """
         encoder, options = encoder or EncoderOptions(), options or ModelOptions()
         vectors = _embed(catalogue, encoder, device).to(device)
-        whitening = Whitening.fit(vectors[: catalogue.known])
+        whitening = Whitening.fit(vectors[: catalogue.known], encoder.words)
         features = _features(catalogue, encoder, options, vectors, whitening, device)
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(seed)
@@ -250,7 +251,7 @@ class TextRecommender(nn.Module):
         if encoder == self.encoder and isinstance(self.tower.features, FrozenFeatures):
             return self.tower.features.vectors
         vectors = _embed(self.catalogue, encoder, self.device).to(self.device)
-        whitening = Whitening.fit(vectors[: self.catalogue.known]).to(self.device)
+        whitening = Whitening.fit(vectors[: self.catalogue.known], encoder.words).to(self.device)
         return _whitened(vectors, whitening, self.catalogue.popularity)
 
     @torch.no_grad()
@@ -375,7 +376,8 @@ class TextRecommender(nn.Module):
     def _text_features(self, texts: Sequence[str]) -> Tensor:
         if isinstance(self.tower.features, TunedFeatures):
             return self.tower.features.encode(texts)
-        features = self.whitening(embed_texts(texts, self.encoder, progress=False).to(self.device))
+        vectors = _with_words(embed_texts(texts, self.encoder, progress=False), texts, self.encoder)
+        features = self.whitening(vectors.to(self.device))
         return _beside(features, None if self._catalogue.popularity is None else [MEAN_POPULARITY] * len(texts))
 
     @torch.no_grad()
@@ -477,7 +479,7 @@ class TextRecommender(nn.Module):
         config = read_config(folder, ("model", "teacher"))
         where = str(folder / CONFIG_NAME)
         options = ModelOptions.parse(config_field(config, "model", where), where)
-        encoder_options = EncoderOptions.parse(config_field(config, "encoder", where), where).at(encoder)
+        encoder_options = EncoderOptions.stored(config_field(config, "encoder", where), where).at(encoder)
         catalogue = Catalogue.read(folder)
         state = load_tensors(folder / WEIGHTS_NAME)
         table = _take(load_tensors(folder / ITEM_TABLE_NAME), "vectors", folder / ITEM_TABLE_NAME)
@@ -543,7 +545,7 @@ def _features(
         language_model.set_catalogue(catalogue.texts[: catalogue.known])
         if catalogue.known is not None:
             language_model.extend(catalogue.texts[catalogue.known :])  # apart: see _embed
-        return TunedFeatures(language_model, whitening)
+        return TunedFeatures(language_model, Words(catalogue.texts, encoder.words), whitening)
     if vectors is not None:
         return FrozenFeatures.of(_whitened(vectors, whitening, popularity))
 
@@ -555,7 +557,23 @@ def _features(
 
 
 def _embed(catalogue: Catalogue, encoder: EncoderOptions, device: str | torch.device) -> Tensor:
-    """Return the text vectors ``[V, width]`` of a catalogue."""
+    """Return the text vectors ``[V, width]`` of a catalogue, and its words beside."""
+    return _with_words(_encoded(catalogue, encoder, device), catalogue.texts, encoder)
+
+
+def _with_words(vectors: Tensor, texts: Sequence[str], encoder: EncoderOptions) -> Tensor:
+    """Return text vectors ``[n, width]`` and the words of the texts as further columns."""
+    if not encoder.words:
+        return vectors
+    out = large_table(len(vectors), vectors.shape[1] + encoder.words)
+    for start in range(0, len(vectors), ROWS):
+        part = slice(start, start + ROWS)
+        out[part] = torch.cat([vectors[part], word_vectors(texts[part], encoder.words)], dim=1)
+    return out
+
+
+def _encoded(catalogue: Catalogue, encoder: EncoderOptions, device: str | torch.device) -> Tensor:
+    """Return the encoder's vectors of a catalogue."""
     if catalogue.known is None:
         return embed_texts(catalogue.texts, encoder, device=device)
     # Apart: the last bits of a vector depend on which texts are encoded together, and those of later items are unknown.

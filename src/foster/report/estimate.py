@@ -244,7 +244,7 @@ def untrained(
         began = time.perf_counter()
         vectors = embed_texts(some, progress=False, encoder=loaded)
         seconds = (time.perf_counter() - began) / len(some) * len(missing)
-        width = vectors.shape[1]
+        width = vectors.shape[1] + encoder.words
         random = torch.randn(len(catalogue), width + (catalogue.popularity is not None), dtype=vectors.dtype)
         features = FrozenFeatures.of(random.to(engine.device))
         whitening = Whitening(torch.zeros(width), torch.eye(width))
@@ -461,7 +461,7 @@ def teacher_bytes(model: TextRecommender, train: TrainOptions, teacher: TeacherO
     checkpoints = len(checkpoint_steps(train.steps, teacher.checkpoints)) * (2 if teacher.half else 4)
     return (
         (4 + checkpoints) * count_weights(model)
-        + 4 * model.n_items * model.options.dim
+        + 4 * (model.n_items * model.options.dim + sum(tensor.numel() for tensor in model.whitening.buffers()))
         + catalogue_bytes(model.catalogue)
     )
 

@@ -157,7 +157,7 @@ def same_encoder(one: EncoderOptions, other: EncoderOptions) -> bool:
     """
     if one == other:
         return True
-    if one.max_tokens != other.max_tokens:
+    if (one.max_tokens, one.words) != (other.max_tokens, other.words):
         return False
     folders = [locate(options.encoder) for options in (one, other)]
     if pooling_of(one, folders[0]) != pooling_of(other, folders[1]):

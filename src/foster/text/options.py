@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 from pydantic import Field, field_validator
 
 from foster.options import Options
 
 DEFAULT_ENCODER = "all-MiniLM-L6-v2"
+WORDS = 512
 
 
 class EncoderOptions(Options):
@@ -22,12 +23,27 @@ class EncoderOptions(Options):
         "else last for a causal language model and mean for others",
     )
     max_tokens: int = Field(default=64, ge=4, description="texts are cut after so many tokens, special ones included")
+    words: int = Field(
+        default=WORDS,
+        ge=0,
+        le=WORDS,
+        description="numbers that stand for the words of a text, beside the vector of the encoder; 0: none",
+    )
 
     @field_validator("encoder")
     @classmethod
     def _absolute(cls, value: str) -> str:
         """Artefacts name their encoder, and are read from other folders than they were made in."""
         return str(Path(value).resolve()) if Path(value).is_dir() else value
+
+    @classmethod
+    def stored(cls, values: Any, where: str) -> Self:
+        """Return the options that a folder names; those of earlier versions do not read words.
+
+        Raises:
+            InputError: a wrong value.
+        """
+        return cls.parse({"words": 0, **values} if isinstance(values, dict) else values, where)
 
     def at(self, place: str | None) -> Self:
         """Return these options for the same encoder at another place, a folder or a hub name; None for the same.

@@ -266,7 +266,7 @@ class Condensed:
             items=tensors["items"].long(),
             weights=tensors["weights"].float(),
             catalogue=catalogue,
-            encoder=EncoderOptions.parse(stored("encoder"), where).at(encoder),
+            encoder=EncoderOptions.stored(stored("encoder"), where).at(encoder),
             model=ModelOptions.parse(stored("model"), where),
             windows=tuple((start, end) for start, end in windows),
             recipe=TrainOptions.parse(stored("recipe"), where),
