@@ -13,10 +13,11 @@ items of a history and chooses the epoch by NDCG@10 on the same validation users
 
 A row is a model with one set of options or several; of several the one with the best validation NDCG@10 of the first
 seed is taken, and only that one is trained with further seeds. `--row NAME MODEL READS JSON` adds a row or replaces
-that of the same name: MODEL is ours, sasrec or unisrec, READS what it reads (text, ids or both), JSON an object of
-options or a list of them; ours are the flags of `foster pretrain`. Each run is a JSON file in `--out` and is not made
-again (after a change of FOSTER delete `ours-*`); the table is printed from all that are there. With `--rows` only those
-are run and shown. Seconds are CPU seconds until training stopped, validations included, encoding of texts not.
+that of the same name: MODEL is ours, ours-ids (our sequence model on a table of item vectors), sasrec or unisrec, READS
+what it reads (text, ids or both), JSON an object of options or a list of them; ours are the flags of `foster pretrain`.
+Each run is a JSON file in `--out` and is not made again (after a change of FOSTER delete `ours-*`); the table is
+printed from all that are there. With `--rows` only those are run and shown. Seconds are CPU seconds until training
+stopped, validations included, encoding of texts not.
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import torch
@@ -44,15 +46,20 @@ from torch import Tensor
 
 from foster.data.dataset import Dataset
 from foster.data.grocery import grocery
+from foster.data.histories import Histories
 from foster.data.split import LEAVE_ONE_OUT, TargetSplit
 from foster.engine import Engine
 from foster.evaluation.evaluate import evaluate, evaluate_popularity
 from foster.evaluation.metrics import metrics_of, ndcg_of_ranks
 from foster.evaluation.ranks import rank_targets
+from foster.models.item_tower import FrozenFeatures, Whitening
 from foster.models.options import ModelOptions
+from foster.models.recommender import TextRecommender
 from foster.report.results import paired_bootstrap, spread
 from foster.text.cache import embed_texts
-from foster.training.loop import validation_users
+from foster.text.options import EncoderOptions
+from foster.training.loop import Fit, LogSource, validation_users, validator
+from foster.training.loop import fit as fit_model
 from foster.training.options import TrainOptions
 from foster.training.runs import train
 from foster.version import __version__
@@ -81,6 +88,9 @@ UNISREC = {"lr": 3e-4}
 ROWS = (
     Row("popularity", "popularity", "nothing"),
     Row("FOSTER text", "ours", "text"),
+    Row("FOSTER text, no words", "ours", "text", ({"words": 0, "steps": 5000},)),
+    Row("FOSTER text and ids", "ours", "both", ({"ids": True}, {"ids": True, "dropout": 0.2})),
+    Row("FOSTER ids", "ours-ids", "ids", ({"dropout": 0.2}, {"dropout": 0.4})),
     Row("SASRecModel, defaults", "sasrec", "ids"),
     Row(
         "SASRecModel, tuned",
@@ -101,6 +111,13 @@ ROWS = (
         (UNISREC, {"lr": 1e-3}, UNISREC | {"dropout": 0.3}, UNISREC | {"adaptor_type": "bn"}),
     ),
 )
+
+
+def split_options(options: Options) -> tuple[ModelOptions, TrainOptions]:
+    """Return the options of a model and of its training among the flags of `foster pretrain`."""
+    of_training = {name: value for name, value in options.items() if name in TrainOptions.model_fields}
+    of_model = {name: value for name, value in options.items() if name not in of_training}
+    return ModelOptions.parse(of_model, "--row"), TrainOptions.parse(of_training, "--row")
 
 
 def write_exchange(data: Dataset, users: np.ndarray, folder: Path) -> None:
@@ -133,7 +150,7 @@ class Comparison:
     def __init__(self, data: Dataset, out: Path, given: argparse.Namespace) -> None:
         self.data, self.out, self.given = data, out, given
         self.users = validation_users(data, TrainOptions().eval_users)
-        self.histories: dict[TargetSplit, list[np.ndarray]] = {
+        self.histories: dict[TargetSplit, Histories] = {
             "validation": data.histories("validation", self.users),
             "test": data.histories("test"),
         }
@@ -165,9 +182,8 @@ class Comparison:
             path = self.place(model, options, seed)
             print(f"{path.stem}: {json.dumps(options)}", file=sys.stderr, flush=True)
             begun = time.perf_counter()
-            ranks, about = {"ours": self._ours, "popularity": self._popularity}.get(model, self._rectools)(
-                model, options, seed
-            )
+            kinds = {"ours": self._ours, "ours-ids": self._ours_with_ids_alone, "popularity": self._popularity}
+            ranks, about = kinds.get(model, self._rectools)(model, options, seed)
             run = {
                 "model": model,
                 "options": options,
@@ -196,12 +212,30 @@ class Comparison:
 
     def _ours(self, model: str, options: Options, seed: int) -> tuple[Ranks, dict[str, Any]]:
         embed_texts(self.data.texts)  # from now on they come from the cache
-        of_training = {name: value for name, value in options.items() if name in TrainOptions.model_fields}
-        of_model = {name: value for name, value in options.items() if name not in of_training}
-        shape, recipe = ModelOptions.parse(of_model, "--row"), TrainOptions.parse(of_training, "--row")
+        of_encoder = {name: value for name, value in options.items() if name in EncoderOptions.model_fields}
+        shape, recipe = split_options({name: value for name, value in options.items() if name not in of_encoder})
+        encoder = EncoderOptions.parse(of_encoder, "--row")
         start = time.process_time()
-        trained, fit = train(self.data, model=shape, train=recipe, seed=seed, engine=self.engine)
-        seconds = time.process_time() - start
+        trained, fit = train(self.data, encoder=encoder, model=shape, train=recipe, seed=seed, engine=self.engine)
+        return self._ranked(trained, fit, time.process_time() - start)
+
+    def _ours_with_ids_alone(self, model: str, options: Options, seed: int) -> tuple[Ranks, dict[str, Any]]:
+        shape, recipe = split_options(options)
+        shape = shape.model_copy(update={"ids": True, "adapter": "linear"})
+        nothing = FrozenFeatures.of(torch.zeros(self.data.n_items, 1))
+        torch.manual_seed(seed)
+        trained = TextRecommender(
+            self.data.catalogue, EncoderOptions(words=0), shape, nothing, Whitening(torch.zeros(1), torch.eye(1))
+        )
+        start = time.process_time()
+        source = LogSource(self.data, recipe, shape.max_length, seed, self.engine)
+        check = validator(self.data, recipe.eval_users, self.engine)
+        # Without its vector an item would be nothing at all, since it has no text here.
+        with mock.patch("foster.models.item_tower.IDS_DROPOUT", 0.0):
+            fit = fit_model(trained, source, recipe, seed=seed, validate=check, engine=self.engine)
+        return self._ranked(trained, fit, time.process_time() - start)
+
+    def _ranked(self, trained: TextRecommender, fit: Fit, seconds: float) -> tuple[Ranks, dict[str, Any]]:
         ranks = {
             split: evaluate(trained, self.data, split, users=self._users(split), engine=self.engine).ranks
             for split in self.histories
@@ -329,8 +363,8 @@ def rows_of(added: Sequence[Sequence[str]], chosen: str | None) -> list[Row]:
     rows = {row.name: row for row in ROWS}
     for name, model, reads, text in added:
         grid = json.loads(text)
-        if model not in ("ours", "sasrec", "unisrec") or reads not in ("text", "ids", "both"):
-            raise SystemExit(f"--row {name}: the model is ours, sasrec or unisrec, and it reads text, ids or both")
+        if model not in ("ours", "ours-ids", "sasrec", "unisrec") or reads not in ("text", "ids", "both"):
+            raise SystemExit(f"--row {name}: MODEL is ours, ours-ids, sasrec or unisrec, READS text, ids or both")
         rows[name] = Row(name, model, reads, tuple(grid) if isinstance(grid, list) else (grid,))
     names = list(rows) if chosen is None else [part.strip() for part in chosen.split(";")]
     unknown = [name for name in names if name not in rows]
