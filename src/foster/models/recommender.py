@@ -55,7 +55,8 @@ SCORES = 2**26  # scores that a recommendation holds at once
 class TextRecommender(nn.Module):
     """A text-based sequential recommender with tied scores.
 
-    ``e_v = adapter(whiten(pool(LM(text_v)), words(text_v)))``, ``h_t = backbone(e_1 .. e_t)`` with SASRec or another sequence model,
+    ``e_v = adapter(whiten(pool(LM(text_v)), words(text_v)))``, ``h_t = backbone(e_1 .. e_t)`` with SASRec or another
+    sequence model,
     ``score(v | t) = <h_t, e_v> / sqrt(d)``.
 
     There is no user table: a new user is a history, a new item is a text. With ``ids`` known items have a learned
