@@ -30,7 +30,7 @@ class TrainOptions(Options):
     )
     eval_every: int = Field(250, ge=1, description="steps between validations")
     eval_users: int = Field(5000, ge=1, description="users drawn once for validation during training")
-    patience: int = Field(5, ge=1, description="validations without a better NDCG@10 before training stops")
+    patience: int = Field(8, ge=1, description="validations without a better NDCG@10 before training stops")
     precision: Literal["auto", "float32", "bfloat16"] = Field(
         "auto",
         description="number type of the matrix products in training; auto is bfloat16 on CPUs that have instructions "
