@@ -505,6 +505,19 @@ def test_every_selection_trains_a_model(run, made, tmp_path, method):
     assert run("train", coreset, "--steps", 3, "--out", tmp_path / "model", "--json").json["steps"] == 3
 
 
+def test_a_student_cannot_have_what_its_labels_do_not(run, made, tmp_path):
+    train = ("train", made.distilled, "--steps", 3, "--out", tmp_path / "model")
+    assert "come from a teacher without vectors of items' own" in run(*train, "--ids").message
+    other = tmp_path / "other"
+    shutil.copytree(made.distilled, other)
+    config = json.loads((other / "config.json").read_text())
+    config["encoder"]["words"] = 64
+    (other / "config.json").write_text(json.dumps(config))
+    found = run("train", other, "--steps", 3, "--out", tmp_path / "model").message
+    assert "numbers a text, and the labels were made with" in found
+    assert not (tmp_path / "model").exists()
+
+
 @pytest.mark.parametrize("method", OPTIONS)
 def test_every_distillation_trains_a_model(run, made, tmp_path, method):
     sizes = ("--sequences", 3, "--length", 8, "--steps", 2, "--select-every", 1, "--student-steps", 3)
@@ -554,6 +567,8 @@ def test_a_dry_run_says_what_it_takes_and_writes_nothing(run, made, tmp_path, mo
     found = run(verb, made.data, *arguments, "--dry-run", "--json").json
     assert found["seconds"] == pytest.approx(sum(found["parts"].values())) and found["seconds"] > 0
     assert 0 < found["disk_bytes"] < found["free_disk_bytes"] and found["memory_bytes"] > 2**20
+    if verb != "bench":  # which goes on where it was
+        assert "exists already" in run(verb, made.data, *arguments, "--dry-run", "--out", made.teacher).message
     text = run(verb, made.data, *arguments, "--dry-run", "--out", "new").out.splitlines()
     assert text[0].startswith("time  ") and text[-1] == "nothing was written"
     assert not list(tmp_path.iterdir())

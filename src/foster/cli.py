@@ -431,9 +431,9 @@ def pretrain(
     """Train on the full log and record the trajectory: teacher and full-data baseline."""
     from foster.training.runs import pretrain as run
 
-    out = _place(out, dry_run)
-    if not dry_run:
+    if out is not None:
         _free(out, overwrite, data)
+    out = _place(out, dry_run)
     common = values.of(CommonOptions)
     recipe: dict[str, Any] = {
         "encoder": values.of(EncoderOptions),
@@ -475,12 +475,12 @@ def distill(
     if method not in OPTIONS:
         raise InputError(f"--method {method}: unknown{did_you_mean(method, OPTIONS)}; known: {', '.join(OPTIONS)}")
     options, common = values.only(OPTIONS[method], method), values.of(CommonOptions)
+    place = None if out is None else _free(out, overwrite, data, teacher)
     out = _place(out, dry_run)
-    place = None if dry_run else _free(out, overwrite, data, teacher)
     start = time.perf_counter()
     with _running(common.device) as engine:
         more: dict[str, Any] = {"seed": common.seed, "engine": engine, "encoder": encoder}
-        if place is None:
+        if dry_run or place is None:
             from foster.report.estimate import estimate_distill
 
             _report_estimate(estimate_distill(_read_data(data), teacher, out, options, **more), as_json)
@@ -661,12 +661,12 @@ def recommend(
     ]
     texts = [entry for entry in history if entry not in catalogue.index]
     for entry in texts:
-        _say(f"'{entry}' is no item id of the catalogue and was read as a text")
+        _say(f"'{_short(entry)}' is no item id of the catalogue and was read as a text")
     if len(found) < k:
         _say(f"{len(found)} items instead of {k}: the history holds the rest of the catalogue's {len(catalogue)}")
     _print(
         {"recommendations": found, "read_as_texts": texts}, as_json,
-        "\n".join(f"{x['score']:8.3f}  {x['item_id']}  {x['text']}" for x in found),
+        "\n".join(f"{x['score']:8.3f}  {x['item_id']}  {_short(str(x['text']))}" for x in found),
     )  # fmt: skip
 
 
@@ -798,6 +798,10 @@ def _free(out: Path, overwrite: bool, *inputs: str | Path | None) -> Place:
     from foster.artefacts import check_free
 
     return check_free(out, overwrite, inputs)
+
+
+def _short(text: str, width: int = 100) -> str:
+    return text if len(text) <= width else f"{text[: width - 3]}..."
 
 
 def _place(out: Path | None, dry_run: bool) -> Path:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Self, get_args
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
 
@@ -19,6 +19,10 @@ def _split(value: Any) -> Any:
 
 Names = Annotated[tuple[str, ...], BeforeValidator(_split)]
 """A list of names: comma-separated on the command line, a list or that in a file."""
+
+
+def _takes_bool(annotation: Any) -> bool:
+    return annotation is bool or bool in get_args(annotation)
 
 
 class Options(BaseModel):
@@ -40,6 +44,10 @@ class Options(BaseModel):
         """
         if not isinstance(values, Mapping):
             raise InputError(f"{source}: must hold names and values of options (got {values!r})")
+        for name, option in cls.model_fields.items():
+            if isinstance(value := values.get(name), bool) and not _takes_bool(option.annotation):
+                where = source if isinstance(source, str) else source.get(name, "options")
+                raise InputError(f"{where}: option '{name}': must not be yes or no (got {value!r})")
         try:
             return cls(**values)
         except ValidationError as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 
@@ -10,6 +11,7 @@ from foster.errors import InputError
 from foster.models import item_tower
 from foster.models.item_tower import FrozenFeatures, Whitening, mapped
 from foster.models.moe import MoEAdapter
+from foster.text.words import word_vectors
 from foster.training.score_matching import covariance
 
 
@@ -17,7 +19,9 @@ from foster.training.score_matching import covariance
 def test_equal_vectors_are_an_error(scale):
     one = scale * torch.randn(1, 12, generator=torch.Generator().manual_seed(0))
     rounding = 1 + 1e-7 * torch.randn(40, 12, generator=torch.Generator().manual_seed(1))
-    for vectors in (one.expand(40, 12), one * rounding, one, torch.zeros(3, 12)):
+    with pytest.raises(InputError, match="the catalogue has one item"):
+        Whitening.fit(one)
+    for vectors in (one.expand(40, 12), one * rounding, torch.zeros(3, 12)):
         with pytest.raises(InputError, match=rf"the texts of all {len(vectors)} items have the same vector"):
             Whitening.fit(vectors)
 
@@ -37,6 +41,21 @@ def test_directions_without_variance_stay_finite_and_small():
     assert out.isfinite().all()
     assert out[:, 3].abs().max() < 1e-3
     assert out.norm(dim=1).mean().item() == pytest.approx(12**0.5, rel=1e-4)
+
+
+@pytest.mark.parametrize(("items", "words"), [(90, 400), (500, 4000), (2000, 400), (2000, 4000)])
+def test_features_of_new_words_are_as_long_as_others(items, words):
+    rng = np.random.default_rng(0)
+    common = 1 / np.arange(1, words + 1)
+    texts = [" ".join(f"w{w}" for w in rng.choice(words, 9, p=common / common.sum())) for _ in range(items)]
+    vectors = word_vectors(texts, 512)
+    whitening = Whitening.fit(vectors, words=512)
+    known = whitening(vectors).norm(dim=1).mean().item()
+    assert known == pytest.approx(512**0.5, rel=1e-3)
+    two_new = [f"{text.rsplit(' ', 2)[0]} new{i} other{i}" for i, text in enumerate(texts[:200])]
+    all_new = [" ".join(f"n{i}x{j}" for j in range(9)) for i in range(200)]
+    for new in (two_new, all_new):
+        assert 0.4 * known < whitening(word_vectors(new, 512)).norm(dim=1).mean() < 2 * known
 
 
 @pytest.fixture

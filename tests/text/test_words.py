@@ -56,6 +56,7 @@ def test_a_vector_depends_on_its_text_only(monkeypatch):
     assert torch.equal(word_vectors(texts[::-1], 512).flip(0), whole)
     assert torch.equal(whole[0], whole[4])
     assert word_vectors([], 16).shape == (0, 16)
+    assert not word_vectors(["!", "", "🙂"], 512).any()
 
 
 def test_inner_products_are_about_those_of_bags_of_words():

@@ -20,7 +20,7 @@ from foster.text.tuning import TunableEncoder
 from foster.text.words import Words
 
 EQUAL = 1e-5  # deviation of vectors, as a share of their length, below which they differ by rounding only
-RIDGE = 1e-3  # share of the largest eigenvalue added before whitening, so that noise is not blown up
+RIDGE = 1e-3  # share of the largest variance below which a direction counts less, so that noise is not blown up
 CHUNK = 4096  # items that are encoded at once where no gradient is kept
 ROWS = 2**15  # vectors that are computed with at once where a copy of all would be too large
 
@@ -164,7 +164,10 @@ class Whitening(nn.Module):
     def fit(cls, vectors: Tensor, words: int = 0) -> Whitening:
         """Compute the map from text vectors ``[V, width]`` of the catalogue.
 
-        Directions in which the vectors do not differ stay finite, and nearly zero.
+        A direction of variance l is scaled by ``sqrt(l) / (l + r)``: by nearly ``1 / sqrt(l)`` where that is much, and
+        to nothing where vectors do not differ, so that items that come later, whose texts may, have features as long as
+        the others. ``r`` is a share of the largest variance and, since of few items variances are chance, the mean one
+        times width / V.
 
         Args:
             vectors: of the texts.
@@ -177,6 +180,8 @@ class Whitening(nn.Module):
         mean, width = vectors.mean(0), vectors.shape[1] - words
         blocks = [_whitener(vectors[:, part], mean[part]) for part in (slice(width), slice(width, None))]
         if not any(block.any() for block in blocks):
+            if len(vectors) == 1:
+                raise InputError("the catalogue has one item, so that there is nothing to recommend; bring more data")
             raise InputError(
                 f"the texts of all {len(vectors)} items have the same vector, so that no model can tell items apart; "
                 "see 'foster check', and give other text columns or another --encoder"
@@ -287,6 +292,8 @@ class ItemTower(nn.Module):
         own = self._mapping()
         if not isinstance(self.features, FrozenFeatures) or own.keys() != weights.keys() - {IDS}:
             return False
+        if item_map_features(weights) != self.features.width:
+            return False
         if IDS in weights and self.ids is None:
             return False
         if item_map_width(weights) != item_map_width(own):
@@ -334,6 +341,11 @@ def item_map_width(weights: ItemMap) -> int:
     return weights["weight"].shape[0] if "weight" in weights else weights["base"].shape[1]
 
 
+def item_map_features(weights: ItemMap) -> int:
+    """Return the width of the features that a map takes."""
+    return weights["weight"].shape[1] if "weight" in weights else weights["base"].shape[0]
+
+
 @torch.no_grad()
 def mapped(features: Tensor, weights: ItemMap) -> Tensor:
     """Return item vectors ``[V, d]``, a constant aside, of features ``[V, width]``, in chunks."""
@@ -353,11 +365,14 @@ def _whitener(vectors: Tensor, mean: Tensor) -> Tensor:
     """Return the map ``[width, width]`` of vectors ``[V, width]``, float64; zero where these are all equal."""
     if not vectors.shape[1]:
         return torch.zeros(0, 0, dtype=torch.float64)
-    # Fewer items than directions leave directions without data; the ridge keeps them finite.
     values, directions = torch.linalg.eigh(_scatter(vectors, mean) / len(vectors))
     if values.max() <= EQUAL**2 * vectors.norm(dim=1).square().mean().item():
         return torch.zeros_like(directions)
-    matrix = directions @ torch.diag((values.clamp(min=0) + RIDGE * values.max()).rsqrt()) @ directions.T
+    values = values.clamp(min=0)
+    # Of few items the variance in most directions is chance, and in those where they have none an item that comes later
+    # would be all that there is: such directions count less, or not at all.
+    ridge = RIDGE * values.max() + values.mean() * len(mean) / len(vectors)
+    matrix = directions @ torch.diag(values.sqrt() / (values + ridge)) @ directions.T
     norms = torch.cat([(part @ matrix).norm(dim=1) for part in _centred(vectors, mean)])
     return matrix * (math.sqrt(vectors.shape[1]) / norms.mean().clamp(min=1e-12))
 

@@ -378,6 +378,11 @@ class TextRecommender(nn.Module):
         if isinstance(self.tower.features, TunedFeatures):
             return self.tower.features.encode(texts)
         vectors = _with_words(embed_texts(texts, self.encoder, progress=False), texts, self.encoder)
+        if vectors.shape[1] != len(self.whitening.mean):
+            raise InputError(
+                f"{self.encoder.encoder}: gives {vectors.shape[1]} numbers a text, and the model was trained with "
+                f"{len(self.whitening.mean)}: it is another encoder, or the folder is damaged"
+            )
         features = self.whitening(vectors.to(self.device))
         return _beside(features, None if self._catalogue.popularity is None else [MEAN_POPULARITY] * len(texts))
 

@@ -117,5 +117,5 @@ def _signs(words: Sequence[str], width: int) -> Tensor:
     import torch
 
     hashes = b"".join(blake2b(word.encode("utf-8", "replace"), digest_size=BITS // 8).digest() for word in words)
-    bits = np.unpackbits(np.frombuffer(hashes, np.uint8).reshape(len(words), -1), axis=1)[:, :width]
+    bits = np.unpackbits(np.frombuffer(hashes, np.uint8).reshape(len(words), BITS // 8), axis=1)[:, :width]
     return torch.from_numpy(bits.astype(np.float32) * 2 - 1)

@@ -30,7 +30,7 @@ from foster.artefacts import (
 )
 from foster.data.catalogue import CATALOGUE_NAME, Catalogue
 from foster.errors import InputError
-from foster.models.item_tower import IDS, FrozenFeatures, ItemMap, item_map_width, mapped
+from foster.models.item_tower import IDS, FrozenFeatures, ItemMap, item_map_features, item_map_width, mapped
 from foster.models.kernels import logsumexp_without
 from foster.models.options import ModelOptions
 from foster.models.recommender import NOT_STATED, TextRecommender, split_line
@@ -140,6 +140,11 @@ class Condensed:
         frozen = isinstance(model.tower.features, FrozenFeatures)
         if self.adapter is None or not frozen or not self._encoder_is_that_of(model):
             return False
+        if model.options.ids and IDS not in self.adapter:
+            raise InputError(
+                "--ids: these sequences and their labels come from a teacher without vectors of items' own; leave it "
+                "out, or distil from a teacher with --ids"
+            )
         return model.tower.load_item_map(self.adapter, model.catalogue.known) and model.tower.linear is None
 
     def label_keys(self, model: TextRecommender) -> Tensor:
@@ -149,6 +154,11 @@ class Condensed:
             return self.keys.to(model.device)
         same = self._encoder_is_that_of(model)
         features = model.public_features(model.encoder if same else self.encoder)
+        if (given := features.shape[1]) != (wanted := item_map_features(self.adapter)):
+            raise InputError(
+                f"{self.encoder.encoder}: gives {given} numbers a text, and the labels were made with {wanted}: it is "
+                "another encoder, or reads other --words; name a copy of theirs by --label-encoder"
+            )
         # Features are mapped to the width of the codes once; widening the codes would cost more at every step.
         return mapped(features, self.adapter)
 
