@@ -56,12 +56,12 @@ from foster.models.item_tower import FrozenFeatures, Whitening
 from foster.models.options import ModelOptions
 from foster.models.recommender import TextRecommender
 from foster.report.results import paired_bootstrap, spread
+from foster.runs import train
 from foster.text.cache import embed_texts
 from foster.text.options import EncoderOptions
 from foster.training.loop import Fit, LogSource, validation_users, validator
 from foster.training.loop import fit as fit_model
 from foster.training.options import TrainOptions
-from foster.training.runs import train
 from foster.version import __version__
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -13,15 +13,15 @@ import pytest
 import torch
 
 from foster.artefacts import read_metrics
+from foster.condensed.sequences import Condensed
 from foster.data.dataset import Dataset
 from foster.engine import Engine, LaunchWarning, deterministic, matrix_type
 from foster.errors import InputError
 from foster.evaluation.evaluate import evaluate
 from foster.models.item_tower import FrozenFeatures
 from foster.models.recommender import TextRecommender
-from foster.training.condensed import Condensed
+from foster.runs import train
 from foster.training.options import TrainOptions
-from foster.training.runs import train
 from processes import in_processes
 from small_models import small_recommender
 

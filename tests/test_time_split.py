@@ -11,6 +11,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from foster.condensed.sequences import Condensed
 from foster.coresets.gradients import SampleGradients, last_block
 from foster.coresets.select import METHODS, select
 from foster.data.dataset import Dataset
@@ -24,11 +25,10 @@ from foster.models import recommender
 from foster.models.item_tower import FrozenFeatures
 from foster.models.options import ModelOptions
 from foster.models.recommender import TextRecommender
+from foster.runs import pretrain, train
 from foster.text.options import EncoderOptions
-from foster.training.condensed import Condensed
 from foster.training.loop import LogSource, validation_users
 from foster.training.options import TeacherOptions, TrainOptions
-from foster.training.runs import pretrain, train
 
 COLOURS = ("red", "green", "blue", "dark", "light")
 THINGS = ("dog", "cat", "boat", "song", "tea", "game")

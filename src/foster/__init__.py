@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from foster.version import __version__
 
 if TYPE_CHECKING:
+    from foster.condensed.sequences import Condensed
     from foster.coresets.select import select
     from foster.data.dataset import Dataset
     from foster.distillation.distill import distill
@@ -17,10 +18,9 @@ if TYPE_CHECKING:
     from foster.models.recommender import TextRecommender
     from foster.report.estimate import estimate_distill, estimate_pretrain
     from foster.report.estimate_bench import estimate_bench
+    from foster.runs import pretrain, train
     from foster.text.options import EncoderOptions
-    from foster.training.condensed import Condensed
     from foster.training.options import TeacherOptions, TrainOptions
-    from foster.training.runs import pretrain, train
 
 __all__ = [
     "Condensed", "Dataset", "DistillOptions", "EncoderOptions", "ModelOptions", "TeacherOptions", "TextRecommender",
@@ -29,7 +29,7 @@ __all__ = [
 ]  # fmt: skip
 
 _HOMES = {
-    "Condensed": "foster.training.condensed",
+    "Condensed": "foster.condensed.sequences",
     "Dataset": "foster.data.dataset",
     "DistillOptions": "foster.distillation.options",
     "EncoderOptions": "foster.text.options",
@@ -42,9 +42,9 @@ _HOMES = {
     "estimate_distill": "foster.report.estimate",
     "estimate_pretrain": "foster.report.estimate",
     "evaluate": "foster.evaluation.evaluate",
-    "pretrain": "foster.training.runs",
+    "pretrain": "foster.runs",
     "select": "foster.coresets.select",
-    "train": "foster.training.runs",
+    "train": "foster.runs",
 }
 
 

@@ -429,7 +429,7 @@ def pretrain(
     as_json: bool,
 ) -> None:
     """Train on the full log and record the trajectory: teacher and full-data baseline."""
-    from foster.training.runs import pretrain as run
+    from foster.runs import pretrain as run
 
     if out is not None:
         _free(out, overwrite, data)
@@ -510,7 +510,7 @@ def select(
     """Choose real histories as a coreset."""
     from foster.coresets.select import select as choose
     from foster.engine import Engine
-    from foster.training.runs import teacher_options
+    from foster.runs import teacher_options
 
     place = _free(out, overwrite, data, teacher)
     common = values.of(CommonOptions)
@@ -549,11 +549,11 @@ def train(
 ) -> None:
     """Train a recommender on distilled sequences, a coreset or a log."""
     from foster.artefacts import artefact_kind
+    from foster.condensed.sequences import Condensed
     from foster.data.dataset import Dataset
     from foster.evaluation.evaluate import is_of
-    from foster.training.condensed import Condensed
-    from foster.training.runs import train as run
-    from foster.training.runs import training_record
+    from foster.runs import train as run
+    from foster.runs import training_record
 
     place = _free(out, overwrite, source, validation)
     kind = artefact_kind(source)
@@ -833,7 +833,7 @@ def _report_fit(
 
 def _report_condensed(data: Any, out: Path, seconds: float, as_json: bool) -> None:
     from foster.artefacts import KEPT_STEP
-    from foster.training.condensed import stored_bytes
+    from foster.condensed.folder import stored_bytes
 
     size = stored_bytes(out)
     result = {

@@ -4,12 +4,14 @@ import numpy as np
 import pytest
 import torch
 
+from foster.condensed.contexts import label_windows
+from foster.condensed.labels import label_keys, labels_fit, start_from_labels, with_soft_labels
+from foster.condensed.sequences import Condensed
+from foster.condensed.sources import student_source
 from foster.data.batches import pad
 from foster.models.item_tower import IDS, IDS_DROPOUT, ItemTower
 from foster.models.recommender import TextRecommender
-from foster.training.condensed import Condensed, CondensedSource
 from foster.training.losses import next_item_loss
-from foster.training.soft_labels import label_windows, with_soft_labels
 from foster.training.trajectory import Recorder, Trajectory
 from small_models import small_recommender
 
@@ -110,9 +112,9 @@ def test_soft_labels_of_such_a_teacher_hold_what_items_have_of_their_own(tmp_pat
     teacher = with_own()
     sequences = labelled(teacher).rounded()
     assert "what items have of their own" in sequences.info["from_real_data"]
-    torch.testing.assert_close(sequences.label_keys(teacher), teacher.item_table(), atol=1e-2, rtol=1e-2)
+    torch.testing.assert_close(label_keys(sequences, teacher), teacher.item_table(), atol=1e-2, rtol=1e-2)
     student = teacher.fresh(1)
-    assert sequences.start(student) and sequences.labels_fit(student)
+    assert start_from_labels(sequences, student) and labels_fit(sequences, student)
     torch.testing.assert_close(student.eval().item_table(), teacher.item_table(), atol=1e-2, rtol=1e-2)
     sequences.save(tmp_path / "distilled")
     assert torch.equal(Condensed.read(tmp_path / "distilled").adapter[IDS], sequences.adapter[IDS])
@@ -122,8 +124,8 @@ def test_soft_labels_of_such_a_teacher_hold_what_items_have_of_their_own(tmp_pat
 def test_a_student_of_texts_learns_the_labels_probabilities(of_student):
     sequences = labelled(with_own())
     student = small_recommender(seed=2, adapter=of_student)
-    assert not sequences.start(student) and not sequences.labels_fit(student)
-    assert CondensedSource(sequences, student, 0).loss(student, 40).isfinite()
+    assert not start_from_labels(sequences, student) and not labels_fit(sequences, student)
+    assert student_source(sequences, student, 0, start=False).loss(student, 40).isfinite()
 
 
 def test_items_of_hard_sequences_get_their_own():
@@ -132,7 +134,7 @@ def test_items_of_hard_sequences_get_their_own():
         [np.array([1, 2, 3]), np.array([9, 8])], 10, "test", student.catalogue, encoder=student.encoder,
         model=student.options,
     )  # fmt: skip
-    source = CondensedSource(sequences, student, 0)
+    source = student_source(sequences, student, 0, start=False)
     assert student.tower.seen.nonzero().flatten().tolist() == [1, 2, 3, 8, 9]
     source.loss(student, 40).backward()
     assert student.tower.ids.grad[[1, 2, 3, 8, 9]].any(1).all()

@@ -7,12 +7,12 @@ import pytest
 import torch
 
 from allocations import Allocations
+from foster.condensed.score_matching import covariance
 from foster.errors import InputError
 from foster.models import item_tower
 from foster.models.item_tower import FrozenFeatures, Whitening, mapped
 from foster.models.moe import MoEAdapter
 from foster.text.words import word_vectors
-from foster.training.score_matching import covariance
 
 
 @pytest.mark.parametrize("scale", [1e-3, 1.0, 1e3])
@@ -61,7 +61,7 @@ def test_features_of_new_words_are_as_long_as_others(items, words):
 @pytest.fixture
 def small_parts(monkeypatch):
     monkeypatch.setattr(item_tower, "ROWS", 60)
-    monkeypatch.setattr("foster.training.score_matching.ROWS", 60)
+    monkeypatch.setattr("foster.condensed.score_matching.ROWS", 60)
 
 
 def test_whitening_copies_a_small_part_of_the_vectors_at_a_time(small_parts):

@@ -24,9 +24,9 @@ from foster.report.bench import RECIPES, run_bench
 from foster.report.estimate import untrained
 from foster.report.options import BenchOptions
 from foster.report.rows import METHODS, Recipe, students_of, variants_of
+from foster.runs import pretrain
 from foster.text.options import EncoderOptions
 from foster.training.options import TeacherOptions, TrainOptions
-from foster.training.runs import pretrain
 from foster.training.trajectory import Trajectory
 from processes import in_processes
 from synthetic_log import synthetic_log, write_csv

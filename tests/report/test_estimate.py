@@ -19,11 +19,11 @@ from foster.models.options import ModelOptions
 from foster.report import estimate as module
 from foster.report.estimate import estimate_distill, estimate_pretrain, recipe_parts, seconds_a_step, training_parts
 from foster.report.measure import free_memory
+from foster.runs import pretrain
 from foster.text.options import EncoderOptions
 from foster.training import loop
 from foster.training.loop import LogSource
 from foster.training.options import TrainOptions
-from foster.training.runs import pretrain
 from small_models import small_recommender
 
 ENGINE = Engine("cpu")

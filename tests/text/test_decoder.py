@@ -11,11 +11,11 @@ from foster.distillation.options import DistillOptions
 from foster.evaluation.evaluate import evaluate
 from foster.models.options import ModelOptions
 from foster.models.recommender import TextRecommender
+from foster.runs import pretrain, train
 from foster.text.encoder import TextEncoder
 from foster.text.options import EncoderOptions
 from foster.text.tuning import TunableEncoder
 from foster.training.options import TeacherOptions, TrainOptions
-from foster.training.runs import pretrain, train
 from synthetic_log import synthetic_log, write_csv
 
 TEXTS = ["red dog", "the old castle in the forest", "a", "sweet apple and sour milk"]

@@ -8,12 +8,13 @@ import pytest
 import torch
 from torch import nn
 
+from foster.condensed.sequences import Condensed
+from foster.condensed.sources import student_source
 from foster.data.batches import endless_batches, pad
 from foster.data.dataset import Dataset
 from foster.data.histories import Histories
 from foster.engine import Engine
 from foster.errors import InputError
-from foster.training.condensed import Condensed, CondensedSource
 from foster.training.loop import LogSource, fit
 from foster.training.options import TrainOptions
 from foster.training.trajectory import FOLDER_NAME, Recorder
@@ -76,7 +77,7 @@ def test_checkpoints_that_half_precision_cannot_hold_are_an_error(tmp_path):
 def test_the_callers_random_numbers_go_on_as_if_nothing_had_been_trained():
     def trained(seed: int) -> torch.Tensor:
         model = small_recommender(dropout=0.5)
-        fit(model, CondensedSource(sequences_of(model), model, 0), TrainOptions(steps=3), seed=seed)
+        fit(model, student_source(sequences_of(model), model, 0, start=False), TrainOptions(steps=3), seed=seed)
         return nn.utils.parameters_to_vector(model.parameters()).detach()
 
     first = trained(1)
@@ -85,7 +86,7 @@ def test_the_callers_random_numbers_go_on_as_if_nothing_had_been_trained():
     small = small_recommender()
     torch.manual_seed(5)
     small.fresh(3)
-    fit(small, CondensedSource(sequences_of(small), small, 0), TrainOptions(steps=3))
+    fit(small, student_source(sequences_of(small), small, 0, start=False), TrainOptions(steps=3))
     assert torch.equal(torch.rand(3), expected)
     # What is drawn inside depends on the seed alone.
     assert torch.equal(trained(1), first) and not torch.equal(trained(2), first)
@@ -113,7 +114,7 @@ def test_batches_of_a_log_are_those_of_one_draw_a_history():
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 def test_training_says_in_which_precision_it_multiplied(precision, tmp_path):
     model = small_recommender(adapter="moe")
-    source = CondensedSource(sequences_of(model), model, 0)
+    source = student_source(sequences_of(model), model, 0, start=False)
     result = fit(model, source, TrainOptions(steps=3, precision=precision))
     assert result.precision == precision
     assert all(parameter.dtype == torch.float32 for parameter in model.parameters())
@@ -125,7 +126,11 @@ def test_halved_products_train_nearly_the_same_model():
     tables = []
     for precision in ("float32", "bfloat16"):
         model = small_recommender(adapter="moe")
-        fit(model, CondensedSource(sequences_of(model), model, 0), TrainOptions(steps=30, precision=precision))
+        fit(
+            model,
+            student_source(sequences_of(model), model, 0, start=False),
+            TrainOptions(steps=30, precision=precision),
+        )
         tables.append(model.item_table())
     torch.testing.assert_close(tables[1], tables[0], atol=0.1, rtol=0.1)
     assert not torch.equal(tables[1], tables[0])

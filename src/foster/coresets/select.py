@@ -8,6 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from foster.condensed.contexts import label_windows
+from foster.condensed.labels import with_soft_labels
+from foster.condensed.sequences import Condensed
 from foster.coresets.dealrec import dealrec
 from foster.coresets.geometric import herding, kcenter
 from foster.coresets.goracs import goracs
@@ -17,12 +20,10 @@ from foster.data.dataset import Dataset
 from foster.engine import Engine, deterministic
 from foster.errors import InputError, did_you_mean
 from foster.models.options import ModelOptions
+from foster.runs import load_teacher
 from foster.text.encoder import same_encoder
 from foster.text.options import EncoderOptions
-from foster.training.condensed import Condensed
 from foster.training.options import HARD_LABELS, LABEL_WINDOW
-from foster.training.runs import load_teacher
-from foster.training.soft_labels import label_windows, with_soft_labels
 
 Method = Callable[[Pool], np.ndarray]
 

@@ -14,6 +14,7 @@ import torch
 from tqdm import tqdm
 
 from foster.artefacts import KEPT_STEP, new_folder, write_metrics
+from foster.condensed.sequences import Condensed
 from foster.data.dataset import Dataset
 from foster.distillation.baselines.dc import GradientMatching
 from foster.distillation.baselines.dm import DistributionMatching
@@ -26,8 +27,7 @@ from foster.distillation.setting import Setting
 from foster.engine import Engine, deterministic
 from foster.errors import InputError
 from foster.models.recommender import TextRecommender
-from foster.training.condensed import Condensed
-from foster.training.runs import load_teacher
+from foster.runs import load_teacher
 from foster.training.trajectory import Trajectory
 
 

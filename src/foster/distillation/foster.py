@@ -9,6 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from foster.condensed.contexts import label_windows
+from foster.condensed.labels import with_soft_labels
+from foster.condensed.sequences import Condensed
 from foster.distillation.objective import (
     EPSILON,
     cooccurrence_regulariser,
@@ -22,9 +25,7 @@ from foster.distillation.options import DistillOptions
 from foster.distillation.setting import STORED_ITEMS, Setting
 from foster.engine import Engine
 from foster.models.kernels import widened
-from foster.training.condensed import Condensed
 from foster.training.losses import soft_cross_entropy
-from foster.training.soft_labels import label_windows, with_soft_labels
 
 
 class Foster:

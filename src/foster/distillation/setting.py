@@ -10,6 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from foster.condensed.sequences import Condensed
+from foster.condensed.sources import student_source
 from foster.data.dataset import Dataset
 from foster.data.sampling import filled_histories, packed_histories, random_long_histories
 from foster.distillation.options import CondenseOptions, LatentOptions
@@ -20,8 +22,7 @@ from foster.evaluation.evaluate import Evaluator
 from foster.evaluation.metrics import ndcg_of_ranks
 from foster.models.kernels import widened
 from foster.models.recommender import TextRecommender
-from foster.training.condensed import Condensed, CondensedSource
-from foster.training.loop import LogSource, Validate, fit, validation_users, validator
+from foster.training.loop import LogSource, Source, Validate, fit, validation_users, validator
 from foster.training.losses import sample_items
 from foster.training.options import HARD_LABELS, STUDENT, TrainOptions, affordable
 
@@ -154,11 +155,10 @@ class Setting:
             },
         )
 
-    def student(self, sequences: Condensed) -> tuple[TextRecommender, CondensedSource, TrainOptions, Validate | None]:
+    def student(self, sequences: Condensed) -> tuple[TextRecommender, Source, TrainOptions, Validate | None]:
         """Return an untrained student of the sequences, its losses, its recipe, and what validates it, if anything."""
         student = self.best.fresh(self.seed, sequences.model)
-        fixed = sequences.start(student)
-        source = CondensedSource(sequences, student, self.seed, fixed)
+        source = student_source(sequences, student, self.seed)
         recipe = affordable(sequences.recipe, student.options.finetune)
         if sequences.codes is None:
             return student, source, recipe, self.validate

@@ -22,6 +22,8 @@ from foster.artefacts import (
     read_metrics,
     write_json,
 )
+from foster.condensed.folder import TENSORS_NAME, stored_bytes
+from foster.condensed.sequences import Condensed
 from foster.coresets.goracs import require_pot
 from foster.coresets.select import NEED_SASREC, NEED_TEACHER, select
 from foster.data.dataset import Dataset
@@ -40,12 +42,11 @@ from foster.report.options import BenchOptions
 from foster.report.plots import plot_results
 from foster.report.results import RESULTS, summarise, write_results
 from foster.report.rows import METHODS, Recipe, Run, Student, Variant, students_of, variants_of
+from foster.runs import load_teacher, pretrain, train
 from foster.storage import whole_file
 from foster.text.options import EncoderOptions
-from foster.training.condensed import TENSORS_NAME, Condensed, stored_bytes
 from foster.training.loop import Fit
 from foster.training.options import HARD_LABELS, STUDENT, TeacherOptions, TrainOptions, affordable
-from foster.training.runs import load_teacher, pretrain, train
 from foster.training.trajectory import Trajectory
 
 CHECKPOINT_STARTS = frozenset({"farzi", "td3"})

@@ -11,6 +11,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from foster.artefacts import folder_bytes
+from foster.condensed.folder import stored_bytes
 from foster.coresets.select import select
 from foster.data.dataset import Dataset
 from foster.data.grocery import grocery
@@ -19,10 +20,9 @@ from foster.distillation.options import DistillOptions
 from foster.engine import Engine
 from foster.evaluation.evaluate import evaluate, evaluate_popularity
 from foster.models.options import ModelOptions
-from foster.training.condensed import stored_bytes
+from foster.runs import pretrain, train
 from foster.training.loop import Fit
 from foster.training.options import TrainOptions
-from foster.training.runs import pretrain, train
 
 SEQUENCES = 20
 TEACHER = TrainOptions(steps=1000, batch_size=128, lr=5e-3, eval_every=100)

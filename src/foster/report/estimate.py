@@ -22,6 +22,7 @@ import torch
 from torch import Tensor
 
 from foster.artefacts import folder_bytes
+from foster.condensed.sequences import Condensed
 from foster.data.batches import POOL_BATCHES
 from foster.data.catalogue import Catalogue
 from foster.data.dataset import Dataset
@@ -39,7 +40,6 @@ from foster.report.measure import Measure, free_memory
 from foster.text.cache import embed_texts, unknown_texts
 from foster.text.encoder import TextEncoder
 from foster.text.options import EncoderOptions
-from foster.training.condensed import Condensed
 from foster.training.loop import LogSource, Source, fit, validation_users, validator
 from foster.training.options import TeacherOptions, TrainOptions
 from foster.training.trajectory import checkpoint_steps

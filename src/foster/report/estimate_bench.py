@@ -10,6 +10,8 @@ import numpy as np
 from torch import Tensor
 
 from foster.artefacts import folder_bytes
+from foster.condensed.sequences import Condensed
+from foster.condensed.sources import student_source
 from foster.coresets.pool import Pool
 from foster.coresets.select import NEED_TEACHER, coreset_of
 from foster.data.dataset import Dataset
@@ -35,7 +37,6 @@ from foster.report.estimate import (
     untrained,
 )
 from foster.report.rows import Run, Student
-from foster.training.condensed import Condensed, CondensedSource
 from foster.training.loop import validator
 from foster.training.options import STUDENT, affordable
 from foster.training.trajectory import checkpoint_steps
@@ -202,8 +203,7 @@ class _Trial:
             if most is not None:
                 recipe = recipe.model_copy(update={"steps": min(recipe.steps, most)})
             student = model.fresh(self.seed, options)
-            fixed = not run.checkpoint and sequences.start(student)
-            losses = CondensedSource(sequences, student, self.seed, fixed)
+            losses = student_source(sequences, student, self.seed, start=not run.checkpoint)
             step = seconds_a_step(student, losses, recipe, self.seed, self.engine, budget=A_STUDENT)
             for part in recipe_parts(recipe, step, validation).values():
                 spent = [all_of + more for all_of, more in zip(spent, part, strict=True)]

@@ -17,13 +17,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from foster.condensed.sequences import Condensed
 from foster.distillation.baselines.adam import AdamState, reverse_adam, train
 from foster.distillation.baselines.soft_steps import CANDIDATES, Reading, describe, most_probable, readable, reading
 from foster.distillation.functional import Parameters, call_with, detached, gradients, require_frozen, second_order
 from foster.distillation.options import FarziOptions
 from foster.distillation.setting import Setting
 from foster.models.recommender import TextRecommender
-from foster.training.condensed import Condensed
 
 
 class LowRankSequences(nn.Module):

@@ -7,11 +7,11 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from foster.condensed.sequences import Condensed
 from foster.distillation.objective import entropy, scores_on_subset, synthetic_loss
 from foster.distillation.options import LatentOptions
 from foster.distillation.setting import STORED_ITEMS, Setting
 from foster.models.recommender import TextRecommender
-from foster.training.condensed import Condensed
 
 
 class Matching:

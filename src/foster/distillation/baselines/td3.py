@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from foster.condensed.sequences import Condensed
 from foster.distillation.baselines.adam import AdamState, adam_step, train
 from foster.distillation.baselines.soft_steps import (
     Reading,
@@ -30,7 +31,6 @@ from foster.distillation.functional import Parameters, call_with, detached, grad
 from foster.distillation.options import TD3Options
 from foster.distillation.setting import Setting
 from foster.models.recommender import TextRecommender
-from foster.training.condensed import Condensed
 
 EARLY = 0.05, 0.30  # part of training whose checkpoints the learner starts from (epochs 5 to 30 of 100)
 FIRST_POSITION = 5  # shortest prefix that an interior step is predicted from

@@ -9,6 +9,8 @@ import torch
 from torch import Tensor
 
 from foster.artefacts import CONFIG_NAME, check_free, config_field, new_folder, read_config, write_metrics
+from foster.condensed.sequences import Condensed
+from foster.condensed.sources import student_source
 from foster.data.dataset import Dataset
 from foster.engine import Engine
 from foster.errors import InputError
@@ -16,8 +18,7 @@ from foster.evaluation.evaluate import is_of
 from foster.models.options import ModelOptions
 from foster.models.recommender import NOT_STATED, ORIGIN, TextRecommender
 from foster.text.options import EncoderOptions
-from foster.training.condensed import Condensed, CondensedSource
-from foster.training.loop import Fit, LogSource, fit, validator
+from foster.training.loop import Fit, LogSource, Source, fit, validator
 from foster.training.options import TeacherOptions, TrainOptions, affordable
 from foster.training.trajectory import Recorder, checkpoint_steps
 
@@ -121,7 +122,7 @@ def train(
     """Train a recommender on a log, on distilled sequences or on a coreset.
 
     It starts from random weights, or from ``start``; with soft labels its item map is the one that is stored with them
-    (``Condensed.start``).
+    (``start_from_labels``).
 
     Args:
         source: what to train on. Distilled sequences and coresets need nothing else: no log, no teacher.
@@ -144,16 +145,13 @@ def train(
     train = train or TrainOptions()
     validation = source if isinstance(source, Dataset) else validation
     recommender = TextRecommender.build(source.catalogue, encoder, model, seed=seed, device=engine.device)
-    fixed = False
     if start is not None:
         recommender.load_trained_state(start)
-    elif isinstance(source, Condensed):
-        fixed = source.start(recommender)
-    losses: LogSource | CondensedSource
+    losses: Source
     if isinstance(source, Dataset):
         losses = LogSource(source, train, recommender.options.max_length, seed, engine)
     else:
-        losses = CondensedSource(source, recommender, seed, fixed)
+        losses = student_source(source, recommender, seed, start=start is None)
     check = validator(validation, train.eval_users, engine) if validation is not None else None
     # A step on a handful of sequences is too small to divide: every process makes the same, and waits for none.
     divided = engine if isinstance(source, Dataset) else engine.alone()

@@ -1,0 +1,205 @@
+"""The folder of condensed sequences: what is written, and what is looked at when it is read."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from foster.artefacts import (
+    CARD_NAME,
+    CONFIG_NAME,
+    KEPT_STEP,
+    METRICS_NAME,
+    config_field,
+    folder_bytes,
+    load_tensors,
+    marked,
+    read_config,
+    save_tensors,
+    write_json,
+)
+from foster.condensed.codes import from_four_bits, to_four_bits
+from foster.data.catalogue import CATALOGUE_NAME, Catalogue
+from foster.errors import InputError
+from foster.models.item_tower import item_map_width
+from foster.models.options import ModelOptions
+from foster.models.recommender import NOT_STATED, split_line
+from foster.text.options import EncoderOptions
+from foster.training.options import TrainOptions
+
+if TYPE_CHECKING:
+    from foster.condensed.sequences import Condensed
+
+ROUNDING = 0.01  # how far from 1 half precision may take the sum of a step's weights
+TENSORS_NAME = "sequences.safetensors"
+ADAPTER = "adapter."  # what the names of its weights begin with in that file
+
+
+def write(sequences: Condensed, folder: Path) -> None:
+    """Write ``config.json``, ``sequences.safetensors``, the item texts and a card into an existing folder."""
+    tensors = {"items": sequences.items.to(torch.int32), "weights": sequences.weights.half()}
+    if sequences.codes is not None:
+        codes, scales = to_four_bits(sequences.codes)
+        tensors |= {"codes": codes, "code_scales": scales}
+    if sequences.adapter is not None:
+        tensors |= {ADAPTER + name: values.half() for name, values in sequences.adapter.items()}
+    if sequences.keys is not None:
+        tensors["keys"] = sequences.keys.half()
+    if sequences.draws is not None:
+        tensors["draws"] = sequences.draws.to(torch.uint8)
+    config = {
+        **marked(sequences.kind),
+        "method": sequences.method,
+        "sequences": len(sequences),
+        "length": sequences.items.shape[1],
+        "windows": sequences.windows,
+        "catalogue_items": len(sequences.catalogue),
+        **sequences.catalogue.stated,
+        "encoder": sequences.encoder.model_dump(),
+        "model": sequences.model.model_dump(),
+        "recipe": sequences.recipe.model_dump(),
+        "info": sequences.info,
+    }
+    save_tensors(folder / TENSORS_NAME, tensors)
+    sequences.catalogue.save(folder)
+    write_json(folder / CONFIG_NAME, config)
+    (folder / CARD_NAME).write_text(_card(sequences, folder), encoding="utf-8")
+
+
+def read_fields(folder: str | Path, encoder: str | None = None) -> dict[str, Any]:
+    """Return the fields of a ``Condensed`` that a distilled or coreset folder holds.
+
+    Args:
+        folder: what ``save`` wrote.
+        encoder: another place of the encoder that it was made with, where the stored name does not exist on this
+            machine.
+
+    Raises:
+        InputError: another folder, or a damaged one.
+    """
+    folder = Path(folder)
+    config = read_config(folder, ("distilled", "coreset"))
+    path = folder / TENSORS_NAME
+    tensors = load_tensors(path)
+    catalogue = Catalogue.read(folder)
+    if wrong := _wrong_steps(tensors, len(catalogue)):
+        raise InputError(f"{path}: {wrong}; the folder is damaged, make or copy it again")
+    where = str(folder / CONFIG_NAME)
+
+    def stored(name: str) -> Any:
+        return config_field(config, name, where)
+
+    windows, labels = stored("windows"), _stored_labels(tensors, path, len(catalogue))
+    codes = labels["codes"]
+    if not _windows_fit(windows, tensors["items"].shape[1], 0 if codes is None else codes.shape[1]):
+        raise InputError(f"{where}: field 'windows' is wrong; the folder is damaged, make or copy it again")
+    return {
+        "kind": stored("kind"),
+        "method": stored("method"),
+        "items": tensors["items"].long(),
+        "weights": tensors["weights"].float(),
+        "catalogue": catalogue,
+        "encoder": EncoderOptions.stored(stored("encoder"), where).at(encoder),
+        "model": ModelOptions.parse(stored("model"), where),
+        "windows": tuple((start, end) for start, end in windows),
+        "recipe": TrainOptions.parse(stored("recipe"), where),
+        "info": stored("info"),
+        **labels,
+    }
+
+
+def stored_bytes(folder: str | Path) -> int:
+    """Return the size of a condensed folder in bytes, without item texts, card and metrics."""
+    return folder_bytes(folder, exclude=(CATALOGUE_NAME, CARD_NAME, METRICS_NAME))
+
+
+def _card(sequences: Condensed, folder: Path) -> str:
+    size = stored_bytes(folder)
+    real = sequences.info.get("from_real_data", "see config.json")
+    kept = sequences.info.get(KEPT_STEP)
+    state = "" if kept is None else f"- state after distillation step {kept} (0 is the starting point)\n"
+    origin = "synthetic" if sequences.kind == "distilled" else "selected"
+    return (
+        f"# {len(sequences)} {origin} sequences ({sequences.method})\n\n"
+        f"- catalogue: {len(sequences.catalogue)} items with texts; encoder {sequences.encoder.encoder}\n"
+        f"- data fingerprint: {sequences.info.get('data_fingerprint', NOT_STATED)}\n"
+        f"{split_line(sequences.info)}"
+        f"{state}"
+        f"- what came from real data: {real}\n"
+        f"- size without item texts and this card: {size} bytes\n"
+        f"- licence: {sequences.info.get('licence', 'that of the data it was made from')}\n\n"
+        "Train on it with `foster train FOLDER --out MODEL`.\n"
+    )
+
+
+def _wrong_steps(tensors: dict[str, Tensor], n_items: int) -> str | None:
+    """Return what is wrong with the stored steps, or None."""
+    if not {"items", "weights"} <= tensors.keys():
+        return "'items' or 'weights' are missing"
+    items, weights = tensors["items"].long(), tensors["weights"].float()
+    if items.ndim != 3 or items.shape != weights.shape or not items.numel():
+        return "'items' do not fit 'weights'"
+    if int(items.min()) < 0 or int(items.max()) >= n_items:
+        return f"'items' do not fit {CATALOGUE_NAME}"
+    total = weights.sum(-1)
+    there = total > 0
+    ends = there[:, 0].all() and not (there[:, 1:] & ~there[:, :-1]).any()
+    if not ends or weights.min() < 0 or ((total - 1).abs()[there] > ROUNDING).any():
+        return "'weights' are no probabilities"
+    return None
+
+
+def _windows_fit(windows: Any, length: int, labels: int) -> bool:
+    """Return whether windows are the whole sequence and others of one length, and hold so many labels together."""
+    if not isinstance(windows, list) or not all(isinstance(w, list) and len(w) == 2 for w in windows):
+        return False
+    if not all(type(end) is int for window in windows for end in window):
+        return False
+    if not windows or not labels:
+        return not windows and not labels
+    inside = all(0 <= start < end <= length for start, end in windows)
+    lengths = [end - start for start, end in windows]
+    return inside and windows[0] == [0, length] and len(set(lengths[1:])) <= 1 and sum(lengths) == labels
+
+
+def _stored_labels(tensors: dict[str, Tensor], path: Path, n_items: int) -> dict[str, Any]:
+    """Return the fields ``codes``, ``adapter``, ``keys`` and ``draws`` of a folder's tensors.
+
+    Raises:
+        InputError: they are incomplete, do not fit one another, or are those of another version.
+    """
+    out: dict[str, Any] = dict.fromkeys(("codes", "adapter", "keys", "draws"))
+    if "codes" in tensors:
+        adapter = {n.removeprefix(ADAPTER): t.float() for n, t in tensors.items() if n.startswith(ADAPTER)}
+        if "code_scales" not in tensors or bool(adapter) == ("keys" in tensors):
+            raise InputError(f"{path}: soft labels lack 'code_scales', 'adapter' or 'keys'; make the folder again")
+        if tensors["codes"].dtype != torch.uint8:  # an earlier version had a byte a number, or two
+            raise InputError(f"{path}: 'codes' are not those of this version; make the folder again")
+        shape = tensors["codes"].shape
+        if len(shape) != 3 or shape[0] != len(tensors["items"]) or shape[:2] != tensors["code_scales"].shape:
+            raise InputError(f"{path}: 'codes' do not fit the sequences; the folder is damaged, make or copy it again")
+        if adapter:
+            try:
+                width = item_map_width(adapter)
+            except ValueError as error:
+                raise InputError(
+                    f"{path}: {error}; the folder is damaged or of an earlier version, make it again"
+                ) from error
+            out["adapter"] = adapter
+        else:
+            keys = out["keys"] = tensors["keys"].float()
+            width = keys.shape[1]
+            if len(keys) != n_items:
+                raise InputError(f"{path}: 'keys' do not fit {CATALOGUE_NAME}; make or copy the folder again")
+        if shape[2] != (width + 1) // 2:
+            raise InputError(f"{path}: 'codes' do not fit the map of items; make or copy the folder again")
+        out["codes"] = from_four_bits(tensors["codes"], tensors["code_scales"])[..., :width]
+    if "draws" in tensors:
+        draws = out["draws"] = tensors["draws"].long()
+        labels = None if out["codes"] is None else out["codes"].shape[:2]
+        if draws.shape != labels or int(draws.min()) < 0 or int(draws.max()) >= tensors["items"].shape[2]:
+            raise InputError(f"{path}: 'draws' do not fit the labels; the folder is damaged, make or copy it again")
+    return out

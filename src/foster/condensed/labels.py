@@ -1,0 +1,135 @@
+"""Soft labels: the teacher's predictions after each step, as codes over its item vectors."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from foster.condensed.contexts import Windows, by_window, step_vectors
+from foster.condensed.sequences import Condensed
+from foster.errors import InputError
+from foster.models.item_tower import IDS, FrozenFeatures, item_map_features, mapped
+from foster.models.recommender import TextRecommender
+from foster.text.encoder import same_encoder
+from foster.training.options import STUDENT
+
+
+@torch.no_grad()
+def with_soft_labels(
+    sequences: Condensed,
+    teacher: TextRecommender,
+    windows: Windows,
+    generator: torch.Generator | None = None,
+    counts: Tensor | None = None,
+) -> Condensed:
+    """Label every step with the teacher's predictions, and set the recipe of students that learn from such labels.
+
+    With a frozen encoder the teacher's adapter is stored, from which item vectors follow. Otherwise these vectors are,
+    as ``keys``: a least-squares map of public features to them loses half of a tuned teacher's quality
+    (benchmarks/research.md, 30). Students learn by ``ScoreMatching``.
+
+    Args:
+        sequences: without labels.
+        teacher: the model whose predictions are labels.
+        windows: first step and end of each window that gets labels of its own, see ``label_windows``.
+        generator: of the draw of one item for each step of each window among its k stored ones; None for the mixtures
+            of the steps.
+        counts: ``[V]``, how often items are in the log; draws follow them, plus one. None for uniform draws.
+    """
+    items, weights = sequences.items.to(teacher.device), sequences.weights.to(teacher.device)
+    table, draws = teacher.item_table(), None
+    adapter = teacher.tower.item_map()
+    parts: tuple[Tensor | None, ...] = (None,) * len(windows)
+    if generator is not None:
+        # Of similar items, those that users take more often make contexts that are more like theirs.
+        chances = torch.ones(sequences.items.shape) if counts is None else counts.float()[sequences.items] + 1
+        steps = torch.cat([torch.arange(start, end) for start, end in windows])
+        flat = torch.multinomial(chances[:, steps].flatten(0, 1), 1, generator=generator)
+        draws = flat.view(len(items), len(steps))
+        parts = by_window(draws.to(items.device), windows)
+    contexts = [
+        step_vectors(table, items[:, start:end], weights[:, start:end], part)
+        for (start, end), part in zip(windows, parts, strict=True)
+    ]
+    unit = torch.eye(teacher.options.dim, device=table.device)
+    derived = sequences.info["from_real_data"]
+    if adapter is None:
+        labels = "the teacher's states and item vectors (codes, keys)"
+    else:
+        own = "" if IDS not in adapter else " and what items have of their own"
+        labels = f"the teacher's states and adapter{own} (codes, adapter), with which students of such an adapter start"
+    drawn = "" if counts is None else "; their contexts hold items as often as the log does (draws)"
+    return replace(
+        sequences,
+        codes=torch.cat([teacher.scores(teacher.backbone(context), unit) for context in contexts], dim=1).cpu(),
+        adapter=None if adapter is None else {name: weights.cpu() for name, weights in adapter.items()},
+        keys=table.cpu() if adapter is None else None,
+        windows=windows,
+        draws=draws,
+        # Soft labels leave little to over-fit: on validation students do best without dropout.
+        model=sequences.model.model_copy(update={"dropout": 0.0}),
+        recipe=STUDENT,
+        info={**sequences.info, "from_real_data": f"{derived}; soft labels: {labels}{drawn}"},
+    )
+
+
+@torch.no_grad()
+def start_from_labels(sequences: Condensed, model: TextRecommender) -> bool:
+    """Give a student the item map that soft labels are stored with, if its features and its adapter are alike.
+
+    The labels say how items relate through this map in any case; a student that starts with it learns the rest.
+
+    Returns:
+        Whether its item vectors are best left as they are: those of experts, which are no linear map. Moving them
+        takes eight times the time and is no better (benchmarks/research.md, 48).
+    """
+    frozen = isinstance(model.tower.features, FrozenFeatures)
+    if sequences.adapter is None or not frozen or not _refer_to_encoder_of(sequences, model):
+        return False
+    if model.options.ids and IDS not in sequences.adapter:
+        raise InputError(
+            "--ids: these sequences and their labels come from a teacher without vectors of items' own; leave it "
+            "out, or distil from a teacher with --ids"
+        )
+    return model.tower.load_item_map(sequences.adapter, model.catalogue.known) and model.tower.linear is None
+
+
+def label_keys(sequences: Condensed, model: TextRecommender) -> Tensor:
+    """Return ``[V, r]`` on the model's device: a label ``y`` scores item v as ``<y, label_keys[v]>``."""
+    if sequences.adapter is None:
+        assert sequences.keys is not None  # the sequences have soft labels
+        return sequences.keys.to(model.device)
+    same = _refer_to_encoder_of(sequences, model)
+    features = model.public_features(model.encoder if same else sequences.encoder)
+    if (given := features.shape[1]) != (wanted := item_map_features(sequences.adapter)):
+        raise InputError(
+            f"{sequences.encoder.encoder}: gives {given} numbers a text, and the labels were made with {wanted}: it is "
+            "another encoder, or reads other --words; name a copy of theirs by --label-encoder"
+        )
+    # Features are mapped to the width of the codes once; widening the codes would cost more at every step.
+    return mapped(features, sequences.adapter)
+
+
+def labels_fit(sequences: Condensed, model: TextRecommender) -> bool:
+    """Whether a student can come to score all items as labels that refer to text features do.
+
+    One on other features cannot, nor can a linear map of those features do what experts or items' own vectors do; a
+    student that tunes its features may.
+    """
+    if sequences.adapter is None or not isinstance(model.tower.features, FrozenFeatures):
+        return True
+    if IDS in sequences.adapter and model.tower.ids is None:
+        return False
+    of_a_linear_map = "weight" in sequences.adapter and IDS not in sequences.adapter
+    return (of_a_linear_map or model.tower.linear is None) and _refer_to_encoder_of(sequences, model)
+
+
+def _refer_to_encoder_of(sequences: Condensed, model: TextRecommender) -> bool:
+    try:
+        return same_encoder(sequences.encoder, model.encoder)
+    except InputError as error:
+        raise InputError(
+            f"{error}; soft labels refer to that encoder: name the place where it lies now by --label-encoder"
+        ) from error

@@ -1,0 +1,146 @@
+"""A handful of sequences that stands for a log: distilled or selected, one type."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal, Self
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from foster.artefacts import new_folder, not_finite
+from foster.condensed.codes import from_four_bits, to_four_bits
+from foster.condensed.contexts import Windows
+from foster.condensed.folder import read_fields, write
+from foster.data.catalogue import Catalogue
+from foster.errors import InputError
+from foster.models.item_tower import ItemMap
+from foster.models.options import ModelOptions
+from foster.text.options import EncoderOptions
+from foster.training.options import STUDENT, TrainOptions
+
+
+@dataclass(frozen=True, eq=False)
+class Condensed:
+    """M sequences of at most L steps; each step is a distribution over items.
+
+    A step is stored by its k most probable items. A target is the next step (``codes`` is None), or a soft label of
+    its own, the teacher's scores, stored as a vector: item v has the score ``<codes, keys(v)>`` up to a constant. Where
+    the teacher's item vectors are a map of whitened public text features, its adapter, that map is stored, and
+    ``keys(v) = adapter(features(v))``; where its language model was tuned, no map of public features gives them and the
+    vectors themselves are stored.
+
+    A step can have several soft labels, one for each window of the sequence that it lies in: after the whole sequence
+    so far, and after the steps of a short window only. Users' histories are mostly short, so that states after few
+    items are what a student needs most, and a long sequence alone has few of these.
+
+    With ``draws`` a context is not the mixtures of its steps, but one item of each: windows that share steps then hold
+    different items, and the student meets more of the catalogue.
+
+    Attributes:
+        kind: distilled or coreset.
+        method: what made it.
+        items: int64 ``[M, L, k]`` item indices of the catalogue.
+        weights: float ``[M, L, k]``, summing to 1 in half precision; all 0 behind the end of a short sequence.
+        codes: float ``[M, P, r]`` or None; the labels of the windows one after another, P steps in all.
+        windows: first step and end of each window; only with codes. The first one is the whole sequence, the
+            others have one length.
+        draws: int64 ``[M, P]`` or None; which of its k items each step is in the context of its label.
+        adapter: weights of the teacher's adapter by name, or None; with codes there is either this or ``keys``.
+        keys: float ``[V, r]`` or None.
+        catalogue: the items with their texts.
+        encoder: the text encoder that the soft labels refer to.
+        model: shape of the model that it was made with, the default for students.
+        recipe: the student's training recipe.
+        info: how it was made: fingerprint of the data, options, what came from real data.
+    """
+
+    kind: Literal["distilled", "coreset"]
+    method: str
+    items: Tensor
+    weights: Tensor
+    codes: Tensor | None
+    adapter: ItemMap | None
+    catalogue: Catalogue
+    encoder: EncoderOptions
+    model: ModelOptions
+    keys: Tensor | None = None
+    windows: Windows = ()
+    draws: Tensor | None = None
+    recipe: TrainOptions = STUDENT
+    info: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Refuse numbers that are not finite: students would learn nothing from them.
+
+        Raises:
+            InputError: which they are.
+        """
+        numbers = {name: getattr(self, name) for name in ("weights", "codes", "keys")} | (self.adapter or {})
+        if name := not_finite({name: tensor for name, tensor in numbers.items() if tensor is not None}):
+            raise InputError(
+                f"{self.method}: {name} of the sequences is not finite; was the teacher trained at too high a --lr?"
+            )
+
+    @classmethod
+    def of_histories(
+        cls, histories: Sequence[np.ndarray], max_length: int, method: str, catalogue: Catalogue, **rest: Any
+    ) -> Self:
+        """Wrap real histories as one-hot steps: the last ``max_length`` items of each."""
+        kept = [history[-max_length:] for history in histories]
+        items = torch.zeros(len(kept), max(map(len, kept)), 1, dtype=torch.int64)
+        weights = torch.zeros(items.shape)
+        for row, history in enumerate(kept):
+            items[row, : len(history), 0] = torch.from_numpy(history.astype(np.int64))
+            weights[row, : len(history)] = 1
+        return cls("coreset", method, items, weights, None, None, catalogue, **rest)
+
+    @property
+    def valid(self) -> Tensor:
+        """Bool ``[M, L]``: where there is a step."""
+        return self.weights.sum(-1) > 0
+
+    def __len__(self) -> int:
+        """Return M."""
+        return len(self.items)
+
+    def rounded(self) -> Self:
+        """Return it with the numbers that a folder stores, so that students of both are the same."""
+        codes = self.codes
+        if codes is not None:
+            codes = from_four_bits(*to_four_bits(codes))[..., : codes.shape[-1]]
+        halves = {name: getattr(self, name) for name in ("weights", "keys")}
+        halves = {name: None if values is None else values.half().float() for name, values in halves.items()}
+        adapter = self.adapter and {name: values.half().float() for name, values in self.adapter.items()}
+        return replace(self, codes=codes, adapter=adapter, **halves)
+
+    def save(self, out: str | Path, overwrite: bool = False) -> Path:
+        """Make the folder ``out``; see ``write_to``.
+
+        Raises:
+            InputError: ``out`` exists or cannot be written to.
+        """
+        with new_folder(out, overwrite) as folder:
+            self.write_to(folder)
+        return Path(out)
+
+    def write_to(self, folder: Path) -> None:
+        """Write ``config.json``, ``sequences.safetensors``, the item texts and a card into an existing folder."""
+        write(self, folder)
+
+    @classmethod
+    def read(cls, folder: str | Path, *, encoder: str | None = None) -> Self:
+        """Read a distilled or coreset folder.
+
+        Args:
+            folder: what ``save`` wrote.
+            encoder: another place of the encoder that it was made with, where the stored name does not exist on this
+                machine.
+
+        Raises:
+            InputError: another folder, or a damaged one.
+        """
+        return cls(**read_fields(folder, encoder))

@@ -1,0 +1,217 @@
+"""What students learn from condensed sequences: soft labels in windows, or each step from those before it."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from foster.condensed.contexts import Steps, by_window, drawn_items, step_vectors
+from foster.condensed.labels import label_keys, labels_fit, start_from_labels
+from foster.condensed.score_matching import ProbabilityMatching, ScoreMatching
+from foster.condensed.sequences import Condensed
+from foster.models.item_tower import FrozenFeatures, mapped
+from foster.models.kernels import logsumexp_without
+from foster.models.recommender import TextRecommender
+from foster.training.losses import distinct_vectors, hits, own_scores, sample_items
+
+LEAST = 1e-4  # probability below which an item of the next step is no target
+WHOLE = 0.2  # how often a student with soft labels sees whole sequences; short windows otherwise
+SHARE = 8  # a step of such a student sees an eighth of the positions: more take longer and teach no more
+
+
+def student_source(data: Condensed, model: TextRecommender, seed: int, start: bool = True) -> HardLabels | SoftLabels:
+    """Return the losses of a student, which takes over the item map of soft labels where it can.
+
+    Args:
+        data: the sequences.
+        model: the student; its catalogue must be the one of ``data``.
+        seed: of what is drawn.
+        start: whether the item map is taken over; see ``start_from_labels``.
+
+    Raises:
+        InputError: labels that the student cannot learn from.
+    """
+    if data.codes is None:
+        return HardLabels(data, model, seed)
+    return SoftLabels(data, model, seed, fixed=start and start_from_labels(data, model))
+
+
+class StepReader:
+    """What a student reads of steps: the vector of the item that was drawn for each, or the mixture of its items.
+
+    Args:
+        data: the sequences.
+        model: the student.
+        generator: of items that are drawn anew, where a tuned language model encodes them.
+        table: ``[V, d]`` the student's item vectors, if these stay as they are.
+        drawn: whether items are given for the steps.
+    """
+
+    def __init__(
+        self, data: Condensed, model: TextRecommender, generator: torch.Generator, table: Tensor | None, drawn: bool
+    ) -> None:
+        self.items, self.weights = data.items.to(model.device), data.weights.to(model.device)
+        self.generator, self.table = generator, table
+        self.mixed: Tensor | None = None
+        frozen = isinstance(model.tower.features, FrozenFeatures)
+        linear = table is not None or model.tower.ids is None
+        if linear and frozen and not drawn:
+            # A linear adapter maps a mixture of features to the mixture of item vectors: mix once, not every step.
+            mixed = table[self.items] if table is not None else model.tower.features(self.items)
+            self.mixed = torch.einsum("mlkd,mlk->mld", mixed, self.weights)
+
+    def __call__(self, model: TextRecommender, steps: Steps, drawn: Tensor | None = None) -> Tensor:
+        """Return the vectors ``[m, l, d]`` of steps; with ``drawn`` ``[m, l]`` those of one of their items."""
+        out: Tensor
+        if drawn is None and self.mixed is not None:
+            out = self.mixed[steps]
+            return out if self.table is not None else model.tower.adapter(out)
+        if drawn is None:
+            # A tuned language model encodes what is asked for anew: one item drawn for each step, not all of its items.
+            weights = self.weights[steps]
+            chances = weights.flatten(0, 1) + torch.finfo(torch.float32).tiny
+            drawn = torch.multinomial(chances.cpu(), 1, generator=self.generator).view(weights.shape[:2])
+        drawn = drawn.to(self.items.device)
+        if self.table is not None:
+            return step_vectors(self.table, self.items[steps], self.weights[steps], drawn)
+        items = drawn_items(self.items[steps], drawn)
+        if isinstance(model.tower.features, FrozenFeatures):
+            out = model.tower(items)
+            return out
+        vectors, place = distinct_vectors(model, items)
+        return vectors[place]
+
+
+class HardLabels:
+    """Losses of a student that learns each step from those before it; every step of training sees all sequences.
+
+    Of sequences that are longer than the model reads, the first steps are used.
+
+    Args:
+        data: the sequences.
+        model: the student; its catalogue must be the one of ``data``.
+        seed: of the sampled items.
+    """
+
+    def __init__(self, data: Condensed, model: TextRecommender, seed: int) -> None:
+        self.generator = torch.Generator().manual_seed(seed * 1009)
+        self.length = min(model.options.max_length, data.items.shape[1])
+        self.read = StepReader(data, model, self.generator, None, drawn=False)
+        # Of a flat step most of the stored items weigh next to nothing: those are no targets.
+        self.followed = data.valid.to(model.device)[:, 1 : self.length]
+        following, weights = (x[:, 1 : self.length][self.followed] for x in (self.read.items, self.read.weights))
+        used = (weights >= LEAST).any(0)
+        self.following, self.targets = following[:, used], weights[:, used]
+        self.followed_features: Tensor | None = None
+        if model.tower.linear is not None:
+            distinct, self.followed_places = torch.unique(self.following, return_inverse=True)
+            self.followed_features = model.tower.features(distinct)
+        model.tower.mark(self.read.items[self.read.weights > 0])
+
+    def loss(self, model: TextRecommender, candidates: int) -> Tensor:
+        """Return the mean cross-entropy of the steps: ``next_item_loss`` with several weighted positives a position.
+
+        Args:
+            model: the student.
+            candidates: items sampled for the softmax.
+        """
+        sample = sample_items(model.n_known, candidates, self.generator).to(self.following.device)
+        states = model.backbone(self.read(model, (slice(None), slice(self.length))))[:, :-1][self.followed]
+        adapter, features = model.tower.linear, self.followed_features
+        if adapter is not None:
+            assert features is not None  # of the adapter that was there at the start
+            # <h, W f + b> is <W'h, f> + <h, b>: few states meet the adapter, not their many positives.
+            queries = states / math.sqrt(model.options.dim)
+            positive = own_scores(queries @ adapter.weight, features, self.followed_places)
+            positive = positive + (queries @ adapter.bias)[:, None]
+            negative = model.scores(states, model.tower(sample))
+        else:
+            vectors, place = distinct_vectors(model, torch.cat([self.following.flatten(), sample]))
+            own, sampled = place.split([self.following.numel(), len(sample)])
+            positive = own_scores(states, vectors, own.view_as(self.following)) / math.sqrt(model.options.dim)
+            negative = model.scores(states, vectors[sampled])
+        rest = logsumexp_without(negative, *hits(sample, self.following)) + math.log(model.n_known / len(sample))
+        partition = torch.logaddexp(positive.logsumexp(1), rest)
+        return (self.targets.sum(1) * partition - (self.targets * positive).sum(1)).mean()
+
+
+class SoftLabels:
+    """Losses of a student that learns to score, or to predict, as the labels do; a step of training draws contexts.
+
+    Of contexts that are longer than the model reads, the first steps are used.
+
+    Args:
+        data: the sequences.
+        model: the student; its catalogue must be the one of ``data``.
+        seed: of what is drawn.
+        fixed: leave the student's item vectors as they are; see ``start_from_labels``.
+    """
+
+    def __init__(self, data: Condensed, model: TextRecommender, seed: int, fixed: bool = False) -> None:
+        assert data.codes is not None
+        self.windows = data.windows
+        self.generator = torch.Generator().manual_seed(seed * 1009)
+        device = model.device
+        self.length = min(model.options.max_length, data.items.shape[1])
+        self.valid = data.valid.to(device)
+        self.positions, self.short_ones = int(data.valid.sum()), not bool(data.valid.all())
+        keys, table = label_keys(data, model), None
+        if fixed:
+            own = model.tower.item_map()
+            assert own is not None and isinstance(model.tower.features, FrozenFeatures)  # see start_from_labels
+            # At another width the labels' map was turned; else it is the student's own.
+            same = keys.shape[1] == model.options.dim
+            table = keys if same else mapped(model.tower.features.vectors, own)
+        known, fits = model.catalogue.known, labels_fit(data, model)
+        self.matching = ScoreMatching(model.tower, keys, table, known) if fits else ProbabilityMatching(keys)
+        # Of whole sequences [M, L, ...] and, where there are some, of their short windows [M, windows, W, ...].
+        self.codes = self._whole_and_short(data.codes.to(device))
+        self.draws = [] if data.draws is None else self._whole_and_short(data.draws.to(device))
+        self.starts = torch.tensor([start for start, _ in self.windows[1:]], dtype=torch.int64, device=device)
+        # Behind the end of a short history there are windows, too, but no steps in them to learn from.
+        first = self.valid[:, self.starts]
+        self.contexts = torch.arange(first.numel(), device=device)[first.flatten()]
+        self.read = StepReader(data, model, self.generator, table, drawn=bool(self.draws))
+        if not fixed:
+            model.tower.mark(self.read.items[self.read.weights > 0])
+
+    def loss(self, model: TextRecommender, candidates: int) -> Tensor:
+        """Return the mean loss of the steps of some contexts.
+
+        Args:
+            model: the student.
+            candidates: items sampled, where the loss has no closed form over all of them.
+        """
+        steps, codes, drawn = self._draw_contexts()
+        states = model.backbone(self.read(model, steps, drawn))
+        if self.short_ones:  # an index of bools waits for the device
+            valid = self.valid[steps]
+            states, codes = states[valid], codes[valid]
+        sample = None
+        if self.matching.samples:
+            sample = sample_items(model.n_known, candidates, self.generator).to(codes.device)
+        return self.matching(states / math.sqrt(model.options.dim), codes, model.tower, sample)
+
+    def _whole_and_short(self, values: Tensor) -> list[Tensor]:
+        """Split values ``[M, P, ...]`` of the labels into those of whole sequences and those of short windows."""
+        first, *short = (part[:, : self.length] for part in by_window(values, self.windows))
+        return [first, torch.stack(short, dim=1)] if short else [first]
+
+    def _draw_contexts(self) -> tuple[Steps, Tensor, Tensor | None]:
+        """Draw whole sequences or, mostly, short windows: where their steps are, codes, draws."""
+        if len(self.codes) == 1 or torch.rand((), generator=self.generator) < WHOLE:
+            rows = self._some(len(self.valid), self.length)
+            return (rows, slice(self.length)), self.codes[0][rows], self.draws[0][rows] if self.draws else None
+        codes = self.codes[1]
+        windows, length = codes.shape[1:3]
+        drawn = self.contexts[self._some(len(self.contexts), length)]
+        rows, which = drawn // windows, drawn % windows
+        steps = self.starts[which][:, None] + torch.arange(length, device=codes.device)
+        return (rows[:, None], steps), codes[rows, which], self.draws[1][rows, which] if self.draws else None
+
+    def _some(self, contexts: int, length: int) -> Tensor:
+        """Draw as many of the contexts, each of ``length`` steps, as make a step of training."""
+        n = max(self.positions // (SHARE * length), 1)
+        return torch.randperm(contexts, generator=self.generator)[:n].to(self.valid.device)

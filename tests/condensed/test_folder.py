@@ -1,0 +1,113 @@
+"""What is stored of condensed sequences, and what is refused."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from condensed_labels import soft_labelled
+from foster.condensed.codes import from_four_bits, to_four_bits
+from foster.condensed.sequences import Condensed
+from foster.errors import InputError
+from small_models import small_recommender
+
+
+@pytest.mark.parametrize("width", [8, 7])
+def test_codes_are_kept_in_four_bits(width):
+    codes = torch.randn(3, 5, width, generator=torch.Generator().manual_seed(0))
+    codes[0, 0] = 0
+    packed, scales = to_four_bits(codes)
+    assert (packed.dtype, packed.shape) == (torch.uint8, (3, 5, 4))
+    again = from_four_bits(packed, scales)[..., :width]
+    steps = codes.abs().amax(-1, keepdim=True) / 7
+    assert ((again - codes).abs() <= 0.51 * steps).all()
+    assert again.abs().amax(-1) == pytest.approx(codes.abs().amax(-1), rel=1e-3)
+
+
+def test_draws_are_stored_and_damaged_ones_are_seen(tmp_path):
+    labelled, _ = soft_labelled(small_recommender(), k=3, generator=torch.Generator().manual_seed(0))
+    labelled.save(tmp_path / "good")
+    assert torch.equal(Condensed.read(tmp_path / "good").draws, labelled.draws)
+    labelled.draws[2, 3] = 3  # steps have three items
+    labelled.save(tmp_path / "bad")
+    with pytest.raises(InputError, match=r"bad/sequences.safetensors: 'draws' do not fit the labels"):
+        Condensed.read(tmp_path / "bad")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            lambda tensors: tensors.update(codes=tensors["codes"].to(torch.int8)),
+            "'codes' are not those of this version",
+        ),
+        (lambda tensors: tensors.pop("codes"), "'draws' do not fit the labels"),
+        (lambda tensors: tensors.pop("code_scales"), "soft labels lack 'code_scales', 'adapter' or 'keys'"),
+        (lambda tensors: tensors.pop("adapter.weight"), "soft labels lack 'code_scales', 'adapter' or 'keys'"),
+        (lambda tensors: tensors["items"][0, 0].fill_(-1), "'items' do not fit catalogue.parquet"),
+        (lambda tensors: tensors["items"][0, 0].fill_(40), "'items' do not fit catalogue.parquet"),
+        (lambda tensors: tensors.update(items=tensors["items"][:, :-1].clone()), "'items' do not fit 'weights'"),
+        (lambda tensors: tensors.pop("weights"), "'items' or 'weights' are missing"),
+        (lambda tensors: tensors["weights"][1, 2].fill_(-0.5), "'weights' are no probabilities"),
+        (lambda tensors: tensors["weights"][1, 2].mul_(0.5), "'weights' are no probabilities"),
+        (lambda tensors: tensors["weights"][1, 2].fill_(0), "'weights' are no probabilities"),  # a hole
+        (lambda tensors: tensors["weights"][1, 2].fill_(torch.nan), "weights has numbers that are not finite"),
+        (lambda tensors: tensors["code_scales"][1, 2].fill_(torch.inf), "code_scales has numbers that are not finite"),
+        (lambda tensors: tensors.update(codes=tensors["codes"][1:].clone()), "'codes' do not fit the sequences"),
+        (lambda tensors: tensors.update(codes=tensors["codes"][..., 1:].clone()), "'codes' do not fit the map"),
+        (lambda tensors: tensors.update(draws=tensors["draws"].to(torch.int16) - 5), "'draws' do not fit the labels"),
+        (
+            lambda tensors: tensors.update(keys=torch.zeros(39, len(tensors.pop("adapter.weight")))),
+            "'keys' do not fit catalogue.parquet",
+        ),
+    ],
+)
+def test_labels_of_another_version_or_without_their_parts_are_refused(tmp_path, change, message):
+    labelled, _ = soft_labelled(small_recommender(), k=3, generator=torch.Generator().manual_seed(0))
+    path = labelled.save(tmp_path / "folder") / "sequences.safetensors"
+    tensors = load_file(path)
+    change(tensors)
+    save_file(tensors, path)
+    with pytest.raises(InputError, match=message):
+        Condensed.read(tmp_path / "folder")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda windows: windows[:-1],
+        lambda windows: [*windows, windows[-1]],
+        lambda windows: [windows[1], windows[0], *windows[2:]],
+        lambda windows: [windows[0], [windows[1][0] - 1, windows[1][1] - 1], *windows[2:]],
+        lambda windows: [
+            windows[0],
+            [windows[1][0], windows[1][1] + 1],
+            [windows[2][0] + 1, windows[2][1]],
+            *windows[3:],
+        ],
+        lambda windows: [[float(end) for end in window] for window in windows],
+        lambda windows: [],
+        lambda windows: None,
+    ],
+)
+def test_windows_that_do_not_fit_the_labels_are_refused(tmp_path, change):
+    labelled, _ = soft_labelled(small_recommender(), k=3)
+    path = labelled.save(tmp_path / "folder") / "config.json"
+    config = json.loads(path.read_text())
+    assert len(config["windows"]) > 3 and Condensed.read(tmp_path / "folder").windows == labelled.windows
+    path.write_text(json.dumps(config | {"windows": change(config["windows"])}))
+    with pytest.raises(InputError, match=r"config\.json: field 'windows' is wrong"):
+        Condensed.read(tmp_path / "folder")
+
+
+def test_labels_that_no_folder_can_hold_are_an_error():
+    labelled, _ = soft_labelled(small_recommender(), k=3)
+    for codes in (labelled.codes * torch.nan, labelled.codes * 1e7):
+        with pytest.raises(InputError, match="codes of the sequences is not finite; was the teacher"):
+            replace(labelled, codes=codes).rounded()
+    with pytest.raises(InputError, match="weight of the sequences is not finite"):
+        replace(labelled, adapter={"weight": labelled.adapter["weight"] + 1e5}).rounded()
