@@ -45,6 +45,17 @@ def test_gap_gradient_on_targets_is_the_closed_form(setting):
     assert gradient[:, 0].abs().max() == 0
 
 
+def test_the_soft_gap_is_minus_the_divergence_of_the_models(setting):
+    outer, inner, synthetic, subset = setting
+    p = synthetic(subset).detach()
+    scores = [scores_on_subset(m, p, m.tower(subset)) for m in (outer, inner)]
+    q_outer, q_inner = (torch.distributions.Categorical(logits=s) for s in scores)
+    divergence = torch.distributions.kl_divergence(q_outer, q_inner)
+    gap = value_gap(*scores, p, scores[0].softmax(-1))
+    torch.testing.assert_close(gap, -divergence.mean())
+    assert gap < 0 and divergence.min() >= 0
+
+
 @pytest.mark.parametrize("soft", [False, True])
 def test_gap_gradient_is_zero_where_both_models_are_equal(setting, soft):
     outer, inner, synthetic, subset = setting

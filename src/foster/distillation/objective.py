@@ -33,7 +33,19 @@ def synthetic_loss(scores: Tensor, p: Tensor, labels: Tensor | None) -> Tensor:
 
 
 def value_gap(outer: Tensor, inner: Tensor, p: Tensor, labels: Tensor | None) -> Tensor:
-    """Return ``g(S, theta) - g(S, phi)`` from the scores of the outer and the inner model (F2SA, BOME)."""
+    """Return ``g(S, theta) - g(S, phi)`` from the scores of the outer and the inner model.
+
+    On hard labels that is the penalty of F2SA and BOME: how far the outer model is from what the sequences teach, and
+    never below zero where the inner model is at its best. On soft labels, which are the outer model's own predictions
+    ``q``, it is exactly ``-KL(q_outer || q_inner)``, never above zero: minimising it seeks steps after which the two
+    models disagree, that is contexts that a model of the sequences has not learned yet.
+
+    Args:
+        outer: scores ``[M, L, N]``.
+        inner: scores ``[M, L, N]``.
+        p: ``[M, L, N]`` step distributions.
+        labels: ``[M, L, N]`` soft labels, or None for the next step.
+    """
     return synthetic_loss(outer, p, labels) - synthetic_loss(inner, p, labels)
 
 
