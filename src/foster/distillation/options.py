@@ -80,8 +80,8 @@ class DistillOptions(LatentOptions):
 
     gap: Literal["value", "joint"] = Field(
         "value",
-        description="value: outer minus inner loss (with soft targets minus their divergence: it seeks steps on which the "
-        "two models disagree); joint: outer loss alone (a second reading of the paper)",
+        description="value: outer minus inner loss (with soft targets minus their divergence: it seeks steps on which "
+        "the two models disagree); joint: outer loss alone (a second reading of the paper)",
     )
     reset_every: int = Field(10, ge=0, description="R, steps between resets to a random checkpoint; 0 for none")
     checkpoints: int | None = Field(
