@@ -102,7 +102,7 @@ def test_the_command_line_in_two_processes_writes_and_prints_once_what_one_does(
     recipe = TrainOptions(steps=4, eval_every=2)
     _, fit = train(data, encoder=both.encoder, model=both.options, train=recipe, engine=once)
     logged = [record["loss"] for record in read_metrics(tmp_path / "teacher")[:-1]]
-    assert logged == pytest.approx([record["loss"] for record in fit.history], rel=1e-4)
+    assert logged == pytest.approx([record["loss"] for record in fit.history], rel=1e-3)
     # Students of sequences are the same, dropout and all: every process makes each.
     sequences, found = Condensed.read(tmp_path / "distilled"), TextRecommender.from_pretrained(tmp_path / "model")
     alone, _ = train(sequences, model=found.options, validation=data, engine=once)

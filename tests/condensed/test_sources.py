@@ -17,6 +17,8 @@ from foster.condensed.score_matching import ProbabilityMatching, ScoreMatching
 from foster.condensed.sequences import Condensed
 from foster.condensed.sources import SoftLabels, student_source
 from foster.data.batches import pad
+from foster.distillation.baselines.matching import next_step_loss
+from foster.distillation.objective import scores_on_subset, synthetic_loss
 from foster.errors import InputError
 from foster.training.losses import next_item_loss, soft_cross_entropy
 from small_models import small_recommender
@@ -71,6 +73,24 @@ def test_soft_steps_have_the_cross_entropy_of_their_distributions():
     # exp(loss) is linear in the partition of a single position only; here it is near enough.
     sampled = np.mean([source.loss(model, 25).item() for _ in range(300)])
     assert sampled == pytest.approx(exact.item(), rel=0.02)
+
+
+@pytest.mark.parametrize("adapter", ["linear", "moe"])
+def test_a_distiller_scores_what_a_student_of_hard_labels_does(adapter):
+    model = small_recommender(adapter=adapter)
+    if adapter == "moe":
+        for weights in (model.tower.adapter.up, model.tower.adapter.gate):  # experts that differ
+            torch.nn.init.normal_(weights)
+    weights = torch.randn(3, 6, 40, generator=torch.Generator().manual_seed(8)).mul(2).softmax(-1)
+    items = torch.arange(40).expand(3, 6, 40)
+    condensed = Condensed(
+        "distilled", "foster", items, weights, None, None, model.catalogue, encoder=model.encoder, model=model.options
+    )
+    every = torch.arange(40)
+    own = next_step_loss(model, weights, every)
+    torch.testing.assert_close(student_source(condensed, model, 0).loss(model, 40), own, atol=2e-3, rtol=0)
+    of_vectors = synthetic_loss(scores_on_subset(model, weights, model.tower(every)), weights, None)
+    assert (abs(of_vectors - own) > 1e-2) == (adapter == "moe")
 
 
 def test_the_shortcut_of_linear_adapters_changes_no_loss(monkeypatch):

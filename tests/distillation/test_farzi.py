@@ -88,7 +88,7 @@ def assert_gradient_is_slope(make, parameters=lambda run: list(run.synthetic.par
             loss.append(run.step(1)["real_loss"])
         slope = (gradient[which] * direction).sum().item()
         assert abs(slope) > 1e-6
-        assert (loss[0] - loss[1]) / (2 * STEP) == pytest.approx(slope, rel=1e-4)
+        assert (loss[0] - loss[1]) / (2 * STEP) == pytest.approx(slope, rel=3e-4)
 
 
 def assert_only_the_sequences_change(run):

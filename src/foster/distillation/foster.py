@@ -25,6 +25,7 @@ from foster.distillation.options import DistillOptions
 from foster.distillation.setting import STORED_ITEMS, Setting
 from foster.engine import Engine
 from foster.models.kernels import widened
+from foster.models.recommender import TextRecommender
 from foster.training.losses import soft_cross_entropy
 
 
@@ -74,13 +75,13 @@ class Foster:
             p = self.synthetic(subset)[:, window]
             labels = self._labels(p, subset)
         for _ in range(options.inner_steps):
-            inner_loss = synthetic_loss(scores_on_subset(self.inner, p, self.inner.tower(subset)), p, labels)
+            inner_loss = synthetic_loss(self._scores(self.inner, p, subset), p, labels)
             _descend(self.inner_optimiser, inner_loss)
         real_loss = self.setting.source.loss(self.outer, len(subset))
         outer_loss, weight = real_loss, options.gap_weight
         if labels is None:
             # Soft labels come from the outer model itself: its loss on them has no gradient in its weights.
-            own = synthetic_loss(scores_on_subset(self.outer, p, self.outer.tower(subset)), p, labels)
+            own = synthetic_loss(self._scores(self.outer, p, subset), p, labels)
             if options.gap_rule == "bome":
                 barrier = barrier_weight(real_loss, own, self.outer.trained_parameters(), engine=engine)
                 weight = min(barrier, options.gap_weight)
@@ -92,21 +93,26 @@ class Foster:
         numbers = torch.stack(list(found.values())).tolist()
         return record | {"gap_weight": weight} | dict(zip(found, numbers, strict=True))
 
+    def _scores(self, model: TextRecommender, p: Tensor, subset: Tensor, vectors: Tensor | None = None) -> Tensor:
+        # Students of soft labels read single items, of which mixtures of vectors are the mean.
+        read_mixed = subset if self.options.targets == "next" else None
+        return scores_on_subset(model, p, model.tower(subset) if vectors is None else vectors, read_mixed)
+
     def _labels(self, p: Tensor, subset: Tensor) -> Tensor | None:
         if self.options.targets == "next":
             return None
-        return torch.softmax(scores_on_subset(self.outer, p, self.outer.tower(subset)), -1)
+        return torch.softmax(self._scores(self.outer, p, subset), -1)
 
     def _update_sequences(self, subset: Tensor, window: slice, weight: float) -> dict[str, Tensor]:
         options = self.options
         with torch.no_grad():
             outer_vectors, inner_vectors = self.outer.tower(subset), self.inner.tower(subset)
         p = self.synthetic(subset)[:, window]
-        outer = scores_on_subset(self.outer, p, outer_vectors)
+        outer = self._scores(self.outer, p, subset, outer_vectors)
         # Soft labels move with S: they are what the outer model says of it, now and when the sequences are exported.
         labels = torch.softmax(outer, -1) if options.targets == "soft" else None
         if options.gap == "value":
-            gap = value_gap(outer, scores_on_subset(self.inner, p, inner_vectors), p, labels)
+            gap = value_gap(outer, self._scores(self.inner, p, subset, inner_vectors), p, labels)
         else:
             gap = synthetic_loss(outer, p, labels)
         loss = weight * gap

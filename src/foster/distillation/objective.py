@@ -14,15 +14,20 @@ NEIGHBOURS = 10  # similar items that L_r compares an item with
 HEAVY = 64  # items that L_r compares with theirs, those of most mass
 
 
-def scores_on_subset(model: TextRecommender, p: Tensor, vectors: Tensor) -> Tensor:
+def scores_on_subset(model: TextRecommender, p: Tensor, vectors: Tensor, subset: Tensor | None = None) -> Tensor:
     """Return scores ``[M, L, N]`` after each soft step.
+
+    A soft step is the mixture of item vectors. With experts, students of hard labels read the vector of the mixed
+    features instead (``ItemTower.soft_steps``): with ``subset`` given, so does this.
 
     Args:
         model: a recommender.
-        p: ``[M, L, N]`` step distributions over the subset; a soft step is the mixture of item vectors.
+        p: ``[M, L, N]`` step distributions over the subset.
         vectors: ``[N, d]`` item vectors of the subset.
+        subset: ``[N]`` its items.
     """
-    return model.scores(model.backbone(p @ vectors), vectors)
+    steps = p @ vectors if subset is None else model.tower.soft_steps(p, subset, vectors)
+    return model.scores(model.backbone(steps), vectors)
 
 
 def synthetic_loss(scores: Tensor, p: Tensor, labels: Tensor | None) -> Tensor:

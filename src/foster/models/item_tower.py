@@ -242,6 +242,19 @@ class ItemTower(nn.Module):
         out: Tensor = self.adapter(self.features(index))
         return out if self.ids is None else out + self._own(index)
 
+    def soft_steps(self, p: Tensor, index: Tensor, vectors: Tensor) -> Tensor:
+        """Return the vectors ``[..., d]`` of soft steps over a subset of the items.
+
+        Args:
+            p: ``[..., N]`` distributions over the subset.
+            index: ``[N]`` its items.
+            vectors: ``[N, d]`` their vectors.
+        """
+        if isinstance(self.adapter, MoEAdapter) and isinstance(self.features, FrozenFeatures) and self.ids is None:
+            out: Tensor = self.adapter(p @ self.features(index))
+            return out
+        return p @ vectors
+
     def _own(self, index: Tensor) -> Tensor:
         """Return what items ``[...]`` have of their own, ``[..., d]``: zero for those that have nothing."""
         assert self.ids is not None

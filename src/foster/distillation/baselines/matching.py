@@ -70,4 +70,4 @@ def next_step_loss(model: TextRecommender, p: Tensor, subset: Tensor) -> Tensor:
         p: ``[M, L, N]`` step distributions.
         subset: ``[N]`` the items.
     """
-    return synthetic_loss(scores_on_subset(model, p, model.tower(subset)), p, None)
+    return synthetic_loss(scores_on_subset(model, p, model.tower(subset), subset), p, None)
