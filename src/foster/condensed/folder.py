@@ -124,7 +124,7 @@ def _card(sequences: Condensed, folder: Path) -> str:
     origin = "synthetic" if sequences.kind == "distilled" else "selected"
     return (
         f"# {len(sequences)} {origin} sequences ({sequences.method})\n\n"
-        f"- catalogue: {len(sequences.catalogue)} items with texts; encoder {sequences.encoder.encoder}\n"
+        f"- catalogue: {len(sequences.catalogue)} items with texts; encoder {sequences.encoder}\n"
         f"- data fingerprint: {sequences.info.get('data_fingerprint', NOT_STATED)}\n"
         f"{split_line(sequences.info)}"
         f"{state}"

@@ -453,7 +453,7 @@ class TextRecommender(nn.Module):
         return (
             f"# A text-based sequential recommender ({kind})\n\n"
             f"- model: {options.backbone}, width {options.dim}{own}; "
-            f"encoder {self.encoder.encoder} ({options.finetune})\n"
+            f"encoder {self.encoder} ({options.finetune})\n"
             f"{trained}"
             f"- catalogue: {self.n_items} items with texts and vectors\n"
             f"- data fingerprint: {self.origin.get('data_fingerprint', NOT_STATED)}\n"

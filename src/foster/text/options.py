@@ -36,6 +36,10 @@ class EncoderOptions(Options):
         """Artefacts name their encoder, and are read from other folders than they were made in."""
         return str(Path(value).resolve()) if Path(value).is_dir() else value
 
+    def __str__(self) -> str:
+        """Return what cards say of it."""
+        return f"{self.encoder} and the words of texts" if self.words else self.encoder
+
     @classmethod
     def stored(cls, values: Any, where: str) -> Self:
         """Return the options that a folder names; those of earlier versions do not read words.
