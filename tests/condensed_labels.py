@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import numpy as np
 import torch
 
 from foster.condensed.contexts import label_windows
 from foster.condensed.labels import with_soft_labels
 from foster.condensed.sequences import Condensed
-
-HISTORIES = [np.array([3, 5, 7, 1]), np.array([2, 9]), np.array([30, 31, 32])]
 
 
 def soft_labelled(student, k=1, generator=None, sequences=4, features=None, **options):

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
+from torch.nn import functional as F
 
 from foster.data.catalogue import Catalogue
 from foster.models.item_tower import FrozenFeatures, Whitening
 from foster.models.options import ModelOptions
 from foster.models.recommender import TextRecommender
 from foster.text.options import EncoderOptions
+
+HISTORIES = [np.array([3, 5, 7, 1]), np.array([2, 9]), np.array([30, 31, 32])]
 
 
 def small_recommender(
@@ -23,3 +27,13 @@ def small_recommender(
     return TextRecommender(
         catalogue, EncoderOptions(), options, FrozenFeatures.of(whitening(vectors)), whitening
     ).eval()
+
+
+def full_loss(model: TextRecommender) -> torch.Tensor:
+    """Return the mean next-item loss of the histories over all items, computed one history after another."""
+    losses = []
+    for history in HISTORIES:
+        vectors = model.item_table()
+        states = model.backbone(vectors[torch.from_numpy(history[:-1])][None])[0]
+        losses.append(F.cross_entropy(model.scores(states, vectors), torch.from_numpy(history[1:]), reduction="none"))
+    return torch.cat(losses).mean()

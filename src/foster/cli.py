@@ -48,6 +48,7 @@ app = typer.Typer(
 )
 
 T = TypeVar("T", bound=Options)
+SHOWN = 100  # characters of a text that are printed
 
 
 class Once(TyperCommand):
@@ -649,6 +650,7 @@ def recommend(
     as_json: bool,
 ) -> None:
     """Recommend items for one history."""
+    from foster.data.texts import shortened
     from foster.engine import Engine
     from foster.models.recommender import TextRecommender
 
@@ -661,12 +663,12 @@ def recommend(
     ]
     texts = [entry for entry in history if entry not in catalogue.index]
     for entry in texts:
-        _say(f"'{_short(entry)}' is no item id of the catalogue and was read as a text")
+        _say(f"'{shortened(entry, SHOWN)}' is no item id of the catalogue and was read as a text")
     if len(found) < k:
         _say(f"{len(found)} items instead of {k}: the history holds the rest of the catalogue's {len(catalogue)}")
     _print(
         {"recommendations": found, "read_as_texts": texts}, as_json,
-        "\n".join(f"{x['score']:8.3f}  {x['item_id']}  {_short(str(x['text']))}" for x in found),
+        "\n".join(f"{x['score']:8.3f}  {x['item_id']}  {shortened(str(x['text']), SHOWN)}" for x in found),
     )  # fmt: skip
 
 
@@ -798,10 +800,6 @@ def _free(out: Path, overwrite: bool, *inputs: str | Path | None) -> Place:
     from foster.artefacts import check_free
 
     return check_free(out, overwrite, inputs)
-
-
-def _short(text: str, width: int = 100) -> str:
-    return text if len(text) <= width else f"{text[: width - 3]}..."
 
 
 def _place(out: Path | None, dry_run: bool) -> Path:

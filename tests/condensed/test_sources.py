@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from torch.nn import functional as F
 
 from condensed_labels import soft_labelled
 from foster.condensed.contexts import label_windows
@@ -21,18 +20,7 @@ from foster.distillation.baselines.matching import next_step_loss
 from foster.distillation.objective import scores_on_subset, synthetic_loss
 from foster.errors import InputError
 from foster.training.losses import next_item_loss, soft_cross_entropy
-from small_models import small_recommender
-
-HISTORIES = [np.array([3, 5, 7, 1]), np.array([2, 9]), np.array([30, 31, 32])]
-
-
-def full_loss(model):
-    losses = []
-    for history in HISTORIES:
-        vectors = model.item_table()
-        states = model.backbone(vectors[torch.from_numpy(history[:-1])][None])[0]
-        losses.append(F.cross_entropy(model.scores(states, vectors), torch.from_numpy(history[1:]), reduction="none"))
-    return torch.cat(losses).mean()
+from small_models import HISTORIES, full_loss, small_recommender
 
 
 def test_real_histories_as_condensed_data_have_the_loss_of_the_log():

@@ -8,23 +8,11 @@ from collections import Counter
 import numpy as np
 import pytest
 import torch
-from torch.nn import functional as F
 
 from allocations import Allocations
 from foster.data.batches import endless_batches, pad
 from foster.training.losses import next_item_loss, own_scores, sample_items
-from small_models import small_recommender
-
-HISTORIES = [np.array([3, 5, 7, 1]), np.array([2, 9]), np.array([30, 31, 32])]
-
-
-def full_loss(model):
-    losses = []
-    for history in HISTORIES:
-        vectors = model.item_table()
-        states = model.backbone(vectors[torch.from_numpy(history[:-1])][None])[0]
-        losses.append(F.cross_entropy(model.scores(states, vectors), torch.from_numpy(history[1:]), reduction="none"))
-    return torch.cat(losses).mean()
+from small_models import HISTORIES, full_loss, small_recommender
 
 
 def test_whole_catalogue_is_the_full_softmax():

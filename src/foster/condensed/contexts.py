@@ -29,18 +29,6 @@ def drawn_items(items: Tensor, draws: Tensor) -> Tensor:
     return items.gather(-1, draws[..., None])[..., 0]
 
 
-def step_vectors(table: Tensor, items: Tensor, weights: Tensor, draws: Tensor | None = None) -> Tensor:
-    """Return what a model with fixed item vectors reads of steps, ``[m, l, d]``.
-
-    Of each step that is the vector of the item that was drawn for it or, without draws, the mixture of its items. The
-    labeller and the student both ask here.
-
-    Args:
-        table: item vectors ``[V, d]``.
-        items: ``[m, l, k]`` item indices.
-        weights: ``[m, l, k]``, summing to 1.
-        draws: ``[m, l]``, which of its k items each step is.
-    """
-    if draws is not None:
-        return table[drawn_items(items, draws)]
-    return torch.einsum("mlkd,mlk->mld", table[items], weights)
+def mixtures(vectors: Tensor, weights: Tensor) -> Tensor:
+    """Return the mixture of each step's items, ``[m, l, d]``, of their vectors ``[m, l, k, d]`` and ``[m, l, k]``."""
+    return torch.einsum("mlkd,mlk->mld", vectors, weights)

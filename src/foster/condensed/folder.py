@@ -70,16 +70,7 @@ def write(sequences: Condensed, folder: Path) -> None:
 
 
 def read_fields(folder: str | Path, encoder: str | None = None) -> dict[str, Any]:
-    """Return the fields of a ``Condensed`` that a distilled or coreset folder holds.
-
-    Args:
-        folder: what ``save`` wrote.
-        encoder: another place of the encoder that it was made with, where the stored name does not exist on this
-            machine.
-
-    Raises:
-        InputError: another folder, or a damaged one.
-    """
+    """Return the fields of what ``Condensed.read`` reads; arguments and errors are its own."""
     folder = Path(folder)
     config = read_config(folder, ("distilled", "coreset"))
     path = folder / TENSORS_NAME

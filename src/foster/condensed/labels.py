@@ -7,7 +7,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from foster.condensed.contexts import Windows, by_window, step_vectors
+from foster.condensed.contexts import Windows, by_window, drawn_items, mixtures
 from foster.condensed.sequences import Condensed
 from foster.errors import InputError
 from foster.models.item_tower import IDS, FrozenFeatures, item_map_features, mapped
@@ -41,18 +41,19 @@ def with_soft_labels(
     items, weights = sequences.items.to(teacher.device), sequences.weights.to(teacher.device)
     table, draws = teacher.item_table(), None
     adapter = teacher.tower.item_map()
-    parts: tuple[Tensor | None, ...] = (None,) * len(windows)
-    if generator is not None:
+    if generator is None:
+        mixed = mixtures(table[items], weights)
+        contexts = [mixed[:, start:end] for start, end in windows]
+    else:
         # Of similar items, those that users take more often make contexts that are more like theirs.
         chances = torch.ones(sequences.items.shape) if counts is None else counts.float()[sequences.items] + 1
         steps = torch.cat([torch.arange(start, end) for start, end in windows])
         flat = torch.multinomial(chances[:, steps].flatten(0, 1), 1, generator=generator)
         draws = flat.view(len(items), len(steps))
         parts = by_window(draws.to(items.device), windows)
-    contexts = [
-        step_vectors(table, items[:, start:end], weights[:, start:end], part)
-        for (start, end), part in zip(windows, parts, strict=True)
-    ]
+        contexts = [
+            table[drawn_items(items[:, start:end], part)] for (start, end), part in zip(windows, parts, strict=True)
+        ]
     unit = torch.eye(teacher.options.dim, device=table.device)
     derived = sequences.info["from_real_data"]
     if adapter is None:

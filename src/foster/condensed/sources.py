@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-from foster.condensed.contexts import Steps, by_window, drawn_items, step_vectors
+from foster.condensed.contexts import Steps, by_window, drawn_items, mixtures
 from foster.condensed.labels import label_keys, labels_fit, start_from_labels
 from foster.condensed.score_matching import ProbabilityMatching, ScoreMatching
 from foster.condensed.sequences import Condensed
@@ -55,12 +55,10 @@ class StepReader:
         self.items, self.weights = data.items.to(model.device), data.weights.to(model.device)
         self.generator, self.table = generator, table
         self.mixed: Tensor | None = None
-        frozen = isinstance(model.tower.features, FrozenFeatures)
-        linear = table is not None or model.tower.ids is None
-        if linear and frozen and not drawn:
+        if not drawn and (table is not None or model.tower.texts_alone):
             # A linear adapter maps a mixture of features to the mixture of item vectors: mix once, not every step.
-            mixed = table[self.items] if table is not None else model.tower.features(self.items)
-            self.mixed = torch.einsum("mlkd,mlk->mld", mixed, self.weights)
+            vectors = table[self.items] if table is not None else model.tower.features(self.items)
+            self.mixed = mixtures(vectors, self.weights)
 
     def __call__(self, model: TextRecommender, steps: Steps, drawn: Tensor | None = None) -> Tensor:
         """Return the vectors ``[m, l, d]`` of steps; with ``drawn`` ``[m, l]`` those of one of their items."""
@@ -73,10 +71,9 @@ class StepReader:
             weights = self.weights[steps]
             chances = weights.flatten(0, 1) + torch.finfo(torch.float32).tiny
             drawn = torch.multinomial(chances.cpu(), 1, generator=self.generator).view(weights.shape[:2])
-        drawn = drawn.to(self.items.device)
+        items = drawn_items(self.items[steps], drawn.to(self.items.device))
         if self.table is not None:
-            return step_vectors(self.table, self.items[steps], self.weights[steps], drawn)
-        items = drawn_items(self.items[steps], drawn)
+            return self.table[items]
         if isinstance(model.tower.features, FrozenFeatures):
             out = model.tower(items)
             return out

@@ -22,6 +22,7 @@ from foster.data.faults import (
     words_for_nothing,
 )
 from foster.data.sources import INPUT_ORDER
+from foster.data.texts import shortened
 
 QUANTILES = (0.0, 0.1, 0.5, 0.9, 1.0)
 # Words and signs come near the number of tokens of English text, without a tokenizer.
@@ -393,7 +394,7 @@ def _reading_warnings(reading: Readability, items: int) -> list[str]:
 
 
 def _short(text: str) -> str:
-    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
+    return shortened(text, _SHOWN)
 
 
 def _apart(one: str, other: str) -> str:

@@ -24,6 +24,11 @@ _PRINTED_LIST = re.compile(rf"[\[(]\s*(?:{_ENTRY}(?:[,\s]\s*{_ENTRY})*)?\s*,?\s*
 _ONE_NUMBER = re.compile(rf"\[\s*{_NUMBER}\s*\]|\([^'\"]*\)")
 
 
+def shortened(text: str, most: int) -> str:
+    """Return a text as messages show it: of a longer one the first ``most`` characters, and dots."""
+    return text if len(text) <= most else f"{text[:most]}..."
+
+
 def tidy(values: pl.Series, where: str = "the items") -> pl.Series:
     """Return a column as words: lists joined by ", ", runs of blanks made one, null if nothing is left.
 

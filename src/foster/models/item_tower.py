@@ -127,15 +127,15 @@ class TunedFeatures(nn.Module):
 
     def forward(self, index: Tensor) -> Tensor:
         """Return features ``[n, width]`` with gradients for item indices ``[n]``."""
-        vectors = self.encoder(index)
-        out: Tensor = self.whitening(torch.cat([vectors, self.words(index).to(vectors)], dim=1))
-        return out
+        return self._whitened(self.encoder(index), self.words(index))
 
     def encode(self, texts: Sequence[str]) -> Tensor:
         """Return features ``[n, width]`` of texts outside the catalogue, without gradients."""
         with torch.no_grad():
-            vectors = self.encoder.encode(texts)
-            out: Tensor = self.whitening(torch.cat([vectors, self.words.of(texts).to(vectors)], dim=1))
+            return self._whitened(self.encoder.encode(texts), self.words.of(texts))
+
+    def _whitened(self, vectors: Tensor, words: Tensor) -> Tensor:
+        out: Tensor = self.whitening(torch.cat([vectors, words.to(vectors)], dim=1))
         return out
 
     def extended(self, texts: Sequence[str], features: Tensor) -> TunedFeatures:
@@ -227,10 +227,14 @@ class ItemTower(nn.Module):
         nn.init.zeros_(self.adapter.bias)
 
     @property
+    def texts_alone(self) -> bool:
+        """Whether an item is what the adapter makes of its frozen features, and nothing else."""
+        return isinstance(self.features, FrozenFeatures) and self.ids is None
+
+    @property
     def linear(self) -> nn.Linear | None:
         """The adapter where items are a linear map of frozen features and nothing else, or None."""
-        alone = isinstance(self.features, FrozenFeatures) and self.ids is None
-        return self.adapter if alone and isinstance(self.adapter, nn.Linear) else None
+        return self.adapter if self.texts_alone and isinstance(self.adapter, nn.Linear) else None
 
     @property
     def device(self) -> torch.device:
@@ -250,7 +254,7 @@ class ItemTower(nn.Module):
             index: ``[N]`` its items.
             vectors: ``[N, d]`` their vectors.
         """
-        if isinstance(self.adapter, MoEAdapter) and isinstance(self.features, FrozenFeatures) and self.ids is None:
+        if self.texts_alone and isinstance(self.adapter, MoEAdapter):
             out: Tensor = self.adapter(p @ self.features(index))
             return out
         return p @ vectors

@@ -56,8 +56,7 @@ class TextRecommender(nn.Module):
     """A text-based sequential recommender with tied scores.
 
     ``e_v = adapter(whiten(pool(LM(text_v)), words(text_v)))``, ``h_t = backbone(e_1 .. e_t)`` with SASRec or another
-    sequence model,
-    ``score(v | t) = <h_t, e_v> / sqrt(d)``.
+    sequence model, ``score(v | t) = <h_t, e_v> / sqrt(d)``.
 
     There is no user table: a new user is a history, a new item is a text. With ``ids`` known items have a learned
     vector of their own beside; without it no item table is learned. Where the catalogue has popularity, that is one
@@ -128,8 +127,7 @@ class TextRecommender(nn.Module):
             InputError: unknown encoder, or a ``finetune`` that the encoder cannot do.
         """
         encoder, options = encoder or EncoderOptions(), options or ModelOptions()
-        vectors = _embed(catalogue, encoder, device).to(device)
-        whitening = Whitening.fit(vectors[: catalogue.known], encoder.words)
+        vectors, whitening = _embed_and_fit(catalogue, encoder, device)
         features = _features(catalogue, encoder, options, vectors, whitening, device)
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(seed)
@@ -251,8 +249,7 @@ class TextRecommender(nn.Module):
         """Return the features ``[V, width]`` of the catalogue under a frozen public encoder."""
         if encoder == self.encoder and isinstance(self.tower.features, FrozenFeatures):
             return self.tower.features.vectors
-        vectors = _embed(self.catalogue, encoder, self.device).to(self.device)
-        whitening = Whitening.fit(vectors[: self.catalogue.known], encoder.words).to(self.device)
+        vectors, whitening = _embed_and_fit(self.catalogue, encoder, self.device)
         return _whitened(vectors, whitening, self.catalogue.popularity)
 
     @torch.no_grad()
@@ -560,6 +557,14 @@ def _features(
         return _whitened(vectors, whitening, popularity)
 
     return FrozenFeatures(load, len(whitening.mean) + (popularity is not None))
+
+
+def _embed_and_fit(
+    catalogue: Catalogue, encoder: EncoderOptions, device: str | torch.device
+) -> tuple[Tensor, Whitening]:
+    """Return the text vectors ``[V, width]`` of a catalogue, on the device, and their whitening."""
+    vectors = _embed(catalogue, encoder, device).to(device)
+    return vectors, Whitening.fit(vectors[: catalogue.known], encoder.words)
 
 
 def _embed(catalogue: Catalogue, encoder: EncoderOptions, device: str | torch.device) -> Tensor:

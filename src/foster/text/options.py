@@ -10,7 +10,7 @@ from pydantic import Field, field_validator
 from foster.options import Options
 
 DEFAULT_ENCODER = "all-MiniLM-L6-v2"
-WORDS = 512
+WORDS = 512  # numbers that stand for words: by default, and at most, since they are the bits of a hash
 
 
 class EncoderOptions(Options):

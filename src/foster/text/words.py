@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from foster.storage import large_table
+from foster.text.options import WORDS
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-BITS = 512  # of a word's hash, which are the most numbers that a word can have
 CHUNK = 4_096  # texts whose words are hashed at once
 
 # Thai, Lao, Burmese, Khmer, Japanese and Chinese put no spaces between words.
@@ -116,6 +116,6 @@ def _signs(words: Sequence[str], width: int) -> Tensor:
     """Return 1 or -1 for each bit of the words' hashes, float32 ``[n, width]``."""
     import torch
 
-    hashes = b"".join(blake2b(word.encode("utf-8", "replace"), digest_size=BITS // 8).digest() for word in words)
-    bits = np.unpackbits(np.frombuffer(hashes, np.uint8).reshape(len(words), BITS // 8), axis=1)[:, :width]
+    hashes = b"".join(blake2b(word.encode("utf-8", "replace"), digest_size=WORDS // 8).digest() for word in words)
+    bits = np.unpackbits(np.frombuffer(hashes, np.uint8).reshape(len(words), WORDS // 8), axis=1)[:, :width]
     return torch.from_numpy(bits.astype(np.float32) * 2 - 1)
