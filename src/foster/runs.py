@@ -151,7 +151,7 @@ def train(
     if isinstance(source, Dataset):
         losses = LogSource(source, train, recommender.options.max_length, seed, engine)
     else:
-        losses = student_source(source, recommender, seed, start=start is None)
+        losses = student_source(source, recommender, seed, start=start is None, mixup=train.mixup)
     check = validator(validation, train.eval_users, engine) if validation is not None else None
     # A step on a handful of sequences is too small to divide: every process makes the same, and waits for none.
     divided = engine if isinstance(source, Dataset) else engine.alone()

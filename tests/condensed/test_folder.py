@@ -10,22 +10,9 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from condensed_labels import soft_labelled
-from foster.condensed.codes import from_four_bits, to_four_bits
 from foster.condensed.sequences import Condensed
 from foster.errors import InputError
 from small_models import small_recommender
-
-
-@pytest.mark.parametrize("width", [8, 7])
-def test_codes_are_kept_in_four_bits(width):
-    codes = torch.randn(3, 5, width, generator=torch.Generator().manual_seed(0))
-    codes[0, 0] = 0
-    packed, scales = to_four_bits(codes)
-    assert (packed.dtype, packed.shape) == (torch.uint8, (3, 5, 4))
-    again = from_four_bits(packed, scales)[..., :width]
-    steps = codes.abs().amax(-1, keepdim=True) / 7
-    assert ((again - codes).abs() <= 0.51 * steps).all()
-    assert again.abs().amax(-1) == pytest.approx(codes.abs().amax(-1), rel=1e-3)
 
 
 def test_draws_are_stored_and_damaged_ones_are_seen(tmp_path):

@@ -396,3 +396,23 @@ def test_a_student_starts_with_the_item_map_of_its_labels():
     labelled, teacher = soft_labelled(model)
     start_from_labels(labelled, model)
     assert torch.equal(model.tower.adapter.weight, teacher.tower.adapter.weight)
+
+
+def test_mixup_mixes_contexts_and_their_labels_alike():
+    model = small_recommender()
+    labelled, _ = soft_labelled(model)
+    source = student_source(labelled, model, 0, mixup=True)
+    generator = torch.Generator().manual_seed(0)
+    inputs = torch.randn(6, 4, 3, generator=generator)
+    valid = torch.rand(6, 4, generator=generator) < 0.7
+    mixed, labels, both = source._mixed(inputs, 2 * inputs, valid)
+    torch.testing.assert_close(labels, 2 * mixed)
+    assert not torch.allclose(mixed, inputs)
+    for row, values in enumerate(mixed):
+        # On the line between its own context and another one's, with one share for all steps.
+        shares = [(values - other) / (inputs[row] - other) for other in inputs if not torch.equal(other, inputs[row])]
+        assert any(share.std() < 1e-4 and 0 <= share.mean() <= 1 for share in shares) or torch.equal(
+            values, inputs[row]
+        )
+    assert (both <= valid).all()
+    assert source.loss(model, 40).isfinite()

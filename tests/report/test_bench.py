@@ -14,6 +14,7 @@ import yaml
 from foster.artefacts import read_json, write_json
 from foster.data.catalogue import Catalogue
 from foster.data.dataset import Dataset
+from foster.distillation import compact
 from foster.engine import Engine
 from foster.errors import InputError
 from foster.evaluation.metrics import metrics_of
@@ -39,6 +40,9 @@ class Killed(BaseException):
 EXTRA = {"foster": {"method": "foster", "steps": 2, "length": 6, "select_every": 2}}
 
 
+STILL = {"foster": EXTRA["foster"] | {"steps": 0}, "dm": {"method": "dm", "steps": 0, "length": 6}}
+
+
 @pytest.fixture(scope="module")
 def log(tmp_path_factory) -> Dataset:
     return Dataset.prepare(write_csv(tmp_path_factory.mktemp("log") / "log.csv", synthetic_log()), k_core=0)
@@ -53,11 +57,14 @@ def bench(log, tmp_path, tiny_encoder):
         TeacherOptions(checkpoints=4),
     )
 
-    def run(methods="foster", seeds=1, budgets="3", extra=EXTRA, steps=6, new_items=0.0, reference=None, **rest):
+    def run(
+        methods="foster", seeds=1, budgets="3", extra=EXTRA, steps=6, new_items=0.0, reference=None, sizes=None, **rest
+    ):
         options = BenchOptions(
             methods=methods,
             seeds=seeds,
-            budgets=budgets,
+            **({} if budgets is None else {"budgets": budgets}),
+            bytes=sizes,
             student_steps=steps,
             new_items=new_items,
             reference=reference,
@@ -68,6 +75,27 @@ def bench(log, tmp_path, tiny_encoder):
     run.out = tmp_path / "out"
     run.recipe = recipe
     return run
+
+
+def test_a_budget_in_bytes_holds_for_every_method(bench, monkeypatch):
+    for recipe in ("LINEAR", "EXPERTS"):
+        monkeypatch.setattr(compact, recipe, TrainOptions(steps=4))
+    result = bench(methods="foster,dm,random-length", extra=STILL, budgets=None, sizes="60000")
+    rows = result["rows"]
+    assert {"popularity", "random", "random-length", "foster", "dm", "full"} == set(rows)
+    for name in ("random", "random-length", "foster", "dm"):
+        assert 0 < rows[name]["bytes"] <= 60_000, name
+        assert rows[name]["in_bytes"]
+    assert (bench.out / "seed0" / "foster-60000B" / "config.json").exists()
+    again = bench(methods="foster,dm,random-length", extra=STILL, budgets=None, sizes="60000")
+    assert again["rows"]["foster"]["ndcg@10"] == rows["foster"]["ndcg@10"]  # found again, not refused
+
+
+def test_budgets_in_bytes_and_in_sequences_are_one_too_many(bench):
+    with pytest.raises(InputError, match="--bytes: gives sizes in bytes and --budgets in sequences; give one"):
+        bench(methods="foster", extra=None, sizes="60000")
+    with pytest.raises(InputError, match="--bytes 5k: give a size in bytes"):
+        bench(methods="foster", extra=None, budgets=None, sizes="5k")
 
 
 def test_random_popularity_and_full_are_always_there(bench):

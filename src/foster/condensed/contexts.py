@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 Windows = tuple[tuple[int, int], ...]
-"""First step and end of each window; the first one is the whole sequence, the others have one length."""
+"""First step and end of each window. All have one length, but that the first one may be the whole sequence."""
 
 Steps = tuple[slice | Tensor, slice | Tensor]
 """Where steps are: an index into the first two dimensions, sequence and step."""
@@ -17,6 +17,11 @@ def label_windows(length: int, window: int) -> Windows:
     if window == 0 or window >= length:
         return ((0, length),)
     return ((0, length), *((start, start + window) for start in range(length - window + 1)))
+
+
+def tiles(length: int, window: int) -> Windows:
+    """Return windows of so many steps one after another, which share none; ``window`` divides ``length``."""
+    return tuple((start, start + window) for start in range(0, length, window))
 
 
 def by_window(values: Tensor, windows: Windows) -> tuple[Tensor, ...]:

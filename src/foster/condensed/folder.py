@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,10 +22,11 @@ from foster.artefacts import (
     save_tensors,
     write_json,
 )
-from foster.condensed.codes import from_four_bits, to_four_bits
+from foster.condensed.codes import LEVELS, WHOLE_BITS, pack, unpack
+from foster.condensed.packed_map import pack_map, unpack_map
 from foster.data.catalogue import CATALOGUE_NAME, Catalogue
 from foster.errors import InputError
-from foster.models.item_tower import item_map_width
+from foster.models.item_tower import item_map_features, item_map_width
 from foster.models.options import ModelOptions
 from foster.models.recommender import NOT_STATED, split_line
 from foster.text.options import EncoderOptions
@@ -36,26 +38,55 @@ if TYPE_CHECKING:
 ROUNDING = 0.01  # how far from 1 half precision may take the sum of a step's weights
 TENSORS_NAME = "sequences.safetensors"
 ADAPTER = "adapter."  # what the names of its weights begin with in that file
+SMALL = 2**16  # items that two bytes can tell apart
 
 
 def write(sequences: Condensed, folder: Path) -> None:
     """Write ``config.json``, ``sequences.safetensors``, the item texts and a card into an existing folder."""
-    tensors = {"items": sequences.items.to(torch.int32), "weights": sequences.weights.half()}
+    save_tensors(folder / TENSORS_NAME, _tensors(sequences))
+    sequences.catalogue.save(folder)
+    write_json(folder / CONFIG_NAME, _config(sequences))
+    (folder / CARD_NAME).write_text(_card(sequences, folder), encoding="utf-8")
+
+
+def _tensors(sequences: Condensed) -> dict[str, Tensor]:
+    """Return what a folder stores of the sequences, their labels and the map that belongs to these."""
+    numbers = torch.uint16 if len(sequences.catalogue) <= SMALL else torch.int32
+    if _whole_steps(sequences):
+        there = sequences.valid
+        tensors = {"items": sequences.items[there][:, 0].to(numbers), "lengths": there.sum(1).to(torch.int32)}
+    else:
+        tensors = {"items": sequences.items.to(numbers), "weights": sequences.weights.half()}
     if sequences.codes is not None:
-        codes, scales = to_four_bits(sequences.codes)
+        codes, scales = pack(sequences.codes, sequences.label_bits)
         tensors |= {"codes": codes, "code_scales": scales}
-    if sequences.adapter is not None:
-        tensors |= {ADAPTER + name: values.half() for name, values in sequences.adapter.items()}
+    if (adapter := sequences.adapter) is not None:
+        packed = sequences.adapter_bits < WHOLE_BITS
+        parts = pack_map(adapter, sequences.adapter_bits) if packed else {n: w.half() for n, w in adapter.items()}
+        tensors |= {ADAPTER + name: part for name, part in parts.items()}
     if sequences.keys is not None:
         tensors["keys"] = sequences.keys.half()
     if sequences.draws is not None:
         tensors["draws"] = sequences.draws.to(torch.uint8)
-    config = {
+    return tensors
+
+
+def _whole_steps(sequences: Condensed) -> bool:
+    """Return whether each step is one item, as in real histories; then these are stored one after another."""
+    return sequences.items.shape[2] == 1 and bool(((sequences.weights == 1) | (sequences.weights == 0)).all())
+
+
+def _config(sequences: Condensed) -> dict[str, Any]:
+    return {
         **marked(sequences.kind),
         "method": sequences.method,
         "sequences": len(sequences),
         "length": sequences.items.shape[1],
         "windows": sequences.windows,
+        "whole_steps": _whole_steps(sequences),
+        "label_bits": sequences.label_bits,
+        "adapter_bits": sequences.adapter_bits,
+        "adapter_features": None if sequences.adapter is None else item_map_features(sequences.adapter),
         "catalogue_items": len(sequences.catalogue),
         **sequences.catalogue.stated,
         "encoder": sequences.encoder.model_dump(),
@@ -63,10 +94,6 @@ def write(sequences: Condensed, folder: Path) -> None:
         "recipe": sequences.recipe.model_dump(),
         "info": sequences.info,
     }
-    save_tensors(folder / TENSORS_NAME, tensors)
-    sequences.catalogue.save(folder)
-    write_json(folder / CONFIG_NAME, config)
-    (folder / CARD_NAME).write_text(_card(sequences, folder), encoding="utf-8")
 
 
 def read_fields(folder: str | Path, encoder: str | None = None) -> dict[str, Any]:
@@ -76,6 +103,8 @@ def read_fields(folder: str | Path, encoder: str | None = None) -> dict[str, Any
     path = folder / TENSORS_NAME
     tensors = load_tensors(path)
     catalogue = Catalogue.read(folder)
+    if config.get("whole_steps") is True:
+        _pad_steps(tensors, path)
     if wrong := _wrong_steps(tensors, len(catalogue)):
         raise InputError(f"{path}: {wrong}; the folder is damaged, make or copy it again")
     where = str(folder / CONFIG_NAME)
@@ -83,7 +112,14 @@ def read_fields(folder: str | Path, encoder: str | None = None) -> dict[str, Any
     def stored(name: str) -> Any:
         return config_field(config, name, where)
 
-    windows, labels = stored("windows"), _stored_labels(tensors, path, len(catalogue))
+    bits = {"label_bits": config.get("label_bits", 4), "adapter_bits": config.get("adapter_bits", WHOLE_BITS)}
+    if bits["label_bits"] not in LEVELS or bits["adapter_bits"] not in (1, 2, WHOLE_BITS):
+        raise InputError(
+            f"{where}: field 'label_bits' or 'adapter_bits' is wrong; the folder is damaged, copy it again"
+        )
+    if bits["adapter_bits"] != WHOLE_BITS:
+        _unpack_adapter(tensors, bits["adapter_bits"], config.get("adapter_features"), path)
+    windows, labels = stored("windows"), _stored_labels(tensors, bits["label_bits"], path, len(catalogue))
     codes = labels["codes"]
     if not _windows_fit(windows, tensors["items"].shape[1], 0 if codes is None else codes.shape[1]):
         raise InputError(f"{where}: field 'windows' is wrong; the folder is damaged, make or copy it again")
@@ -98,8 +134,18 @@ def read_fields(folder: str | Path, encoder: str | None = None) -> dict[str, Any
         "windows": tuple((start, end) for start, end in windows),
         "recipe": TrainOptions.parse(stored("recipe"), where),
         "info": stored("info"),
+        **bits,
         **labels,
     }
+
+
+def written_bytes(sequences: Condensed) -> int:
+    """Return the size of the folder that ``write`` would make in bytes, as ``stored_bytes`` counts it."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        save_tensors(folder / TENSORS_NAME, _tensors(sequences))
+        write_json(folder / CONFIG_NAME, _config(sequences))
+        return stored_bytes(folder)
 
 
 def stored_bytes(folder: str | Path) -> int:
@@ -144,7 +190,7 @@ def _wrong_steps(tensors: dict[str, Tensor], n_items: int) -> str | None:
 
 
 def _windows_fit(windows: Any, length: int, labels: int) -> bool:
-    """Return whether windows are the whole sequence and others of one length, and hold so many labels together."""
+    """Return whether windows have one length, the first one aside if it is all, and hold so many labels together."""
     if not isinstance(windows, list) or not all(isinstance(w, list) and len(w) == 2 for w in windows):
         return False
     if not all(type(end) is int for window in windows for end in window):
@@ -153,10 +199,43 @@ def _windows_fit(windows: Any, length: int, labels: int) -> bool:
         return not windows and not labels
     inside = all(0 <= start < end <= length for start, end in windows)
     lengths = [end - start for start, end in windows]
-    return inside and windows[0] == [0, length] and len(set(lengths[1:])) <= 1 and sum(lengths) == labels
+    alike = len(set(lengths[1:])) <= 1 and (windows[0] == [0, length] or len(set(lengths)) == 1)
+    return inside and alike and sum(lengths) == labels
 
 
-def _stored_labels(tensors: dict[str, Tensor], path: Path, n_items: int) -> dict[str, Any]:
+def _pad_steps(tensors: dict[str, Tensor], path: Path) -> None:
+    """Put steps ``[M, L, 1]`` with weights in the place of those that are stored one after another.
+
+    Raises:
+        InputError: they do not fit their lengths.
+    """
+    items, lengths = tensors.get("items"), tensors.pop("lengths", None)
+    fits = items is not None and lengths is not None and items.ndim == lengths.ndim == 1 and len(lengths) > 0
+    if not fits or items is None or lengths is None or lengths.min() < 1 or lengths.sum() != len(items):
+        raise InputError(f"{path}: 'items' do not fit 'lengths'; the folder is damaged, make or copy it again")
+    there = torch.arange(int(lengths.max())) < lengths[:, None]
+    padded = torch.zeros(there.shape, dtype=torch.int64)
+    padded[there] = items.long()
+    tensors |= {"items": padded[..., None], "weights": there[..., None].float()}
+
+
+def _unpack_adapter(tensors: dict[str, Tensor], bits: int, features: Any, path: Path) -> None:
+    """Put the weights of a map of items in the place of the packed ones.
+
+    Raises:
+        InputError: they are incomplete or do not fit one another.
+    """
+    stored = {name: tensors.pop(name) for name in list(tensors) if name.startswith(ADAPTER)}
+    try:
+        if type(features) is not int:
+            raise ValueError("'adapter_features' is missing")
+        adapter = unpack_map({name.removeprefix(ADAPTER): part for name, part in stored.items()}, bits, features)
+    except ValueError as error:
+        raise InputError(f"{path}: {error}; the folder is damaged, make or copy it again") from error
+    tensors |= {ADAPTER + name: weights for name, weights in adapter.items()}
+
+
+def _stored_labels(tensors: dict[str, Tensor], bits: int, path: Path, n_items: int) -> dict[str, Any]:
     """Return the fields ``codes``, ``adapter``, ``keys`` and ``draws`` of a folder's tensors.
 
     Raises:
@@ -185,9 +264,9 @@ def _stored_labels(tensors: dict[str, Tensor], path: Path, n_items: int) -> dict
             width = keys.shape[1]
             if len(keys) != n_items:
                 raise InputError(f"{path}: 'keys' do not fit {CATALOGUE_NAME}; make or copy the folder again")
-        if shape[2] != (width + 1) // 2:
+        if shape[2] != -(-width * bits // 8):
             raise InputError(f"{path}: 'codes' do not fit the map of items; make or copy the folder again")
-        out["codes"] = from_four_bits(tensors["codes"], tensors["code_scales"])[..., :width]
+        out["codes"] = unpack(tensors["codes"], tensors["code_scales"], bits, width)
     if "draws" in tensors:
         draws = out["draws"] = tensors["draws"].long()
         labels = None if out["codes"] is None else out["codes"].shape[:2]

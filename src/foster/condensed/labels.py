@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import torch
 from torch import Tensor
 
+from foster.condensed.codes import WHOLE_BITS, rounded_for_scores
 from foster.condensed.contexts import Windows, by_window, drawn_items, mixtures
+from foster.condensed.score_matching import covariance
 from foster.condensed.sequences import Condensed
 from foster.errors import InputError
 from foster.models.item_tower import IDS, FrozenFeatures, item_map_features, mapped
@@ -23,6 +26,9 @@ def with_soft_labels(
     windows: Windows,
     generator: torch.Generator | None = None,
     counts: Tensor | None = None,
+    *,
+    bits: int = 4,
+    adapter_bits: int = WHOLE_BITS,
 ) -> Condensed:
     """Label every step with the teacher's predictions, and set the recipe of students that learn from such labels.
 
@@ -37,6 +43,8 @@ def with_soft_labels(
         generator: of the draw of one item for each step of each window among its k stored ones; None for the mixtures
             of the steps.
         counts: ``[V]``, how often items are in the log; draws follow them, plus one. None for uniform draws.
+        bits: of each number of a label: 1, 2 or 4.
+        adapter_bits: of each weight of the adapter: 1 or 2, for one that was rounded so, or 16.
     """
     items, weights = sequences.items.to(teacher.device), sequences.weights.to(teacher.device)
     table, draws = teacher.item_table(), None
@@ -55,6 +63,10 @@ def with_soft_labels(
             table[drawn_items(items[:, start:end], part)] for (start, end), part in zip(windows, parts, strict=True)
         ]
     unit = torch.eye(teacher.options.dim, device=table.device)
+    codes = torch.cat([teacher.scores(teacher.backbone(context), unit) for context in contexts], dim=1)
+    if bits < 4:
+        known = table[: teacher.n_known]
+        codes = rounded_for_scores(codes.flatten(0, 1), bits, covariance(known, known)).view_as(codes)
     derived = sequences.info["from_real_data"]
     if adapter is None:
         labels = "the teacher's states and item vectors (codes, keys)"
@@ -62,13 +74,20 @@ def with_soft_labels(
         own = "" if IDS not in adapter else " and what items have of their own"
         labels = f"the teacher's states and adapter{own} (codes, adapter), with which students of such an adapter start"
     drawn = "" if counts is None else "; their contexts hold items as often as the log does (draws)"
+    if adapter is not None and adapter_bits < WHOLE_BITS:
+        # Training in few bits makes item vectors long, which students then learn to read slowly.
+        scale = math.sqrt(2 * teacher.options.dim) / table.norm(dim=1).mean().clamp(min=torch.finfo(table.dtype).tiny)
+        adapter = {n: scale * w if n in ("weight", "base", "up") else w for n, w in adapter.items()}
+        codes = codes / scale
     return replace(
         sequences,
-        codes=torch.cat([teacher.scores(teacher.backbone(context), unit) for context in contexts], dim=1).cpu(),
+        codes=codes.cpu(),
         adapter=None if adapter is None else {name: weights.cpu() for name, weights in adapter.items()},
         keys=table.cpu() if adapter is None else None,
         windows=windows,
         draws=draws,
+        label_bits=bits,
+        adapter_bits=adapter_bits,
         # Soft labels leave little to over-fit: on validation students do best without dropout.
         model=sequences.model.model_copy(update={"dropout": 0.0}),
         recipe=STUDENT,

@@ -12,12 +12,13 @@ import torch
 from torch import Tensor
 
 from foster.artefacts import new_folder, not_finite
-from foster.condensed.codes import from_four_bits, to_four_bits
+from foster.condensed.codes import WHOLE_BITS, pack, unpack
 from foster.condensed.contexts import Windows
 from foster.condensed.folder import read_fields, write
+from foster.condensed.packed_map import pack_map, unpack_map
 from foster.data.catalogue import Catalogue
 from foster.errors import InputError
-from foster.models.item_tower import ItemMap
+from foster.models.item_tower import ItemMap, item_map_features
 from foster.models.options import ModelOptions
 from foster.text.options import EncoderOptions
 from foster.training.options import STUDENT, TrainOptions
@@ -46,11 +47,13 @@ class Condensed:
         items: int64 ``[M, L, k]`` item indices of the catalogue.
         weights: float ``[M, L, k]``, summing to 1 in half precision; all 0 behind the end of a short sequence.
         codes: float ``[M, P, r]`` or None; the labels of the windows one after another, P steps in all.
-        windows: first step and end of each window; only with codes. The first one is the whole sequence, the
-            others have one length.
+        windows: first step and end of each window; only with codes. All have one length, but that the first one may be
+            the whole sequence.
         draws: int64 ``[M, P]`` or None; which of its k items each step is in the context of its label.
         adapter: weights of the teacher's adapter by name, or None; with codes there is either this or ``keys``.
         keys: float ``[V, r]`` or None.
+        label_bits: of each number of a label in a folder: 1, 2 or 4.
+        adapter_bits: of each weight of the adapter in a folder: 16, or 1 or 2 for one that was rounded so.
         catalogue: the items with their texts.
         encoder: the text encoder that the soft labels refer to.
         model: shape of the model that it was made with, the default for students.
@@ -70,6 +73,8 @@ class Condensed:
     keys: Tensor | None = None
     windows: Windows = ()
     draws: Tensor | None = None
+    label_bits: int = 4
+    adapter_bits: int = WHOLE_BITS
     recipe: TrainOptions = STUDENT
     info: dict[str, Any] = field(default_factory=dict)
 
@@ -111,10 +116,14 @@ class Condensed:
         """Return it with the numbers that a folder stores, so that students of both are the same."""
         codes = self.codes
         if codes is not None:
-            codes = from_four_bits(*to_four_bits(codes))[..., : codes.shape[-1]]
+            codes = unpack(*pack(codes, self.label_bits), self.label_bits, codes.shape[-1])
         halves = {name: getattr(self, name) for name in ("weights", "keys")}
         halves = {name: None if values is None else values.half().float() for name, values in halves.items()}
-        adapter = self.adapter and {name: values.half().float() for name, values in self.adapter.items()}
+        adapter = self.adapter
+        if adapter is not None and self.adapter_bits < WHOLE_BITS:
+            adapter = unpack_map(pack_map(adapter, self.adapter_bits), self.adapter_bits, item_map_features(adapter))
+        elif adapter is not None:
+            adapter = {name: weights.half().float() for name, weights in adapter.items()}
         return replace(self, codes=codes, adapter=adapter, **halves)
 
     def save(self, out: str | Path, overwrite: bool = False) -> Path:

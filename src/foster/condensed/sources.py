@@ -21,7 +21,9 @@ WHOLE = 0.2  # how often a student with soft labels sees whole sequences; short 
 SHARE = 8  # a step of such a student sees an eighth of the positions: more take longer and teach no more
 
 
-def student_source(data: Condensed, model: TextRecommender, seed: int, start: bool = True) -> HardLabels | SoftLabels:
+def student_source(
+    data: Condensed, model: TextRecommender, seed: int, start: bool = True, mixup: bool = False
+) -> HardLabels | SoftLabels:
     """Return the losses of a student, which takes over the item map of soft labels where it can.
 
     Args:
@@ -29,13 +31,14 @@ def student_source(data: Condensed, model: TextRecommender, seed: int, start: bo
         model: the student; its catalogue must be the one of ``data``.
         seed: of what is drawn.
         start: whether the item map is taken over; see ``start_from_labels``.
+        mixup: whether contexts of soft labels are mixed in pairs.
 
     Raises:
         InputError: labels that the student cannot learn from.
     """
     if data.codes is None:
         return HardLabels(data, model, seed)
-    return SoftLabels(data, model, seed, fixed=start and start_from_labels(data, model))
+    return SoftLabels(data, model, seed, fixed=start and start_from_labels(data, model), mixup=mixup)
 
 
 class StepReader:
@@ -144,11 +147,14 @@ class SoftLabels:
         model: the student; its catalogue must be the one of ``data``.
         seed: of what is drawn.
         fixed: leave the student's item vectors as they are; see ``start_from_labels``.
+        mixup: mix contexts in pairs, and their labels as much.
     """
 
-    def __init__(self, data: Condensed, model: TextRecommender, seed: int, fixed: bool = False) -> None:
+    def __init__(
+        self, data: Condensed, model: TextRecommender, seed: int, fixed: bool = False, mixup: bool = False
+    ) -> None:
         assert data.codes is not None
-        self.windows = data.windows
+        self.windows, self.mixup = data.windows, mixup
         self.generator = torch.Generator().manual_seed(seed * 1009)
         device = model.device
         self.length = min(model.options.max_length, data.items.shape[1])
@@ -163,14 +169,16 @@ class SoftLabels:
             table = keys if same else mapped(model.tower.features.vectors, own)
         known, fits = model.catalogue.known, labels_fit(data, model)
         self.matching = ScoreMatching(model.tower, keys, table, known) if fits else ProbabilityMatching(keys)
-        # Of whole sequences [M, L, ...] and, where there are some, of their short windows [M, windows, W, ...].
+        # Of whole sequences [M, L, ...] and of their short windows [M, windows, W, ...], where there are such.
+        whole = self.windows[0] == (0, data.items.shape[1])
+        self.whole, self.short = self.windows[:whole], self.windows[whole:]
         self.codes = self._whole_and_short(data.codes.to(device))
-        self.draws = [] if data.draws is None else self._whole_and_short(data.draws.to(device))
-        self.starts = torch.tensor([start for start, _ in self.windows[1:]], dtype=torch.int64, device=device)
+        self.draws = (None, None) if data.draws is None else self._whole_and_short(data.draws.to(device))
+        self.starts = torch.tensor([start for start, _ in self.short], dtype=torch.int64, device=device)
         # Behind the end of a short history there are windows, too, but no steps in them to learn from.
         first = self.valid[:, self.starts]
         self.contexts = torch.arange(first.numel(), device=device)[first.flatten()]
-        self.read = StepReader(data, model, self.generator, table, drawn=bool(self.draws))
+        self.read = StepReader(data, model, self.generator, table, drawn=data.draws is not None)
         if not fixed:
             model.tower.mark(self.read.items[self.read.weights > 0])
 
@@ -182,31 +190,46 @@ class SoftLabels:
             candidates: items sampled, where the loss has no closed form over all of them.
         """
         steps, codes, drawn = self._draw_contexts()
-        states = model.backbone(self.read(model, steps, drawn))
+        inputs, valid = self.read(model, steps, drawn), self.valid[steps]
+        if self.mixup:
+            inputs, codes, valid = self._mixed(inputs, codes, valid)
+        states = model.backbone(inputs)
         if self.short_ones:  # an index of bools waits for the device
-            valid = self.valid[steps]
             states, codes = states[valid], codes[valid]
         sample = None
         if self.matching.samples:
             sample = sample_items(model.n_known, candidates, self.generator).to(codes.device)
         return self.matching(states / math.sqrt(model.options.dim), codes, model.tower, sample)
 
-    def _whole_and_short(self, values: Tensor) -> list[Tensor]:
+    def _mixed(self, inputs: Tensor, codes: Tensor, valid: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Mix each context with another one, step by step, and their labels as much.
+
+        Mixup (Zhang et al., ICLR 2018, arXiv 1710.09412). A teacher's state is nearly a linear function of the items
+        before it, so that the mixture of two labels is nearly the label of the mixture: more contexts at no byte.
+        """
+        other = torch.randperm(len(inputs), generator=self.generator).to(inputs.device)
+        share = torch.rand((len(inputs), 1, 1), generator=self.generator).to(inputs.device)
+        inputs, codes = (share * x + (1 - share) * x[other] for x in (inputs, codes))
+        return inputs, codes, valid & valid[other]
+
+    def _whole_and_short(self, values: Tensor) -> tuple[Tensor | None, Tensor | None]:
         """Split values ``[M, P, ...]`` of the labels into those of whole sequences and those of short windows."""
-        first, *short = (part[:, : self.length] for part in by_window(values, self.windows))
-        return [first, torch.stack(short, dim=1)] if short else [first]
+        parts = [part[:, : self.length] for part in by_window(values, self.windows)]
+        whole, short = parts[: len(self.whole)], parts[len(self.whole) :]
+        return whole[0] if whole else None, torch.stack(short, dim=1) if short else None
 
     def _draw_contexts(self) -> tuple[Steps, Tensor, Tensor | None]:
         """Draw whole sequences or, mostly, short windows: where their steps are, codes, draws."""
-        if len(self.codes) == 1 or torch.rand((), generator=self.generator) < WHOLE:
+        (of_whole, codes), (whole_draws, draws) = self.codes, self.draws
+        if codes is None or (of_whole is not None and torch.rand((), generator=self.generator) < WHOLE):
+            assert of_whole is not None  # there are windows
             rows = self._some(len(self.valid), self.length)
-            return (rows, slice(self.length)), self.codes[0][rows], self.draws[0][rows] if self.draws else None
-        codes = self.codes[1]
+            return (rows, slice(self.length)), of_whole[rows], None if whole_draws is None else whole_draws[rows]
         windows, length = codes.shape[1:3]
         drawn = self.contexts[self._some(len(self.contexts), length)]
         rows, which = drawn // windows, drawn % windows
         steps = self.starts[which][:, None] + torch.arange(length, device=codes.device)
-        return (rows[:, None], steps), codes[rows, which], self.draws[1][rows, which] if self.draws else None
+        return (rows[:, None], steps), codes[rows, which], None if draws is None else draws[rows, which]
 
     def _some(self, contexts: int, length: int) -> Tensor:
         """Draw as many of the contexts, each of ``length`` steps, as make a step of training."""

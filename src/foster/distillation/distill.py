@@ -21,6 +21,8 @@ from foster.distillation.baselines.dm import DistributionMatching
 from foster.distillation.baselines.farzi import Farzi
 from foster.distillation.baselines.mtt import TrajectoryMatching
 from foster.distillation.baselines.td3 import TD3
+from foster.distillation.budget import Form, form_within
+from foster.distillation.compact import CompactTeacher, compact_teacher
 from foster.distillation.foster import Foster
 from foster.distillation.options import CondenseOptions, DistillOptions, LatentOptions
 from foster.distillation.setting import Setting
@@ -86,13 +88,16 @@ def distill(
         adds.
 
     Raises:
-        InputError: a subset beyond the catalogue, more checkpoints than were recorded, more sequences than users, a
-            teacher of other data, a language model that is tuned where the method needs the vectors of all items, or a
-            distillation that diverged.
+        InputError: a subset beyond the catalogue, more checkpoints than were recorded, more sequences than users, bytes
+            that are too few or, with ``sequences``, too many, a teacher of other data, a language model that is tuned
+            where the method needs the vectors of all items, or a distillation that diverged.
     """
     options, engine = options or DistillOptions(), engine or Engine()
     best, trajectory = read_teacher(data, teacher, options, encoder=encoder, device=engine.device)
     setting = Setting(data, best, trajectory, options, seed, engine)
+    if isinstance(options, DistillOptions) and options.bytes is not None:
+        setting = within_bytes(setting, options)
+        options = setting.options
     distiller = DISTILLERS[options.method](setting, options)
     log: list[dict[str, Any]] = []
     kept, kept_step = distiller.export().rounded(), 0
@@ -111,6 +116,49 @@ def distill(
         if step % 10 == 0 or "student_ndcg@10" in record or "reset" in record:
             log.append({"step": step, **record})
     return replace(kept, info={**kept.info, KEPT_STEP: kept_step}), log
+
+
+def start_of(
+    data: Dataset, teacher: str | Path, options: CondenseOptions, *, seed: int = 0, engine: Engine | None = None
+) -> Condensed:
+    """Return the sequences that a distillation starts from; arguments and errors are those of ``distill``."""
+    engine = engine or Engine()
+    best, trajectory = read_teacher(data, teacher, options, device=engine.device)
+    return DISTILLERS[options.method](Setting(data, best, trajectory, options, seed, engine), options).export()
+
+
+def within_bytes(setting: Setting, options: DistillOptions, trained: bool = True) -> Setting:
+    """Return a setting whose sequences fit into a budget of ``options.bytes``, with a teacher to match.
+
+    Args:
+        setting: of the teacher.
+        options: with ``bytes``.
+        trained: whether a compact teacher is trained; to see what is to come an untrained one will do.
+
+    Raises:
+        InputError: a budget that does not fit, or a teacher whose items no map of public features gives.
+    """
+
+    def sample(form: Form, sequences: int) -> Condensed:
+        # The folder holds these options, too: a number of bytes no shorter than those that are asked for.
+        few = options.model_copy(update={"sequences": sequences, "bytes": max(options.bytes or 0, 10**9)})
+        of_form = replace(setting, options=few, form=form)
+        if form.compact:
+            untrained = CompactTeacher.untrained(setting.best, form.linear)
+            of_form = replace(of_form, best=untrained.model, trajectory=untrained)
+        return Foster(of_form, few).export()
+
+    form, sequences = form_within(options, sample, setting.best.options.adapter == "linear")
+    options = options.model_copy(update={"sequences": sequences})
+    if not form.compact:
+        return replace(setting, options=options)
+    teacher = CompactTeacher.untrained(setting.best, form.linear)
+    if trained:
+        bits, engine = form.adapter_bits, setting.engine
+        teacher = compact_teacher(
+            setting.best, setting.data, bits, linear=form.linear, seed=setting.seed, engine=engine
+        )
+    return replace(setting, options=options, best=teacher.model, trajectory=teacher, form=form)
 
 
 def _check_finite(record: dict[str, Any], step: int, options: CondenseOptions) -> None:

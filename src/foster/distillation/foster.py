@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from foster.condensed.contexts import label_windows
+from foster.condensed.contexts import Windows
 from foster.condensed.labels import with_soft_labels
 from foster.condensed.sequences import Condensed
 from foster.distillation.objective import (
@@ -22,7 +22,7 @@ from foster.distillation.objective import (
     value_gap,
 )
 from foster.distillation.options import DistillOptions
-from foster.distillation.setting import STORED_ITEMS, Setting
+from foster.distillation.setting import Setting
 from foster.engine import Engine
 from foster.models.kernels import widened
 from foster.models.recommender import TextRecommender
@@ -39,9 +39,8 @@ class Foster:
 
     def __init__(self, setting: Setting, options: DistillOptions) -> None:
         self.setting, self.options = setting, options
-        # Next-step targets are the steps themselves: a window has no labels of its own, and the whole says it all.
         window = options.window if options.targets == "soft" else 0
-        self.windows = label_windows(options.length, window)
+        self.windows = setting.form.windows(options)
         # Labels of their own free the steps from following one another: pieces of many users make more contexts.
         self.synthetic = setting.latents(options, setting.packed_histories(window) if window else None)
         self.optimiser = torch.optim.Adam(self.synthetic.parameters(), lr=options.lr)
@@ -70,7 +69,7 @@ class Foster:
         if options.reset_every and step > 1 and (step - 1) % options.reset_every == 0:
             record["reset"] = self.reset()
         subset = self.setting.subset()
-        window = slice(*self.windows[_draw_window(len(self.windows), self.setting.generator)])
+        window = slice(*self.windows[_draw_window(self.windows, self.setting.generator)])
         with torch.no_grad():
             p = self.synthetic(subset)[:, window]
             labels = self._labels(p, subset)
@@ -140,18 +139,26 @@ class Foster:
     @torch.no_grad()
     def export(self) -> Condensed:
         """Return the sequences as they are now, labelled by the best teacher."""
-        items, weights = self.synthetic.top(STORED_ITEMS)
+        form = self.setting.form
+        items, weights = self.synthetic.top(form.stored_items)
         derived = "the sequences, which start as real histories"
         if self.options.steps:
             derived += " and are moved by models that learn from the log"
         sequences = self.setting.condensed(items, weights, derived)
         if self.options.targets == "next":
             return sequences
-        # The same draws at every export: students differ by what the steps became, and by nothing else.
-        generator = torch.Generator().manual_seed(self.setting.seed)
-        counts = torch.from_numpy(self.setting.data.item_counts())
-        labelled = with_soft_labels(sequences, self.setting.best, self.windows, generator, counts)
-        recipe = labelled.recipe.model_copy(update={"steps": self.options.student_steps})
+        labelled = with_soft_labels(
+            sequences,
+            self.setting.best,
+            self.windows,
+            # The same draws at every export: students differ by what the steps became, and by nothing else.
+            torch.Generator().manual_seed(self.setting.seed) if form.stored_items > 1 else None,
+            torch.from_numpy(self.setting.data.item_counts()) if form.stored_items > 1 else None,
+            bits=form.label_bits,
+            adapter_bits=form.adapter_bits,
+        )
+        update = {"steps": self.options.student_steps, "mixup": form.compact}
+        recipe = labelled.recipe.model_copy(update=update)
         return replace(labelled, recipe=recipe)
 
 
@@ -188,8 +195,10 @@ def _descend(optimiser: torch.optim.Optimizer, loss: Tensor, engine: Engine | No
     optimiser.step()
 
 
-def _draw_window(windows: int, generator: torch.Generator) -> int:
-    """Draw the whole sequence, number 0, half of the time, and one of the short windows otherwise."""
-    short = windows - 1
+def _draw_window(windows: Windows, generator: torch.Generator) -> int:
+    """Draw a window: if number 0 is the whole sequence, that one half of the time."""
+    if len(windows) > 1 and windows[0][1] == windows[1][0]:
+        return int(torch.randint(len(windows), (), generator=generator))
+    short = len(windows) - 1
     draw = int(torch.randint(2 * max(short, 1), (), generator=generator))
     return draw + 1 if draw < short else 0

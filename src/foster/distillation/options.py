@@ -78,6 +78,12 @@ class DistillOptions(LatentOptions):
             raise ValueError("must be at least 2, or 0 for whole sequences only")
         return value
 
+    bytes: int | None = Field(
+        None,
+        ge=1,
+        description="largest folder, item texts aside: how labels and the map of items are stored and, unless "
+        "--sequences is given, how many sequences there are follow from it",
+    )
     gap: Literal["value", "joint"] = Field(
         "value",
         description="value: outer minus inner loss (with soft targets minus their divergence: it seeks steps on which "

@@ -14,6 +14,7 @@ from foster.condensed.sequences import Condensed
 from foster.condensed.sources import student_source
 from foster.data.dataset import Dataset
 from foster.data.sampling import filled_histories, packed_histories, random_long_histories
+from foster.distillation.budget import ORDINARY, Form
 from foster.distillation.options import CondenseOptions, LatentOptions
 from foster.distillation.synthetic import SyntheticSequences
 from foster.engine import Engine
@@ -27,7 +28,6 @@ from foster.training.losses import sample_items
 from foster.training.options import HARD_LABELS, STUDENT, TrainOptions, affordable
 
 SUBSET = 512
-STORED_ITEMS = 16  # items kept of each step: at tau 0.03 they hold nearly all of it
 JUDGES = 20_000  # most validation users that judge a student: states differ by less than the noise of a few thousand
 
 
@@ -56,6 +56,7 @@ class Setting:
         options: those that all distillers share.
         seed: of everything that is drawn.
         engine: device and processes.
+        form: in which FOSTER stores sequences.
         generator: source of item samples.
         rng: source of all other draws.
         source: real batches; processes share their losses, so that gradients of these have to be averaged.
@@ -70,6 +71,7 @@ class Setting:
     options: CondenseOptions
     seed: int
     engine: Engine
+    form: Form = ORDINARY
     generator: torch.Generator = field(init=False)
     rng: np.random.Generator = field(init=False)
     source: LogSource = field(init=False)
@@ -158,8 +160,8 @@ class Setting:
     def student(self, sequences: Condensed) -> tuple[TextRecommender, Source, TrainOptions, Validate | None]:
         """Return an untrained student of the sequences, its losses, its recipe, and what validates it, if anything."""
         student = self.best.fresh(self.seed, sequences.model)
-        source = student_source(sequences, student, self.seed)
         recipe = affordable(sequences.recipe, student.options.finetune)
+        source = student_source(sequences, student, self.seed, mixup=recipe.mixup)
         if sequences.codes is None:
             return student, source, recipe, self.validate
         return student, source, recipe.model_copy(update={"steps": max(recipe.steps // 2, 1)}), None

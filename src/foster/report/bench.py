@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -22,14 +23,14 @@ from foster.artefacts import (
     read_metrics,
     write_json,
 )
-from foster.condensed.folder import TENSORS_NAME, stored_bytes
+from foster.condensed.folder import TENSORS_NAME, stored_bytes, written_bytes
 from foster.condensed.sequences import Condensed
 from foster.coresets.goracs import require_pot
 from foster.coresets.select import NEED_SASREC, NEED_TEACHER, select
 from foster.data.dataset import Dataset
 from foster.data.new_items import NewItems, withhold
-from foster.distillation.distill import distill, save_distilled
-from foster.distillation.options import OPTIONS, CondenseOptions
+from foster.distillation.distill import distill, save_distilled, start_of
+from foster.distillation.options import OPTIONS, CondenseOptions, DistillOptions
 from foster.engine import Engine
 from foster.errors import InputError, did_you_mean
 from foster.evaluation.evaluate import Evaluation, evaluate, evaluate_popularity, rank_new_items
@@ -51,6 +52,10 @@ from foster.training.trajectory import Trajectory
 
 CHECKPOINT_STARTS = frozenset({"farzi", "td3"})
 """Methods whose papers train students from a checkpoint of real training; random joins them as a control."""
+
+SCARCE = {"mixed": STUDENT.model_copy(update={"mixup": True})}
+
+SEVERAL = 20  # sequences of which it is seen how many bytes each takes
 
 CHECKPOINT_SHARE = 0.1
 """How much of the teacher's training such a checkpoint has seen; TD3 draws from 5 to 30 %."""
@@ -108,7 +113,8 @@ class Bench:
         self.data, self.out, self.recipe, self.options = data, out, recipe, options
         self.variants, self.engine, self.alone, self.say = variants, engine, engine.alone(), say
         self.seeds = range(first_seed, first_seed + options.seeds)
-        self.budgets = _budgets(options.budgets, len(data.training_histories()))
+        self.in_bytes = options.bytes is not None
+        self.budgets = _budgets(options, len(data.training_histories()))
         methods = {variant.method for variant in variants}
         if "goracs" in methods:
             require_pot()
@@ -149,9 +155,10 @@ class Bench:
             own: list[Run] = []
             for variant in self.variants:
                 for budget in [None] if variant.method in ("popularity", "full") else self.budgets:
-                    own.append(Run(variant, budget, seed))
+                    run = Run(variant, budget, seed, in_bytes=self.in_bytes)
+                    own.append(run)
                     if self.starts and variant.method in CHECKPOINT_STARTS | {"random", "full"}:
-                        own.append(Run(variant, budget, seed, checkpoint=True))
+                        own.append(replace(run, checkpoint=True))
             trained = [run for run in own if not run.checkpoint and run.variant.method != "popularity"]
             out += own + [replace(run, student=student) for student in self.students for run in trained]
         return out
@@ -267,6 +274,7 @@ class Bench:
             "student_options": run.student.as_dict() if run.student else None,
             "method": run.variant.method,
             "budget": run.budget,
+            "in_bytes": run.in_bytes,
             "seed": run.seed,
             "metrics": result.metrics,
             "ranks": ranks,
@@ -336,29 +344,49 @@ class Bench:
         assert run.budget is not None
         method, teacher = run.variant.method, self.teacher(run.seed)
         if run.variant.options is None:
-            coreset = select(
-                method,
-                self.data,
-                run.budget,
-                teacher=teacher if method in NEED_TEACHER else None,
-                seed=run.seed,
-                encoder=self.recipe.encoder,
-                model=self.recipe.model,
-                engine=self.alone,
-            )
+
+            def selected(sequences: int) -> Condensed:
+                return select(
+                    method,
+                    self.data,
+                    sequences,
+                    teacher=teacher if method in NEED_TEACHER else None,
+                    seed=run.seed,
+                    encoder=self.recipe.encoder,
+                    model=self.recipe.model,
+                    engine=self.alone,
+                )
+
+            users = len(self.data.training_histories())
+            coreset = within(run.budget, users, selected) if run.in_bytes else selected(run.budget)
             coreset.save(folder, overwrite=True)
             return
-        distilled, log = distill(self.data, teacher, self.options_of(run), seed=run.seed, engine=self.alone)
+        options = self.options_of(run)
+        if run.in_bytes and not isinstance(options, DistillOptions):
+
+            def started(sequences: int) -> Condensed:
+                return start_of(
+                    self.data,
+                    teacher,
+                    options.model_copy(update={"sequences": sequences}),
+                    seed=run.seed,
+                    engine=self.alone,
+                )
+
+            most = len(self.data.histories("train"))
+            options = options.model_copy(update={"sequences": len(within(run.budget, most, started))})
+        distilled, log = distill(self.data, teacher, options, seed=run.seed, engine=self.alone)
         save_distilled(distilled, log, folder, overwrite=True)
 
     def options_of(self, run: Run) -> CondenseOptions:
         """Return a distiller's options with the sizes of this benchmark."""
         options = run.variant.options
         assert options is not None
-        update: dict[str, Any] = {
-            "sequences": run.budget,
-            "length": min(options.length, self.recipe.model.max_length),
-        }
+        update: dict[str, Any] = {"length": min(options.length, self.recipe.model.max_length)}
+        if not run.in_bytes:
+            update["sequences"] = run.budget
+        elif isinstance(options, DistillOptions):
+            update["bytes"] = run.budget
         if self.options.student_steps is not None:
             update["student_steps"] = min(options.student_steps, self.options.student_steps)
         return options.model_copy(update=update)
@@ -386,7 +414,10 @@ class Bench:
             return
         if run.variant.options is None or not self._made(run).exists():
             return
-        if not _same(self.options_of(run), read_config(folder, "distilled")["info"]["options"], folder):
+        found, expected = read_config(folder, "distilled")["info"]["options"], self.options_of(run)
+        if run.in_bytes:  # how many sequences these bytes hold was found out
+            expected = expected.model_copy(update={"sequences": found.get("sequences")})
+        if not _same(expected, found, folder):
             raise InputError(f"{folder}: row '{run.variant.name}' was made with other options; {fix}")
 
     def _student(self, run: Run, sequences: Condensed, costs: dict[str, Any]) -> dict[str, Any]:
@@ -398,11 +429,11 @@ class Bench:
         kind = run.student or self.recipe
         failure: InputError | None = None
         tried: dict[str, tuple[TextRecommender, Fit, float]] = {}
-        for label, recipe in RECIPES.items():
+        for label, recipe in recipes_of(run, sequences).items():
             recipe = affordable(recipe, kind.model.finetune)
             if self.options.student_steps is not None:
                 recipe = recipe.model_copy(update={"steps": min(recipe.steps, self.options.student_steps)})
-            model = kind.model.model_copy(update={"dropout": 0.0}) if label == "soft" else kind.model
+            model = kind.model if label == "hard" else kind.model.model_copy(update={"dropout": 0.0})
             try:
                 with Measure(self.alone.device) as measure:
                     student, fit = train(
@@ -434,6 +465,11 @@ class Bench:
         return self._tested(run, student, costs)
 
 
+def recipes_of(run: Run, sequences: Condensed) -> dict[str, TrainOptions]:
+    """Return the recipes that the students of a run are trained with: where bytes are few, soft labels may be, too."""
+    return RECIPES | (SCARCE if run.in_bytes and sequences.codes is not None else {})
+
+
 def _tensor_bytes(state: dict[str, torch.Tensor]) -> int:
     """Return the bytes of weights in half precision, as a trajectory stores them."""
     return sum(2 * tensor.numel() for tensor in state.values())
@@ -461,13 +497,44 @@ def _refuse(methods: list[str], basis: str, fix: str) -> None:
         raise InputError(f"bench: {methods[0]} works on {basis} only; give {fix}, or name --methods without {names}")
 
 
-def _budgets(given: tuple[str, ...], users: int) -> list[int]:
-    out = []
+def _budgets(options: BenchOptions, users: int) -> list[int]:
+    if options.bytes is not None:
+        if "budgets" in options.model_fields_set:
+            raise InputError("--bytes: gives sizes in bytes and --budgets in sequences; give one of the two")
+        return _numbers("--bytes", options.bytes, None, "a size in bytes")
+    most = f"1 to {users}, the users with two training items"
+    return _numbers("--budgets", options.budgets, users, f"numbers from {most}")
+
+
+def _numbers(flag: str, given: tuple[str, ...], most: int | None, wanted: str) -> list[int]:
     for text in given:
-        if not (text.isascii() and text.isdigit() and 1 <= int(text) <= users):
-            raise InputError(f"--budgets {text}: give numbers from 1 to {users}, the users with two training items")
-        out.append(int(text))
-    return sorted(dict.fromkeys(out))
+        if not (text.isascii() and text.isdigit() and 1 <= int(text) <= (most or int(text))):
+            raise InputError(f"{flag} {text}: give {wanted}")
+    return sorted({int(text) for text in given})
+
+
+def within(size: int, most: int, make: Callable[[int], Condensed]) -> Condensed:
+    """Return as many sequences as fit into a folder.
+
+    Args:
+        size: its bytes, item texts aside.
+        most: sequences that there can be.
+        make: makes so many.
+
+    Raises:
+        InputError: not one fits.
+    """
+    few = min(SEVERAL, most)
+    one, several = written_bytes(make(1)), written_bytes(make(few))
+    each = max((several - one) / max(few - 1, 1), 1.0)
+    count = min(most, int(1 + (size - one) / each))
+    while count >= 1:
+        made = make(count)
+        spare = size - written_bytes(made)
+        if spare >= 0:
+            return made
+        count -= math.ceil(-spare / each)
+    raise InputError(f"{size} bytes hold no sequence: one takes {one}; give more --bytes")
 
 
 def _in_the_way(out: Path) -> str | None:

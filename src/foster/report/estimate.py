@@ -27,7 +27,8 @@ from foster.data.batches import POOL_BATCHES
 from foster.data.catalogue import Catalogue
 from foster.data.dataset import Dataset
 from foster.data.split import TargetSplit
-from foster.distillation.distill import DISTILLERS, Distiller, read_teacher, write_distilled
+from foster.distillation.compact import EXPERTS, LINEAR
+from foster.distillation.distill import DISTILLERS, Distiller, read_teacher, within_bytes, write_distilled
 from foster.distillation.options import CondenseOptions, DistillOptions
 from foster.distillation.setting import JUDGES, SUBSET, Checkpoints, Setting
 from foster.engine import Engine, deterministic, matrix_type, multiplying, seeded
@@ -411,9 +412,16 @@ def distillation_parts(
 
     def start() -> tuple[Setting, Distiller]:
         setting = Setting(data, best, trajectory, options, seed, engine)
-        return setting, DISTILLERS[options.method](setting, options)
+        if isinstance(options, DistillOptions) and options.bytes is not None:
+            setting = within_bytes(setting, options, trained=False)
+        return setting, DISTILLERS[options.method](setting, setting.options)
 
     (setting, distiller), starting = timed(start)
+    compact: Parts = {}
+    if setting.form.compact:
+        recipe = LINEAR if setting.form.linear else EXPERTS
+        training = training_parts(data, setting.best, recipe, seed, engine).values()
+        compact["compact map"] = sum(part[0] for part in training), sum(part[1] for part in training)
     seconds: list[float] = []
     while len(seconds) < options.steps and sum(seconds) < SECONDS * (1 if len(seconds) > WARM else 3):
         began = time.perf_counter()
@@ -433,6 +441,7 @@ def distillation_parts(
     students = 1 + math.ceil(options.steps / options.select_every)
     parts = {
         "start": (starting, starting),
+        **compact,
         f"distilling, {options.steps:,} steps of {step:.3g} s": (options.steps * step,) * 2,
         f"{students:,} students, up to {of_student + judging:.3g} s each": (
             students * (export + of_student + judging),

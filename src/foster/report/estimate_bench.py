@@ -20,7 +20,7 @@ from foster.distillation.setting import Checkpoints
 from foster.engine import Engine, deterministic
 from foster.evaluation.evaluate import evaluate_popularity
 from foster.models.recommender import TextRecommender
-from foster.report.bench import RECIPES, Bench, BenchArguments, prepare_bench
+from foster.report.bench import Bench, BenchArguments, prepare_bench, recipes_of
 from foster.report.estimate import (
     Estimate,
     Parts,
@@ -172,13 +172,16 @@ class _Trial:
         histories = self.data.training_histories().latest(self.recipe.model.max_length)
         order = np.random.default_rng(self.seed).permutation(len(histories))
         assert run.budget is not None
-        sizes = [min(size + run.budget, len(histories)) for size in HISTORIES]
+        # Of a budget in bytes a history takes two for each item, and four.
+        each = 2 * float(histories.lengths.mean()) + 4 if run.in_bytes else 1
+        wanted = min(max(int(run.budget / each), 1), len(histories))
+        sizes = [min(size + wanted, len(histories)) for size in HISTORIES]
         tried = []
         for size in sizes:
             pool = Pool(
                 self.data,
                 histories[order[:size]],
-                run.budget,
+                wanted,
                 np.random.default_rng(self.seed),
                 self.seed,
                 self.recipe.encoder,
@@ -197,13 +200,13 @@ class _Trial:
         model, start, validation, _ = self._student(run.student)
         kind = run.student or self.recipe
         spent, most = [2 * start, 2 * start], self.bench.options.student_steps
-        for label, recipe in RECIPES.items():
-            options = kind.model.model_copy(update={"dropout": 0.0}) if label == "soft" else kind.model
+        for label, recipe in recipes_of(run, sequences).items():
+            options = kind.model if label == "hard" else kind.model.model_copy(update={"dropout": 0.0})
             recipe = affordable(recipe, kind.model.finetune)
             if most is not None:
                 recipe = recipe.model_copy(update={"steps": min(recipe.steps, most)})
             student = model.fresh(self.seed, options)
-            losses = student_source(sequences, student, self.seed, start=not run.checkpoint)
+            losses = student_source(sequences, student, self.seed, not run.checkpoint, recipe.mixup)
             step = seconds_a_step(student, losses, recipe, self.seed, self.engine, budget=A_STUDENT)
             for part in recipe_parts(recipe, step, validation).values():
                 spent = [all_of + more for all_of, more in zip(spent, part, strict=True)]

@@ -17,6 +17,11 @@ class BenchOptions(Options):
     )
     seeds: int = Field(5, ge=1, description="runs of each method, from --seed upwards, each with its own teacher")
     budgets: Names = Field(("20",), description="comma-separated numbers M of sequences")
+    bytes: Names | None = Field(
+        None,
+        description="comma-separated sizes of folders, item texts aside, in place of --budgets: each method has as "
+        "many sequences as fit",
+    )
     student_steps: int | None = Field(
         None, ge=1, description="most steps of a student; by default those of the two recipes"
     )

@@ -16,7 +16,7 @@ TITLES = {"ndcg@10": "NDCG@10", "recall@10": "Recall@10"}
 def plot_results(path: Path, rows: Mapping[str, Mapping[str, Any]], title: str) -> Path | None:
     """Draw NDCG@10 and Recall@10 of every row, mean and standard deviation over seeds, the full log as a line.
 
-    With several budgets a method is a curve over M; with one budget it is a point.
+    With several budgets a method is a curve over M, or over bytes; with one budget it is a point.
 
     Args:
         path: the file to write; its ending says the format.
@@ -78,6 +78,6 @@ def _curves(axes: Axes, rows: Mapping[str, Mapping[str, Any]], budgets: list[int
     axes.set_xscale("log")
     axes.set_xticks(budgets, [str(budget) for budget in budgets])
     axes.set_ylim(bottom=0)
-    axes.set_xlabel("M, sequences")
+    axes.set_xlabel("bytes at most" if any(row.get("in_bytes") for row in rows.values()) else "M, sequences")
     axes.set_ylabel(TITLES[metric])
     axes.legend()

@@ -69,6 +69,7 @@ def summarise(
     for (name, budget), runs in groups.items():
         any_run = next(iter(runs.values()))
         row: dict[str, Any] = {"name": name, "method": any_run["method"], "budget": budget, "seeds": sorted(runs)}
+        row["in_bytes"] = any_run.get("in_bytes", False)
         for prefix, key in (("", "metrics"), ("new_", "new_items")):
             for metric in any_run.get(key) or ():
                 values = [run[key][metric] for run in runs.values()]

@@ -65,10 +65,11 @@ class Run:
 
     Attributes:
         variant: the method.
-        budget: M; None where nothing is condensed.
+        budget: M, or most bytes of a folder; None where nothing is condensed.
         seed: of everything.
         checkpoint: whether students start from a checkpoint of the teacher; the full log then has no training at all.
         student: what is trained; None for the model of the teacher.
+        in_bytes: whether the budget is one of bytes.
     """
 
     variant: Variant
@@ -76,6 +77,7 @@ class Run:
     seed: int
     checkpoint: bool = False
     student: Student | None = None
+    in_bytes: bool = False
 
     @property
     def row(self) -> str:
@@ -89,12 +91,16 @@ class Run:
     @property
     def artefact(self) -> str:
         """The name of what it trains on, among the folders of a seed; all students of a method share it."""
-        return self.variant.name if self.budget is None else f"{self.variant.name}-{self.budget}"
+        return self.variant.name + self._size
 
     @property
     def name(self) -> str:
         """Its name among the runs of a seed."""
-        return self.row if self.budget is None else f"{self.row}-{self.budget}"
+        return self.row + self._size
+
+    @property
+    def _size(self) -> str:
+        return "" if self.budget is None else f"-{self.budget}{'B' if self.in_bytes else ''}"
 
 
 @dataclass(frozen=True)
@@ -138,8 +144,9 @@ def _variant(name: str, content: dict[str, Any], source: str) -> Variant:
         hint = did_you_mean(method, METHODS)
         raise InputError(f"{source}: unknown method '{method}'{hint}; known: {', '.join(METHODS)}")
     given = {key: value for key, value in content.items() if key != "method"}
-    if "sequences" in given:
-        raise InputError(f"{source}: 'sequences' is the same for all rows; remove it, and give --budgets")
+    for size, flag in (("sequences", "--budgets"), ("bytes", "--bytes")):
+        if size in given:
+            raise InputError(f"{source}: '{size}' is the same for all rows; remove it, and give {flag}")
     if method in OPTIONS:
         return Variant(name, method, OPTIONS[method].parse(given, source))
     if given:

@@ -28,6 +28,9 @@ class TrainOptions(Options):
         description="items sampled a step for the softmax; the whole catalogue where that is smaller (soft labels need "
         "them only where items are no linear map of the text vectors that the labels refer to)",
     )
+    mixup: bool = Field(
+        False, description="mix pairs of contexts of soft labels, and their labels as much (for few labels)"
+    )
     eval_every: int = Field(250, ge=1, description="steps between validations")
     eval_users: int = Field(5000, ge=1, description="users drawn once for validation during training")
     patience: int = Field(8, ge=1, description="validations without a better NDCG@10 before training stops")

@@ -8,9 +8,10 @@ import torch
 from torch import Tensor
 
 from foster.condensed.sequences import Condensed
+from foster.distillation.budget import STORED_ITEMS
 from foster.distillation.objective import entropy, scores_on_subset, synthetic_loss
 from foster.distillation.options import LatentOptions
-from foster.distillation.setting import STORED_ITEMS, Setting
+from foster.distillation.setting import Setting
 from foster.models.recommender import TextRecommender
 
 

@@ -1,0 +1,83 @@
+"""A map of items in one or two bits a weight: what is rounded, and how a folder keeps it."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from foster.condensed.codes import pack, rounded, unpack
+from foster.models.item_tower import ItemMap
+
+FINE = 4  # bits of the small matrices of experts, which cost little and of which fewer lose much
+SCALES = ".scales"  # what the names of the scales of packed rows end with
+NOISE = "noise"  # of gates in training; a map that is not trained on has no use for it
+
+
+def bits_of(name: str, bits: int) -> int | None:
+    """Return the bits of each weight of a part of a map of ``bits`` bits, None of one that is kept as it is."""
+    if name == "shift":
+        return None
+    return FINE if name in ("up", "gate") else bits
+
+
+def rounded_part(name: str, weights: Tensor, bits: int) -> Tensor:
+    """Return a part of a map rounded: what belongs to one number of an item vector, or of an expert, has one scale."""
+    if (own := bits_of(name, bits)) is None:
+        return weights
+    return rounded(_rows(name, weights), own) if name in ("weight", "up") else rounded(_rows(name, weights), own).T
+
+
+def pack_map(adapter: ItemMap, bits: int) -> dict[str, Tensor]:
+    """Return what a folder stores of a map that was rounded."""
+    out = {}
+    for name, weights in adapter.items():
+        own = bits_of(name, bits)
+        if own is None:
+            out[name] = weights.half()
+        elif name != NOISE:
+            out[name], out[name + SCALES] = pack(_rows(name, weights), own)
+    return out
+
+
+def unpack_map(stored: dict[str, Tensor], bits: int, features: int) -> ItemMap:
+    """Return the map that was packed.
+
+    Args:
+        stored: as ``pack_map`` returned it.
+        bits: of each weight.
+        features: numbers of a text's features.
+
+    Raises:
+        ValueError: the parts do not fit one another.
+    """
+    out: ItemMap = {}
+    for name, packed in stored.items():
+        own = bits_of(name, bits)
+        if name.endswith(SCALES):
+            continue
+        if own is None:
+            out[name] = packed.float()
+            continue
+        scales = stored.get(name + SCALES)
+        columns = _columns(name, stored, features)
+        if packed.dtype != torch.uint8 or scales is None or packed.shape != (len(scales), -(-columns * own // 8)):
+            raise ValueError(f"'{name}' does not fit its scales")
+        rows = unpack(packed, scales, own, columns)
+        out[name] = rows if name in ("weight", "up") else rows.T.contiguous()
+    if "gate" in out:
+        out[NOISE] = torch.zeros_like(out["gate"])
+    return out
+
+
+def _columns(name: str, stored: dict[str, Tensor], features: int) -> int:
+    """Return how many numbers a packed row has: features of a text, but of ``up`` those of an item."""
+    if name != "up":
+        return features
+    if "base" not in stored:
+        raise ValueError("'up' is without 'base'")
+    return len(stored["base"])
+
+
+def _rows(name: str, weights: Tensor) -> Tensor:
+    """Return a part such that what has a scale of its own is a row."""
+    return weights if name in ("weight", "up") else weights.T.contiguous()

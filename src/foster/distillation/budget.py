@@ -1,0 +1,101 @@
+"""A budget in bytes: the form in which sequences are stored, and how many of them it pays for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from foster.condensed.codes import WHOLE_BITS
+from foster.condensed.contexts import Windows, label_windows, tiles
+from foster.condensed.folder import written_bytes
+from foster.condensed.sequences import Condensed
+from foster.distillation.options import DistillOptions
+from foster.errors import InputError
+
+STORED_ITEMS = 16  # items kept of each step: at tau 0.03 they hold nearly all of it
+MAP_SHARE = 0.5  # of a budget that the map of items may take; the rest is for what is labelled
+SPARE = 64  # bytes for what is only known in the end, such as the step after which sequences were kept
+
+
+@dataclass(frozen=True)
+class Form:
+    """How a folder stores sequences with soft labels.
+
+    Attributes:
+        adapter_bits: of each weight of the map of items; fewer than 16 are those of one that is trained for it.
+        label_bits: of each number of a label.
+        stored_items: of each step. With several a window draws one of them for each of its steps.
+        linear: whether the map of items is a linear one, whatever the teacher's.
+    """
+
+    adapter_bits: int = WHOLE_BITS
+    label_bits: int = 4
+    stored_items: int = STORED_ITEMS
+    linear: bool = False
+
+    @property
+    def compact(self) -> bool:
+        """Whether the map of items is trained for it, and each step is one item with one label."""
+        return self.adapter_bits < WHOLE_BITS
+
+    def windows(self, options: DistillOptions) -> Windows:
+        """Return the windows with labels of their own."""
+        if not self.compact:
+            # Next-step targets are the steps themselves: a window has no labels of its own, and the whole says it all.
+            return label_windows(options.length, options.window if options.targets == "soft" else 0)
+        window = min(options.window or options.length, options.length)
+        # A step is read once: with more labels for the same steps students learn less than from as many other steps.
+        return tiles(options.length - options.length % window, window)
+
+
+ORDINARY = Form()
+COMPACT = (Form(2, 2, 1), Form(2, 2, 1, linear=True), Form(1, 2, 1, linear=True))
+"""From the largest to the smallest: a teacher's experts, and linear maps. Labels have two bits in all of them, since
+twice as many of one bit teach less (benchmarks/research.md, 68)."""
+
+
+def form_within(options: DistillOptions, sample: Callable[[Form, int], Condensed], linear: bool) -> tuple[Form, int]:
+    """Return the form that a budget in bytes pays for, and how many sequences.
+
+    That is the ordinary one if it can hold what was asked for, else the largest map that leaves most of the budget to
+    labels, and as many sequences as fit beside it; or those that were asked for.
+
+    Args:
+        options: with ``bytes``.
+        sample: makes so many sequences in a form, as they would be stored.
+        linear: whether the teacher's own map is linear.
+
+    Raises:
+        InputError: the budget is too small, or with ``sequences`` too large: the smallest or largest that works.
+    """
+    assert options.bytes is not None
+    asked = options.sequences if "sequences" in options.model_fields_set else None
+    sizes = {form: _sizes(form, sample) for form in (ORDINARY, *COMPACT[linear:])}
+    for form, (fixed, each) in sizes.items():
+        held = (options.bytes - fixed) // each
+        if form is ORDINARY:
+            enough = held >= (asked or DistillOptions().sequences)
+            if asked is not None and options.bytes > (most := fixed + asked * each):
+                raise InputError(
+                    f"--bytes {options.bytes}: {asked} sequences take {most} bytes at most; give at most that, or more "
+                    "--sequences"
+                )
+        else:
+            last = form is COMPACT[-1]
+            enough = held >= (asked or 1) and (last or asked is not None or fixed <= MAP_SHARE * options.bytes)
+        if enough:
+            return form, asked or held
+    (fixed, each), least = sizes[COMPACT[-1]], asked or 1
+    more = "" if asked is None else ", or fewer --sequences"
+    raise InputError(
+        f"--bytes {options.bytes}: {least} sequences of {options.length} steps take {fixed + least * each} bytes with "
+        f"the smallest map of items; give at least that{more}"
+    )
+
+
+def _sizes(form: Form, sample: Callable[[Form, int], Condensed]) -> tuple[int, int]:
+    """Return the bytes that a form takes without sequences, and those that each of them adds."""
+    one, three = (written_bytes(sample(form, count)) for count in (1, 3))
+    # Numbers in the header grow by a digit now and then.
+    each = -(-(three - one) // 2) + 1
+    return one - each + SPARE, each

@@ -1,0 +1,235 @@
+"""A teacher whose map of items takes one or two bits a weight."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any, Self
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.nn.utils import parametrize
+
+from foster.condensed.packed_map import NOISE, bits_of, rounded_part
+from foster.data.dataset import Dataset
+from foster.engine import Engine
+from foster.errors import InputError
+from foster.models.item_tower import FrozenFeatures, in_parts
+from foster.models.kernels import widened
+from foster.models.recommender import TextRecommender
+from foster.training.loop import LogSource, Source, fit, validator
+from foster.training.losses import distinct_vectors, sample_items
+from foster.training.options import TrainOptions
+from foster.training.trajectory import checkpoint_steps
+
+LINEAR = TrainOptions(steps=1500, lr=1.5e-3)
+EXPERTS = TrainOptions(steps=600, lr=1e-3)
+"""Recipes of a linear map, which has to be found, and of experts, which are there already."""
+
+RIDGE = 1e-2  # of the least-squares map to start from, as a share of the features' mean variance
+CHECKPOINTS = 20
+
+
+@dataclass(frozen=True)
+class CompactTeacher:
+    """A teacher with a rounded map, and checkpoints of its training.
+
+    Attributes:
+        model: the teacher.
+        steps: after how many steps each checkpoint was.
+        states: its weights then.
+    """
+
+    model: TextRecommender
+    steps: list[int]
+    states: list[dict[str, Tensor]]
+
+    @classmethod
+    def untrained(cls, teacher: TextRecommender, linear: bool, seed: int = 0) -> Self:
+        """Return one of the shape that a teacher's has, with random weights.
+
+        Args:
+            teacher: the teacher.
+            linear: whether its map is linear, whatever the teacher's.
+            seed: of the weights.
+
+        Raises:
+            InputError: see ``compact_teacher``.
+        """
+        if not isinstance(teacher.tower.features, FrozenFeatures):
+            raise InputError("--bytes: the teacher's language model was tuned, so that no small map gives its items")
+        changed = {"adapter": "linear" if linear else teacher.options.adapter, "ids": False}
+        model = teacher.fresh(seed, teacher.options.model_copy(update=changed)).eval()
+        return cls(model, [0], [model.trained_state()])
+
+    def __len__(self) -> int:
+        return len(self.states)
+
+    def step(self, which: int) -> int:
+        """Return the optimiser step of a checkpoint."""
+        return self.steps[which]
+
+    def state(self, which: int) -> dict[str, Tensor]:
+        """Return the parameters of a checkpoint."""
+        return self.states[which]
+
+
+def compact_teacher(
+    teacher: TextRecommender,
+    data: Dataset,
+    bits: int,
+    *,
+    linear: bool = False,
+    seed: int = 0,
+    engine: Engine | None = None,
+) -> CompactTeacher:
+    """Train a map of items that is rounded to few bits, and a sequence model with it, to do what a teacher does.
+
+    Rounding a map after its training loses much; training it as it will be rounded, with gradients that pass through
+    the rounding (Bengio et al., arXiv 1308.3432), loses little. It starts as the teacher's map, or the linear one that
+    is nearest to it, and with the teacher's sequence model. It learns the next items of the log; a linear one, which
+    has further to go, the teacher's scores of them, too (Hinton et al., arXiv 1503.02531).
+
+    Args:
+        teacher: the model, with a frozen encoder.
+        data: the log.
+        bits: of a weight, 1 or 2.
+        linear: make a linear map of it, whatever the teacher's is.
+        seed: of batches, samples and dropout.
+        engine: device and processes.
+
+    Raises:
+        InputError: a teacher with a tuned language model, whose items no map of public features gives.
+    """
+    engine = engine or Engine(str(teacher.device))
+    model, teacher = CompactTeacher.untrained(teacher, linear, seed).model, teacher.without_ids()
+    adapter = model.tower.adapter
+    model.backbone.load_state_dict(teacher.backbone.state_dict())
+    recipe = LINEAR if linear else EXPERTS
+    source: Source = LogSource(data, recipe, model.options.max_length, seed, engine)
+    if not linear:
+        adapter.load_state_dict(teacher.tower.adapter.state_dict())
+    elif (own := teacher.tower.linear) is not None:
+        adapter.load_state_dict(own.state_dict())
+    else:
+        weights = torch.from_numpy(data.item_counts()).to(model.device).float() + 1
+        weights[model.n_known :] = 0
+        adapter.load_state_dict(_least_squares(teacher, weights))
+    if linear:
+        source = _Imitation(teacher, data, recipe, seed, engine)
+    names = [name for name in model.tower.item_map() or {} if name != NOISE and bits_of(name, bits) is not None]
+    for name in names:
+        parametrize.register_parametrization(adapter, name, _Rounding(name, bits))
+    due, steps, states = set(checkpoint_steps(recipe.steps, CHECKPOINTS)), [], []
+
+    def record(step: int, model: TextRecommender) -> None:
+        if step in due:
+            steps.append(step)
+            states.append(_rounded_state(model, names))
+
+    fit(
+        model,
+        source,
+        recipe,
+        seed=seed,
+        validate=validator(data, recipe.eval_users, engine),
+        record=record,
+        engine=engine,
+        progress="training a compact map" if engine.is_main else None,
+    )
+    for name in names:
+        parametrize.remove_parametrizations(adapter, name)
+    return CompactTeacher(model.eval(), steps, states)
+
+
+class _Rounding(nn.Module):
+    """Rounds a part of a map; gradients pass through as if it did not."""
+
+    def __init__(self, name: str, bits: int) -> None:
+        super().__init__()
+        self.name, self.bits = name, bits
+
+    def forward(self, weight: Tensor) -> Tensor:
+        out: Tensor = _StraightThrough.apply(weight, self.name, self.bits)
+        return out
+
+
+class _StraightThrough(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, weight: Tensor, name: str, bits: int) -> Tensor:
+        return rounded_part(name, weight, bits)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
+        return gradient, None, None
+
+
+class _Imitation:
+    """Losses of a model that learns the next items of a log, and the scores that a teacher gives a sample of all items.
+
+    Args:
+        teacher: the model that is imitated.
+        data: the log.
+        recipe: of its batches.
+        seed: of batches and samples.
+        engine: device and processes.
+    """
+
+    def __init__(
+        self, teacher: TextRecommender, data: Dataset, recipe: TrainOptions, seed: int, engine: Engine
+    ) -> None:
+        self.teacher, self.table = teacher, teacher.item_table()
+        self.source = LogSource(data, recipe, teacher.options.max_length, seed, engine)
+        self.generator = torch.Generator().manual_seed(seed * 1009)
+
+    def loss(self, model: TextRecommender, candidates: int) -> Tensor:
+        """Return the cross-entropy of the next items plus the divergence from the teacher's probabilities."""
+        items = self.source.batch()
+        real = items[:, 1:] >= 0
+        following, filled = items[:, 1:][real], items[:, :-1].clamp(min=0)
+        sample = sample_items(model.n_known, candidates, self.generator).to(items.device)
+        vectors, place = distinct_vectors(model, torch.cat([filled.flatten(), following, sample]))
+        steps, positives, sampled = place.split([filled.numel(), len(following), len(sample)])
+        states = model.backbone(vectors[steps.view_as(filled)])[real]
+        negative = widened(model.scores(states, vectors[sampled]))
+        positive = widened((states * vectors[positives]).sum(1)) / math.sqrt(model.options.dim)
+        others = negative.masked_fill(sample == following[:, None], -torch.inf)
+        rest = others.logsumexp(1) + math.log(model.n_known / len(sample))
+        with torch.no_grad():
+            of_teacher = self.teacher.backbone(self.table[filled])[real]
+            targets = widened(self.teacher.scores(of_teacher, self.table[sample])).log_softmax(1)
+        divergence = F.kl_div(negative.log_softmax(1), targets, reduction="batchmean", log_target=True)
+        return F.softplus(rest - positive).mean() + divergence
+
+
+def _least_squares(teacher: TextRecommender, weights: Tensor) -> dict[str, Tensor]:
+    """Return weight and bias of the linear map of text features that is nearest to a teacher's item vectors.
+
+    Args:
+        teacher: the model.
+        weights: how much each item counts, ``[V]``.
+    """
+    assert isinstance(teacher.tower.features, FrozenFeatures)
+    features, table = teacher.tower.features.vectors, teacher.item_table()
+    width, weights = features.shape[1], weights / weights.sum()
+    mean = weights @ table
+    square, product = table.new_zeros(width, width), table.new_zeros(width, table.shape[1])
+    start = 0
+    for part in in_parts(features):
+        rows = slice(start, start + len(part))
+        weighed = weights[rows, None] * part
+        square += part.T @ weighed
+        product += weighed.T @ (table[rows] - mean)
+        start += len(part)
+    square += RIDGE * square.diagonal().mean() * torch.eye(width, device=square.device)
+    return {"weight": torch.linalg.solve(square, product).T.contiguous(), "bias": mean}
+
+
+def _rounded_state(model: TextRecommender, names: list[str]) -> dict[str, Tensor]:
+    """Return a model's trained weights with parts of its map as they are rounded, under the names of a plain model."""
+    state = model.trained_state()
+    for name in names:
+        state.pop(f"tower.adapter.parametrizations.{name}.original")
+        state[f"tower.adapter.{name}"] = getattr(model.tower.adapter, name).detach().clone()
+    return state

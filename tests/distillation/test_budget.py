@@ -1,0 +1,146 @@
+"""Distilling within a budget in bytes."""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+import polars as pl
+import pytest
+import torch
+
+from foster.condensed.folder import stored_bytes
+from foster.condensed.sequences import Condensed
+from foster.data.dataset import Dataset
+from foster.distillation import compact
+from foster.distillation.compact import compact_teacher
+from foster.distillation.distill import distill
+from foster.distillation.options import DistillOptions
+from foster.engine import Engine
+from foster.errors import InputError
+from foster.models.options import ModelOptions
+from foster.models.recommender import TextRecommender
+from foster.runs import pretrain, train
+from foster.text.options import EncoderOptions
+from foster.training.options import TeacherOptions, TrainOptions
+from tiny_encoder import build_tiny_encoder
+
+SMALL = {"length": 6, "window": 3, "steps": 0, "student_steps": 4, "batch_size": 16, "subset": 12}
+
+
+@pytest.fixture(scope="module")
+def setting(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("budget")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("FOSTER_CACHE", str(folder / "cache"))
+        for recipe in ("LINEAR", "EXPERTS"):
+            patch.setattr(compact, recipe, TrainOptions(steps=12, batch_size=16, eval_every=6, warmup=2))
+        rng = np.random.default_rng(0)
+        rows = [(f"u{u}", f"i{(u + 3 * t) % 30}", t) for u in range(50) for t in range(int(rng.integers(6, 12)))]
+        log = pl.DataFrame(rows, schema=["user_id", "item_id", "timestamp"], orient="row")
+        colours, things = ["red", "green", "blue", "dark", "light"], ["dog", "cat", "boat", "song", "tea", "game"]
+        texts = [f"{colour} {thing}" for colour in colours for thing in things]
+        data = Dataset.prepare(log, pl.DataFrame({"item_id": [f"i{i}" for i in range(30)], "title": texts}), k_core=0)
+        pretrain(
+            data,
+            folder / "teacher",
+            encoder=EncoderOptions(encoder=str(build_tiny_encoder(folder / "encoder"))),
+            model=ModelOptions(dim=8, layers=1, heads=1, max_length=8),
+            train=TrainOptions(steps=12, batch_size=16, eval_every=6, warmup=2),
+            teacher=TeacherOptions(checkpoints=4, half=False),
+            engine=Engine("cpu"),
+        )
+        yield data, folder / "teacher"
+
+
+def distilled(setting, **changes):
+    return distill(*setting, DistillOptions(**SMALL | changes), progress=False)[0]
+
+
+def figure(error) -> int:
+    """Return the size that an error says would work."""
+    return int(re.search(r"take (\d+) bytes", str(error.value)).group(1))
+
+
+@pytest.fixture(scope="module")
+def least(setting):
+    with pytest.raises(
+        InputError, match=r"^--bytes 10: 1 sequences of 6 steps take \d+ bytes with the smallest"
+    ) as error:
+        distilled(setting, bytes=10)
+    return figure(error)
+
+
+@pytest.mark.parametrize("more", [0, 300, 1500])
+def test_a_folder_is_as_large_as_the_budget_allows_and_no_larger(setting, least, tmp_path, more):
+    made = distilled(setting, bytes=least + more)
+    made.save(tmp_path / "out")
+    assert least + more - 300 < stored_bytes(tmp_path / "out") <= least + more
+    if not more:
+        assert len(made) == 1
+    again = Condensed.read(tmp_path / "out")
+    assert torch.equal(again.codes, made.codes)
+    assert torch.equal(again.items, made.items)
+    assert torch.equal(again.adapter["weight"], made.adapter["weight"])
+    assert again.windows == ((0, 3), (3, 6))
+
+
+def test_more_bytes_hold_more_sequences_and_then_a_finer_map(setting, least):
+    few, more, many = (distilled(setting, bytes=least + extra) for extra in (0, 1000, 20_000))
+    assert len(few) < len(more) < len(many)
+    assert [part.adapter_bits for part in (few, many)] == [1, 2]
+    assert [part.label_bits for part in (few, many)] == [2, 2]
+
+
+def test_a_budget_for_the_ordinary_form_gives_it(setting):
+    ordinary = distilled(setting, bytes=200_000)
+    assert (ordinary.adapter_bits, ordinary.label_bits, ordinary.items.shape[2]) == (16, 4, 16)
+    assert "base" in ordinary.adapter  # the teacher's own experts
+
+
+def test_sequences_that_do_not_meet_the_bytes_are_refused_with_the_figure_that_works(setting, least):
+    with pytest.raises(InputError, match=r"3 sequences of 6 steps take \d+ bytes .* or fewer --sequences") as error:
+        distilled(setting, bytes=least, sequences=3)
+    assert len(distilled(setting, bytes=figure(error), sequences=3)) == 3
+    with pytest.raises(InputError, match=r"3 sequences take \d+ bytes at most; give at most that, or more") as error:
+        distilled(setting, bytes=10**6, sequences=3)
+    assert len(distilled(setting, bytes=figure(error), sequences=3)) == 3
+
+
+def test_students_learn_from_a_compact_folder(setting, least, tmp_path):
+    data, _ = setting
+    distilled(setting, bytes=least + 1500).save(tmp_path / "out")
+    model, fit = train(Condensed.read(tmp_path / "out"), train=TrainOptions(steps=60, eval_every=20), validation=data)
+    assert fit.history[-1]["loss"] < fit.history[0]["loss"]
+    assert model.options.adapter == "linear"
+
+
+def test_experts_of_few_bits_are_stored_as_they_were_trained(setting, least, tmp_path):
+    made = distilled(setting, bytes=60_000)
+    assert (made.adapter_bits, made.items.shape[2]) == (2, 1)
+    assert "base" in made.adapter
+    made.save(tmp_path / "out")
+    again = Condensed.read(tmp_path / "out")
+    for name, weights in made.adapter.items():
+        assert torch.equal(again.adapter[name], weights), name
+    for column in made.adapter["down"].T:
+        assert len(column.abs().unique()) <= 2
+
+
+@pytest.mark.parametrize("bits", [1, 2])
+def test_the_weights_of_a_compact_map_have_a_few_values_a_row(setting, bits):
+    data, teacher = setting
+    made = compact_teacher(TextRecommender.from_pretrained(teacher), data, bits, linear=True)
+    for row in made.model.tower.item_map()["weight"]:
+        assert len(row.abs().unique()) <= 2 ** (bits - 1)
+    checkpoint = made.model.fresh(0)
+    checkpoint.load_trained_state(made.state(len(made) - 1))
+    assert len(checkpoint.tower.adapter.weight[0].abs().unique()) <= 2 ** (bits - 1)
+
+
+def test_moving_the_sequences_of_a_compact_folder(setting, least):
+    made, log = distill(
+        *setting, DistillOptions(**SMALL | {"steps": 4, "select_every": 2}, bytes=least + 1000), progress=False
+    )
+    assert {"gap", "gradient_norm", "student_ndcg@10"} <= log[-1].keys()
+    assert made.items.shape[1:] == (6, 1)
