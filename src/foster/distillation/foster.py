@@ -42,7 +42,8 @@ class Foster:
         window = options.window if options.targets == "soft" else 0
         self.windows = setting.form.windows(options)
         # Labels of their own free the steps from following one another: pieces of many users make more contexts.
-        self.synthetic = setting.latents(options, setting.packed_histories(window) if window else None)
+        part = {"pieces": window, "whole": options.length, "long": 0}[options.start] if window else 0
+        self.synthetic = setting.latents(options, setting.packed_histories(part) if part else None)
         self.optimiser = torch.optim.Adam(self.synthetic.parameters(), lr=options.lr)
         self.outer, self.inner = copy.deepcopy(setting.best), copy.deepcopy(setting.best)
         for model in (self.outer, self.inner):

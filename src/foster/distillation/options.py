@@ -78,6 +78,11 @@ class DistillOptions(LatentOptions):
             raise ValueError("must be at least 2, or 0 for whole sequences only")
         return value
 
+    start: Literal["pieces", "whole", "long"] = Field(
+        "pieces",
+        description="real histories that sequences with short windows start from: pieces of random ones, no longer "
+        "than a window; whole random ones; or long ones",
+    )
     bytes: int | None = Field(
         None,
         ge=1,
