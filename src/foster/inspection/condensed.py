@@ -200,7 +200,7 @@ class CondensedFolder:
                     "What a student reads of some windows, and the items that the last label of each holds most "
                     "probable, over all items that training knows."
                 )
-                blocks = [Paragraph(about), *some_windows(data, keys_of(data, encoder, self.look.device))]
+                blocks = [Paragraph(about), some_windows(data, keys_of(data, encoder, self.look.device))]
             sections.append(Section("labels", "What the labels say", blocks))
         if (self.folder / METRICS_NAME).is_file():
             about = "What the distillation logged."

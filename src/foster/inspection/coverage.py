@@ -47,8 +47,8 @@ def popularity(masses: Masses, order: np.ndarray, ordered_by: str) -> tuple[Figu
     for low, high, name in GROUPS:
         chosen = order[round(low * n) : round(high * n)]
         if len(chosen):
-            rows.append((f"{name} ({len(chosen):,} items)", *(Share(share) for share in masses.shares(chosen))))
-    table = Table(f"Shares of items, {ordered_by}", ("items", *masses.columns), rows)
+            rows.append((f"{name} ({len(chosen):,} items)", masses.shares(chosen)))
+    table = Table(f"Shares of items, {ordered_by}", ("items", *masses.columns), _with_bars(rows))
     first = "; ".join(
         f"{name}: {percent(share)} in the first tenth of the items"
         for name, share in zip(masses.columns, masses.shares(order[: max(1, n // 10)]), strict=True)
@@ -56,6 +56,12 @@ def popularity(masses: Masses, order: np.ndarray, ordered_by: str) -> tuple[Figu
     curves = [(name, mass[order]) for name, mass in masses.columns.items()]
     svg = drawing("How much falls to the first items", first, concentration(curves, ordered_by), (4.8, 3.0))
     return Figure(svg, f"Which share falls to how many items, {ordered_by}. {first[0].upper()}{first[1:]}."), table
+
+
+def _with_bars(rows: Sequence[tuple[Cell, list[float]]]) -> list[tuple[Cell, ...]]:
+    """Return rows of a table whose largest share has the longest bar."""
+    whole = max(share for _, shares in rows for share in shares)
+    return [(name, *(Share(share, whole) for share in shares)) for name, shares in rows]
 
 
 @dataclass(frozen=True)
@@ -102,16 +108,16 @@ def category_table(category: Category, masses: Masses) -> tuple[str, Table]:
     """Return a sentence, and a table of the values that most items have."""
     names, codes, counts = np.unique(np.array(category.values, dtype=object), return_inverse=True, return_counts=True)
     filled = [value for value in np.argsort(-counts, kind="stable").tolist() if names[value]]
-    rows: list[tuple[Cell, ...]] = []
+    rows: list[tuple[Cell, list[float]]] = []
     for value in filled[:LISTED]:
         chosen = codes == value
-        rows.append((ItemText(names[value], 60), *map(Share, (chosen.mean(), *masses.shares(chosen)))))
+        rows.append((ItemText(names[value], 60), [float(chosen.mean()), *masses.shares(chosen)]))
     if rest := filled[LISTED:]:
         chosen = np.isin(codes, rest)
-        rows.append((f"{len(rest):,} more", *map(Share, (chosen.mean(), *masses.shares(chosen)))))
-    if (none := codes == np.flatnonzero(names == "")).any():
-        rows.append(("none", *map(Share, (none.mean(), *masses.shares(none)))))
+        rows.append((f"{len(rest):,} more", [float(chosen.mean()), *masses.shares(chosen)]))
+    if (none := np.array([name == "" for name in names])[codes]).any():
+        rows.append(("none", [float(none.mean()), *masses.shares(none)]))
     last, mass = list(masses.columns.items())[-1]
     there = len({int(codes[item]) for item in np.flatnonzero(mass)} & set(filled))
     sentence = f"{last[0].upper()}{last[1:]} hold items of {number(there)} of the {number(len(filled))} values."
-    return sentence, Table(f"Shares by {category.name}", (category.name, "catalogue", *masses.columns), rows)
+    return sentence, Table(f"Shares by {category.name}", (category.name, "catalogue", *masses.columns), _with_bars(rows))

@@ -28,6 +28,10 @@ MEANING: Mapping[str, str] = {
 """What the records' names mean, where that can be said in a few words."""
 
 
+STATES = ("reset",)
+"""Numbers that are names of states, of which there is no curve."""
+
+
 def series_of(records: Iterable[Mapping[str, Any]]) -> dict[str, tuple[list[float], list[float]]]:
     """Return steps and values of every number that was logged more than once, in the order of first appearance."""
     found: dict[str, tuple[list[float], list[float]]] = {}
@@ -36,7 +40,7 @@ def series_of(records: Iterable[Mapping[str, Any]]) -> dict[str, tuple[list[floa
         if not _is_number(step):
             continue  # the last line of a training says how long it took
         for name, value in record.items():
-            if name != "step" and _is_number(value):
+            if name not in ("step", *STATES) and _is_number(value):
                 steps, values = found.setdefault(name, ([], []))
                 steps.append(step)
                 values.append(value)
@@ -85,4 +89,4 @@ def _figure(name: str, steps: list[float], values: list[float]) -> Figure:
         f"{meaning} by step{left_out}", ("step", meaning), [(number(steps[i]), number(values[i])) for i in rows],
         closed=True,
     )  # fmt: skip
-    return Figure(svg, f"{caption}: {described}", numbers=table)
+    return Figure(svg, f"{caption[0].upper()}{caption[1:]}: {described}", numbers=table)

@@ -91,8 +91,9 @@ def _of_page(drawn: str, name: str, title: str, description: str) -> str:
             del element.attrib["id"]
             if own in defined | referred:
                 element.set("id", f"{name}-{own}")
-            elif own.startswith(PICK):
-                element.set("class", f"pick {own}")
+            elif own.startswith(PICK):  # pick-3, or pick-3-line
+                _, number, *part = own.split("-")
+                element.set("class", " ".join(["pick", PICK + number, *(PICK + name for name in part)]))
         for key, value in element.attrib.items():
             if key in ("href", f"{{{_XLINK}}}href"):
                 element.set(key, f"#{name}-{value[1:]}" if value.startswith("#") else value)

@@ -35,12 +35,19 @@ class Window:
         flatness: over how many items the label spreads, in words.
     """
 
-    block: ClassVar[str] = "window"
     title: str
     read: Sequence[ItemText]
     hidden: int
     expected: Table
     flatness: str
+
+
+@dataclass(frozen=True)
+class Windows:
+    """Block of windows."""
+
+    block: ClassVar[str] = "windows"
+    windows: Sequence[Window]
 
 
 def keys_of(data: Condensed, encoder: EncoderOptions, device: str | torch.device) -> Tensor:
@@ -62,7 +69,7 @@ def keys_of(data: Condensed, encoder: EncoderOptions, device: str | torch.device
     return label_keys(data, model).cpu()
 
 
-def some_windows(data: Condensed, keys: Tensor) -> list[Window]:
+def some_windows(data: Condensed, keys: Tensor) -> Windows:
     """Return windows of some of the sequences, evenly spaced, and what their last labels say.
 
     Args:
@@ -100,4 +107,4 @@ def some_windows(data: Condensed, keys: Tensor) -> list[Window]:
                 f"The label spreads as over {np.exp(entropy):,.0f} equally probable items of {len(known):,}.",
             )
         )
-    return out
+    return Windows(out)

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from foster.inspection.figures import DOTS, FAINT, INK, PICK, SERIES, drawing
+from foster.inspection.figures import DOTS, FAINT, PICK, SERIES, drawing
 from foster.inspection.page import Figure, ItemText, Table
 from foster.inspection.wording import clean, percent
 
@@ -121,7 +121,10 @@ def map_figure(
     if len(shown) < n:
         caption += f" {len(shown):,} of {n:,} items are drawn, evenly spaced in the catalogue."
     if lines:
-        caption += " A line goes from step to step of a sequence; a ring is its first step."
+        caption += (
+            " Coloured dots are steps of sequences and a ring the first one; the line from step to step is plain where "
+            "one sequence is drawn."
+        )
     if hidden:
         caption += f" The first {len(lines)} sequences are drawn, {hidden:,} are not."
     table = Table(
@@ -136,21 +139,14 @@ def map_figure(
 
 def _map(dots: np.ndarray, lines: Sequence[np.ndarray], words: dict[str, str]) -> Callable[[Axes], None]:
     def draw(axes: Axes) -> None:
-        from matplotlib.patches import PathPatch
-        from matplotlib.path import Path
-
-        # One path of short strokes with round ends instead of an element for every dot: a tenth of the bytes.
-        corners = np.repeat(dots, 2, axis=0)
         spread = float(np.ptp(dots, axis=0).max()) or 1.0
-        corners[1::2, 0] += spread * 1e-4
-        strokes = Path(corners, np.tile([Path.MOVETO, Path.LINETO], len(dots)))
-        axes.add_patch(PathPatch(strokes, facecolor="none", edgecolor=DOTS, linewidth=2.2, capstyle="round"))
+        _dot(axes, dots, spread, DOTS, 2.2)
         for number, points in enumerate(lines, 1):
-            color = SERIES[(number - 1) % len(SERIES)]
-            axes.plot(*points.T, color=color, linewidth=1.2, gid=f"{PICK}{number}")
-            axes.plot(
-                *points[:1].T, marker="o", markersize=7, markerfacecolor="none", color=color, gid=f"{PICK}{number}"
-            )
+            color, name = SERIES[(number - 1) % len(SERIES)], f"{PICK}{number}"
+            # All lines at once are a tangle: they are faint, and plain once their sequence is picked out.
+            axes.plot(*points.T, color=color, linewidth=1.1, gid=f"{name}-line")
+            _dot(axes, points, spread, color, 3.5, gid=name)
+            axes.plot(*points[:1].T, marker="o", markersize=8, markerfacecolor="none", color=color, gid=name)
         every = np.concatenate([dots, *lines])
         low, high = every.min(0), every.max(0)
         room = np.maximum(high - low, 1e-6) * 0.06
@@ -161,7 +157,23 @@ def _map(dots: np.ndarray, lines: Sequence[np.ndarray], words: dict[str, str]) -
         for spine in axes.spines.values():
             spine.set_visible(True)
             spine.set_color(FAINT)
-        axes.set_xlabel(f"← {words['left']}        {words['right']} →", color=INK)
-        axes.set_ylabel(f"← {words['bottom']}        {words['top']} →", color=INK)
+        ends = {"left": (0, -0.02, "left", "top", 0), "right": (1, -0.02, "right", "top", 0)}
+        ends |= {"bottom": (-0.01, 0, "right", "bottom", 90), "top": (-0.01, 1, "right", "top", 90)}
+        for end, (x, y, across, along, turn) in ends.items():
+            arrow = f"← {words[end]}" if end in ("left", "bottom") else f"{words[end]} →"
+            axes.text(
+                x, y, arrow, transform=axes.transAxes, ha=across, va=along, rotation=turn, rotation_mode="default"
+            )
 
     return draw
+
+
+def _dot(axes: Axes, points: np.ndarray, spread: float, color: str, size: float, gid: str | None = None) -> None:
+    """Draw dots as one path of short strokes with round ends: a tenth of the bytes of an element for each."""
+    from matplotlib.patches import PathPatch
+    from matplotlib.path import Path
+
+    corners = np.repeat(points, 2, axis=0)
+    corners[1::2, 0] += spread * 1e-4
+    strokes = Path(corners, np.tile([Path.MOVETO, Path.LINETO], len(points)))
+    axes.add_patch(PathPatch(strokes, facecolor="none", edgecolor=color, linewidth=size, capstyle="round", gid=gid))

@@ -18,6 +18,7 @@ from foster.inspection.wording import percent
 MOST_STEPS = 2_000  # of a page, divided among its sequences
 MOST_SEQUENCES = 100
 MOST_ITEMS = 5  # of a step
+SHORT = 12  # steps of a sequence that is shown without being asked for
 MIXTURE = 0.9  # a step whose first item has a smaller probability is a mixture
 _COMPARED = 2**26  # similarities that are held at once
 
@@ -28,18 +29,11 @@ class StepItem:
 
     Attributes:
         text: of the item.
-        probability: in the step.
-        drawn: in how many windows it stands for the step, where windows hold one item of each step.
+        said: its probability and how often it was drawn, where that is not plain.
     """
 
     text: ItemText
-    probability: float
-    drawn: int | None
-
-    @property
-    def shown(self) -> str:
-        """The probability as people read it."""
-        return percent(self.probability)
+    said: str
 
 
 @dataclass(frozen=True)
@@ -50,7 +44,6 @@ class Step:
         number: its place, from 1.
         items: its most probable items, the first one first.
         hidden: items of it that are not among these.
-        windows: windows that it lies in, where they hold one item of each step; else 0.
         nearest: the item of the catalogue that is nearest to the mixture, and the cosine; None where it is no mixture,
             or there are no vectors.
     """
@@ -58,7 +51,6 @@ class Step:
     number: int
     items: Sequence[StepItem]
     hidden: int
-    windows: int
     nearest: tuple[ItemText, str] | None
 
 
@@ -82,6 +74,11 @@ class ShownSequence:
     def hidden(self) -> int:
         """How many steps are not shown."""
         return self.length - len(self.steps)
+
+    @property
+    def open(self) -> bool:
+        """Whether it is shown without being asked for."""
+        return self.length <= SHORT
 
 
 @dataclass(frozen=True)
@@ -116,20 +113,25 @@ def shown_sequences(data: Condensed, vectors: Tensor | None) -> list[ShownSequen
             items = [
                 StepItem(
                     ItemText(texts[int(data.items[row, place, i])]),
-                    float(weights[i]),
-                    None if drawn is None else int(counts[i]),
+                    _said(float(weights[i]), int(counts[i]), 0 if drawn is None else int(windows[row, place])),
                 )
                 for i in there[:MOST_ITEMS]
             ]
             near = nearest.get((row, place))
             found.append(
                 Step(
-                    place + 1, items, len(there) - len(items), int(windows[row, place]) if drawn is not None else 0,
+                    place + 1, items, len(there) - len(items),
                     None if near is None else (ItemText(texts[near[0]]), f"{near[1]:.2f}"),
                 )
             )  # fmt: skip
         out.append(ShownSequence(row + 1, lengths[row], found, _summary(data, row, lengths[row])))
     return out
+
+
+def _said(probability: float, drawn: int, windows: int) -> str:
+    """Say how probable an item of a step is, and in how many of the windows it stands for the step."""
+    said = [percent(probability)] if 0 < probability < 1 else []
+    return ", ".join([*said, f"drawn {drawn} of {windows}"] if windows else said)
 
 
 def _summary(data: Condensed, row: int, length: int) -> str:

@@ -26,10 +26,12 @@ def clean(text: str, most: int = 120) -> str:
 
 
 def percent(value: float) -> str:
-    """Return a share as percent, with a digit behind the point where that says something."""
+    """Return a share as percent, with a digit behind the point; what is nearly none or all is said to be so."""
     if 0 < value < 0.001:
         return "<0.1 %"
-    return f"{100 * value:.0f} %" if value in (0, 1) else f"{100 * value:.1f} %"
+    if 0.999 < value < 1:
+        return ">99.9 %"
+    return f"{100 * value:.1f}".removesuffix(".0") + " %"
 
 
 def number(value: float) -> str:
