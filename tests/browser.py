@@ -88,7 +88,12 @@ class Tab:
         text = {"Enter": "\r", " ": " "}.get(key)
         more = {} if text is None else {"text": text}
         for kind in ("keyDown", "keyUp"):
-            parameters = {"type": kind, "key": key, "windowsVirtualKeyCode": code, **(more if kind == "keyDown" else {})}
+            parameters = {
+                "type": kind,
+                "key": key,
+                "windowsVirtualKeyCode": code,
+                **(more if kind == "keyDown" else {}),
+            }
             self.call("Input.dispatchKeyEvent", **parameters)
 
     def screenshot(self, path: Path, top: int = 0, height: int | None = None) -> None:

@@ -49,9 +49,10 @@ class BenchFolder:
         self.config = read_json(folder / BENCH_NAME)
         path = folder / SUMMARY_NAME
         content = read_json(path) if path.is_file() else {"about": {}, "rows": {}}
-        self.about, self.rows = content.get("about"), content.get("rows")
-        if not isinstance(self.about, dict) or not isinstance(self.rows, dict):
+        if not _holds_results(content):
             raise InputError(f"{path}: holds no results; the folder is damaged, run the benchmark again")
+        self.about: dict[str, Any] = content["about"]
+        self.rows: dict[str, dict[str, Any]] = content["rows"]
 
     def summary(self) -> Summary:
         """Return what it is."""
@@ -70,7 +71,10 @@ class BenchFolder:
             ("split", clean(str(about.get("split", "not stated")))),
             ("seeds", plain(seeds)),
             *((name, plain(self.config.get(name))) for name in ("encoder", "model", "train", "teacher")),
-            ("device", f"{plain(about.get('device'))}, {many(about.get('threads', 1), 'thread')}" if rows else "not stated"),
+            (
+                "device",
+                f"{plain(about.get('device'))}, {many(about.get('threads', 1), 'thread')}" if rows else "not stated",
+            ),
             ("bytes", size(folder_bytes(self.folder))),
             ("data fingerprint", clean(str(self.config.get("data_fingerprint", "not stated")))),
         ]
@@ -80,10 +84,11 @@ class BenchFolder:
             folder_name(self.folder),
             sentence,
             facts,
-            bytes_by_part(self.folder),
+            bytes_by_part(self.folder, parts={f"seed{seed}": f"models and sequences of seed {seed}" for seed in seeds}),
             warnings=[f"{clean(name)} failed and is in no row" for name in failed],
             lines=[
-                f"{clean(name):<24} NDCG@10 {spread(row['ndcg@10'], row.get('ndcg@10_sd'))}" for name, row in rows.items()
+                f"{clean(name):<24} NDCG@10 {spread(row['ndcg@10'], row.get('ndcg@10_sd'))}"
+                for name, row in rows.items()
             ],
             content={"about": about, "rows": rows},
         )
@@ -108,9 +113,11 @@ class BenchFolder:
         high = 3.0 if budgets > 1 else 0.9 + 0.2 * len(rows)
         wide = 3.6 + (0 if budgets > 1 else LETTER * max(0, max(map(len, rows)) - 12))
         svg = drawing(
-            f"{TITLES[metric]} of every row", described,
-            lambda axes: draw_metric(axes, {clean(name): row for name, row in rows.items()}, metric, FAINT), (wide, high),
-        )  # fmt: skip
+            f"{TITLES[metric]} of every row",
+            described,
+            lambda axes: draw_metric(axes, {clean(name): row for name, row in rows.items()}, metric, FAINT),
+            (wide, high),
+        )
         return Figure(svg, f"{TITLES[metric]} on the test, mean and deviation over seeds. {described}")
 
     def _quality(self) -> Table:
@@ -160,6 +167,16 @@ class BenchFolder:
             return [Paragraph("No folders of teachers or sequences are kept.")]
         about = "Folders that 'foster inspect' shows, too:"
         return [Paragraph(about), Items([place_name(name) for name in found])]
+
+
+def _holds_results(content: Mapping[str, Any]) -> bool:
+    """Return whether this is what ``foster bench`` writes: rows with a name, a budget, metrics and costs."""
+    about, rows = content.get("about"), content.get("rows")
+    if not isinstance(about, dict) or not isinstance(rows, dict):
+        return False
+    needed = {"name", "budget", "interactions", "kept_steps", "minus_full", "minus_random"}
+    needed |= {name for metric in QUALITY for name in (metric, f"{metric}_sd")}
+    return all(isinstance(row, dict) and needed <= row.keys() for row in rows.values())
 
 
 def _interval(interval: Sequence[float] | None) -> str:

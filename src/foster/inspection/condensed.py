@@ -15,7 +15,7 @@ from foster.condensed.folder import TENSORS_NAME, stored_bytes
 from foster.condensed.sequences import Condensed
 from foster.errors import InputError
 from foster.evaluation.evaluate import is_of
-from foster.inspection.coverage import Masses, categories, category_table, popularity
+from foster.inspection.coverage import ITEMS_A_VALUE, Masses, categories, category_table, popularity
 from foster.inspection.curves import curves
 from foster.inspection.files import bytes_by_part
 from foster.inspection.inspect import Look
@@ -269,7 +269,8 @@ class CondensedFolder:
         drawn, _ = draw_counts(data)
         if drawn is not None:
             columns["windows"] = self._mass(drawn, n)
-        masses, blocks = Masses(columns), []
+        masses = Masses(columns)
+        blocks: list[Block] = []
         own = columns[list(columns)[-1]]
         if counts is not None:
             order, by = np.argsort(-counts, kind="stable"), "most popular in the log first"
@@ -290,7 +291,9 @@ class CondensedFolder:
             blocks += [Paragraph(sentence), table]
         if not found:
             where = "text column" if log is not None else "last part of the texts"
-            blocks.append(Paragraph(f"No categories: no {where} has values that ten items share on average."))
+            blocks.append(
+                Paragraph(f"No categories: no {where} has values that {ITEMS_A_VALUE} items share on average.")
+            )
         return blocks
 
     def _mass(self, values: Tensor, n: int) -> np.ndarray:

@@ -14,8 +14,10 @@ from foster.inspection.figures import concentration, drawing
 from foster.inspection.page import Cell, Figure, ItemText, Share, Table
 from foster.inspection.wording import number, percent
 
-GROUPS = ((0.0, 0.01, "the first 1 %"), (0.01, 0.1, "1 to 10 %"), (0.1, 0.5, "10 to 50 %"), (0.5, 1.0, "the other half"))
-ITEMS_A_VALUE = 10  # a text column is a category if its values are shared by so many items on average
+GROUPS = (
+    (0.0, 0.01, "the first 1 %"), (0.01, 0.1, "1 to 10 %"), (0.1, 0.5, "10 to 50 %"), (0.5, 1.0, "the other half"),
+)  # fmt: skip
+ITEMS_A_VALUE = 5  # a text column is a category if its values are shared by so many items on average
 FILLED = 0.5  # and if so many items have one
 LISTED = 15  # values of a category
 
@@ -60,7 +62,7 @@ def popularity(masses: Masses, order: np.ndarray, ordered_by: str) -> tuple[Figu
 
 def _with_bars(rows: Sequence[tuple[Cell, list[float]]]) -> list[tuple[Cell, ...]]:
     """Return rows of a table whose largest share has the longest bar."""
-    whole = max(share for _, shares in rows for share in shares)
+    whole = max((share for _, shares in rows for share in shares), default=1.0)
     return [(name, *(Share(share, whole) for share in shares)) for name, shares in rows]
 
 
@@ -112,12 +114,15 @@ def category_table(category: Category, masses: Masses) -> tuple[str, Table]:
     for value in filled[:LISTED]:
         chosen = codes == value
         rows.append((ItemText(names[value], 60), [float(chosen.mean()), *masses.shares(chosen)]))
-    if rest := filled[LISTED:]:
-        chosen = np.isin(codes, rest)
-        rows.append((f"{len(rest):,} more", [float(chosen.mean()), *masses.shares(chosen)]))
-    if (none := np.array([name == "" for name in names])[codes]).any():
-        rows.append(("none", [float(none.mean()), *masses.shares(none)]))
+    table = _with_bars(rows)
+    rest = np.isin(codes, filled[LISTED:])
+    none = np.array([name == "" for name in names])[codes]
+    for name, chosen in ((f"{max(0, len(filled) - LISTED):,} more", rest), ("none", none)):
+        if chosen.any():
+            table.append((name, *map(percent, (float(chosen.mean()), *masses.shares(chosen)))))
     last, mass = list(masses.columns.items())[-1]
     there = len({int(codes[item]) for item in np.flatnonzero(mass)} & set(filled))
     sentence = f"{last[0].upper()}{last[1:]} hold items of {number(there)} of the {number(len(filled))} values."
-    return sentence, Table(f"Shares by {category.name}", (category.name, "catalogue", *masses.columns), _with_bars(rows))
+    return sentence, Table(
+        f"Shares by {category.name}", (category.name, "catalogue", *masses.columns), _with_bars(rows)
+    )

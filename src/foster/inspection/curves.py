@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 
@@ -36,8 +37,7 @@ def series_of(records: Iterable[Mapping[str, Any]]) -> dict[str, tuple[list[floa
     """Return steps and values of every number that was logged more than once, in the order of first appearance."""
     found: dict[str, tuple[list[float], list[float]]] = {}
     for record in records:
-        step = record.get("step")
-        if not _is_number(step):
+        if not isinstance(record, Mapping) or not _is_number(step := record.get("step")):
             continue  # the last line of a training says how long it took
         for name, value in record.items():
             if name not in ("step", *STATES) and _is_number(value):
@@ -47,8 +47,8 @@ def series_of(records: Iterable[Mapping[str, Any]]) -> dict[str, tuple[list[floa
     return {name: (steps, values) for name, (steps, values) in found.items() if len(values) > 1}
 
 
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+def _is_number(value: Any) -> TypeGuard[int | float]:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def curves(records: Iterable[Mapping[str, Any]], title: str, about: str) -> list[Section]:
@@ -63,7 +63,9 @@ def curves(records: Iterable[Mapping[str, Any]], title: str, about: str) -> list
     changing = {name: series for name, series in found.items() if len(set(series[1])) > 1}
     blocks: list[Any] = [Paragraph(about)]
     if still := [name for name in found if name not in changing]:
-        blocks.append(Paragraph("The same all the time: " + ", ".join(f"{n} {number(found[n][1][0])}" for n in still) + "."))
+        blocks.append(
+            Paragraph("The same all the time: " + ", ".join(f"{n} {number(found[n][1][0])}" for n in still) + ".")
+        )
     if not changing:
         return []
     blocks.append(Figures([_figure(name, *series) for name, series in changing.items()]))
@@ -79,9 +81,7 @@ def _figure(name: str, steps: list[float], values: list[float]) -> Figure:
         f"least {number(values[least])} at step {number(steps[least])}, "
         f"most {number(values[most])} at step {number(steps[most])}."
     )
-    svg = drawing(
-        f"{meaning} by step", described, line([steps[i] for i in some], [values[i] for i in some], "step")
-    )
+    svg = drawing(f"{meaning} by step", described, line([steps[i] for i in some], [values[i] for i in some], "step"))
     rows = np.unique(np.linspace(0, len(steps) - 1, min(len(steps), ROWS)).astype(int))
     caption = f"{meaning} ({name})" if meaning != name else name
     left_out = f" ({len(rows)} of {many(len(steps), 'value')})" if len(rows) < len(steps) else ""

@@ -16,7 +16,7 @@ from foster.inspection.coverage import Masses, categories, category_table, popul
 from foster.inspection.figures import bars, drawing
 from foster.inspection.files import bytes_by_part
 from foster.inspection.inspect import Look
-from foster.inspection.page import Block, Figure, Figures, Items, ItemText, Paragraph, Section, Summary, Table
+from foster.inspection.page import Block, Figure, Figures, ItemText, Section, Summary, Table
 from foster.inspection.wording import clean, folder_name, many, percent, place_name, plain, size
 from foster.text.options import EncoderOptions
 from foster.text.readability import read_texts
@@ -76,6 +76,7 @@ class DatasetFolder:
             ("popularity", "read beside the texts" if info.popularity else "not read"),
             ("made from", ", ".join(map(place_name, info.sources))),
             ("left out", plain(dropped)),
+            ("foster check", f"{many(len(report.problems), 'problem')}, {many(len(report.warnings), 'warning')}"),
             ("bytes", size(folder_bytes(self.folder))),
             ("from real data", "all of it"),
             ("data fingerprint", info.fingerprint),
@@ -93,15 +94,11 @@ class DatasetFolder:
         )
 
     def sections(self) -> list[Section]:
-        """Return what check finds, histories, popularity, times, categories and samples."""
-        report, counts = self.report, self.data.item_counts().astype(float)
-        found: list[Block] = [Items([ItemText(line, 500) for line in (*report.problems, *report.warnings)])]
-        if not (report.problems or report.warnings):
-            found = [Paragraph("foster check finds nothing that may go wrong.")]
+        """Return histories, popularity, times, categories and samples."""
+        counts = self.data.item_counts().astype(float)
         masses = Masses({"log": counts})
         order = np.argsort(-counts, kind="stable")
         sections = [
-            Section("check", "Problems and warnings", found),
             Section("histories", "Histories and dates", [Figures(self._histograms()), self._quantiles()]),
             Section("coverage", "Popularity and categories", [
                 *popularity(masses, order, "most popular in the training part first"), *self._categories(masses),
@@ -136,7 +133,9 @@ class DatasetFolder:
 
     def _texts(self) -> Table:
         report = self.report
-        rows = [(clean(name), f"filled for {percent(share)} of the items") for name, share in report.text_coverage.items()]
+        rows = [
+            (clean(name), f"filled for {percent(share)} of the items") for name, share in report.text_coverage.items()
+        ]
         rows.append(("the same text as another item", f"{report.shared_texts:,} items"))
         if (reading := report.reading) is not None:
             name = place_name(reading.encoder)
@@ -180,10 +179,12 @@ def _lengths_figure(lengths: np.ndarray) -> Figure:
     edges = np.arange(int(lengths.min()), high + width + 1, width)
     heights = np.histogram(np.minimum(lengths, edges[-1] - 1), edges)[0]
     longer = int((lengths >= edges[-1]).sum())
-    described = f"Half of the users have up to {int(np.median(lengths)):,} interactions, the most {int(lengths.max()):,}."
+    described = (
+        f"Half of the users have up to {int(np.median(lengths)):,} interactions, the most {int(lengths.max()):,}."
+    )
     if longer:
         described += f" The last bar holds {many(longer, 'longer history', 'longer histories')}, too."
-    svg = drawing("Lengths of histories", described, bars(edges, heights, "interactions", "users"))
+    svg = drawing("Lengths of histories", described, bars(edges.tolist(), heights.tolist(), "interactions", "users"))
     rows = [
         (f"{low:,}" if width == 1 else f"{low:,} to {low + width - 1:,}", f"{count:,}")
         for low, count in zip(edges[:-1].tolist(), heights.tolist(), strict=True)
@@ -200,8 +201,9 @@ def _dates_figure(seconds: np.ndarray, first: str, last: str) -> Figure:
     dates = [str(np.datetime64(int(edge), "D")) for edge in edges[:-1]]
     busiest = int(heights.argmax())
     described = f"From {first} to {last}, in {BARS} parts of equal length; most in that from {dates[busiest]} on."
-    years = edges / 365.2425 + 1970
-    svg = drawing("Interactions by date", described, bars(years, heights, "year", "interactions"))
+    svg = drawing(
+        "Interactions by date", described, bars(edges.tolist(), heights.tolist(), "date", "interactions", days=True)
+    )
     rows = [(date, f"{count:,}") for date, count in zip(dates, heights.tolist(), strict=True)]
     table = Table("Interactions by date", ("from", "interactions"), rows, closed=True)
     return Figure(svg, f"Interactions by date. {described}", numbers=table)

@@ -6,7 +6,7 @@ import hashlib
 import io
 import re
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree
 
 import numpy as np
@@ -45,7 +45,7 @@ def drawing(title: str, description: str, draw: Callable[[Axes], None], size: tu
     from matplotlib.figure import Figure
 
     name = hashlib.sha256(f"{title}\0{description}".encode()).hexdigest()[:12]
-    style = {
+    style: dict[str, Any] = {
         "svg.fonttype": "none",  # letters stay letters: they can be read aloud, found and made larger
         "svg.hashsalt": name,
         "svg.image_inline": True,
@@ -56,7 +56,8 @@ def drawing(title: str, description: str, draw: Callable[[Axes], None], size: tu
         "axes.titlesize": 9.0,
         "axes.edgecolor": FAINT,
         "axes.labelcolor": INK,
-        "axes.prop_cycle": mpl.cycler(color=SERIES),
+        "axes.prop_cycle": f"cycler(color={list(SERIES)})",
+        "axes.axisbelow": True,
         "axes.spines.top": False,
         "axes.spines.right": False,
         "text.color": INK,
@@ -75,7 +76,9 @@ def drawing(title: str, description: str, draw: Callable[[Axes], None], size: tu
         figure = Figure(figsize=size, layout="constrained")
         draw(figure.add_subplot())
         out = io.StringIO()
-        figure.savefig(out, format="svg", transparent=True, metadata=dict.fromkeys(("Date", "Creator", "Type", "Format")))
+        figure.savefig(
+            out, format="svg", transparent=True, metadata=dict.fromkeys(("Date", "Creator", "Type", "Format"))
+        )
     return _of_page(out.getvalue(), name, title, description)
 
 
@@ -84,6 +87,10 @@ def _of_page(drawn: str, name: str, title: str, description: str) -> str:
     root = ElementTree.fromstring(drawn)
     if (metadata := root.find(f"{{{_SVG}}}metadata")) is not None:
         root.remove(metadata)
+    for defs in root.iter(f"{{{_SVG}}}defs"):
+        for style in defs.findall(f"{{{_SVG}}}style"):  # it would hold for all of the page
+            defs.remove(style)
+    root.set("style", "stroke-linejoin: round; stroke-linecap: butt")
     defined = {element.get("id") for part in root.iter(f"{{{_SVG}}}defs") for element in part if element.get("id")}
     referred = {value[1:] for element in root.iter() for value in element.attrib.values() if value.startswith("#")}
     for element in root.iter():
@@ -92,19 +99,19 @@ def _of_page(drawn: str, name: str, title: str, description: str) -> str:
             if own in defined | referred:
                 element.set("id", f"{name}-{own}")
             elif own.startswith(PICK):  # pick-3, or pick-3-line
-                _, number, *part = own.split("-")
-                element.set("class", " ".join(["pick", PICK + number, *(PICK + name for name in part)]))
-        for key, value in element.attrib.items():
+                _, number, *more = own.split("-")
+                element.set("class", " ".join(["pick", PICK + number, *(PICK + word for word in more)]))
+        for key, value in list(element.attrib.items()):
             if key in ("href", f"{{{_XLINK}}}href"):
                 element.set(key, f"#{name}-{value[1:]}" if value.startswith("#") else value)
             elif key in ("style", "fill", "stroke", "clip-path"):
                 element.set(key, _painted(_REFERENCE.sub(rf"url(#{name}-\1)", value)))
     for size in ("width", "height"):
-        root.attrib.pop(size, None)
+        root.attrib.pop(size)
     root.set("role", "img")
     root.set("aria-labelledby", f"{name}-title {name}-description")
-    for place, (tag, part, text) in enumerate((("title", "title", title), ("desc", "description", description))):
-        element = ElementTree.Element(f"{{{_SVG}}}{tag}", {"id": f"{name}-{part}"})
+    for place, (tag, own, text) in enumerate((("title", "title", title), ("desc", "description", description))):
+        element = ElementTree.Element(f"{{{_SVG}}}{tag}", {"id": f"{name}-{own}"})
         element.text = text
         root.insert(place, element)
     ElementTree.register_namespace("", _SVG)
@@ -118,23 +125,37 @@ def _painted(style: str) -> str:
     return style
 
 
-def line(xs: Sequence[float], ys: Sequence[float], label: str, logarithmic: bool = False) -> Callable[[Axes], None]:
+def line(xs: Sequence[float], ys: Sequence[float], label: str) -> Callable[[Axes], None]:
     """Return what draws one curve; of few points each is marked."""
 
     def draw(axes: Axes) -> None:
         axes.plot(xs, ys, marker="o" if len(xs) <= 15 else None, markersize=3, linewidth=1.5)
         axes.set_xlabel(label)
         axes.grid(linewidth=0.6)
-        if logarithmic:
-            axes.set_xscale("log")
 
     return draw
 
 
-def bars(edges: Sequence[float], heights: Sequence[float], across: str, up: str) -> Callable[[Axes], None]:
-    """Return what draws a histogram of bars between edges, one more than there are heights."""
+def bars(
+    edges: Sequence[float], heights: Sequence[float], across: str, up: str, days: bool = False
+) -> Callable[[Axes], None]:
+    """Return what draws a histogram of bars between edges, one more than there are heights.
+
+    Args:
+        edges: in ascending order.
+        heights: of the bars.
+        across: what the edges are.
+        up: what the heights are.
+        days: whether the edges are days since 1970.
+    """
 
     def draw(axes: Axes) -> None:
+        if days:
+            from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
+
+            locator = AutoDateLocator(tz="UTC", maxticks=6)
+            axes.xaxis.set_major_locator(locator)
+            axes.xaxis.set_major_formatter(ConciseDateFormatter(locator, tz="UTC", show_offset=False))
         axes.stairs(heights, edges, fill=True, color=SERIES[0])
         axes.set_xlabel(across)
         axes.set_ylabel(up)

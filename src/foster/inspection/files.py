@@ -23,6 +23,11 @@ FILES = {
     "dataset.json": "what it is and how it was made",
     "metrics.jsonl": "what was logged",
     "README.md": "card",
+    "bench.json": "options",
+    "results.md": "table of the results",
+    "results.json": "results by row",
+    "results.csv": "results by run",
+    "results.png": "picture of the results",
 }
 
 
@@ -32,13 +37,13 @@ def bytes_by_part(folder: Path, tensors: str | None = None, parts: Mapping[str, 
     Args:
         folder: the folder.
         tensors: a safetensors file in it whose tensors are listed one by one.
-        parts: what these are, by the first part of their names.
+        parts: what they are, by the first part of their names, or what other files are.
     """
     sizes: dict[str, int] = {}
     for path in sorted(folder.iterdir()):
         if path.name != tensors:
             sizes[path.name] = folder_bytes(path) if path.is_dir() else path.stat().st_size
-    known = dict(FILES)
+    known = {**FILES, **(parts or {})}
     if tensors is not None:
         own = _tensor_bytes(folder / tensors)
         rest = (folder / tensors).stat().st_size - sum(own.values())
@@ -48,10 +53,10 @@ def bytes_by_part(folder: Path, tensors: str | None = None, parts: Mapping[str, 
         known[f"{tensors}: header"] = "names and shapes"
     total = sum(sizes.values())
     rows = [
-        (clean(name), known.get(name, ""), f"{count:,}", Share(count / max(total, 1)))
+        (known.get(name, clean(name)), f"{count:,}", Share(count / max(total, 1)), clean(name))
         for name, count in sorted(sizes.items(), key=lambda entry: (-entry[1], entry[0]))
     ]
-    return Table(f"{total:,} bytes by part", ("part", "what it is", "bytes", "share"), rows, texts=(1,))
+    return Table(f"{total:,} bytes by part", ("part", "bytes", "share", "file"), rows, texts=(3,))
 
 
 def _tensor_bytes(path: Path) -> dict[str, int]:

@@ -83,8 +83,10 @@ def page(folder: Inspected) -> str:
     Raises:
         InputError: something of the folder is damaged.
     """
-    return _templates().get_template("page.html").render(
-        summary=folder.summary(), sections=folder.sections(), generator=GENERATOR
+    return (
+        _templates()
+        .get_template("page.html")
+        .render(summary=folder.summary(), sections=folder.sections(), generator=GENERATOR)
     )
 
 

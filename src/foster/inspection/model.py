@@ -24,6 +24,11 @@ from foster.text.options import EncoderOptions
 
 COMPARED = 8  # items whose neighbours are shown
 NEIGHBOURS = 3
+PARTS = {
+    "backbone": "sequence model",
+    "tower": "map from texts to items",
+    "whitening": "whitening of the vectors of texts",
+}
 
 
 def look_at(folder: Path, look: Look) -> ModelFolder:
@@ -48,7 +53,9 @@ class ModelFolder:
 
     def __init__(self, folder: Path, look: Look) -> None:
         if look.data is not None:
-            raise InputError(f"--data: is for distilled sequences and coresets; 'foster evaluate {folder} DATA' says more")
+            raise InputError(
+                f"--data: is for distilled sequences and coresets; 'foster evaluate {folder} DATA' says more"
+            )
         self.folder = folder
         self.config = read_config(folder, ("model", "teacher"))
         where = str(folder / CONFIG_NAME)
@@ -88,7 +95,7 @@ class ModelFolder:
             folder_name(self.folder),
             f"{what}; it scores {many(len(self.catalogue), 'item')} by their texts after a history.",
             facts,
-            bytes_by_part(self.folder, WEIGHTS_NAME),
+            bytes_by_part(self.folder, WEIGHTS_NAME, PARTS),
             content={"bytes": folder_bytes(self.folder), "fit": fit},
         )
 
@@ -105,7 +112,9 @@ class ModelFolder:
         history = self.fit.get("history")
         about = "What the validations found; the weights of the best one are kept."
         sections = curves(history if isinstance(history, list) else [], "Training", about)
-        figure, ends = map_figure(Projection.of(vectors), self.catalogue.texts, "The item vectors that the model learned")
+        figure, ends = map_figure(
+            Projection.of(vectors), self.catalogue.texts, "The item vectors that the model learned"
+        )
         sections.append(Section("map", "Map of the catalogue", [figure, ends]))
         about = "Items, evenly spaced in the catalogue, and those whose vectors are nearest by the cosine."
         sections.append(Section("neighbours", "Similar items", [Paragraph(about), self._neighbours(vectors)]))

@@ -100,6 +100,7 @@ class Figure:
         caption: what it shows, below it.
         picks: how many parts of it, numbered from 1, can be picked out; 0 for none.
         numbers: the table of what is drawn, shown on demand.
+        large: whether it takes the width of the page.
     """
 
     block: ClassVar[str] = "figure"
@@ -107,6 +108,7 @@ class Figure:
     caption: str
     picks: int = 0
     numbers: Table | None = None
+    large: bool = False
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -25,6 +25,13 @@ END = 0.05  # share of the items that make an end of an axis
 WORDS = 3
 MOST_READ = 50_000  # items whose words are looked at
 _ROWS = 2**15
+# Where the words at the ends of the axes stand, how they are aligned there, and how far they are turned.
+_ENDS = {
+    "left": (0, -0.02, "left", "top", 0),
+    "right": (1, -0.02, "right", "top", 0),
+    "bottom": (-0.02, 0, "left", "bottom", 90),
+    "top": (-0.02, 1, "right", "bottom", 90),
+}
 _WORD = re.compile(r"[^\W\d_]{3,}")
 
 
@@ -79,8 +86,8 @@ class Projection:
             order = np.argsort(-sign * self.points[some, axis], kind="stable")
             there = order[: max(1, round(END * len(some)))]
             counts = Counter(word for place in there for word in words[place])
-            best = sorted(counts, key=lambda word, counts=counts: (-_tells(counts[word], usual[word], len(there)), word))  # type: ignore[misc]
-            out.append((name, ", ".join(clean(word, 20) for word in best[:WORDS]), texts[some[order[0]]]))
+            best = sorted((-_tells(count, usual[word], len(there)), word) for word, count in counts.items())
+            out.append((name, ", ".join(clean(word, 20) for _, word in best[:WORDS]), texts[some[order[0]]]))
         return out
 
 
@@ -134,7 +141,7 @@ def map_figure(
         [(name, ItemText(words), ItemText(text)) for name, words, text in ends],
         texts=(1, 2),
     )
-    return Figure(svg, caption, picks=len(lines)), table
+    return Figure(svg, caption, picks=len(lines), large=True), table
 
 
 def _map(dots: np.ndarray, lines: Sequence[np.ndarray], words: dict[str, str]) -> Callable[[Axes], None]:
@@ -157,13 +164,10 @@ def _map(dots: np.ndarray, lines: Sequence[np.ndarray], words: dict[str, str]) -
         for spine in axes.spines.values():
             spine.set_visible(True)
             spine.set_color(FAINT)
-        ends = {"left": (0, -0.02, "left", "top", 0), "right": (1, -0.02, "right", "top", 0)}
-        ends |= {"bottom": (-0.01, 0, "right", "bottom", 90), "top": (-0.01, 1, "right", "top", 90)}
-        for end, (x, y, across, along, turn) in ends.items():
+        for end, (x, y, across, along, turn) in _ENDS.items():
             arrow = f"← {words[end]}" if end in ("left", "bottom") else f"{words[end]} →"
-            axes.text(
-                x, y, arrow, transform=axes.transAxes, ha=across, va=along, rotation=turn, rotation_mode="default"
-            )
+            where: dict[str, Any] = {"transform": axes.transAxes, "ha": across, "va": along, "rotation": turn}
+            axes.text(x, y, arrow, rotation_mode="anchor", **where)
 
     return draw
 

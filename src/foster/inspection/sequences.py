@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from foster.condensed.contexts import mixtures
 from foster.condensed.sequences import Condensed
 from foster.inspection.page import ItemText
-from foster.inspection.wording import percent
+from foster.inspection.wording import many, percent
 
 MOST_STEPS = 2_000  # of a page, divided among its sequences
 MOST_SEQUENCES = 100
@@ -137,12 +137,11 @@ def _said(probability: float, drawn: int, windows: int) -> str:
 def _summary(data: Condensed, row: int, length: int) -> str:
     first = data.items[row, :length].gather(-1, data.weights[row, :length].argmax(-1, keepdim=True))
     distinct = len(first.unique())
-    steps = f"{length:,} steps" if length != 1 else "1 step"
-    items = "1 item" if distinct == 1 else f"{distinct:,} different items"
+    steps, items = many(length, "step"), many(distinct, "item")
     if data.items.shape[-1] == 1:
         return f"{steps}, {items}"
     mean = float(data.weights[row, :length].amax(-1).mean())
-    return f"{steps}, {items} come first, with probability {percent(mean)} on average"
+    return f"{steps}, {items}, {percent(mean)} on the first of a step"
 
 
 def draw_counts(data: Condensed) -> tuple[Tensor | None, Tensor]:

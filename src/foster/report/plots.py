@@ -68,9 +68,7 @@ def _points(axes: Axes, rows: Mapping[str, Mapping[str, Any]], metric: str, refe
         axes.axvline(rows["full"][metric], linestyle="--", color=reference)
 
 
-def _curves(
-    axes: Axes, rows: Mapping[str, Mapping[str, Any]], budgets: list[int], metric: str, reference: str
-) -> None:
+def _curves(axes: Axes, rows: Mapping[str, Mapping[str, Any]], budgets: list[int], metric: str, reference: str) -> None:
     curves: dict[str, list[Mapping[str, Any]]] = {}
     for row in rows.values():
         if row["budget"] is None:
