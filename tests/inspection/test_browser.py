@@ -15,13 +15,18 @@ OPEN_ALL = "document.querySelectorAll('details').forEach(d => d.open = true)"
 LOW_CONTRAST = """
 (() => {
   const canvas = document.createElement('canvas').getContext('2d', {willReadFrequently: true});
-  const rgb = color => { canvas.fillStyle = color; canvas.fillRect(0, 0, 1, 1); return canvas.getImageData(0, 0, 1, 1).data; };
-  const light = color => [0.2126, 0.7152, 0.0722].reduce((sum, weight, i) => {
-    const c = rgb(color)[i] / 255; return sum + weight * (c <= 0.03928 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4); }, 0);
+  const rgb = color => {
+    canvas.fillStyle = color;
+    canvas.fillRect(0, 0, 1, 1);
+    return canvas.getImageData(0, 0, 1, 1).data;
+  };
+  const linear = c => c <= 0.03928 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4;
+  const light = color => [0.2126, 0.7152, 0.0722].reduce((sum, w, i) => sum + w * linear(rgb(color)[i] / 255), 0);
   const paper = light(getComputedStyle(document.body).backgroundColor);
   const low = new Set();
   for (const e of document.querySelectorAll('body *')) {
     if (![...e.childNodes].some(n => n.nodeType === 3 && n.textContent.trim())) continue;
+    if (e.closest('svg') && e.tagName !== 'text') continue;
     const style = getComputedStyle(e), ink = light(e.closest('svg') ? style.fill : style.color);
     if ((Math.max(ink, paper) + 0.05) / (Math.min(ink, paper) + 0.05) < 4.5) low.add(e.tagName);
   }

@@ -123,6 +123,4 @@ def category_table(category: Category, masses: Masses) -> tuple[str, Table]:
     last, mass = list(masses.columns.items())[-1]
     there = len({int(codes[item]) for item in np.flatnonzero(mass)} & set(filled))
     sentence = f"{last[0].upper()}{last[1:]} hold items of {number(there)} of the {number(len(filled))} values."
-    return sentence, Table(
-        f"Shares by {category.name}", (category.name, "catalogue", *masses.columns), _with_bars(rows)
-    )
+    return sentence, Table(f"Shares by {category.name}", (category.name, "catalogue", *masses.columns), table)
