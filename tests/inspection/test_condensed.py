@@ -28,7 +28,7 @@ def test_steps_show_items_by_probability(distilled):
     step = shown[1].steps[2]
     assert [item.text.text for item in step.items] == [distilled.catalogue.texts[int(items[i])] for i in order]
     assert step.items[0].said.startswith(f"{100 * float(weights.max()):.1f}".removesuffix(".0"))
-    assert step.nearest is None
+    assert step.nearest is None and step.cosine is None
 
 
 def test_draws_are_counted_over_the_windows(distilled):
@@ -46,11 +46,17 @@ def test_draws_are_counted_over_the_windows(distilled):
 def test_nearest_item_of_a_mixture(distilled, data):
     vectors = torch.randn(data.n_items, 6, generator=torch.Generator().manual_seed(2))
     shown = shown_sequences(distilled, vectors)
-    unit = F.normalize(vectors, dim=1)
-    mixture = (distilled.weights[2, 3][:, None] * unit[distilled.items[2, 3]]).sum(0)
-    cosines = F.cosine_similarity(mixture[None], unit)
-    text, cosine = shown[2].steps[3].nearest
-    assert text.text == data.texts[int(cosines.argmax())] and cosine == f"{float(cosines.max()):.2f}"
+    for row in range(4):
+        for place in range(8):
+            items, weights, step = distilled.items[row, place], distilled.weights[row, place], shown[row].steps[place]
+            cosines = F.cosine_similarity((weights[:, None] * vectors[items]).sum(0)[None], vectors)
+            best = int(cosines.argmax())
+            if best == int(items[weights.argmax()]):
+                assert step.nearest is None
+            else:
+                assert step.nearest.text == data.texts[best]
+            assert float(step.cosine) == pytest.approx(float(cosines.max()), abs=0.006)
+    assert {step.nearest is None for sequence in shown for step in sequence.steps} == {True, False}
 
 
 def test_a_page_has_a_limit_and_says_so(data, teacher, distilled_folder, tmp_path):

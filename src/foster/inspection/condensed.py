@@ -231,7 +231,7 @@ class CondensedFolder:
                 "In the windows of the soft labels one item stands for each step, drawn among all that are stored, "
                 "whatever their probability: how often each was drawn is said beside it."
             )
-        if vectors is not None and any(step.nearest for sequence in shown for step in sequence.steps):
+        if vectors is not None and any(step.cosine for sequence in shown for step in sequence.steps):
             about.append(
                 f"Where no item has a probability of {percent(MIXTURE)} a step is a mixture, and the real item whose "
                 "text vector is nearest to that of the mixture is named, with the cosine of both."

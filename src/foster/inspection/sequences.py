@@ -44,14 +44,16 @@ class Step:
         number: its place, from 1.
         items: its most probable items, the first one first.
         hidden: items of it that are not among these.
-        nearest: the item of the catalogue that is nearest to the mixture, and the cosine; None where it is no mixture,
-            or there are no vectors.
+        nearest: the item of the catalogue that is nearest to the mixture, None where that is its first one; see
+            ``cosine``.
+        cosine: of the mixture and that item; None where the step is no mixture, or there are no vectors.
     """
 
     number: int
     items: Sequence[StepItem]
     hidden: int
-    nearest: tuple[ItemText, str] | None
+    nearest: ItemText | None
+    cosine: str | None
 
 
 @dataclass(frozen=True)
@@ -117,13 +119,17 @@ def shown_sequences(data: Condensed, vectors: Tensor | None) -> list[ShownSequen
                 )
                 for i in there[:MOST_ITEMS]
             ]
-            near = nearest.get((row, place))
+            item, cosine = nearest.get((row, place), (None, None))
+            other = item is not None and item != int(data.items[row, place, order[0]])
             found.append(
                 Step(
-                    place + 1, items, len(there) - len(items),
-                    None if near is None else (ItemText(texts[near[0]]), f"{near[1]:.2f}"),
+                    place + 1,
+                    items,
+                    len(there) - len(items),
+                    ItemText(texts[item]) if item is not None and other else None,
+                    None if cosine is None else f"{cosine:.2f}",
                 )
-            )  # fmt: skip
+            )
         out.append(ShownSequence(row + 1, lengths[row], found, _summary(data, row, lengths[row])))
     return out
 
@@ -169,7 +175,7 @@ def _nearest(data: Condensed, vectors: Tensor, sequences: int, steps: int) -> di
     unit = F.normalize(vectors.float(), dim=1)
     rows, places = mixed.T
     items, weights = data.items[rows, places], data.weights[rows, places]
-    queries = F.normalize(mixtures(unit[items][None], weights[None])[0], dim=1)
+    queries = F.normalize(mixtures(vectors[items][None].float(), weights[None])[0], dim=1)
     found = {}
     for part in torch.arange(len(queries)).split(max(1, _COMPARED // len(unit))):
         best, which = (queries[part] @ unit.T).max(1)
