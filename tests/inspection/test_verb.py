@@ -32,7 +32,7 @@ def test_summary_in_the_terminal(run, any_folder, monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)  # which needs no extra
     code, out, err = run(any_folder)
     assert (code, err) == (0, "")
-    assert out.startswith(f"{any_folder.name}: A ") or out.startswith(f"{any_folder.name}: ")
+    assert out.startswith(f"{any_folder.name}: ") and "\ndata fingerprint  " in out
     assert "\x1b" not in out and "\u202e" not in out
     code, out, _ = run(any_folder, "--json")
     content = json.loads(out)
