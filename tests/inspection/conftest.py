@@ -69,7 +69,8 @@ def distilled(data, teacher) -> Condensed:
     plain = Condensed(
         "distilled", "foster", items, weights, None, None, data.catalogue, encoder=teacher.encoder,
         model=teacher.options,
-        info={"from_real_data": "<b>histories</b>", "data_fingerprint": data.info.fingerprint, "kept_step": 2},
+        info={"from_real_data": "<b>histories</b>", "data_fingerprint": data.info.fingerprint, "kept_step": 2,
+              "options": {"<u>\u202eoption": "\x1b[31m<script>"}},
     )  # fmt: skip
     return with_soft_labels(plain, teacher, label_windows(8, 5), torch.Generator().manual_seed(1))
 
@@ -77,7 +78,10 @@ def distilled(data, teacher) -> Condensed:
 @pytest.fixture(scope="session")
 def distilled_folder(distilled, tmp_path_factory) -> Path:
     folder = distilled.save(tmp_path_factory.mktemp("distilled") / "twenty")
-    records = [{"step": step, "gap": -0.5 + step / 10, "reset": step, "weight": 1.0} for step in range(6)]
+    records = [
+        {"step": step, "gap": -0.5 + step / 10, "reset": step, "weight": 1.0, "<u>\u202ename": step}
+        for step in range(6)
+    ]
     (folder / METRICS_NAME).write_text("".join(f"{json.dumps(record)}\n" for record in records))
     return folder
 

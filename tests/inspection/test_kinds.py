@@ -55,6 +55,16 @@ def test_bench(bench_folder):
     assert tables[0].rows[2][1:4] == ("0.0800 ± 0.0000", "0.0405 ± 0.0007", "0.802")
 
 
+def test_a_bench_of_several_budgets_has_curves(bench_folder, tmp_path):
+    several = tmp_path / "several"
+    shutil.copytree(bench_folder, several)
+    content = json.loads((several / "results.json").read_text())
+    content["rows"]["random-40"] = {**content["rows"]["random"], "budget": 40}
+    (several / "results.json").write_text(json.dumps(content))
+    svg = look_at(several).sections()[0].blocks[-2].figures[0].svg
+    assert "M, sequences" in svg and ">40<" in svg
+
+
 def test_a_bench_without_results_or_with_damaged_ones(bench_folder, tmp_path):
     started = tmp_path / "started"
     shutil.copytree(bench_folder, started)

@@ -12,7 +12,7 @@ from foster.data.dataset import Dataset
 from foster.data.texts import SEPARATOR
 from foster.inspection.figures import concentration, drawing
 from foster.inspection.page import Cell, Figure, ItemText, Share, Table
-from foster.inspection.wording import number, percent
+from foster.inspection.wording import clean, number, percent
 
 GROUPS = (
     (0.0, 0.01, "the first 1 %"), (0.01, 0.1, "1 to 10 %"), (0.1, 0.5, "10 to 50 %"), (0.5, 1.0, "the other half"),
@@ -96,7 +96,7 @@ def categories(texts: Sequence[str], data: Dataset | None, ids: Sequence[str]) -
         found = []
         for field in data.info.text_fields:
             column = data.items[field].cast(pl.String).fill_null("").to_list()
-            found.append(Category(field, ["" if row is None else column[row] for row in rows]))
+            found.append(Category(clean(field, 60), ["" if row is None else column[row] for row in rows]))
     return [category for category in found if _is_category(category.values)]
 
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from foster.inspection.figures import drawing, line
 from foster.inspection.page import Figure, Figures, Paragraph, Section, Table
-from foster.inspection.wording import many, number
+from foster.inspection.wording import clean, many, number
 
 ROWS = 20  # of the table below a curve
 POINTS = 500  # of a curve
@@ -41,7 +41,7 @@ def series_of(records: Iterable[Mapping[str, Any]]) -> dict[str, tuple[list[floa
             continue  # the last line of a training says how long it took
         for name, value in record.items():
             if name not in ("step", *STATES) and _is_number(value):
-                steps, values = found.setdefault(name, ([], []))
+                steps, values = found.setdefault(clean(name, 60), ([], []))
                 steps.append(step)
                 values.append(value)
     return {name: (steps, values) for name, (steps, values) in found.items() if len(values) > 1}

@@ -58,7 +58,7 @@ def plain(value: Any) -> str:
     if value is None:
         return "not set"
     if isinstance(value, Mapping):
-        return ", ".join(f"{name} {plain(part)}" for name, part in value.items()) or "nothing"
+        return ", ".join(f"{clean(str(name))} {plain(part)}" for name, part in value.items()) or "nothing"
     if isinstance(value, list | tuple):
         return ", ".join(map(plain, value)) or "nothing"
     return place_name(value) if isinstance(value, str) else number(value) if isinstance(value, float) else str(value)
