@@ -39,7 +39,7 @@ _CATALOGUE = ("catalogue.parquet", "popularity.parquet")
 _SEQUENCES = (CONFIG_NAME, CARD_NAME, METRICS_NAME, "sequences.safetensors", *_CATALOGUE)
 _MODEL = (CONFIG_NAME, CARD_NAME, "model.safetensors", "items.safetensors", *_CATALOGUE)
 _STUDY = (
-    *(CONFIG_NAME, CARD_NAME, "study.db", "study.db-journal", "trials.csv", "results.json", "results.png", "best.yaml"),
+    *(CONFIG_NAME, CARD_NAME, "study.db", "study.db-*", "trials.csv", "results.json", "results.png", "best.yaml"),
     *("locks", "locks/*.lock", "retrained", "retrained/trial-*"),
 )
 FILES: dict[str, tuple[str, ...]] = {

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -35,7 +35,8 @@ UNPRUNED = 5  # trials that are finished before one is pruned
 WARM = 4  # no trial is pruned in the first such part of its steps: slow starters are no bad ones
 KILLED = 3  # times that a trial's process is killed before the trial is given up
 NAME = "foster"
-WORKER, BEGUN, REASON, KILLS = "worker", "default", "reason", "killed"
+BUSY = 120.0  # seconds to wait for what another process writes
+WORKER, BEGUN, REASON, FAILURE, KILLS = "worker", "default", "reason", "failure", "killed"
 """Names of what is noted of a trial."""
 
 
@@ -92,10 +93,10 @@ class Search:
 
         self.out, self.setting, self.trials, self.like, self.say = out, setting, trials, like, say
         self.end = None if timeout is None else time.monotonic() + timeout
-        self.lock, self.worker = study_lock(out), Worker(out)
+        self.lock, self.worker, self._open = study_lock(out), Worker(out), ExitStack()
         try:
             with self.lock:
-                self.study = open_study(out)
+                self.study = self._open.enter_context(open_study(out))
                 self.study.pruner = MedianPruner(UNPRUNED, n_warmup_steps=setting.train.steps // WARM)
                 usual = {**setting.model.model_dump(), **setting.train.model_dump()}
                 if not self.study.get_trials(deepcopy=False) and setting.space.holds(usual):
@@ -107,7 +108,8 @@ class Search:
 
     def close(self) -> None:
         """Leave the study; a trial that is not finished is for others."""
-        self.worker.close()
+        with self._open:
+            self.worker.close()
 
     def run(self) -> None:
         """Make trials until there are enough, or the time is over."""
@@ -202,10 +204,10 @@ class Search:
             with self.lock:
                 frozen = self.study.trials[trial.number]
                 if isinstance(error, KeyboardInterrupt | SystemExit):
-                    trial.set_user_attr(REASON, "stopped")
+                    trial.set_user_attr(FAILURE, "stopped")
                     self._put_back(frozen, frozen.user_attrs.get(KILLS, 0))
                 else:
-                    trial.set_user_attr(REASON, f"{type(error).__name__}: {error}")
+                    trial.set_user_attr(FAILURE, f"{type(error).__name__}: {error}")
                     self.study.tell(trial, state=TrialState.FAIL)
             raise
         seconds = time.perf_counter() - start
@@ -262,16 +264,30 @@ def _ended(value: float | None, reason: str | None) -> str:
     return f"NDCG@10 {value:.4f}" + (f" ({reason})" if reason else "")
 
 
-def open_study(out: Path) -> Study:
-    """Return the study of a folder, which is made if there is none."""
+@contextmanager
+def open_study(out: Path) -> Iterator[Study]:
+    """Yield the study of a folder, which is made if there is none; in the end its file is whole, with none beside it.
+
+    The study can be used on, and opens its file again then.
+    """
     import optuna
 
     path = (out / DATABASE).resolve()
+
+    def connect() -> sqlite3.Connection:
+        connection = sqlite3.connect(path, timeout=BUSY)
+        # Several processes, and no waiting for the disk at each of the dozen small notes of a trial.
+        connection.execute("PRAGMA journal_mode=WAL")
+        connection.execute("PRAGMA synchronous=NORMAL")
+        return connection
+
     # By a function and not by an address, in which some characters of a path mean something else.
-    storage = optuna.storages.RDBStorage(
-        "sqlite:///study.db", engine_kwargs={"creator": lambda: sqlite3.connect(path, timeout=120)}
-    )
-    return optuna.create_study(storage=storage, study_name=NAME, direction="maximize", load_if_exists=True)
+    storage = optuna.storages.RDBStorage("sqlite:///study.db", engine_kwargs={"creator": connect})
+    try:
+        yield optuna.create_study(storage=storage, study_name=NAME, direction="maximize", load_if_exists=True)
+    finally:
+        storage.remove_session()
+        storage.engine.dispose()
 
 
 def finished(study: Study) -> list[FrozenTrial]:
@@ -285,9 +301,11 @@ def reason_of(trial: FrozenTrial) -> str | None:
     """Return why a trial was not trained to its end, or not at all; None for others."""
     from optuna.trial import TrialState
 
-    # A process that is killed leaves no note.
-    killed = {TrialState.FAIL: "its process was killed", TrialState.PRUNED: f"its process was killed {KILLED} times"}
-    return trial.user_attrs.get(REASON, killed.get(trial.state))
+    # A process that is killed leaves no note of it, but perhaps the reason of what it was about to say.
+    if trial.state == TrialState.FAIL:
+        return trial.user_attrs.get(FAILURE, "its process was killed")
+    killed = f"its process was killed {KILLED} times" if trial.state == TrialState.PRUNED else None
+    return trial.user_attrs.get(REASON, killed)
 
 
 def ranked(trials: list[FrozenTrial]) -> list[FrozenTrial]:

@@ -164,12 +164,12 @@ def search(
             work.close()
         if stopped is None:
             engine.wait()
-        study = open_study(out)
-        results = write_results(out, study, setting)
+        with open_study(out) as study:
+            results, frame = write_results(out, study, setting), frame_of(study, setting)
         if stopped is None and not results["best"]:
-            reasons = frame_of(study, setting)["reason"].drop_nulls().to_list()
+            reasons = frame["reason"].drop_nulls().to_list()
             raise InputError(f"{out}: no trial could be finished: {reasons[-1] if reasons else 'there was no time'}")
-        return Tuned(study, frame_of(study, setting), results, stopped)
+        return Tuned(study, frame, results, stopped)
 
 
 def _setting(
