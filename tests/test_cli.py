@@ -474,6 +474,11 @@ def filled_in(made: Made, *arguments: object) -> tuple[object, ...]:
         (("bench", "DATA", "--methods", "random", "--budgets", "20,61"), ("--budgets 61", "1 to 60")),
         (("bench", "TEACHER"), ("holds a teacher", "foster prepare")),
         (("train", "TEACHER"), ("holds a teacher", "foster distill")),
+        (("tune", "TEACHER", "--validation", "DATA"), ("holds a teacher", "foster distill")),
+        (("tune", "DISTILLED"), ("--validation is missing",)),
+        (("tune", "DATA", "--label-encoder", "other"), ("--label-encoder", "is a data set")),
+        (("tune", "DISTILLED", "--validation", "DATA", "--space", "nowhere.yaml"), ("--space nowhere.yaml", "read")),
+        (("tune", "DISTILLED", "--validation", "DATA", "--trials", 0), ("'trials'", "greater than or equal to 1")),
         (("train", "DISTILLED", "--validation", "TEACHER"), ("holds a teacher", "foster prepare")),
         (("train", "DISTILLED", "--seed", -1), ("'seed'", "greater than or equal to 0", "got -1")),
         (("train", "nowhere"), ("nowhere", "no such folder")),
@@ -487,8 +492,41 @@ def test_bad_input_is_one_line_and_leaves_nothing(run, made, tmp_path, arguments
     assert [path for path in tmp_path.rglob("*") if path.is_file() or path.name != "out"] == []
 
 
+def test_a_search_ends_with_options_that_training_takes_as_they_are(run, made, tmp_path):
+    space, study = tmp_path / "space.yaml", tmp_path / "study"
+    space.write_text("weight-decay: {low: 1e-4, high: 0.1, log: true}\ndropout: [0.0, 0.2]\nsteps: [4]\n")
+    command = ("tune", made.distilled, "--validation", made.data, "--out", study, "--space", space, "--eval-every", 2)
+    found = run(*command, "--trials", 3, "--retrain", 1, "--json").json
+    assert sum(found["trials"].values()) == 3 and found["stopped"] is False
+    config = ("--config", study / "best.yaml")
+    again = run(
+        "train",
+        made.distilled,
+        "--validation",
+        made.data,
+        *config,
+        "--eval-every",
+        2,
+        "--out",
+        tmp_path / "a",
+        "--json",
+    )
+    assert again.json["validation_ndcg@10"] == found["best"][0]["value"]
+    again = run("train", made.data, *config, "--seed", 1, "--out", tmp_path / "b", "--json").json
+    assert again["validation_ndcg@10"] == found["retrained"][0]["ndcg@10"]
+    assert run("pretrain", made.data, *config, "--out", tmp_path / "c", "--json").json["steps"] == 4
+    shown = run(*command, "--trials", 3, "--retrain", 1)
+    assert shown.code == 0 and str(study / "best.yaml") in shown.out and "The search was right: of 1" in shown.out
+    assert "of another seed; give the same" in run(*command, "--seed", 1).message
+    assert "exists already" in run("train", made.data, "--out", study).message
+    assert "holds a study" in run("evaluate", made.teacher, study).message
+    assert "is read from, too" in run(*command[:5], made.distilled, "--overwrite").message
+    space.write_text("dim: []\n")
+    assert f"{space}: option 'dim': choices are empty" in run(*command).message
+
+
 def test_the_command_line_parses_without_loading_what_computes():
-    code = "import sys, foster.cli; print(sorted({'torch', 'transformers', 'polars'} & set(sys.modules)))"
+    code = "import sys, foster.cli; print(sorted({'torch', 'transformers', 'polars', 'optuna'} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
 
 

@@ -17,6 +17,7 @@ SMALL = {
     "distill": "--steps 2 --select-every 2 --student-steps 2",
     "select": "--dim 8 --heads 1",
     "train": "--steps 4",
+    "tune": "--trials 2 --space small-space.yaml",
     "bench": "--steps 4 --eval-every 2 --dim 8 --heads 1 --checkpoints 3 --student-steps 2 --variants small.yaml",
 }
 
@@ -32,6 +33,7 @@ def small_log(tmp_path, monkeypatch):
     """A folder with log.csv and items.csv, item ids as in the README."""
     rows = [{**row, "item_id": str(row["item_id"]).replace("i", "item-", 1)} for row in synthetic_log(users=80)]
     write_csv(tmp_path / "log.csv", [{name: row[name] for name in ("user_id", "item_id", "timestamp")} for row in rows])
+    (tmp_path / "small-space.yaml").write_text("steps: [2]\ndropout: [0.0, 0.1]\n")
     titles = {row["item_id"]: row["title"] for row in rows}
     write_csv(tmp_path / "items.csv", [{"item_id": item, "title": title} for item, title in titles.items()])
     (tmp_path / "small.yaml").write_text("foster: {method: foster, steps: 2, select_every: 2}\n")

@@ -21,11 +21,13 @@ if TYPE_CHECKING:
     from foster.runs import pretrain, train
     from foster.text.options import EncoderOptions
     from foster.training.options import TeacherOptions, TrainOptions
+    from foster.tuning.options import TuneOptions
+    from foster.tuning.tune import tune
 
 __all__ = [
     "Condensed", "Dataset", "DistillOptions", "EncoderOptions", "ModelOptions", "TeacherOptions", "TextRecommender",
-    "TrainOptions", "__version__", "distill", "estimate_bench", "estimate_distill", "estimate_pretrain", "evaluate",
-    "pretrain", "select", "train",
+    "TrainOptions", "TuneOptions", "__version__", "distill", "estimate_bench", "estimate_distill", "estimate_pretrain",
+    "evaluate", "pretrain", "select", "train", "tune",
 ]  # fmt: skip
 
 _HOMES = {
@@ -37,6 +39,7 @@ _HOMES = {
     "TeacherOptions": "foster.training.options",
     "TextRecommender": "foster.models.recommender",
     "TrainOptions": "foster.training.options",
+    "TuneOptions": "foster.tuning.options",
     "distill": "foster.distillation.distill",
     "estimate_bench": "foster.report.estimate_bench",
     "estimate_distill": "foster.report.estimate",
@@ -45,6 +48,7 @@ _HOMES = {
     "pretrain": "foster.runs",
     "select": "foster.coresets.select",
     "train": "foster.runs",
+    "tune": "foster.tuning.tune",
 }
 
 

@@ -38,12 +38,17 @@ PART = 2**20  # numbers of a tensor that are looked at together
 _CATALOGUE = ("catalogue.parquet", "popularity.parquet")
 _SEQUENCES = (CONFIG_NAME, CARD_NAME, METRICS_NAME, "sequences.safetensors", *_CATALOGUE)
 _MODEL = (CONFIG_NAME, CARD_NAME, "model.safetensors", "items.safetensors", *_CATALOGUE)
+_STUDY = (
+    *(CONFIG_NAME, CARD_NAME, "study.db", "study.db-*", "trials.csv", "results.json", "results.png", "best.yaml"),
+    *("locks", "locks/*.lock", "retrained", "retrained/trial-*"),
+)
 FILES: dict[str, tuple[str, ...]] = {
     "dataset": (DATASET_NAME, CARD_NAME, "interactions.parquet", "items.parquet"),
     "distilled": _SEQUENCES,
     "coreset": _SEQUENCES,
     "model": _MODEL,
     "teacher": (*_MODEL, METRICS_NAME, "trajectory", "trajectory/step_*.safetensors"),
+    "study": _STUDY,
 }
 """What foster writes into a folder of each kind; of a folder that holds anything else, nothing is ever replaced."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, Self, get_args
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, TypeAdapter, ValidationError
 
 from foster.errors import InputError, did_you_mean
 
@@ -64,3 +64,22 @@ class Options(BaseModel):
                 known = "" if hint else f"; known are {', '.join(sorted(cls.model_fields))}"
                 raise InputError(f"{where}: unknown option '{field}'{hint}{known}") from error
             raise InputError(f"{where}: option '{field}': {message} (got {first['input']!r})") from error
+
+    @classmethod
+    def parse_one(cls, name: str, value: Any, source: str) -> Any:
+        """Return the value of one option, whatever the others are.
+
+        Raises:
+            InputError: it is of the wrong type or out of range.
+        """
+        option = cls.model_fields[name]
+        if isinstance(value, bool) and not _takes_bool(option.annotation):
+            raise InputError(f"{source}: option '{name}': must not be yes or no (got {value!r})")
+        kind: Any = option.annotation
+        if option.metadata:
+            kind = Annotated[(kind, *option.metadata)]
+        try:
+            return TypeAdapter(kind, config=ConfigDict(allow_inf_nan=False)).validate_python(value)
+        except ValidationError as error:
+            message = error.errors()[0]["msg"].replace("Input should be", "must be")
+            raise InputError(f"{source}: option '{name}': {message} (got {value!r})") from error

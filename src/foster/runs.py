@@ -18,7 +18,7 @@ from foster.evaluation.evaluate import is_of
 from foster.models.options import ModelOptions
 from foster.models.recommender import NOT_STATED, ORIGIN, TextRecommender
 from foster.text.options import EncoderOptions
-from foster.training.loop import Fit, LogSource, Source, fit, validator
+from foster.training.loop import Fit, LogSource, Source, Watch, fit, validator
 from foster.training.options import TeacherOptions, TrainOptions, affordable
 from foster.training.trajectory import Recorder, checkpoint_steps
 
@@ -116,6 +116,8 @@ def train(
     train: TrainOptions | None = None,
     validation: Dataset | None = None,
     start: dict[str, Tensor] | None = None,
+    like: TextRecommender | None = None,
+    watch: Watch | None = None,
     seed: int = 0,
     engine: Engine | None = None,
 ) -> tuple[TextRecommender, Fit]:
@@ -132,6 +134,9 @@ def train(
         validation: a log whose validation targets stop training and choose the weights; a log as source is its own.
         start: weights to start from, as ``trained_state`` and ``Trajectory.state`` give them. Weights that were
             trained on the log carry it into the model: say so with the result.
+        like: a model of the same items, encoder and device. Where both leave the language model as it is, its text
+            features are taken, which take longer to compute than a small training.
+        watch: called with the step and the NDCG@10 of each validation; what it raises ends the training.
         seed: of everything that is drawn.
         engine: device and processes.
 
@@ -144,7 +149,11 @@ def train(
         train = train or affordable(source.recipe, model.finetune)
     train = train or TrainOptions()
     validation = source if isinstance(source, Dataset) else validation
-    recommender = TextRecommender.build(source.catalogue, encoder, model, seed=seed, device=engine.device)
+    model = model or ModelOptions()
+    if like is not None and like.options.finetune == model.finetune == "frozen":
+        recommender = like.fresh(seed, model)
+    else:
+        recommender = TextRecommender.build(source.catalogue, encoder, model, seed=seed, device=engine.device)
     if start is not None:
         recommender.load_trained_state(start)
     losses: Source
@@ -156,7 +165,7 @@ def train(
     # A step on a handful of sequences is too small to divide: every process makes the same, and waits for none.
     divided = engine if isinstance(source, Dataset) else engine.alone()
     progress = "training" if engine.is_main else None
-    result = fit(recommender, losses, train, seed=seed, validate=check, engine=divided, progress=progress)
+    result = fit(recommender, losses, train, seed=seed, validate=check, watch=watch, engine=divided, progress=progress)
     if isinstance(source, Dataset):
         recommender.origin = _origin(source, recommender, "all weights")
     else:

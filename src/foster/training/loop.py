@@ -27,6 +27,7 @@ from foster.training.losses import next_item_loss
 from foster.training.options import TrainOptions
 
 Validate = Callable[[TextRecommender], float]
+Watch = Callable[[int, float], None]
 
 
 class Source(Protocol):
@@ -152,6 +153,7 @@ def fit(
     seed: int = 0,
     validate: Validate | None = None,
     record: Callable[[int, TextRecommender], None] | None = None,
+    watch: Watch | None = None,
     engine: Engine | None = None,
     progress: str | None = None,
 ) -> Fit:
@@ -164,6 +166,7 @@ def fit(
         seed: of the dropout.
         validate: gives NDCG@10; called every ``eval_every`` steps, for early stopping and to choose the weights.
         record: called with the number of steps made and the model, from step 0 on.
+        watch: called with the step and the NDCG@10 of each validation; what it raises ends the training.
         engine: device and processes.
         progress: name of the bar on stderr, which shows on a terminal only; None for no bar.
 
@@ -172,7 +175,7 @@ def fit(
     """
     engine = engine or Engine(str(model.device))
     with seeded(seed * 1013 + engine.rank, engine.device):
-        return _fit(model, source, options, validate, record, engine, progress)
+        return _fit(model, source, options, validate, record, watch, engine, progress)
 
 
 def _fit(
@@ -181,6 +184,7 @@ def _fit(
     options: TrainOptions,
     validate: Validate | None,
     record: Callable[[int, TextRecommender], None] | None,
+    watch: Watch | None,
     engine: Engine,
     progress: str | None,
 ) -> Fit:
@@ -214,6 +218,8 @@ def _fit(
             ndcg = validate(model)
             model.train()
             result.history.append({"step": step, "loss": loss.item(), "ndcg@10": ndcg})
+            if watch:
+                watch(step, ndcg)
             if best is None or ndcg > (result.best_ndcg or 0.0):
                 best, result.best_step, result.best_ndcg = model.trained_state(), step, ndcg
             elif step - result.best_step >= options.patience * options.eval_every:

@@ -1,0 +1,163 @@
+"""The folder of a study: what it is a study of, and which processes are at work on it."""
+
+from __future__ import annotations
+
+import hashlib
+import uuid
+from collections.abc import Iterable, Mapping
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+from torch import Tensor
+
+from foster.artefacts import CONFIG_NAME, Place, check_free, marked, read_json, write_json
+from foster.condensed.sequences import Condensed
+from foster.data.dataset import Dataset
+from foster.errors import InputError
+from foster.storage import whole_file
+
+DATABASE = "study.db"
+LOCKS = "locks"
+MEANT = {
+    "source": "other data to train on",
+    "validation": "other validation data",
+    "space": "another space",
+    "encoder": "another encoder",
+    "model": "other options of the model",
+    "train": "another recipe",
+    "seed": "another seed",
+}
+"""What a study is of, by the fields of its ``config.json``."""
+
+
+def place_of(out: str | Path, overwrite: bool, inputs: Iterable[str | Path | None] = ()) -> Place | None:
+    """See to it that a study can be made in a folder, or goes on there: ask before the work.
+
+    Args:
+        out: the folder.
+        overwrite: whether a new study takes the place of what foster wrote there.
+        inputs: what is read.
+
+    Returns:
+        The place of a new study, None where one is there that goes on.
+
+    Raises:
+        InputError: something else is there; with ``overwrite`` also a study at which another process is at work.
+    """
+    out = Path(out)
+    if overwrite:
+        if any(not is_dead(out, path.stem) for path in (out / LOCKS).glob("*.lock")):
+            raise InputError(f"{out}: another process is at work on this study; stop it first, or give another --out")
+    elif is_study(out) or (out.is_dir() and {path.name for path in out.iterdir()} == {LOCKS}):
+        return None  # the latter: another process is just making one
+    return check_free(out, overwrite, inputs)
+
+
+def is_study(folder: Path) -> bool:
+    """Whether a folder holds a study."""
+    return (folder / CONFIG_NAME).is_file() and read_json(folder / CONFIG_NAME).get("kind") == "study"
+
+
+def claim(out: Path, about: Mapping[str, Any]) -> None:
+    """Mark a folder as a study of something, or see that it is the one that is there.
+
+    Raises:
+        InputError: it is a study of something else, or cannot be written to.
+    """
+    path = out / CONFIG_NAME
+    try:
+        (out / LOCKS).mkdir(parents=True, exist_ok=True)
+        with study_lock(out):
+            if not path.exists():
+                with whole_file(path) as part:
+                    write_json(part, {**marked("study"), **about})
+    except OSError as error:
+        raise InputError(f"{out}: cannot write there ({error.strerror}); give another --out") from error
+    found = read_json(path)
+    for name, what in MEANT.items():
+        if (there := found.get(name)) != about[name]:
+            raise InputError(
+                f"{out}: is a study of {what}{_difference(there, about[name])}; give the same, another --out, or "
+                "--overwrite to begin anew"
+            )
+
+
+def _difference(there: Any, given: Any) -> str:
+    """Say where two groups of options differ."""
+    if not isinstance(there, dict) or not isinstance(given, Mapping):
+        return ""
+    name = next((name for name in {**there, **given} if there.get(name) != given.get(name)), None)
+    if name is None or name in ("digest", "fingerprint"):
+        return ""
+    return f" ('{name}': {there.get(name, 'not there')}, now {given.get(name, 'not there')})"
+
+
+def study_lock(out: Path) -> FileLock:
+    """Return the lock of the whole study: what one process does with it, no other does."""
+    return FileLock(out / LOCKS / "study.lock")
+
+
+def retraining_lock(out: Path, trial: int) -> FileLock:
+    """Return the lock of a trial's training on the full log."""
+    return FileLock(_lock_file(out, f"retrained-{trial}"))
+
+
+class Worker:
+    """This process, as others see it: at work as long as it holds a lock, which the system takes from a dead one.
+
+    Args:
+        out: the study.
+    """
+
+    def __init__(self, out: Path) -> None:
+        self.name = f"worker-{uuid.uuid4().hex[:12]}"
+        self._lock = FileLock(_lock_file(out, self.name))
+        self._lock.acquire()
+
+    def close(self) -> None:
+        """Leave the study."""
+        self._lock.release()
+        Path(self._lock.lock_file).unlink(missing_ok=True)
+
+
+def is_dead(out: Path, worker: str) -> bool:
+    """Whether a worker is not at work any more."""
+    path = _lock_file(out, worker)
+    if not path.exists():
+        return True
+    try:
+        with FileLock(path).acquire(timeout=0):
+            return True
+    except Timeout:
+        return False
+
+
+def _lock_file(out: Path, name: str) -> Path:
+    return out / LOCKS / f"{name}.lock"
+
+
+def described(source: Dataset | Condensed) -> dict[str, Any]:
+    """Return by what a study knows its data."""
+    if isinstance(source, Dataset):
+        return {"kind": "dataset", "fingerprint": source.info.fingerprint}
+    digest = hashlib.sha256()
+    for field in fields(source):
+        value = getattr(source, field.name)
+        if field.name == "catalogue":
+            value = (source.catalogue.ids, source.catalogue.texts, source.catalogue.popularity, source.catalogue.known)
+        if field.name not in ("info", "encoder"):
+            _add(digest, field.name, value)
+    return {"kind": source.kind, "digest": digest.hexdigest()}
+
+
+def _add(digest: Any, name: str, value: Any) -> None:
+    if isinstance(value, dict):
+        for key in sorted(value):
+            _add(digest, f"{name}.{key}", value[key])
+    elif isinstance(value, Tensor):
+        digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
+        digest.update(value.detach().cpu().contiguous().numpy().tobytes())
+    else:
+        digest.update(f"{name} {value!r}".encode())

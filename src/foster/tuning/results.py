@@ -1,0 +1,250 @@
+"""What a study comes to: a frame of its trials, the best, what mattered, and options to train with."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import polars as pl
+import yaml
+
+from foster.artefacts import CARD_NAME, write_json
+from foster.condensed.sequences import Condensed
+from foster.models.options import ModelOptions
+from foster.options import Options
+from foster.storage import whole_file
+from foster.text.options import EncoderOptions
+from foster.training.options import TrainOptions
+from foster.tuning.plots import drawable, plot_study
+from foster.tuning.search import BEGUN, Setting, finished, ranked, reason_of
+
+if TYPE_CHECKING:
+    from optuna import Study
+    from optuna.trial import FrozenTrial
+
+TRIALS, RESULTS, BEST, PLOT = "trials.csv", "results.json", "best.yaml", "results.png"
+SHOWN = 10  # trials in the table
+ENOUGH = 20  # finished trials from which on importances are given: of the best quarter there are five then
+QUARTER = 0.25
+ON = {"dataset": "the log", "distilled": "distilled sequences", "coreset": "a coreset"}
+NOTES = {"last_step": pl.Int64, "best_step": pl.Int64, "seconds": pl.Float64}
+
+
+def frame_of(study: Study, setting: Setting) -> pl.DataFrame:
+    """Return a row a trial: ``trial``, ``state``, ``value`` (validation NDCG@10; of a pruned trial its last one).
+
+    Further columns: ``default`` (whether its options are those without a search), ``last_step``, ``best_step``,
+    ``seconds``, ``reason`` (why it was not finished), a column an option, and ``full_log`` (validation NDCG@10 of the
+    same options trained on the full log).
+    """
+    from optuna.trial import TrialState
+
+    trials = [trial for trial in study.get_trials(deepcopy=False) if trial.state != TrialState.WAITING]
+    options = [setting.space.taken(trial.params) for trial in trials]
+    columns: list[pl.Series] = [
+        pl.Series("trial", [trial.number for trial in trials], pl.Int64),
+        pl.Series("state", [trial.state.name.lower() for trial in trials], pl.String),
+        pl.Series("value", [trial.value for trial in trials], pl.Float64),
+        pl.Series("default", [bool(trial.user_attrs.get(BEGUN)) for trial in trials], pl.Boolean),
+        *(pl.Series(name, [t.user_attrs.get(name) for t in trials], dtype) for name, dtype in NOTES.items()),
+        pl.Series("reason", [reason_of(trial) for trial in trials], pl.String),
+        *(pl.Series(name, [drawn.get(name) for drawn in options]) for name in setting.space.parts),
+        pl.Series("full_log", [retrained(study, trial.number).get("ndcg@10") for trial in trials], pl.Float64),
+    ]
+    return pl.DataFrame(columns)
+
+
+def retrained(study: Study, number: int) -> dict[str, Any]:
+    """Return what is noted of a trial's options trained on the full log; empty where they were not."""
+    noted: dict[str, Any] = study.user_attrs.get(f"retrained {number}", {})
+    return noted
+
+
+def note_retrained(study: Study, number: int, notes: Mapping[str, Any]) -> None:
+    """Note what ``retrained`` returns."""
+    study.set_user_attr(f"retrained {number}", dict(notes))
+
+
+def best_trials(study: Study, setting: Setting, count: int) -> list[FrozenTrial]:
+    """Return the best finished trials of different options, the best first."""
+    out: list[FrozenTrial] = []
+    for trial in ranked(finished(study)):
+        if all(setting.space.taken(trial.params) != setting.space.taken(other.params) for other in out):
+            out.append(trial)
+    return out[:count]
+
+
+def importances(study: Study) -> dict[str, float] | None:
+    """Return how much each option has to do with being among the best quarter, in sum 1; None of too few trials."""
+    import optuna
+
+    done = finished(study)
+    if len(done) < ENOUGH or len({trial.value for trial in done}) == 1:
+        return None
+    evaluator = optuna.importance.PedAnovaImportanceEvaluator(target_quantile=QUARTER)
+    return {
+        name: float(share)
+        for name, share in optuna.importance.get_param_importances(study, evaluator=evaluator).items()
+    }
+
+
+def config_of(trial: FrozenTrial, setting: Setting) -> dict[str, Any]:
+    """Return the options of a trial for ``--config`` of train and pretrain.
+
+    These are what was searched, what the user gave, and how encoder and model differ from the defaults besides. The
+    rest of a recipe for sequences is for these alone, and so is the dropout that is stored with them.
+    """
+    model = _unusual(setting.model)
+    if isinstance(setting.source, Condensed):
+        model.pop("dropout", None)
+    rest = {**_unusual(setting.encoder), **model, **setting.given}
+    out = setting.space.taken(trial.params)
+    return out | {name: value for name, value in rest.items() if name not in out}
+
+
+def _unusual(options: Options) -> dict[str, Any]:
+    usual = type(options)().model_dump()
+    return {name: value for name, value in options.model_dump().items() if value != usual[name]}
+
+
+def parsed(config: Mapping[str, Any]) -> tuple[EncoderOptions, ModelOptions, TrainOptions]:
+    """Return what pretrain makes of such a ``--config`` file.
+
+    Raises:
+        InputError: options that do not go together.
+    """
+    parts = [
+        {name: value for name, value in config.items() if name in group.model_fields}
+        for group in (EncoderOptions, ModelOptions, TrainOptions)
+    ]
+    return EncoderOptions.parse(parts[0]), ModelOptions.parse(parts[1]), TrainOptions.parse(parts[2])
+
+
+def results_of(study: Study, setting: Setting) -> dict[str, Any]:
+    """Return what the study came to.
+
+    Returns:
+        ``trials`` (numbers by state), ``best`` (a row a trial), ``importance`` (None of too few trials), ``retrained``
+        (a row a trial that was looked at on the full log), ``verdict`` (which was right; None without), ``config``
+        (options to train with: of the trial that is best on the full log or, if none was looked at, of the best).
+    """
+    rows = {row["trial"]: row for row in frame_of(study, setting).to_dicts()}
+    best = best_trials(study, setting, SHOWN)
+    again = [trial for trial in ranked(finished(study)) if retrained(study, trial.number)]
+    verdict, first = _verdict(study, again), best[0] if best else None
+    if verdict:
+        first = next(trial for trial in again if trial.number == verdict["best"])
+    states: dict[str, int] = {}
+    for row in rows.values():
+        states[row["state"]] = states.get(row["state"], 0) + 1
+    return {
+        "trials": states,
+        "best": [rows[trial.number] for trial in best],
+        "importance": importances(study),
+        "retrained": [
+            {"trial": trial.number, "value": trial.value, **retrained(study, trial.number)} for trial in again
+        ],
+        "verdict": verdict,
+        "trial": None if first is None else first.number,
+        "config": None if first is None else config_of(first, setting),
+        "source": setting.source.kind if isinstance(setting.source, Condensed) else "dataset",
+        "seed": setting.seed,
+    }
+
+
+def _verdict(study: Study, again: list[FrozenTrial]) -> dict[str, Any] | None:
+    """Return which of the trials is best on the full log, and what it costs to take the search's best instead."""
+    on_log = {trial.number: retrained(study, trial.number).get("ndcg@10") for trial in again}
+    known = {number: ndcg for number, ndcg in on_log.items() if ndcg is not None}
+    if not known:
+        return None
+    best = max(known, key=lambda number: known[number])
+    first = known.get(again[0].number)
+    regret = None if first is None or not known[best] else 1 - first / known[best]
+    return {"search": again[0].number, "best": best, "regret": regret}
+
+
+def write_results(out: Path, study: Study, setting: Setting) -> dict[str, Any]:
+    """Write trials.csv, results.json, README.md, best.yaml and, with matplotlib, results.png; return the results."""
+    frame, results = frame_of(study, setting), results_of(study, setting)
+    with whole_file(out / TRIALS) as part:
+        frame.write_csv(part)
+    with whole_file(out / RESULTS) as part:
+        write_json(part, results)
+    with whole_file(out / CARD_NAME) as part:
+        part.write_text(_card(results), encoding="utf-8")
+    if results["config"] is not None:
+        with whole_file(out / BEST) as part:
+            part.write_text(_yaml(results), encoding="utf-8")
+    if drawable(frame):
+        with whole_file(out / PLOT) as part:
+            plot_study(part, frame, results, list(setting.space.parts))
+    return results
+
+
+def _yaml(results: Mapping[str, Any]) -> str:
+    verdict = results["verdict"]
+    chosen = "best on the full log, of those that were looked at there" if verdict else "best of the search"
+    note = f"# Options of trial {results['trial']}, the {chosen}. For --config of foster train and foster pretrain.\n"
+    return note + yaml.safe_dump(results["config"], sort_keys=False, allow_unicode=True)
+
+
+def _card(results: Mapping[str, Any]) -> str:
+    return f"# A search on {ON[results['source']]}, seed {results['seed']}\n\n{markdown(results)}\n"
+
+
+def markdown(results: Mapping[str, Any]) -> str:
+    """Return the tables of a study in Markdown."""
+    counts = ", ".join(f"{number} {state}" for state, number in sorted(results["trials"].items()))
+    parts = [
+        f"Trials: {counts or 'none'}. NDCG@10 on validation, of models that were trained on {ON[results['source']]}."
+    ]
+    if best := results["best"]:
+        names = [
+            name for name in best[0] if name not in {"trial", "state", "value", "default", "reason", "full_log", *NOTES}
+        ]
+        heads = ["trial", "NDCG@10", "s", *names]
+        rows = [
+            [f"{row['trial']}{' (default)' if row['default'] else ''}", _number(row["value"]), f"{row['seconds']:.1f}"]
+            + [f"{row[name]}" for name in names]
+            for row in best
+        ]
+        parts.append(_table(heads, rows))
+    if (importance := results["importance"]) is not None:
+        parts.append("Importance, to be among the best quarter:")
+        parts.append(_table(["option", "share"], [[name, f"{share:.2f}"] for name, share in importance.items()]))
+    else:
+        done = results["trials"].get("complete", 0)
+        parts.append(
+            f"Importance of options: not given, since {done} trials were finished and {ENOUGH} are needed."
+            if done < ENOUGH
+            else "Importance of options: not given, since all trials have one value."
+        )
+    if again := results["retrained"]:
+        rows = [
+            [str(row["trial"]), _number(row["value"]), _number(row.get("ndcg@10")), row.get("error") or ""]
+            for row in again
+        ]
+        parts.append("The same options on the full log, trained with another seed:")
+        parts.append(_table(["trial", "search", "full log", ""], rows))
+        parts.append(_said(results["verdict"], len(again)))
+    return "\n\n".join(parts)
+
+
+def _said(verdict: Mapping[str, Any] | None, count: int) -> str:
+    if verdict is None:
+        return "None of them could be trained on the full log."
+    if verdict["best"] == verdict["search"]:
+        return f"The search was right: of {count}, its best, trial {verdict['best']}, is the best on the full log."
+    loss = "failed there" if verdict["regret"] is None else f"is {verdict['regret']:.1%} behind it"
+    return f"The full log prefers trial {verdict['best']}; the search's best, trial {verdict['search']}, {loss}."
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:.4f}"
+
+
+def _table(heads: list[str], rows: list[list[str]]) -> str:
+    lines = [heads, ["---"] * len(heads), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)

@@ -1,0 +1,338 @@
+"""The trials of a study: drawn, trained, pruned, and taken up again where a process was killed."""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from foster.condensed.sequences import Condensed
+from foster.data.dataset import Dataset
+from foster.engine import Engine
+from foster.errors import InputError
+from foster.models.options import ModelOptions
+from foster.models.recommender import TextRecommender
+from foster.runs import train
+from foster.text.options import EncoderOptions
+from foster.training.loop import Watch
+from foster.training.options import TrainOptions
+from foster.tuning.folder import DATABASE, Worker, is_dead, study_lock
+from foster.tuning.space import Space, merged
+
+if TYPE_CHECKING:
+    from optuna import Study, Trial
+    from optuna.trial import FrozenTrial
+
+STARTUP = 10  # trials drawn at random before TPE has something to go by
+UNPRUNED = 5  # trials that are finished before one is pruned
+WARM = 4  # no trial is pruned in the first such part of its steps: slow starters are no bad ones
+KILLED = 3  # times that a trial's process is killed before the trial is given up
+NAME = "foster"
+BUSY = 120.0  # seconds to wait for what another process writes
+WORKER, BEGUN, REASON, FAILURE, KILLS = "worker", "default", "reason", "failure", "killed"
+"""Names of what is noted of a trial."""
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What all trials share.
+
+    Attributes:
+        source: what they train on.
+        validation: whose validation targets they are judged by.
+        encoder: of their models.
+        model: what of the model is not searched.
+        train: what of the recipe is not searched.
+        space: what is searched.
+        given: of model and recipe, what the user set and a training on the full log shares; of the recipe nothing where
+            trials train on sequences.
+        seed: of draws and of every training.
+        engine: of this process alone.
+    """
+
+    source: Dataset | Condensed
+    validation: Dataset
+    encoder: EncoderOptions
+    model: ModelOptions
+    train: TrainOptions
+    space: Space
+    given: Mapping[str, Any]
+    seed: int
+    engine: Engine
+
+
+class Search:
+    """A study in its folder, and how this process takes part.
+
+    Args:
+        out: the folder, which is this study's.
+        setting: what trials share.
+        trials: how many there are to be in all.
+        timeout: seconds after which none is begun here.
+        like: a model whose text features trials take.
+        say: called with a line a trial.
+    """
+
+    def __init__(
+        self,
+        out: Path,
+        setting: Setting,
+        trials: int,
+        timeout: float | None,
+        like: TextRecommender,
+        say: Callable[[str], None],
+    ) -> None:
+        from optuna.pruners import MedianPruner
+
+        self.out, self.setting, self.trials, self.like, self.say = out, setting, trials, like, say
+        self.end = None if timeout is None else time.monotonic() + timeout
+        self.lock, self.worker, self._open = study_lock(out), Worker(out), ExitStack()
+        try:
+            with self.lock:
+                self.study = self._open.enter_context(open_study(out))
+                self.study.pruner = MedianPruner(UNPRUNED, n_warmup_steps=setting.train.steps // WARM)
+                usual = {**setting.model.model_dump(), **setting.train.model_dump()}
+                if not self.study.get_trials(deepcopy=False) and setting.space.holds(usual):
+                    params = {name: usual[name] for name in setting.space.parts}
+                    self.study.enqueue_trial(params, {BEGUN: True})
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """Leave the study; a trial that is not finished is for others."""
+        with self._open:
+            self.worker.close()
+
+    def run(self) -> None:
+        """Make trials until there are enough, or the time is over."""
+        while (trial := self._next()) is not None:
+            self._make(trial)
+
+    def wait(self) -> None:
+        """Wait for the trials of other processes, and make those of processes that were killed."""
+        while self._running():
+            time.sleep(0.2)
+            self.run()
+
+    def _running(self) -> bool:
+        from optuna.trial import TrialState
+
+        return bool(self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)))
+
+    def _next(self) -> Trial | None:
+        """Return the next trial, or None."""
+        from optuna.samplers import TPESampler
+        from optuna.trial import TrialState
+
+        with self.lock:
+            self._take_up()
+            there = self.study.get_trials(deepcopy=False)
+            # A trial that was stopped does not count: the one that takes it up does.
+            count = sum(trial.state not in (TrialState.FAIL, TrialState.WAITING) for trial in there)
+            if count >= self.trials or (self.end is not None and time.monotonic() >= self.end):
+                return None
+            # By its place among those that count: a search that was stopped and goes on draws as one that was not.
+            seed = np.random.SeedSequence([self.setting.seed, count]).generate_state(1)
+            self.study.sampler = TPESampler(n_startup_trials=STARTUP, seed=int(seed[0]))
+            trial = self.study.ask(self.setting.space.distributions())
+            trial.set_user_attr(WORKER, self.worker.name)
+            return trial
+
+    def _take_up(self) -> None:
+        """Put the trials of killed processes into the queue again."""
+        from optuna.trial import TrialState
+
+        for trial in self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+            # One without a worker was killed just here, by the lock.
+            if (worker := trial.user_attrs.get(WORKER)) is not None and not is_dead(self.out, worker):
+                continue
+            kills = trial.user_attrs.get(KILLS, 0) + 1
+            if kills < KILLED:
+                self._put_back(trial, kills)
+            else:
+                self.study.tell(trial.number, state=TrialState.PRUNED)
+
+    def _put_back(self, trial: FrozenTrial, kills: int) -> None:
+        """End a trial and put its options into the queue again."""
+        from optuna.trial import TrialState
+
+        self.study.tell(trial.number, state=TrialState.FAIL)
+        if trial.params.keys() == self.setting.space.parts.keys():
+            notes = {KILLS: kills} | ({BEGUN: True} if trial.user_attrs.get(BEGUN) else {})
+            self.study.enqueue_trial(trial.params, notes)
+
+    def _make(self, trial: Trial) -> None:
+        """Train with the options of a trial and write down how it went."""
+        import optuna
+        from optuna.trial import TrialState
+
+        options, start = self.setting.space.taken(trial.params), time.perf_counter()
+        looked: list[float] = []
+
+        def watch(step: int, ndcg: float) -> None:
+            looked.append(ndcg)
+            trial.report(ndcg, step)
+            trial.set_user_attr("last_step", step)
+            if trial.should_prune():
+                raise optuna.TrialPruned(f"pruned at step {step}")
+
+        state, value, reason = TrialState.PRUNED, None, None
+        try:
+            if (twin := self._twin(options)) is not None:
+                value, reason = twin.value, f"the same options as trial {twin.number}"
+                self._copy(twin, trial)
+            else:
+                fit = self.train(options, watch)
+                value = fit.best_ndcg
+                trial.set_user_attr("best_step", fit.best_step)
+            state = TrialState.COMPLETE
+        except optuna.TrialPruned as pruned:
+            reason = str(pruned)
+        except InputError as error:  # options that do not go together, a training that diverges
+            reason = str(error).removeprefix("options: ")
+        except torch.OutOfMemoryError:
+            reason = "not enough memory on the device"
+        except BaseException as error:
+            with self.lock:
+                frozen = self.study.trials[trial.number]
+                if isinstance(error, KeyboardInterrupt | SystemExit):
+                    trial.set_user_attr(FAILURE, "stopped")
+                    self._put_back(frozen, frozen.user_attrs.get(KILLS, 0))
+                else:
+                    trial.set_user_attr(FAILURE, f"{type(error).__name__}: {error}")
+                    self.study.tell(trial, state=TrialState.FAIL)
+            raise
+        seconds = time.perf_counter() - start
+        trial.set_user_attr("seconds", round(seconds, 3))
+        if reason is not None:
+            trial.set_user_attr(REASON, reason)
+        self.study.tell(trial, value, state)
+        self.say(f"trial {trial.number}: {_shown(options)}: {_ended(value, reason)}, {seconds:.1f} s{self._best()}")
+
+    def train(self, options: Mapping[str, Any], watch: Watch | None = None) -> Any:
+        """Train with some options as a trial does, and return how it went.
+
+        Raises:
+            InputError: options that do not go together, or a training that diverges.
+        """
+        setting = self.setting
+        model, recipe = merged(options, setting.model, setting.train)
+        return train(
+            setting.source,
+            encoder=setting.encoder,
+            model=model,
+            train=recipe,
+            validation=setting.validation,
+            like=self.like,
+            watch=watch,
+            seed=setting.seed,
+            engine=setting.engine,
+        )[1]
+
+    def _twin(self, options: Mapping[str, Any]) -> FrozenTrial | None:
+        """Return a finished trial of the same options, whose training was the same."""
+        return next(
+            (trial for trial in finished(self.study) if self.setting.space.taken(trial.params) == options), None
+        )
+
+    def _copy(self, twin: FrozenTrial, trial: Trial) -> None:
+        for step, ndcg in twin.intermediate_values.items():
+            trial.report(ndcg, step)
+        for name in ("last_step", "best_step"):
+            trial.set_user_attr(name, twin.user_attrs[name])
+
+    def _best(self) -> str:
+        best = ranked(finished(self.study))
+        return f"; best {best[0].value:.4f}, trial {best[0].number}" if best else ""
+
+
+def _shown(options: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name} {value}" for name, value in options.items())
+
+
+def _ended(value: float | None, reason: str | None) -> str:
+    if value is None:
+        return str(reason)
+    return f"NDCG@10 {value:.4f}" + (f" ({reason})" if reason else "")
+
+
+@contextmanager
+def open_study(out: Path) -> Iterator[Study]:
+    """Yield the study of a folder, which is made if there is none; in the end its file is whole, with none beside it.
+
+    The study can be used on, and opens its file again then.
+    """
+    import optuna
+
+    path = (out / DATABASE).resolve()
+
+    def connect() -> sqlite3.Connection:
+        connection = sqlite3.connect(path, timeout=BUSY)
+        # Several processes, and no waiting for the disk at each of the dozen small notes of a trial.
+        connection.execute("PRAGMA journal_mode=WAL")
+        connection.execute("PRAGMA synchronous=NORMAL")
+        return connection
+
+    # By a function and not by an address, in which some characters of a path mean something else.
+    storage = optuna.storages.RDBStorage("sqlite:///study.db", engine_kwargs={"creator": connect})
+    try:
+        yield optuna.create_study(storage=storage, study_name=NAME, direction="maximize", load_if_exists=True)
+    finally:
+        storage.remove_session()
+        storage.engine.dispose()
+
+
+def finished(study: Study) -> list[FrozenTrial]:
+    """Return the trials that were trained to their end."""
+    from optuna.trial import TrialState
+
+    return study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+
+
+def reason_of(trial: FrozenTrial) -> str | None:
+    """Return why a trial was not trained to its end, or not at all; None for others."""
+    from optuna.trial import TrialState
+
+    # A process that is killed leaves no note of it, but perhaps the reason of what it was about to say.
+    if trial.state == TrialState.FAIL:
+        return trial.user_attrs.get(FAILURE, "its process was killed")
+    killed = f"its process was killed {KILLED} times" if trial.state == TrialState.PRUNED else None
+    return trial.user_attrs.get(REASON, killed)
+
+
+def ranked(trials: list[FrozenTrial]) -> list[FrozenTrial]:
+    """Return trials, the best first; of equal ones the earlier."""
+    return sorted(trials, key=lambda trial: (-(trial.value or 0.0), trial.number))
+
+
+def require_optuna() -> None:
+    """Make sure that optuna, an extra, is there, before anything costly is done.
+
+    Raises:
+        InputError: it is missing.
+    """
+    try:
+        import optuna  # noqa: F401
+    except ImportError as error:
+        raise InputError("tune needs the package optuna; run: pip install 'foster[tune]'") from error
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Keep optuna's own lines off stderr, where ours say the same."""
+    import optuna
+
+    before = optuna.logging.get_verbosity()
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    try:
+        yield
+    finally:
+        optuna.logging.set_verbosity(before)

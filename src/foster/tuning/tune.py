@@ -1,0 +1,317 @@
+"""``foster.tune``: search for options on sequences or on a log, and train the best on the log."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import polars as pl
+from filelock import Timeout
+
+from foster.condensed.sequences import Condensed
+from foster.condensed.sources import student_source
+from foster.data.dataset import Dataset
+from foster.engine import Engine
+from foster.errors import InputError
+from foster.evaluation.evaluate import is_of
+from foster.models.item_tower import IDS
+from foster.models.options import ModelOptions
+from foster.models.recommender import TextRecommender
+from foster.runs import train, training_record
+from foster.text.options import EncoderOptions
+from foster.training.loop import LogSource, validator
+from foster.training.options import TrainOptions, affordable
+from foster.tuning.folder import MEANT, claim, described, place_of, retraining_lock
+from foster.tuning.options import TuneOptions
+from foster.tuning.results import best_trials, config_of, frame_of, note_retrained, parsed, retrained, write_results
+from foster.tuning.search import Search, Setting, open_study, quiet, require_optuna
+from foster.tuning.space import Space
+
+if TYPE_CHECKING:
+    from optuna import Study
+    from optuna.trial import FrozenTrial
+
+
+@dataclass(frozen=True)
+class Tuned:
+    """A study and what it came to.
+
+    Attributes:
+        study: optuna's.
+        frame: a row a trial, see ``frame_of``.
+        results: see ``results_of``.
+        stopped: what stopped the search before its end, if anything did.
+    """
+
+    study: Study
+    frame: pl.DataFrame
+    results: dict[str, Any]
+    stopped: BaseException | None
+
+
+def tune(
+    source: Dataset | Condensed,
+    out: str | Path,
+    *,
+    validation: Dataset | None = None,
+    space: Mapping[str, Any] | None = None,
+    encoder: EncoderOptions | None = None,
+    model: ModelOptions | None = None,
+    train: TrainOptions | None = None,
+    options: TuneOptions | None = None,
+    seed: int = 0,
+    engine: Engine | None = None,
+    overwrite: bool = False,
+) -> tuple[Study, pl.DataFrame]:
+    """Search for options of model and recipe by training on sequences or on a log; test targets are never looked at.
+
+    Args:
+        source: what trials train on: distilled sequences, a coreset, or a log.
+        out: folder of the study. One of the same data, space, options and seed goes on where it was; several processes
+            can be at work on it at once.
+        validation: the log whose validation targets judge the trials; a log as source is its own.
+        space: what is searched, ``{option: {"choices": [..]} or {"low": .., "high": .., "step": .., "log": ..}}``; by
+            default ``foster.tuning.space.DEFAULT`` without what is set in ``model`` and ``train``.
+        encoder: text encoder; by default the one that is stored with the source.
+        model: options that are set in it are fixed; others are searched or as stored with the source.
+        train: the same for the recipe.
+        options: how many trials, for how long, and how many of the best are trained on the full log.
+        seed: of draws and of every training.
+        engine: device and processes; each makes trials of its own.
+        overwrite: begin anew.
+
+    Returns:
+        The study, and a frame with a row a trial (see ``foster.tuning.results.frame_of``).
+
+    Raises:
+        InputError: optuna is missing, bad options, a folder of another study, or no trial could be finished.
+    """
+    tuned = search(
+        source, out, validation=validation, space=space, encoder=encoder, model=model, train=train, options=options,
+        seed=seed, engine=engine, overwrite=overwrite,
+    )  # fmt: skip
+    if tuned.stopped is not None:
+        raise tuned.stopped
+    return tuned.study, tuned.frame
+
+
+def search(
+    source: Dataset | Condensed,
+    out: str | Path,
+    *,
+    validation: Dataset | None = None,
+    space: Mapping[str, Any] | None = None,
+    where: str = "space",
+    encoder: EncoderOptions | None = None,
+    model: ModelOptions | None = None,
+    train: TrainOptions | None = None,
+    options: TuneOptions | None = None,
+    seed: int = 0,
+    engine: Engine | None = None,
+    overwrite: bool = False,
+    inputs: Iterable[str | Path | None] = (),
+    say: Callable[[str], None] = lambda line: None,
+) -> Tuned:
+    """Do what ``tune`` does, and return what there is also where it was stopped.
+
+    Args:
+        source: as there.
+        out: as there.
+        validation: as there.
+        space: as there.
+        where: where the space comes from, named in errors.
+        encoder: as there.
+        model: as there.
+        train: as there.
+        options: as there.
+        seed: as there.
+        engine: as there.
+        overwrite: as there.
+        inputs: folders that are read, which are not to be written over.
+        say: called with a line a trial.
+
+    Raises:
+        InputError: as ``tune``.
+    """
+    require_optuna()
+    engine, options, out = engine or Engine(), options or TuneOptions(), Path(out)
+    place = place_of(out, overwrite, inputs)
+    setting = _setting(source, validation, space, where, encoder, model, train, seed, engine.alone())
+    with quiet():
+        fault = setting.space.check(setting.model, setting.train, where)
+        like = _rehearsed(setting)
+        if fault and engine.is_main:
+            say(fault)
+        engine.wait()  # until all have looked at the place
+        if overwrite and place is not None and engine.is_main:
+            with place.fill() as folder:
+                _claim(folder, setting)
+        engine.wait()
+        _claim(out, setting)
+        stopped: BaseException | None = None
+        work = Search(out, setting, options.trials, options.timeout, like, say)
+        try:
+            work.run()
+            if options.retrain:
+                work.wait()
+                _retrain(work, options.retrain)
+        except (KeyboardInterrupt, SystemExit) as error:
+            stopped = error
+        finally:
+            work.close()
+        if stopped is None:
+            engine.wait()
+        with open_study(out) as study:
+            results, frame = write_results(out, study, setting), frame_of(study, setting)
+        if stopped is None and not results["best"]:
+            reasons = frame["reason"].drop_nulls().to_list()
+            raise InputError(f"{out}: no trial could be finished: {reasons[-1] if reasons else 'there was no time'}")
+        return Tuned(study, frame, results, stopped)
+
+
+def _setting(
+    source: Dataset | Condensed,
+    validation: Dataset | None,
+    space: Mapping[str, Any] | None,
+    where: str,
+    encoder: EncoderOptions | None,
+    model: ModelOptions | None,
+    train: TrainOptions | None,
+    seed: int,
+    engine: Engine,
+) -> Setting:
+    """Put together what all trials share.
+
+    Raises:
+        InputError: what does not go together.
+    """
+    given_model = {} if model is None else model.model_dump(exclude_unset=True)
+    given_recipe = {} if train is None else train.model_dump(exclude_unset=True)
+    given = {**given_model, **given_recipe}
+    if isinstance(source, Dataset):
+        if validation is not None and validation.info.fingerprint != source.info.fingerprint:
+            raise InputError("--validation: is other data than the log that is searched on; leave it out")
+        validation = source
+        stored_encoder, stored_model, stored_recipe = EncoderOptions(), ModelOptions(), TrainOptions()
+    else:
+        if validation is None:
+            raise InputError("--validation is missing: the data set whose validation items judge the trials")
+        finetune = given_model.get("finetune", source.model.finetune)
+        stored_encoder, stored_model, stored_recipe = source.encoder, source.model, affordable(source.recipe, finetune)
+    if not len(validation.held_out("validation")):
+        raise InputError(f"{validation.info.name}: has no validation items, by which trials are judged; split it anew")
+    parts = Space.default(list(given), given.get("backbone")) if space is None else Space.parse(space, where)
+    for name in parts.parts:
+        if name in given:
+            raise InputError(f"{where}: '{name}' is searched, but also given as {given[name]!r}; leave one out")
+    if isinstance(source, Condensed):
+        _check_sequences(source, parts, given, where)
+    return Setting(
+        source,
+        validation,
+        encoder or stored_encoder,
+        ModelOptions.parse({**stored_model.model_dump(), **given_model}),
+        TrainOptions.parse({**stored_recipe.model_dump(), **given_recipe}),
+        parts,
+        given_model if isinstance(source, Condensed) else given,
+        seed,
+        engine,
+    )
+
+
+def _check_sequences(source: Condensed, space: Space, given: Mapping[str, Any], where: str) -> None:
+    """Raise InputError for options that sequences have no use for."""
+    if "batch_size" in space.parts or "batch_size" in given:
+        raise InputError(
+            f"{where if 'batch_size' in space.parts else 'options'}: 'batch_size': a step on sequences sees all of "
+            "them, or an eighth of their labels; leave it out"
+        )
+    ids = space.parts.get("ids")
+    may = given.get("ids", source.model.ids) if ids is None else ids.holds(True)
+    if may and source.codes is not None and IDS not in (source.adapter or {}):
+        raise InputError(
+            f"{where}: 'ids': these sequences and their labels come from a teacher without vectors of items' own; "
+            "leave it out"
+        )
+
+
+def _rehearsed(setting: Setting) -> TextRecommender:
+    """Return a model whose text features the trials take, having seen that it can be trained and judged.
+
+    Raises:
+        InputError: it cannot, nor could any trial.
+    """
+    source, engine, seed = setting.source, setting.engine, setting.seed
+    like = TextRecommender.build(source.catalogue, setting.encoder, setting.model, seed=seed, device=engine.device)
+    if isinstance(source, Dataset):
+        LogSource(source, setting.train, like.options.max_length, seed, engine)
+        return like
+    student_source(source, like.fresh(seed), seed)
+    if is_of(source.info.get("data_fingerprint"), setting.validation) is not True:
+        validator(setting.validation, 1, engine)(like)  # every item is asked for
+    return like
+
+
+def _claim(out: Path, setting: Setting) -> None:
+    """Mark the folder as this study's, or see that it is.
+
+    Raises:
+        InputError: it is another study's.
+    """
+    about: dict[str, Any] = {
+        "source": described(setting.source),
+        "validation": described(setting.validation),
+        "space": setting.space.terms(),
+        "encoder": setting.encoder.model_dump(),
+        "model": setting.model.model_dump(),
+        "train": setting.train.model_dump(),
+        "seed": setting.seed,
+    }
+    assert about.keys() == MEANT.keys()
+    claim(out, about)
+
+
+def _retrain(work: Search, count: int) -> None:
+    """Train the best trials' options on the full log; processes share them."""
+    setting, like = work.setting, None
+    best = best_trials(work.study, setting, count)
+    # Each first takes what no other has begun, then waits for what others have: a killed one leaves it to do.
+    for wait in (0, -1):
+        for trial in best:
+            try:
+                with retraining_lock(work.out, trial.number).acquire(timeout=wait):
+                    if not retrained(work.study, trial.number):
+                        like = _retrain_one(work, trial, like)
+            except Timeout:
+                continue
+
+
+def _retrain_one(work: Search, trial: FrozenTrial, like: TextRecommender | None) -> TextRecommender | None:
+    """Train a trial's options as ``foster pretrain --config`` does, with another seed, and keep the model.
+
+    Another seed: of a search on the log itself the same one would give the same number.
+    """
+    setting, start = work.setting, time.perf_counter()
+    seed, folder = setting.seed + 1, work.out / "retrained" / f"trial-{trial.number}"
+    try:
+        encoder, model, recipe = parsed(config_of(trial, setting))
+        if like is None:
+            like = TextRecommender.build(setting.validation.catalogue, encoder, model, device=setting.engine.device)
+        recommender, fit = train(
+            setting.validation, encoder=encoder, model=model, train=recipe, like=like, seed=seed, engine=setting.engine
+        )
+    except InputError as error:
+        note_retrained(work.study, trial.number, {"error": str(error)})
+        work.say(f"trial {trial.number} on the full log: {error}")
+        return like
+    recommender.save_pretrained(folder, overwrite=True, extra=training_record(recipe, seed, fit))
+    notes = {"ndcg@10": fit.best_ndcg, "steps": fit.steps, "seconds": round(time.perf_counter() - start, 3)}
+    note_retrained(work.study, trial.number, notes)
+    work.say(
+        f"trial {trial.number} on the full log: NDCG@10 {fit.best_ndcg:.4f} (search {trial.value:.4f}), "
+        f"{notes['seconds']:.1f} s"
+    )
+    return like
