@@ -14,7 +14,7 @@ from foster.condensed.contexts import label_windows
 from foster.condensed.labels import label_keys, labels_fit, start_from_labels, with_soft_labels
 from foster.condensed.score_matching import ProbabilityMatching, ScoreMatching
 from foster.condensed.sequences import Condensed
-from foster.condensed.sources import SoftLabels, student_source
+from foster.condensed.sources import MANY, HardLabels, SoftLabels, student_source
 from foster.data.batches import pad
 from foster.distillation.baselines.matching import next_step_loss
 from foster.distillation.objective import scores_on_subset, synthetic_loss
@@ -415,4 +415,20 @@ def test_mixup_mixes_contexts_and_their_labels_alike():
             values, inputs[row]
         )
     assert (both <= valid).all()
+    assert source.loss(model, 40).isfinite()
+
+
+def test_many_real_histories_are_learned_from_in_batches():
+    model, rng = small_recommender(), np.random.default_rng(0)
+    histories = [rng.integers(0, 40, rng.integers(2, 6)) for _ in range(MANY + 50)]
+    coreset = Condensed.of_histories(
+        histories, 8, "random", model.catalogue, encoder=model.encoder, model=model.options
+    )
+    source = student_source(coreset, model, 0)
+    batch = source.items
+    assert [row[row >= 0].tolist() for row in batch[:3]] == [history.tolist() for history in histories[:3]]
+    few = student_source(replace(coreset, items=coreset.items[:MANY], weights=coreset.weights[:MANY]), model, 0)
+    assert isinstance(few, HardLabels)
+    all_of_few = next_item_loss(model.eval(), batch[:MANY], 40, torch.Generator())
+    torch.testing.assert_close(few.loss(model, 40), all_of_few, rtol=1e-4, atol=1e-5)
     assert source.loss(model, 40).isfinite()

@@ -24,6 +24,11 @@ def tiles(length: int, window: int) -> Windows:
     return tuple((start, start + window) for start in range(0, length, window))
 
 
+def short_windows(windows: Windows, length: int) -> Windows:
+    """Return the windows of sequences of ``length`` steps without that of the whole, if there is one."""
+    return windows[1:] if windows[:1] == ((0, length),) else windows
+
+
 def by_window(values: Tensor, windows: Windows) -> tuple[Tensor, ...]:
     """Split values ``[M, P, ...]`` of the labels into those of each window."""
     return values.split([end - start for start, end in windows], dim=1)

@@ -7,23 +7,24 @@ import math
 import torch
 from torch import Tensor
 
-from foster.condensed.contexts import Steps, by_window, drawn_items, mixtures
+from foster.condensed.contexts import Steps, by_window, drawn_items, mixtures, short_windows
 from foster.condensed.labels import label_keys, labels_fit, start_from_labels
 from foster.condensed.score_matching import ProbabilityMatching, ScoreMatching
 from foster.condensed.sequences import Condensed
 from foster.models.item_tower import FrozenFeatures, mapped
 from foster.models.kernels import logsumexp_without
 from foster.models.recommender import TextRecommender
-from foster.training.losses import distinct_vectors, hits, own_scores, sample_items
+from foster.training.losses import distinct_vectors, hits, next_item_loss, own_scores, sample_items
 
 LEAST = 1e-4  # probability below which an item of the next step is no target
 WHOLE = 0.2  # how often a student with soft labels sees whole sequences; short windows otherwise
+MANY = 256  # real histories above which a step of training sees a batch of so many
 SHARE = 8  # a step of such a student sees an eighth of the positions: more take longer and teach no more
 
 
 def student_source(
     data: Condensed, model: TextRecommender, seed: int, start: bool = True, mixup: bool = False
-) -> HardLabels | SoftLabels:
+) -> HardLabels | HistoryBatches | SoftLabels:
     """Return the losses of a student, which takes over the item map of soft labels where it can.
 
     Args:
@@ -36,6 +37,8 @@ def student_source(
     Raises:
         InputError: labels that the student cannot learn from.
     """
+    if data.codes is None and len(data) > MANY and data.items.shape[2] == 1:
+        return HistoryBatches(data, model, seed)
     if data.codes is None:
         return HardLabels(data, model, seed)
     return SoftLabels(data, model, seed, fixed=start and start_from_labels(data, model), mixup=mixup)
@@ -87,6 +90,8 @@ class StepReader:
 class HardLabels:
     """Losses of a student that learns each step from those before it; every step of training sees all sequences.
 
+    Of many real histories ``HistoryBatches`` takes some at a time.
+
     Of sequences that are longer than the model reads, the first steps are used.
 
     Args:
@@ -137,6 +142,33 @@ class HardLabels:
         return (self.targets.sum(1) * partition - (self.targets * positive).sum(1)).mean()
 
 
+class HistoryBatches:
+    """Losses of a student of so many real histories that a step of training sees a batch of them, as of a log.
+
+    Args:
+        data: the sequences, each step one item.
+        model: the student; its catalogue must be the one of ``data``.
+        seed: of batches and sampled items.
+    """
+
+    def __init__(self, data: Condensed, model: TextRecommender, seed: int) -> None:
+        self.generator = torch.Generator().manual_seed(seed * 1009)
+        length = min(model.options.max_length + 1, data.items.shape[1])
+        self.items = torch.where(data.valid, data.items[..., 0], -1)[:, :length].to(model.device)
+        self.lengths = data.valid[:, :length].sum(1)
+
+    def loss(self, model: TextRecommender, candidates: int) -> Tensor:
+        """Return the next-item loss of a batch.
+
+        Args:
+            model: the student.
+            candidates: items sampled for the softmax.
+        """
+        rows = torch.randperm(len(self.items), generator=self.generator)[:MANY]
+        batch = self.items[rows.to(self.items.device), : int(self.lengths[rows].max())]
+        return next_item_loss(model, batch, candidates, self.generator)
+
+
 class SoftLabels:
     """Losses of a student that learns to score, or to predict, as the labels do; a step of training draws contexts.
 
@@ -170,8 +202,7 @@ class SoftLabels:
         known, fits = model.catalogue.known, labels_fit(data, model)
         self.matching = ScoreMatching(model.tower, keys, table, known) if fits else ProbabilityMatching(keys)
         # Of whole sequences [M, L, ...] and of their short windows [M, windows, W, ...], where there are such.
-        whole = self.windows[0] == (0, data.items.shape[1])
-        self.whole, self.short = self.windows[:whole], self.windows[whole:]
+        self.short = short_windows(self.windows, data.items.shape[1])
         self.codes = self._whole_and_short(data.codes.to(device))
         self.draws = (None, None) if data.draws is None else self._whole_and_short(data.draws.to(device))
         self.starts = torch.tensor([start for start, _ in self.short], dtype=torch.int64, device=device)
@@ -215,8 +246,8 @@ class SoftLabels:
     def _whole_and_short(self, values: Tensor) -> tuple[Tensor | None, Tensor | None]:
         """Split values ``[M, P, ...]`` of the labels into those of whole sequences and those of short windows."""
         parts = [part[:, : self.length] for part in by_window(values, self.windows)]
-        whole, short = parts[: len(self.whole)], parts[len(self.whole) :]
-        return whole[0] if whole else None, torch.stack(short, dim=1) if short else None
+        whole = len(parts) - len(self.short)
+        return parts[0] if whole else None, torch.stack(parts[whole:], dim=1) if self.short else None
 
     def _draw_contexts(self) -> tuple[Steps, Tensor, Tensor | None]:
         """Draw whole sequences or, mostly, short windows: where their steps are, codes, draws."""

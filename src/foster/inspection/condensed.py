@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from foster.artefacts import KEPT_STEP, METRICS_NAME, read_metrics
+from foster.condensed.contexts import short_windows
 from foster.condensed.folder import TENSORS_NAME, stored_bytes
 from foster.condensed.sequences import Condensed
 from foster.errors import InputError
@@ -120,9 +121,11 @@ class CondensedFolder:
         data = self.data
         if data.codes is None:
             return "none: students learn each step from those before it"
-        short = [end - start for start, end in data.windows[1:]]
-        windows = f"{many(len(short), 'window')} of {many(short[0], 'step')}" if short else "no windows"
-        return f"{data.codes.shape[-1]} numbers of four bits a step, for whole sequences and {windows}"
+        short = short_windows(data.windows, data.items.shape[1])
+        where = ["whole sequences"] if len(short) < len(data.windows) else []
+        if short:
+            where.append(f"{many(len(short), 'window')} of {many(short[0][1] - short[0][0], 'step')}")
+        return f"{data.codes.shape[-1]} numbers of {many(data.label_bits, 'bit')} a step, for {' and '.join(where)}"
 
     @cached_property
     def _tops(self) -> Tensor:

@@ -53,7 +53,9 @@ from foster.training.trajectory import Trajectory
 CHECKPOINT_STARTS = frozenset({"farzi", "td3"})
 """Methods whose papers train students from a checkpoint of real training; random joins them as a control."""
 
-SCARCE = {"mixed": STUDENT.model_copy(update={"mixup": True})}
+MIXED = {"mixed": STUDENT.model_copy(update={"mixup": True})}
+LOG = {"log": TrainOptions()}
+"""More recipes where budgets are bytes: few soft labels may be mixed, and real histories be as many as a log."""
 
 SEVERAL = 20  # sequences of which it is seen how many bytes each takes
 
@@ -61,7 +63,9 @@ CHECKPOINT_SHARE = 0.1
 """How much of the teacher's training such a checkpoint has seen; TD3 draws from 5 to 30 %."""
 
 RECIPES = {"soft": STUDENT, "hard": HARD_LABELS}
-"""Recipes that every method's students are trained with, soft without dropout; the better one on validation counts."""
+"""Recipes that every method's students are trained with; the better one on validation counts."""
+WITH_DROPOUT = ("hard", "log")
+"""Recipes with the dropout of the model; the others go without."""
 
 BENCH_NAME = "bench.json"
 PLOT_NAME = "results.png"
@@ -433,7 +437,7 @@ class Bench:
             recipe = affordable(recipe, kind.model.finetune)
             if self.options.student_steps is not None:
                 recipe = recipe.model_copy(update={"steps": min(recipe.steps, self.options.student_steps)})
-            model = kind.model if label == "hard" else kind.model.model_copy(update={"dropout": 0.0})
+            model = kind.model if label in WITH_DROPOUT else kind.model.model_copy(update={"dropout": 0.0})
             try:
                 with Measure(self.alone.device) as measure:
                     student, fit = train(
@@ -466,8 +470,10 @@ class Bench:
 
 
 def recipes_of(run: Run, sequences: Condensed) -> dict[str, TrainOptions]:
-    """Return the recipes that the students of a run are trained with: where bytes are few, soft labels may be, too."""
-    return RECIPES | (SCARCE if run.in_bytes and sequences.codes is not None else {})
+    """Return the recipes that the students of a run are trained with."""
+    if not run.in_bytes:
+        return RECIPES
+    return RECIPES | (LOG if sequences.codes is None else MIXED)
 
 
 def _tensor_bytes(state: dict[str, torch.Tensor]) -> int:

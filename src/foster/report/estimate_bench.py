@@ -20,7 +20,7 @@ from foster.distillation.setting import Checkpoints
 from foster.engine import Engine, deterministic
 from foster.evaluation.evaluate import evaluate_popularity
 from foster.models.recommender import TextRecommender
-from foster.report.bench import Bench, BenchArguments, prepare_bench, recipes_of
+from foster.report.bench import WITH_DROPOUT, Bench, BenchArguments, prepare_bench, recipes_of
 from foster.report.estimate import (
     Estimate,
     Parts,
@@ -201,7 +201,7 @@ class _Trial:
         kind = run.student or self.recipe
         spent, most = [2 * start, 2 * start], self.bench.options.student_steps
         for label, recipe in recipes_of(run, sequences).items():
-            options = kind.model if label == "hard" else kind.model.model_copy(update={"dropout": 0.0})
+            options = kind.model if label in WITH_DROPOUT else kind.model.model_copy(update={"dropout": 0.0})
             recipe = affordable(recipe, kind.model.finetune)
             if most is not None:
                 recipe = recipe.model_copy(update={"steps": min(recipe.steps, most)})
