@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
@@ -56,11 +56,20 @@ class LatentOptions(CondenseOptions):
         return value
 
 
+NEXT_STEPS = 200  # of distillation by default, where labels are the next steps
+
+
 class DistillOptions(LatentOptions):
     """FOSTER's options; the defaults were chosen on validation."""
 
     method: ClassVar[str] = "foster"
 
+    steps: int = Field(
+        0,
+        ge=0,
+        description="distillation steps. With soft targets moving the sequences added nothing to their starting point "
+        "at any size, so that by default there are none; with targets next there are 200",
+    )
     lr: LatentRate = 0.002
     targets: Literal["soft", "next"] = Field(
         "soft", description="labels: soft, the outer model's predictions; next, the following synthetic step"
@@ -70,6 +79,13 @@ class DistillOptions(LatentOptions):
         ge=0,
         description="steps of the short windows that have soft labels too, besides the whole; 0 for none",
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _next_steps_are_moved(cls, given: Any) -> Any:
+        if isinstance(given, dict) and given.get("targets") == "next":
+            return {"steps": NEXT_STEPS} | given
+        return given
 
     @field_validator("window")
     @classmethod

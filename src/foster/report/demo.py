@@ -28,7 +28,7 @@ SEQUENCES = 20
 TEACHER = TrainOptions(steps=1000, batch_size=128, lr=5e-3, eval_every=100)
 
 MODEL = ModelOptions(dim=64)  # half the default width, for a demo of a few minutes
-DISTILLATION = DistillOptions(sequences=SEQUENCES, steps=100, select_every=50, student_steps=1000)
+DISTILLATION = DistillOptions(sequences=SEQUENCES, student_steps=1000)
 
 
 @dataclass(frozen=True)
