@@ -71,6 +71,17 @@ def least(setting):
     return figure(error)
 
 
+def test_bytes_are_for_soft_labels():
+    with pytest.raises(InputError, match="bytes is for soft targets; with targets next give sequences"):
+        DistillOptions.parse({"bytes": 50_000, "targets": "next"})
+
+
+def test_sequences_are_moved_by_default_where_labels_are_the_next_steps():
+    assert DistillOptions().steps == 0
+    assert DistillOptions(targets="next").steps == 200
+    assert DistillOptions(targets="next", steps=3).steps == 3
+
+
 @pytest.mark.parametrize("more", [0, 300, 1500])
 def test_a_folder_is_as_large_as_the_budget_allows_and_no_larger(setting, least, tmp_path, more):
     made = distilled(setting, bytes=least + more)

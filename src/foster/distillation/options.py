@@ -87,6 +87,12 @@ class DistillOptions(LatentOptions):
             return {"steps": NEXT_STEPS} | given
         return given
 
+    @model_validator(mode="after")
+    def _bytes_are_of_labels(self) -> Self:
+        if self.bytes is not None and self.targets == "next":
+            raise ValueError("bytes is for soft targets; with targets next give sequences, which take some 3 kB each")
+        return self
+
     @field_validator("window")
     @classmethod
     def _has_a_next_step(cls, value: int) -> int:
