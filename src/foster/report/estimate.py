@@ -439,11 +439,14 @@ def distillation_parts(
         of_student, least = (sum(part[which] for part in trained) for which in (0, 1))
     judging = making + ranking_seconds(data, student, "validation", JUDGES, engine)
     students = 1 + math.ceil(options.steps / options.select_every)
+    moving: Parts = {}
+    if options.steps:
+        moving[f"distilling, {options.steps:,} steps of {step:.3g} s"] = options.steps * step, options.steps * step
     parts = {
         "start": (starting, starting),
         **compact,
-        f"distilling, {options.steps:,} steps of {step:.3g} s": (options.steps * step,) * 2,
-        f"{students:,} students, up to {of_student + judging:.3g} s each": (
+        **moving,
+        f"{students:,} student{'s' if students > 1 else ''}, up to {of_student + judging:.3g} s each": (
             students * (export + of_student + judging),
             students * (export + least + judging),
         ),
