@@ -39,6 +39,7 @@ from foster.text.hub import locate
 PARTS = {
     "items": "item indices of the steps",
     "weights": "probabilities of the steps",
+    "lengths": "lengths of the sequences",
     "codes": "soft labels",
     "code_scales": "scales of the soft labels",
     "draws": "which items stand for the steps in the windows",
@@ -78,6 +79,7 @@ class CondensedFolder:
         """Return what it is."""
         data, info = self.data, self.data.info
         lengths = data.valid.sum(1)
+        span = " to ".join(f"{length:,}" for length in dict.fromkeys((int(lengths.min()), int(lengths.max()))))
         kept = info.get(KEPT_STEP)
         made = "synthetic" if data.kind == "distilled" else "real"
         labels = "" if data.codes is None else f" with soft labels of {many(data.codes.shape[1], 'step')} each"
@@ -89,7 +91,7 @@ class CondensedFolder:
         options = info.get("options")
         facts = [
             ("method", clean(data.method)),
-            ("sequences", f"{len(data):,}, of {int(lengths.min()):,} to {int(lengths.max()):,} steps"),
+            ("sequences", f"{len(data):,}, of {span} steps"),
             ("items a step", f"up to {data.items.shape[2]:,}, {percent(self._first)} on the first on average"),
             ("different items", f"{self._distinct:,} of the catalogue's {len(data.catalogue):,}"),
             ("soft labels", self._labels()),
@@ -243,8 +245,8 @@ class CondensedFolder:
         listed = sum(len(sequence.steps) for sequence in shown)
         if listed < steps:
             about.append(
-                f"{listed:,} of {steps:,} steps are shown, the first of {many(len(shown), 'sequence')} of "
-                f"{len(data):,}; 'foster inspect --json' lists the first item of every step."
+                f"{listed:,} of {steps:,} steps are shown, the first ones of {len(shown):,} of "
+                f"{many(len(data), 'sequence')}; 'foster inspect --json' lists the first item of every step."
             )
         return [*([Paragraph(" ".join(about))] if about else []), Sequences(shown)]
 
