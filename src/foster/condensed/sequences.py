@@ -17,6 +17,7 @@ from foster.condensed.contexts import Windows
 from foster.condensed.folder import read_fields, write
 from foster.data.catalogue import Catalogue
 from foster.errors import InputError
+from foster.manifest import read_whole
 from foster.models.item_tower import ItemMap
 from foster.models.options import ModelOptions
 from foster.text.options import EncoderOptions
@@ -143,4 +144,4 @@ class Condensed:
         Raises:
             InputError: another folder, or a damaged one.
         """
-        return cls(**read_fields(folder, encoder))
+        return read_whole(folder, lambda: cls(**read_fields(folder, encoder)))

@@ -53,6 +53,7 @@ from foster.data.split import (
 )
 from foster.data.texts import SEPARATOR, render, template_fields
 from foster.errors import InputError
+from foster.manifest import read_whole, verify
 
 HistorySplit = Literal["train", "validation", "test"]
 
@@ -567,9 +568,12 @@ class Dataset:
             InputError: no such folder, a file is missing or damaged, or the content does not have the
                 fingerprint that ``dataset.json`` states.
         """
-        folder = Path(folder)
-        if not folder.is_dir():
-            raise InputError(f"{folder}: no such folder")
+        return read_whole(folder, lambda: cls._read(Path(folder)))
+
+    @classmethod
+    def _read(cls, folder: Path) -> Dataset:
+        """Read what ``read`` returns."""
+        verify(folder)
         info = _read_info(folder / DATASET_NAME)
         log = read_parquet(folder / INTERACTIONS_NAME, ("user_id", "item_id", "timestamp"), ("user_id", "item_id"))
         items = read_parquet(folder / ITEMS_NAME, ("item_id", *info.text_fields))

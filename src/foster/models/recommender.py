@@ -27,6 +27,7 @@ from foster.data.catalogue import MEAN_POPULARITY, Catalogue, check_new
 from foster.data.histories import Histories
 from foster.errors import InputError
 from foster.growing import GrowingRows
+from foster.manifest import read_whole
 from foster.models.gru4rec import GRU4Rec
 from foster.models.item_tower import ROWS, FeatureSource, FrozenFeatures, ItemTower, TunedFeatures, Whitening
 from foster.models.mean_pool import MeanPool
@@ -478,7 +479,11 @@ class TextRecommender(nn.Module):
         Raises:
             InputError: no model folder, or a damaged one.
         """
-        folder = Path(folder)
+        return read_whole(folder, lambda: cls._read(Path(folder), encoder, device))
+
+    @classmethod
+    def _read(cls, folder: Path, encoder: str | None, device: str | torch.device) -> Self:
+        """Read what ``from_pretrained`` returns."""
         config = read_config(folder, ("model", "teacher"))
         where = str(folder / CONFIG_NAME)
         options = ModelOptions.parse(config_field(config, "model", where), where)
