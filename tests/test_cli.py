@@ -19,6 +19,7 @@ from foster.artefacts import Place, artefact_kind
 from foster.coresets import select as coresets
 from foster.data.dataset import Dataset
 from foster.distillation.options import OPTIONS
+from foster.manifest import seal
 from synthetic_log import synthetic_log, write_csv
 
 MODEL = ("--dim", 8, "--heads", 1, "--max-length", 8)
@@ -341,6 +342,7 @@ def test_an_encoder_may_lie_elsewhere_and_gives_the_same_student(run, made, tmp_
     config = json.loads((folder / "config.json").read_text())
     config["encoder"]["encoder"] = "/nonexist/encoder"
     (folder / "config.json").write_text(json.dumps(config))
+    seal(folder)
     assert "by --label-encoder" in run("train", folder, "--out", tmp_path / "c", "--encoder", copy, *flags).message
     assert run("train", folder, "--out", tmp_path / "c", "--label-encoder", copy, *flags).code == 0
     weights = {name: (tmp_path / name / "model.safetensors").read_bytes() for name in "abc"}
@@ -513,6 +515,7 @@ def test_a_student_cannot_have_what_its_labels_do_not(run, made, tmp_path):
     config = json.loads((other / "config.json").read_text())
     config["encoder"]["words"] = 64
     (other / "config.json").write_text(json.dumps(config))
+    seal(other)
     found = run("train", other, "--steps", 3, "--out", tmp_path / "model").message
     assert "numbers a text, and the labels were made with" in found
     assert not (tmp_path / "model").exists()
@@ -723,6 +726,7 @@ def test_evaluation_says_that_a_model_is_of_other_data(run, made, tmp_path, othe
     for nothing in ({"data_fingerprint": "not stated"}, {}):
         rest = {key: value for key, value in config.items() if key != "data_fingerprint"}
         (model / "config.json").write_text(json.dumps(rest | nothing))
+        seal(model)
         unknown = run("evaluate", model, made.data, "--json")
         assert unknown.json["trained_on_this_data"] is None and unknown.err == ""
 

@@ -21,6 +21,7 @@ from foster.engine import Engine
 from foster.errors import InputError
 from foster.evaluation.evaluate import evaluate, evaluate_popularity
 from foster.evaluation.ranks import rank_targets
+from foster.manifest import seal
 from foster.models import recommender
 from foster.models.item_tower import FrozenFeatures
 from foster.models.options import ModelOptions
@@ -316,5 +317,6 @@ def test_folders_keep_which_items_are_known(tmp_path, tiny_encoder):
     assert again.n_known == KNOWN
     config["known_items"] = 1000
     (tmp_path / "random-student" / "config.json").write_text(json.dumps(config))
+    seal(tmp_path / "random-student")
     with pytest.raises(InputError, match="field 'known_items' is wrong"):
         TextRecommender.from_pretrained(tmp_path / "random-student")

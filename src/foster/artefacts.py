@@ -10,15 +10,16 @@ import re
 import shutil
 import stat
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any, Self
 
 import polars as pl
 from polars.exceptions import PolarsError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from foster.errors import InputError
 from foster.exchange import KEPT_NAME, MARK, clear_leftovers, place_locked, replace, settle, work_folder
@@ -58,6 +59,36 @@ _OPTIONS = (
 
 # What foster alone writes into a file of this name; before there was a marker, data sets had nothing else.
 _DATASET_FIELDS = {"users", "items", "interactions", "k_core", "text_fields", "template", "sources", "dropped"}
+
+Shapes = Mapping[str, tuple[str, tuple[int, ...]]]
+"""Number type, in the terms of safetensors, and shape of each tensor of a file."""
+
+Fingerprint = Annotated[str, Field(pattern="^([0-9a-f]{64}|not stated)$")]
+Count = Annotated[int, Field(ge=0)]
+Size = Annotated[int, Field(ge=1)]
+
+
+class Stored(BaseModel):
+    """Fields of the JSON file of a folder: each has a type and a range, and there are no others."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
+
+    @classmethod
+    def of(cls, content: Mapping[str, Any], where: str | Path) -> Self:
+        """Check the content of a file.
+
+        Raises:
+            InputError: a field is missing or unknown, or has a wrong value.
+        """
+        try:
+            return cls.model_validate_json(_json(Path(where), content))
+        except ValidationError as error:
+            first = error.errors()[0]
+            field = ".".join(map(str, first["loc"]))
+            what = {"missing": "is missing", "extra_forbidden": "is unknown"}.get(first["type"])
+            what = what or f"is wrong ({first['msg'].replace('Input should be', 'must be')})"
+            raise InputError(f"{where}: field '{field}' {what}; make or copy the folder again") from error
+
 
 Content = tuple[tuple[str | int, ...], ...]
 """Path, size and time of everything in a folder; empty where there is no folder, or nothing in it."""
@@ -296,7 +327,7 @@ def write_metrics(folder: Path, records: Iterable[dict[str, Any]]) -> None:
     path.write_text("".join(f"{_json(path, record)}\n" for record in records), encoding="utf-8")
 
 
-def _json(path: Path, content: dict[str, Any], indent: int | None = None) -> str:
+def _json(path: Path, content: Mapping[str, Any], indent: int | None = None) -> str:
     try:
         return to_json(content, indent)
     except ValueError as error:
@@ -415,18 +446,27 @@ def save_tensors(path: Path, tensors: dict[str, Tensor]) -> None:
     path.chmod(0o666 & ~_umask())  # safetensors makes it private; an artefact is meant to be handed on
 
 
-def load_tensors(path: Path) -> dict[str, Tensor]:
+def load_tensors(path: Path, wrong: Callable[[Shapes], str | None]) -> dict[str, Tensor]:
     """Read a safetensors file onto the CPU.
 
+    Args:
+        path: the file.
+        wrong: says what is wrong with its tensors, before any of them is read; or None.
+
     Raises:
-        InputError: the file is missing or truncated, or has numbers that are not finite.
+        InputError: the file is missing or truncated, has other tensors, or has numbers that are not finite.
     """
-    from safetensors import SafetensorError
+    from safetensors import SafetensorError, safe_open
     from safetensors.torch import load_file
 
     if not path.is_file():
         raise InputError(f"{path}: no such file; the folder is incomplete, make or copy it again")
     try:
+        with safe_open(path, "pt") as file:
+            parts = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118 - it is no dict
+            shapes = {name: (part.get_dtype(), tuple(part.get_shape())) for name, part in parts.items()}
+        if reason := wrong(shapes):
+            raise InputError(f"{path}: {reason}; the folder is damaged or of another version, make it again")
         tensors = load_file(path)
     except (SafetensorError, OSError) as error:
         raise InputError(f"{path}: truncated or damaged ({error}); make or copy it again") from error

@@ -7,6 +7,7 @@ without it.
 
 from __future__ import annotations
 
+import hashlib
 import os
 import stat
 import time
@@ -24,6 +25,7 @@ from foster.version import __version__
 
 MANIFEST_NAME = "manifest.json"
 FORMAT = 1
+SELF = "sha256"  # the field that tells a manifest itself from a damaged one
 LARGEST = 2**24  # bytes of a manifest: a hundred thousand files have less
 READ = frozenset({".json", ".jsonl", ".parquet", ".safetensors"})
 """Endings of files that are foster's: where a manifest does not list one, nothing is read."""
@@ -83,7 +85,7 @@ def seal(folder: str | Path, about: Mapping[str, Any] | None = None) -> None:
     )
     files = {name: {"bytes": (folder / name).stat().st_size, "sha256": _sha256(folder / name)} for name in names}
     content = {"format": FORMAT, "foster": __version__, "torch": version("torch"), **(about or {}), "files": files}
-    (folder / MANIFEST_NAME).write_text(to_json(content, indent=2) + "\n", encoding="utf-8")
+    (folder / MANIFEST_NAME).write_text(_text(content), encoding="utf-8")
 
 
 def verify(folder: str | Path, later: str = "") -> Manifest:
@@ -161,12 +163,15 @@ def _read(folder: Path) -> Manifest:
     try:
         if state.st_size > LARGEST:
             raise ValueError(f"{state.st_size} bytes")
-        content = of_json(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
+        content = of_json(text)
         if isinstance(content, dict) and content.get("format") != FORMAT:
             raise InputError(
                 f"{path}: is of format {content.get('format')!r}, and this version reads {FORMAT}; make the folder "
                 "again, or update foster"
             )
+        if text != _text({name: value for name, value in content.items() if name != SELF}):
+            raise ValueError("it was changed")
         files = {name: (entry["bytes"], entry["sha256"]) for name, entry in content["files"].items()}
         for name, (size, sha256) in files.items():
             if type(size) is not int or size < 0 or not isinstance(sha256, str) or len(sha256) != 64:
@@ -176,6 +181,12 @@ def _read(folder: Path) -> Manifest:
             raise
         raise InputError(f"{path}: is damaged ({error}); make or copy the folder again") from error
     return Manifest(folder, files, (folder.stat().st_ino, *_times(state)))
+
+
+def _text(content: Mapping[str, Any]) -> str:
+    """Return the text of a manifest, which ends with the SHA-256 of the rest."""
+    sha256 = hashlib.sha256(to_json(content).encode()).hexdigest()
+    return to_json({**content, SELF: sha256}, indent=2) + "\n"
 
 
 def _own_file(folder: Path, name: str) -> os.stat_result:

@@ -26,3 +26,8 @@ def from_four_bits(packed: Tensor, scales: Tensor) -> Tensor:
     """Return float codes ``[..., 2 * bytes]`` of what ``to_four_bits`` gave; the last of an odd width is padding."""
     levels = torch.stack([packed % 16, packed // 16], dim=-1).flatten(-2)
     return (levels.float() - LEVELS) * scales[..., None].float()
+
+
+def is_four_bits(packed: Tensor) -> bool:
+    """Return whether bytes are those of levels that ``to_four_bits`` gives."""
+    return bool((packed % 16).max() <= 2 * LEVELS and (packed // 16).max() <= 2 * LEVELS)

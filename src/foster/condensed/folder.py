@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import Tensor
@@ -13,7 +13,11 @@ from foster.artefacts import (
     CONFIG_NAME,
     KEPT_STEP,
     METRICS_NAME,
-    config_field,
+    Count,
+    Fingerprint,
+    Shapes,
+    Size,
+    Stored,
     folder_bytes,
     load_tensors,
     marked,
@@ -21,10 +25,10 @@ from foster.artefacts import (
     save_tensors,
     write_json,
 )
-from foster.condensed.codes import from_four_bits, to_four_bits
+from foster.condensed.codes import from_four_bits, is_four_bits, to_four_bits
 from foster.data.catalogue import CATALOGUE_NAME, Catalogue
 from foster.errors import InputError
-from foster.models.item_tower import item_map_width
+from foster.models.item_tower import check_item_map, item_map_width
 from foster.models.options import ModelOptions
 from foster.models.recommender import NOT_STATED, split_line
 from foster.text.options import EncoderOptions
@@ -36,6 +40,37 @@ if TYPE_CHECKING:
 ROUNDING = 0.01  # how far from 1 half precision may take the sum of a step's weights
 TENSORS_NAME = "sequences.safetensors"
 ADAPTER = "adapter."  # what the names of its weights begin with in that file
+TYPES = {"items": "I32", "weights": "F16", "codes": "U8", "code_scales": "F16", "draws": "U8", "keys": "F16"}
+
+
+class StoredInfo(Stored):
+    """``info`` in ``config.json``: how the sequences were made; a folder need not say all of it."""
+
+    data_fingerprint: Fingerprint | None = None
+    data_split: str | None = None
+    options: dict[str, bool | int | float | str | None] | None = None
+    seed: Count | None = None
+    kept_step: Count | None = None
+    device: str | None = None
+    from_real_data: str | None = None
+    licence: str | None = None
+
+
+class StoredSequences(Stored):
+    """``config.json`` of condensed sequences."""
+
+    kind: Literal["distilled", "coreset"]
+    foster: str
+    method: str
+    sequences: Size
+    length: Size
+    windows: Any
+    catalogue_items: Size
+    known_items: Size | None = None
+    encoder: dict[str, Any]
+    model: dict[str, Any]
+    recipe: dict[str, Any]
+    info: StoredInfo
 
 
 def write(sequences: Condensed, folder: Path) -> None:
@@ -63,6 +98,7 @@ def write(sequences: Condensed, folder: Path) -> None:
         "recipe": sequences.recipe.model_dump(),
         "info": sequences.info,
     }
+    StoredSequences.of(config, CONFIG_NAME)
     save_tensors(folder / TENSORS_NAME, tensors)
     sequences.catalogue.save(folder)
     write_json(folder / CONFIG_NAME, config)
@@ -73,31 +109,32 @@ def read_fields(folder: str | Path, encoder: str | None = None) -> dict[str, Any
     """Return the fields of what ``Condensed.read`` reads; arguments and errors are its own."""
     folder = Path(folder)
     config = read_config(folder, ("distilled", "coreset"))
+    stated = StoredSequences.of(config, folder / CONFIG_NAME)
     path = folder / TENSORS_NAME
-    tensors = load_tensors(path)
+    tensors = load_tensors(path, _wrong_tensors)
     catalogue = Catalogue.read(folder)
     if wrong := _wrong_steps(tensors, len(catalogue)):
         raise InputError(f"{path}: {wrong}; the folder is damaged, make or copy it again")
     where = str(folder / CONFIG_NAME)
-
-    def stored(name: str) -> Any:
-        return config_field(config, name, where)
-
-    windows, labels = stored("windows"), _stored_labels(tensors, path, len(catalogue))
+    sizes = {"sequences": len(tensors["items"]), "length": tensors["items"].shape[1], "catalogue_items": len(catalogue)}
+    for name, size in sizes.items():
+        if getattr(stated, name) != size:
+            raise InputError(f"{where}: field '{name}' is wrong, it should be {size}; make or copy the folder again")
+    windows, labels = stated.windows, _stored_labels(tensors, path, len(catalogue))
     codes = labels["codes"]
     if not _windows_fit(windows, tensors["items"].shape[1], 0 if codes is None else codes.shape[1]):
         raise InputError(f"{where}: field 'windows' is wrong; the folder is damaged, make or copy it again")
     return {
-        "kind": stored("kind"),
-        "method": stored("method"),
+        "kind": stated.kind,
+        "method": stated.method,
         "items": tensors["items"].long(),
         "weights": tensors["weights"].float(),
         "catalogue": catalogue,
-        "encoder": EncoderOptions.stored(stored("encoder"), where).at(encoder),
-        "model": ModelOptions.parse(stored("model"), where),
+        "encoder": EncoderOptions.stored(stated.encoder, where).at(encoder),
+        "model": ModelOptions.parse(stated.model, where),
         "windows": tuple((start, end) for start, end in windows),
-        "recipe": TrainOptions.parse(stored("recipe"), where),
-        "info": stored("info"),
+        "recipe": TrainOptions.parse(stated.recipe, where),
+        "info": config["info"],
         **labels,
     }
 
@@ -124,6 +161,21 @@ def _card(sequences: Condensed, folder: Path) -> str:
         f"- licence: {sequences.info.get('licence', 'that of the data it was made from')}\n\n"
         "Train on it with `foster train FOLDER --out MODEL`.\n"
     )
+
+
+def _wrong_tensors(shapes: Shapes) -> str | None:
+    """Return what is wrong with the names and types of stored tensors, or None."""
+    if "codes" in shapes and shapes["codes"][0] != TYPES["codes"]:  # an earlier version had a byte a number, or two
+        return "'codes' are not those of this version"
+    for name, (kind, shape) in shapes.items():
+        wanted = "F16" if name.startswith(ADAPTER) else TYPES.get(name)
+        if wanted is None:
+            return f"'{name}' is unknown"
+        if kind != wanted:
+            return f"'{name}' are of type {kind} instead of {wanted}"
+        if not all(shape):
+            return f"'{name}' are empty"
+    return None
 
 
 def _wrong_steps(tensors: dict[str, Tensor], n_items: int) -> str | None:
@@ -167,13 +219,16 @@ def _stored_labels(tensors: dict[str, Tensor], path: Path, n_items: int) -> dict
         adapter = {n.removeprefix(ADAPTER): t.float() for n, t in tensors.items() if n.startswith(ADAPTER)}
         if "code_scales" not in tensors or bool(adapter) == ("keys" in tensors):
             raise InputError(f"{path}: soft labels lack 'code_scales', 'adapter' or 'keys'; make the folder again")
-        if tensors["codes"].dtype != torch.uint8:  # an earlier version had a byte a number, or two
-            raise InputError(f"{path}: 'codes' are not those of this version; make the folder again")
         shape = tensors["codes"].shape
         if len(shape) != 3 or shape[0] != len(tensors["items"]) or shape[:2] != tensors["code_scales"].shape:
             raise InputError(f"{path}: 'codes' do not fit the sequences; the folder is damaged, make or copy it again")
+        if tensors["code_scales"].min() < 0 or not is_four_bits(tensors["codes"]):
+            raise InputError(
+                f"{path}: 'codes' are no labels of four bits; the folder is damaged, make or copy it again"
+            )
         if adapter:
             try:
+                check_item_map(adapter, n_items)
                 width = item_map_width(adapter)
             except ValueError as error:
                 raise InputError(
@@ -182,8 +237,8 @@ def _stored_labels(tensors: dict[str, Tensor], path: Path, n_items: int) -> dict
             out["adapter"] = adapter
         else:
             keys = out["keys"] = tensors["keys"].float()
-            width = keys.shape[1]
-            if len(keys) != n_items:
+            width = keys.shape[-1]
+            if keys.ndim != 2 or len(keys) != n_items:
                 raise InputError(f"{path}: 'keys' do not fit {CATALOGUE_NAME}; make or copy the folder again")
         if shape[2] != (width + 1) // 2:
             raise InputError(f"{path}: 'codes' do not fit the map of items; make or copy the folder again")

@@ -8,10 +8,10 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from foster.artefacts import TRAJECTORY_NAME, load_tensors, not_finite, save_tensors
+from foster.artefacts import TRAJECTORY_NAME, Shapes, load_tensors, not_finite, save_tensors
 from foster.errors import InputError
 from foster.manifest import verify
-from foster.models.recommender import OF_IDS, TextRecommender
+from foster.models.recommender import OF_IDS, SEEN, TextRecommender
 
 FOLDER_NAME = TRAJECTORY_NAME
 STEP = re.compile(rf"{FOLDER_NAME}/step_\d{{6,}}\.safetensors")
@@ -91,6 +91,14 @@ class Trajectory:
         path = self.files[which]
         name = f"{FOLDER_NAME}/{path.name}"
         self._manifest.check(name)
-        state = load_tensors(path)
+        state = load_tensors(path, _wrong_tensors)
         self._manifest.check(name)  # the teacher may have been replaced just now
         return {name: tensor.to(torch.float32) for name, tensor in state.items() if name not in self.left_out}
+
+
+def _wrong_tensors(shapes: Shapes) -> str | None:
+    """Return what is wrong with the types of a checkpoint's tensors, or None; the model asks for names and shapes."""
+    for name, (kind, shape) in shapes.items():
+        if kind not in (*(("BOOL",) if name == SEEN else ()), "F16", "F32", "BF16") or not all(shape):
+            return f"tensor {name} is {kind} {list(shape)}"
+    return None
