@@ -456,23 +456,36 @@ def load_tensors(path: Path, wrong: Callable[[Shapes], str | None]) -> dict[str,
     Raises:
         InputError: the file is missing or truncated, has other tensors, or has numbers that are not finite.
     """
-    from safetensors import SafetensorError, safe_open
+    from safetensors import SafetensorError
     from safetensors.torch import load_file
 
-    if not path.is_file():
-        raise InputError(f"{path}: no such file; the folder is incomplete, make or copy it again")
+    if reason := wrong(tensor_shapes(path)):
+        raise InputError(f"{path}: {reason}; the folder is damaged or of another version, make it again")
     try:
-        with safe_open(path, "pt") as file:
-            parts = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118 - it is no dict
-            shapes = {name: (part.get_dtype(), tuple(part.get_shape())) for name, part in parts.items()}
-        if reason := wrong(shapes):
-            raise InputError(f"{path}: {reason}; the folder is damaged or of another version, make it again")
         tensors = load_file(path)
     except (SafetensorError, OSError) as error:
         raise InputError(f"{path}: truncated or damaged ({error}); make or copy it again") from error
     if name := not_finite(tensors):
         raise InputError(f"{path}: {name} has numbers that are not finite; make it again, with a lower --lr")
     return tensors
+
+
+def tensor_shapes(path: Path) -> Shapes:
+    """Read what a safetensors file says of its tensors, and none of them.
+
+    Raises:
+        InputError: the file is missing or damaged.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    if not path.is_file():
+        raise InputError(f"{path}: no such file; the folder is incomplete, make or copy it again")
+    try:
+        with safe_open(path, "pt") as file:
+            parts = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118 - it is no dict
+            return {name: (part.get_dtype(), tuple(part.get_shape())) for name, part in parts.items()}
+    except (SafetensorError, OSError) as error:
+        raise InputError(f"{path}: truncated or damaged ({error}); make or copy it again") from error
 
 
 def not_finite(tensors: Mapping[str, Tensor]) -> str | None:

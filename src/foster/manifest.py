@@ -28,7 +28,7 @@ FORMAT = 1
 SELF = "sha256"  # the field that tells a manifest itself from a damaged one
 LARGEST = 2**24  # bytes of a manifest: a hundred thousand files have less
 READ = frozenset({".json", ".jsonl", ".parquet", ".safetensors"})
-"""Endings of files that are foster's: where a manifest does not list one, nothing is read."""
+"""Endings of files that are foster's, beside the card: where a manifest does not list one, nothing is read."""
 TRIES = 10  # readings of a folder that is replaced meanwhile
 SETTLED = 2 * 10**9  # nanoseconds after which a change would show in a file's times on every file system
 
@@ -116,7 +116,9 @@ def verify(folder: str | Path, later: str = "") -> Manifest:
             manifest.check(name)
     for path in sorted(folder.rglob("*")):
         place = path.relative_to(folder)
-        ours = path.suffix in READ and not _is_hidden(place) and place != Path(MANIFEST_NAME)
+        ours = (
+            (path.suffix in READ or path.name == "README.md") and not _is_hidden(place) and place != Path(MANIFEST_NAME)
+        )
         if ours and place.as_posix() not in manifest.files:
             raise _unlisted(path)
     return manifest

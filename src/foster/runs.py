@@ -105,7 +105,7 @@ def teacher_options(teacher: str | Path) -> tuple[EncoderOptions, ModelOptions]:
     """
     config, where = read_config(teacher, "teacher"), str(Path(teacher) / CONFIG_NAME)
     encoder, model = (config_field(config, name, where) for name in ("encoder", "model"))
-    return EncoderOptions.stored(encoder, where), ModelOptions.parse(model, where)
+    return EncoderOptions.stored(encoder, where), ModelOptions.parse(model, where, strict=True)
 
 
 def train(

@@ -144,6 +144,7 @@ def test_items_of_hard_sequences_get_their_own():
 def test_the_trajectory_holds_them_unless_it_is_read_without(tmp_path):
     model = with_own()
     Recorder(tmp_path, [0])(0, model)
+    model.write_to(tmp_path)
     seal(tmp_path)
     state = Trajectory(tmp_path).state(0)
     other = small_recommender(seed=5, adapter="moe", ids=True)

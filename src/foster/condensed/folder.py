@@ -131,9 +131,9 @@ def read_fields(folder: str | Path, encoder: str | None = None) -> dict[str, Any
         "weights": tensors["weights"].float(),
         "catalogue": catalogue,
         "encoder": EncoderOptions.stored(stated.encoder, where).at(encoder),
-        "model": ModelOptions.parse(stated.model, where),
+        "model": ModelOptions.parse(stated.model, where, strict=True),
         "windows": tuple((start, end) for start, end in windows),
-        "recipe": TrainOptions.parse(stated.recipe, where),
+        "recipe": TrainOptions.parse(stated.recipe, where, strict=True),
         "info": config["info"],
         **labels,
     }

@@ -841,8 +841,9 @@ def _default_name(path: Path | None) -> str:
 
 def _read_info(path: Path) -> DatasetInfo:
     content = read_json(path)
-    for field in marked("dataset"):  # earlier versions had no marker
-        content.pop(field, None)
+    mark = {field: content.pop(field) for field in marked("dataset") if field in content}
+    if mark and (mark.get("kind") != "dataset" or not isinstance(mark.get("foster"), str)):
+        raise InputError(f"{path}: field 'kind' or 'foster' is wrong; prepare the data set again")
     try:
         return DatasetInfo.model_validate_json(to_json(content), strict=True)
     except ValidationError as error:

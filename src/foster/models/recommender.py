@@ -48,6 +48,7 @@ from foster.text.words import Words, word_vectors
 WEIGHTS_NAME = "model.safetensors"
 ITEM_TABLE_NAME = "items.safetensors"
 LANGUAGE_MODEL = "tower.features."  # what the names of its weights begin with
+WHITENING = "whitening."
 OWN, SEEN = "tower.ids", "tower.seen"
 OF_IDS = (OWN, SEEN)
 """Names in a trained state: vectors of the items' own, and which items have one."""
@@ -76,13 +77,13 @@ class StoredModel(Stored):
     foster: str
     model: dict[str, Any]
     encoder: dict[str, Any]
-    feature_width: Size
+    feature_width: Annotated[int, Field(ge=1, le=2**24)]
     items: Size
     known_items: Size | None = None
     data_fingerprint: Fingerprint | None = None
     data_split: str | None = None
     from_real_data: str | None = None
-    training: dict[str, Annotated[float, Field(ge=0)] | str | None] | None = None
+    training: dict[str, Annotated[float, Field(ge=0)] | Literal["auto", "float32", "bfloat16"] | None] | None = None
     seed: Count | None = None
     device: str | None = None
     fit: StoredFit | None = None
@@ -497,7 +498,7 @@ class TextRecommender(nn.Module):
         )
 
     def _fixed_state(self) -> dict[str, Tensor]:
-        return {f"whitening.{name}": tensor for name, tensor in self.whitening.state_dict().items()}
+        return {f"{WHITENING}{name}": tensor for name, tensor in self.whitening.state_dict().items()}
 
     @classmethod
     def from_pretrained(
@@ -523,7 +524,7 @@ class TextRecommender(nn.Module):
         config = read_config(folder, ("model", "teacher"))
         where = str(folder / CONFIG_NAME)
         stated = StoredModel.of(config, where)
-        options = ModelOptions.parse(stated.model, where)
+        options = ModelOptions.parse(stated.model, where, strict=True)
         encoder_options = EncoderOptions.stored(stated.encoder, where).at(encoder)
         catalogue = Catalogue.read(folder)
         if stated.items != len(catalogue):
@@ -535,7 +536,7 @@ class TextRecommender(nn.Module):
         tuned = options.finetune != "frozen"
         state = load_tensors(folder / WEIGHTS_NAME, lambda shapes: _differing(shapes, wanted, tuned))
         whitening = Whitening(
-            *(_take(state, f"whitening.{name}", folder / WEIGHTS_NAME) for name in ("mean", "matrix"))
+            *(_take(state, f"{WHITENING}{name}", folder / WEIGHTS_NAME) for name in ("mean", "matrix"))
         )
         features = _features(catalogue, encoder_options, options, None, whitening, device)
         model = cls(catalogue, encoder_options, options, features, whitening)

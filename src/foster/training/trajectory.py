@@ -8,10 +8,10 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from foster.artefacts import TRAJECTORY_NAME, Shapes, load_tensors, not_finite, save_tensors
+from foster.artefacts import TRAJECTORY_NAME, Shapes, load_tensors, not_finite, save_tensors, tensor_shapes
 from foster.errors import InputError
 from foster.manifest import verify
-from foster.models.recommender import OF_IDS, SEEN, TextRecommender
+from foster.models.recommender import OF_IDS, WEIGHTS_NAME, WHITENING, TextRecommender
 
 FOLDER_NAME = TRAJECTORY_NAME
 STEP = re.compile(rf"{FOLDER_NAME}/step_\d{{6,}}\.safetensors")
@@ -74,6 +74,8 @@ class Trajectory:
         self.files = [Path(teacher) / name for name in names]
         if not self.files:
             raise InputError(f"{teacher}: has no trajectory; make a teacher with 'foster pretrain'")
+        weights = tensor_shapes(Path(teacher) / WEIGHTS_NAME)
+        self._shapes = {name: shape for name, (_, shape) in weights.items() if not name.startswith(WHITENING)}
 
     def __len__(self) -> int:
         return len(self.files)
@@ -91,14 +93,15 @@ class Trajectory:
         path = self.files[which]
         name = f"{FOLDER_NAME}/{path.name}"
         self._manifest.check(name)
-        state = load_tensors(path, _wrong_tensors)
+        state = load_tensors(path, self._wrong)
         self._manifest.check(name)  # the teacher may have been replaced just now
         return {name: tensor.to(torch.float32) for name, tensor in state.items() if name not in self.left_out}
 
-
-def _wrong_tensors(shapes: Shapes) -> str | None:
-    """Return what is wrong with the types of a checkpoint's tensors, or None; the model asks for names and shapes."""
-    for name, (kind, shape) in shapes.items():
-        if kind not in (*(("BOOL",) if name == SEEN else ()), "F16", "F32", "BF16") or not all(shape):
-            return f"tensor {name} is {kind} {list(shape)}"
-    return None
+    def _wrong(self, shapes: Shapes) -> str | None:
+        """Return what is wrong with the tensors of a checkpoint, which are those of the teacher's model; or None."""
+        for name in sorted(shapes.keys() ^ self._shapes.keys()):
+            return f"tensor {name} is {'unknown' if name in shapes else 'missing'}"
+        for name, (kind, shape) in shapes.items():
+            if kind not in ("F16", "F32", "BF16", "BOOL") or shape != self._shapes[name]:
+                return f"tensor {name} is {kind} {list(shape)} instead of {list(self._shapes[name])}"
+        return None
