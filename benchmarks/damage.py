@@ -317,9 +317,23 @@ def no_json(rng: random.Random, folder: Path, other: Path) -> bool:
 
 
 NO_JSON = [
-    b"", b"{", b"[]", b"null", b"3", b'"x"', b"\xff\xfe{}", b"[" * 100_000, b'{"a":' * 50_000, b'{"a": NaN}', b'{"kind": 1e999}',
-    b'{"kind": "model", "kind": "teacher"}', b'{"kind": "\\ud800"}', b"9" * 10_000, b"\0" * 100, b'{"kind": ' + b"1" * 5000 + b"}",
-]  # fmt: skip
+    b"",
+    b"{",
+    b"[]",
+    b"null",
+    b"3",
+    b'"x"',
+    b"\xff\xfe{}",
+    b"[" * 100_000,
+    b'{"a":' * 50_000,
+    b'{"a": NaN}',
+    b'{"kind": 1e999}',
+    b'{"kind": "model", "kind": "teacher"}',
+    b'{"kind": "\\ud800"}',
+    b"9" * 10_000,
+    b"\0" * 100,
+    b'{"kind": ' + b"1" * 5000 + b"}",
+]
 
 
 # Wrong values; the manifest is computed again.
@@ -387,9 +401,10 @@ def wrong_statement(rng: random.Random, folder: Path, other: Path) -> bool:
     return True
 
 
-OPTIONAL = {  # what is not in every folder of a kind, or says what another value would say as well
-    "data_fingerprint", "data_split", "from_real_data", "training", "seed", "fit", "known_items", "device", "targets", "target_seed",
-    "cut_times", "reading", "popularity", "split", "foster", "kind",
+# What is not in every folder of a kind, or says what another value would say as well.
+OPTIONAL = {
+    "data_fingerprint", "data_split", "from_real_data", "training", "seed", "fit", "known_items", "device", "targets",
+    "target_seed", "cut_times", "reading", "popularity", "split", "foster", "kind",
 }  # fmt: skip
 SIZES = ("users", "items", "interactions", "sequences", "length", "catalogue_items", "feature_width")
 
@@ -402,14 +417,35 @@ def wrong_options(rng: random.Random, folder: Path, other: Path) -> bool:
         return wrong_statement(rng, folder, other)
     model, encoder = content["model"], content["encoder"]
     is_model = content["kind"] in ("model", "teacher")
-    wrong = [(model, "dropout", 1.0), (model, "dropout", -0.1), (model, "backbone", "mamba"), (model, "adapter", "none"),
-             (model, "dim", 2), (model, "dim", "8"), (model, "heads", 3), (model, "layers", 0), (model, "finetune", "everything"),
-             (model, "max_length", 10**30), (encoder, "pooling", "max"), (encoder, "words", 513), (encoder, "encoder", ""),
-             (encoder, "max_tokens", -4), (model, "lm_dtype", "int4")]  # fmt: skip
+    wrong = [
+        (model, "dropout", 1.0),
+        (model, "dropout", -0.1),
+        (model, "backbone", "mamba"),
+        (model, "adapter", "none"),
+        (model, "dim", 2),
+        (model, "dim", "8"),
+        (model, "heads", 3),
+        (model, "layers", 0),
+        (model, "finetune", "everything"),
+        (model, "max_length", 10**30),
+        (encoder, "pooling", "max"),
+        (encoder, "words", 513),
+        (encoder, "encoder", ""),
+        (encoder, "max_tokens", -4),
+        (model, "lm_dtype", "int4"),
+    ]
     if is_model:  # of sequences it is the default shape of students, which can be any
-        wrong += [(model, "dim", 16), (model, "dim", 2**16), (model, "dim", 10**9), (model, "layers", 3), (model, "layers", 10**9),
-                  (model, "max_length", 10**9), (model, "backbone", "mean"), (model, "adapter", "other"),
-                  (model, "ids", not model["ids"])]  # fmt: skip
+        wrong += [
+            (model, "dim", 16),
+            (model, "dim", 2**16),
+            (model, "dim", 10**9),
+            (model, "layers", 3),
+            (model, "layers", 10**9),
+            (model, "max_length", 10**9),
+            (model, "backbone", "mean"),
+            (model, "adapter", "other"),
+            (model, "ids", not model["ids"]),
+        ]
     holder, key, value = rng.choice(wrong)
     holder[key] = value
     path.write_text(json.dumps(content, indent=2))
@@ -601,18 +637,19 @@ def bit_of(*endings: str) -> Change:
 
 
 DAMAGE = [
-    flipped_bit, flipped_bit, flipped_bit, flipped_bit, cut, longer, zeroed, removed, exchanged, of_another, of_another, half_of_another,
-    edited, edited, linked, linked_trajectory, too_many, hostile_manifest, hostile_manifest, no_json,
+    flipped_bit, flipped_bit, flipped_bit, flipped_bit, cut, longer, zeroed, removed, exchanged, of_another,
+    of_another, half_of_another, edited, edited, linked, linked_trajectory, too_many, hostile_manifest,
+    hostile_manifest, no_json,
 ]  # fmt: skip
 WRONG = [
-    wrong_statement, wrong_statement, wrong_statement, wrong_options, wrong_tensors, wrong_tensors, wrong_tensors, hostile_header, sparse,
-    wrong_table,
+    wrong_statement, wrong_statement, wrong_statement, wrong_options, wrong_tensors, wrong_tensors, wrong_tensors,
+    hostile_header, sparse, wrong_table,
 ]  # fmt: skip
 ANY = [
     sealed(change)
     for change in (
-        bit_of(".safetensors"), bit_of(".parquet"), bit_of(".parquet"), bit_of(".json", ".jsonl"), cut, longer, zeroed, removed, exchanged,
-        of_another, half_of_another, edited, edited, edited, no_json,
+        bit_of(".safetensors"), bit_of(".parquet"), bit_of(".parquet"), bit_of(".json", ".jsonl"), cut, longer,
+        zeroed, removed, exchanged, of_another, half_of_another, edited, edited, edited, no_json,
     )
 ]  # fmt: skip
 
