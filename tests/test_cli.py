@@ -1,7 +1,9 @@
 """The command line as users meet it: exit codes, streams, files left behind."""
 
+import errno
 import importlib.util
 import json
+import os
 import shutil
 import signal
 import subprocess
@@ -12,6 +14,7 @@ from pathlib import Path
 
 import polars as pl
 import pytest
+from safetensors import SafetensorError
 
 import foster
 from foster import cli
@@ -19,6 +22,9 @@ from foster.artefacts import Place, artefact_kind
 from foster.coresets import select as coresets
 from foster.data.dataset import Dataset
 from foster.distillation.options import OPTIONS
+from foster.errors import InputError
+from foster.manifest import seal
+from foster.storage import cache_root
 from synthetic_log import synthetic_log, write_csv
 
 MODEL = ("--dim", 8, "--heads", 1, "--max-length", 8)
@@ -341,6 +347,7 @@ def test_an_encoder_may_lie_elsewhere_and_gives_the_same_student(run, made, tmp_
     config = json.loads((folder / "config.json").read_text())
     config["encoder"]["encoder"] = "/nonexist/encoder"
     (folder / "config.json").write_text(json.dumps(config))
+    seal(folder)
     assert "by --label-encoder" in run("train", folder, "--out", tmp_path / "c", "--encoder", copy, *flags).message
     assert run("train", folder, "--out", tmp_path / "c", "--label-encoder", copy, *flags).code == 0
     weights = {name: (tmp_path / name / "model.safetensors").read_bytes() for name in "abc"}
@@ -551,6 +558,7 @@ def test_a_student_cannot_have_what_its_labels_do_not(run, made, tmp_path):
     config = json.loads((other / "config.json").read_text())
     config["encoder"]["words"] = 64
     (other / "config.json").write_text(json.dumps(config))
+    seal(other)
     found = run("train", other, "--steps", 3, "--out", tmp_path / "model").message
     assert "numbers a text, and the labels were made with" in found
     assert not (tmp_path / "model").exists()
@@ -670,7 +678,7 @@ def test_a_truncated_file_is_named(run, made, tmp_path):
     tensors = damaged / "sequences.safetensors"
     tensors.write_bytes(tensors.read_bytes()[:-40])
     message = run("train", damaged, "--out", tmp_path / "model").message
-    assert str(tensors) in message and "copy it again" in message
+    assert str(tensors) in message and "make or copy the folder again" in message
     assert list(tmp_path.iterdir()) == [damaged]
 
 
@@ -761,6 +769,7 @@ def test_evaluation_says_that_a_model_is_of_other_data(run, made, tmp_path, othe
     for nothing in ({"data_fingerprint": "not stated"}, {}):
         rest = {key: value for key, value in config.items() if key != "data_fingerprint"}
         (model / "config.json").write_text(json.dumps(rest | nothing))
+        seal(model)
         unknown = run("evaluate", model, made.data, "--json")
         assert unknown.json["trained_on_this_data"] is None and unknown.err == ""
 
@@ -973,3 +982,75 @@ class TestWhatUsersGive:
         shown = run("prepare", folder, "--k-core", 0, "--dry-run")
         assert "remark     MovieLens" in shown.out and "(1999), Drama, War" in shown.out
         assert "only http and https addresses are read" in run("prepare", "s3://bucket/log.csv", "--dry-run").message
+
+
+FAULTS_OF_MACHINES = [
+    (OSError(errno.ENOSPC, "No space left on device", "/out/x"), "/out/x: No space left on device; make room"),
+    (OSError(errno.EROFS, "Read-only file system", "/c"), "/c: Read-only file system; write elsewhere"),
+    (FileNotFoundError(errno.ENOENT, "No such file or directory"), "the current folder is gone"),
+    (MemoryError(), "there is not enough memory"),
+    (
+        RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried"),
+        "there is not enough memory",
+    ),
+    (RecursionError("maximum recursion depth exceeded"), "nested too deeply"),
+    (SafetensorError("Error while\nserializing"), "a file cannot be read or written (Error while)"),
+    (pl.exceptions.ComputeError("first\nsecond"), "a file cannot be read or written (first)"),
+]
+
+
+@pytest.mark.parametrize(("error", "message"), FAULTS_OF_MACHINES)
+def test_what_machines_and_libraries_do_is_one_line(run, made, monkeypatch, error, message):
+    def fails(folder):
+        raise error
+
+    monkeypatch.setattr(Dataset, "read", fails)
+    assert message in run("check", made.data).message
+
+
+def test_a_fault_of_ours_is_shown_in_full(run, made, monkeypatch):
+    def fails(folder):
+        raise KeyError("x")
+
+    monkeypatch.setattr(Dataset, "read", fails)
+    with pytest.raises(KeyError):
+        run("check", made.data)
+
+
+def apart(*arguments, **rest):
+    """Run the command line in a process of its own."""
+    command = [sys.executable, "-m", "foster", *map(str, arguments)]
+    return subprocess.run(command, **{"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, **rest})
+
+
+def test_output_that_cannot_be_written_or_shown(made):
+    with Path("/dev/full").open("w") as full:
+        done = apart("doctor", "--json", stdout=full)
+    assert done.returncode == 2 and done.stderr.startswith("foster: No space left on device")
+    done = apart("check", made.data, "--json", env={**os.environ, "PYTHONIOENCODING": "ascii"})
+    assert done.returncode == 0 and json.loads(done.stdout)
+
+
+def test_a_user_without_a_home_is_told_what_to_set(made, tmp_path, monkeypatch):
+    monkeypatch.delenv("FOSTER_CACHE")
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.delenv("HOME")
+
+    def unknown(number):
+        raise KeyError(number)
+
+    monkeypatch.setattr("pwd.getpwuid", unknown)
+    with pytest.raises(InputError, match="this user has no home for a cache; say where it can be with FOSTER_CACHE"):
+        cache_root()
+
+
+def test_a_teacher_that_would_not_fit_on_the_disk_is_not_trained(run, made, tmp_path, monkeypatch):
+    monkeypatch.setattr("shutil.disk_usage", lambda path: shutil._ntuple_diskusage(10**9, 10**9, 1000))
+    message = run("pretrain", made.data, "--encoder", made.encoder, *TEACHER, "--out", tmp_path / "out").message
+    assert "a teacher takes" in message and "are free there; make room" in message
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_seed_beyond_all_generators(run, made, tmp_path):
+    message = run("train", made.distilled, "--out", tmp_path / "out", "--seed", 2**70).message
+    assert "option 'seed': must be less than or equal to" in message

@@ -21,6 +21,7 @@ from foster.engine import Engine
 from foster.errors import InputError
 from foster.evaluation.evaluate import evaluate, evaluate_popularity
 from foster.evaluation.ranks import rank_targets
+from foster.manifest import seal
 from foster.models import recommender
 from foster.models.item_tower import FrozenFeatures
 from foster.models.options import ModelOptions
@@ -68,7 +69,7 @@ def log_of(future: int) -> tuple[pl.DataFrame, pl.DataFrame]:
 def data_of(future: int, split: str = "time:0.8", targets: str = "successive", **rest) -> Dataset:
     data = Dataset.prepare(*log_of(future), k_core=0, split=split, targets=targets, name="log", **rest)
     # Runs are compared byte by byte, and the fingerprint of all of the data is among what they write.
-    return replace(data, info=data.info.model_copy(update={"fingerprint": "of both"}))
+    return replace(data, info=data.info.model_copy(update={"fingerprint": "0" * 64}))
 
 
 @pytest.fixture(autouse=True)
@@ -316,5 +317,6 @@ def test_folders_keep_which_items_are_known(tmp_path, tiny_encoder):
     assert again.n_known == KNOWN
     config["known_items"] = 1000
     (tmp_path / "random-student" / "config.json").write_text(json.dumps(config))
+    seal(tmp_path / "random-student")
     with pytest.raises(InputError, match="field 'known_items' is wrong"):
         TextRecommender.from_pretrained(tmp_path / "random-student")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import itertools
 import json
 import os
@@ -11,17 +10,21 @@ import re
 import shutil
 import stat
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any, Self
 
 import polars as pl
 from polars.exceptions import PolarsError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from foster.errors import InputError
+from foster.exchange import KEPT_NAME, MARK, clear_leftovers, place_locked, replace, settle, work_folder
+from foster.json_text import of_json, to_json
+from foster.manifest import MANIFEST_NAME, seal, verify
 from foster.version import __version__
 
 if TYPE_CHECKING:
@@ -35,25 +38,65 @@ METRICS_NAME = "metrics.jsonl"  # what a training or a distillation logged, besi
 MARKER = "foster"  # field of the JSON file of every folder: the version of foster that wrote it
 PART = 2**20  # numbers of a tensor that are looked at together
 
+TRAJECTORY_NAME = "trajectory"  # folder of a teacher's checkpoints, which are verified when they are read
+
 _CATALOGUE = ("catalogue.parquet", "popularity.parquet")
-_SEQUENCES = (CONFIG_NAME, CARD_NAME, METRICS_NAME, "sequences.safetensors", *_CATALOGUE)
-_MODEL = (CONFIG_NAME, CARD_NAME, "model.safetensors", "items.safetensors", *_CATALOGUE)
+_SEQUENCES = (CONFIG_NAME, CARD_NAME, MANIFEST_NAME, METRICS_NAME, "sequences.safetensors", *_CATALOGUE)
+_MODEL = (CONFIG_NAME, CARD_NAME, MANIFEST_NAME, "model.safetensors", "items.safetensors", *_CATALOGUE)
 _STUDY = (
     *(CONFIG_NAME, CARD_NAME, "study.db", "study.db-*", "trials.csv", "results.json", "results.png", "best.yaml"),
     *("locks", "locks/*.lock", "retrained", "retrained/trial-*"),
 )
 FILES: dict[str, tuple[str, ...]] = {
-    "dataset": (DATASET_NAME, CARD_NAME, "interactions.parquet", "items.parquet"),
+    "dataset": (DATASET_NAME, CARD_NAME, "interactions.parquet", "items.parquet", MANIFEST_NAME),
     "distilled": _SEQUENCES,
     "coreset": _SEQUENCES,
     "model": _MODEL,
-    "teacher": (*_MODEL, METRICS_NAME, "trajectory", "trajectory/step_*.safetensors"),
+    "teacher": (*_MODEL, METRICS_NAME, TRAJECTORY_NAME, f"{TRAJECTORY_NAME}/step_*.safetensors"),
     "study": _STUDY,
 }
 """What foster writes into a folder of each kind; of a folder that holds anything else, nothing is ever replaced."""
 
+GROWING = frozenset({"study"})
+"""Kinds of folders that are written to again and again, so that they have no manifest."""
+
+# Fields of the JSON file of a folder that say how it was made.
+_OPTIONS = (
+    "method", "encoder", "model", "training", "recipe", "k_core", "split", "targets", "template", "popularity",
+)  # fmt: skip
+
 # What foster alone writes into a file of this name; before there was a marker, data sets had nothing else.
 _DATASET_FIELDS = {"users", "items", "interactions", "k_core", "text_fields", "template", "sources", "dropped"}
+
+Shapes = Mapping[str, tuple[str, tuple[int, ...]]]
+"""Number type, in the terms of safetensors, and shape of each tensor of a file."""
+
+Fingerprint = Annotated[str, Field(pattern="^([0-9a-f]{64}|not stated)$")]
+Count = Annotated[int, Field(ge=0)]
+Size = Annotated[int, Field(ge=1)]
+
+
+class Stored(BaseModel):
+    """Fields of the JSON file of a folder: each has a type and a range, and there are no others."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
+
+    @classmethod
+    def of(cls, content: Mapping[str, Any], where: str | Path) -> Self:
+        """Check the content of a file.
+
+        Raises:
+            InputError: a field is missing or unknown, or has a wrong value.
+        """
+        try:
+            return cls.model_validate_json(_json(Path(where), content))
+        except ValidationError as error:
+            first = error.errors()[0]
+            field = ".".join(map(str, first["loc"]))
+            what = {"missing": "is missing", "extra_forbidden": "is unknown"}.get(first["type"])
+            what = what or f"is wrong ({first['msg'].replace('Input should be', 'must be')})"
+            raise InputError(f"{where}: field '{field}' {what}; make or copy the folder again") from error
+
 
 Content = tuple[tuple[str | int, ...], ...]
 """Path, size and time of everything in a folder; empty where there is no folder, or nothing in it."""
@@ -81,36 +124,56 @@ class Place:
             InputError: by the end something else is there than ``check_free`` found, or what is there cannot be
                 replaced. What was made may have taken hours: it is kept, and the message says where.
         """
-        out, made, kept = self.out, [p for p in self.out.parents if not p.exists()], False
+        made = [parent for parent in self.out.parents if not parent.exists()]
         try:
-            out.parent.mkdir(parents=True, exist_ok=True)
-            # A folder that exists may be a mount, which cannot be replaced: what is in it is.
-            inside = out.is_dir() and _content(out) == self.content
-            work = Path(tempfile.mkdtemp(prefix=f".{out.name[:40]}.", dir=out if inside else out.parent))
-        except OSError:
-            inside, work = False, Path(tempfile.mkdtemp(prefix="foster-"))
-        try:
-            yield work
-            try:
-                work.chmod(0o777 & ~_umask())  # mkdtemp makes it private
-                if _content(out, work) != self.content:
-                    raise OSError(None, "something else is there by now")
-                if inside:
-                    _exchange(out, work)
-                else:
-                    work.rename(out)
-            except OSError as error:
-                kept, place = True, _put_beside(out, work)
-                raise InputError(
-                    f"{self.given}: cannot be made there ({error.strerror}); what was made is kept in {place}"
-                ) from error
+            with self._work() as work:
+                try:
+                    yield work
+                    work.chmod(0o777 & ~_umask())  # it was made private
+                    seal(work, _about(work))
+                    self._take(work)
+                finally:
+                    # What had to be kept has another name by now, or says so.
+                    if not (work / KEPT_NAME).exists():
+                        shutil.rmtree(work, ignore_errors=True)
         except BaseException:
-            if not kept:
-                shutil.rmtree(work, ignore_errors=True)
             for parent in made:
                 with contextlib.suppress(OSError):
                     parent.rmdir()
             raise
+
+    @contextmanager
+    def _work(self) -> Iterator[Path]:
+        """Yield a locked folder to work in: on the file system of the place, if anything can be written there."""
+        out, places = self.out, contextlib.ExitStack()
+        with places:
+            for inside in (os.path.ismount(out), True):
+                try:
+                    out.parent.mkdir(parents=True, exist_ok=True)
+                    work = places.enter_context(work_folder(out, inside))
+                    break
+                except OSError:
+                    continue
+            else:
+                work = Path(tempfile.mkdtemp(prefix="foster-"))
+            yield work
+
+    def _take(self, work: Path) -> None:
+        """Let a complete folder take the place.
+
+        Raises:
+            InputError: it cannot; then it is kept elsewhere.
+        """
+        try:
+            with place_locked(self.out):
+                if _content(self.out) != self.content:
+                    raise OSError(None, "something else is there by now")
+                replace(self.out, work)
+        except OSError as error:
+            place = _put_beside(self.out, work)
+            raise InputError(
+                f"{self.given}: cannot be made there ({error.strerror}); what was made is kept in {place}"
+            ) from error
 
 
 def new_folder(out: str | Path, overwrite: bool = False) -> contextlib.AbstractContextManager[Path]:
@@ -139,14 +202,17 @@ def check_free(out: str | Path, overwrite: bool = False, inputs: Iterable[str | 
 
     Raises:
         InputError: ``out`` exists and is not empty (with ``overwrite``: it is no folder that foster wrote, or holds
-            something else beside), is read from, or its place cannot be written to.
+            something else beside), is read from, its place cannot be written to, or another process is writing it.
     """
     out = Path(out)
     try:
         place = out.resolve()
         if place.is_file():
             raise InputError(f"{out}: is a file; give a folder to --out")
-        if place.is_dir() and any(place.iterdir()):
+        if (writing := clear_leftovers(place)) is not None:
+            raise InputError(f"{out}: {writing} is writing it; wait for its end, or give another --out")
+        settle(place)
+        if place.is_dir() and any(not path.name.startswith(MARK) for path in place.iterdir()):
             if not overwrite:
                 raise InputError(f"{out}: exists already; give another --out or add --overwrite")
             if foreign := foreign_file(place):
@@ -171,9 +237,11 @@ def foreign_file(folder: Path) -> str | None:
     file. Links are never foster's.
     """
     if (kind := _own_kind(folder)) is None:
-        top = sorted(path.name for path in folder.iterdir())
+        top = sorted(path.name for path in folder.iterdir() if not path.name.startswith(MARK))
         return next((name for name in (DATASET_NAME, CONFIG_NAME, *top) if name in top), None)
     for name in sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*")):
+        if name.startswith(MARK):  # of another run, which is at work or was killed
+            continue
         if (folder / name).is_symlink() or not any(fnmatchcase(name, pattern) for pattern in FILES[kind]):
             return name
     return None
@@ -194,36 +262,17 @@ def _own_kind(folder: Path) -> str | None:
     return "dataset" if name == DATASET_NAME and of_old and content.keys() >= _DATASET_FIELDS else None
 
 
-def _content(folder: Path, apart: Path | None = None) -> Content:
-    """Return what is in a folder, ``apart`` from one in it, so that a change is seen later."""
+def _content(folder: Path) -> Content:
+    """Return what is in a folder, temporary folders apart, so that a change is seen later."""
     if not folder.is_dir():
         return (("no folder",),) if os.path.lexists(folder) else ()
     found: list[tuple[str | int, ...]] = []
     for path in sorted(folder.rglob("*")):
-        if apart is None or not path.is_relative_to(apart):
+        if not path.relative_to(folder).parts[0].startswith(MARK):
             state = path.lstat()
             # The time of a folder changes with what is in it.
             found.append((str(path), *(() if stat.S_ISDIR(state.st_mode) else (state.st_size, state.st_mtime_ns))))
     return tuple(found)
-
-
-def _exchange(out: Path, work: Path) -> None:
-    """Replace all of a folder by what is in ``work``, a folder in it; or change nothing and raise OSError."""
-    old = Path(tempfile.mkdtemp(prefix=".old.", dir=out))
-    moves = [(path, old / path.name) for path in out.iterdir() if path not in (work, old)]
-    moves += [(path, out / path.name) for path in work.iterdir()]
-    done = []
-    try:
-        for source, target in moves:
-            source.rename(target)
-            done.append((source, target))
-    except BaseException:
-        for source, target in reversed(done):
-            target.rename(source)
-        old.rmdir()
-        raise
-    shutil.rmtree(old, ignore_errors=True)
-    work.rmdir()
 
 
 def _put_beside(out: Path, work: Path) -> Path:
@@ -237,9 +286,29 @@ def _put_beside(out: Path, work: Path) -> Path:
         except OSError:
             if os.path.lexists(place):  # another run was faster
                 continue
-            break
+            with contextlib.suppress(OSError):
+                (work / KEPT_NAME).touch()  # its name is that of a leftover
+            return work
         return place
-    return work
+    raise AssertionError("numbers do not end")
+
+
+def _about(folder: Path) -> dict[str, Any]:
+    """Return what a manifest says of a folder beside its files: what it is and, where it says so, how it was made."""
+    name = next((name for name in (DATASET_NAME, CONFIG_NAME) if (folder / name).is_file()), None)
+    if name is None:
+        return {}
+    content = read_json(folder / name)
+    info = content.get("info", {})
+    options = {name: content[name] for name in _OPTIONS if name in content}
+    found = {
+        "kind": content.get("kind"),
+        "data_fingerprint": content.get("fingerprint", content.get("data_fingerprint", info.get("data_fingerprint"))),
+        "seed": content.get("seed", info.get("seed")),
+        "device": content.get("device", info.get("device")),
+        "options": options | info.get("options", {}) or None,
+    }
+    return {name: value for name, value in found.items() if value is not None}
 
 
 def marked(kind: str) -> dict[str, str]:
@@ -266,9 +335,9 @@ def write_metrics(folder: Path, records: Iterable[dict[str, Any]]) -> None:
     path.write_text("".join(f"{_json(path, record)}\n" for record in records), encoding="utf-8")
 
 
-def _json(path: Path, content: dict[str, Any], indent: int | None = None) -> str:
+def _json(path: Path, content: Mapping[str, Any], indent: int | None = None) -> str:
     try:
-        return json.dumps(content, indent=indent, ensure_ascii=False, allow_nan=False)
+        return to_json(content, indent)
     except ValueError as error:
         raise InputError(f"{path.name}: a number in it is not finite ({error}); nothing was saved") from error
 
@@ -281,22 +350,26 @@ def read_metrics(folder: str | Path) -> list[dict[str, Any]]:
     """
     path = Path(folder) / METRICS_NAME
     try:
-        return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+        return [of_json(line) for line in path.read_text(encoding="utf-8").splitlines()]
     except (OSError, ValueError) as error:
         raise InputError(f"{path}: not readable ({error}); the folder is damaged, make it again") from error
 
 
-def read_json(path: Path) -> dict[str, Any]:
+def read_json(path: Path, strict: bool = True) -> dict[str, Any]:
     """Read one JSON object.
+
+    Args:
+        path: the file.
+        strict: take JSON only, and not what Python takes for it, such as NaN and keys that stand twice.
 
     Raises:
         InputError: the file is missing, or is not a JSON object.
     """
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = (of_json if strict else json.loads)(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise InputError(f"{path}: no such file; is {path.parent} a folder that foster wrote?") from error
-    except (json.JSONDecodeError, UnicodeDecodeError, OSError) as error:
+    except (ValueError, RecursionError, OSError) as error:
         raise InputError(f"{path}: not readable as JSON ({error}); the folder is damaged, make it again") from error
     if not isinstance(content, dict):
         raise InputError(f"{path}: holds no JSON object; the folder is damaged, make it again")
@@ -361,8 +434,9 @@ def artefact_kind(folder: str | Path) -> str:
 
 def _statement(folder: Path) -> dict[str, Any]:
     """Return ``config.json`` or, of a data set, which has none, the kind alone."""
-    if not folder.is_dir():
-        raise InputError(f"{folder}: no such folder")
+    if not (folder / MANIFEST_NAME).exists() and folder.is_dir() and _own_kind(folder) in GROWING:
+        return read_json(folder / CONFIG_NAME)
+    verify(folder, later=TRAJECTORY_NAME)
     if (folder / DATASET_NAME).is_file():
         return {"kind": "dataset"}
     return read_json(folder / CONFIG_NAME)
@@ -382,17 +456,21 @@ def save_tensors(path: Path, tensors: dict[str, Tensor]) -> None:
     path.chmod(0o666 & ~_umask())  # safetensors makes it private; an artefact is meant to be handed on
 
 
-def load_tensors(path: Path) -> dict[str, Tensor]:
+def load_tensors(path: Path, wrong: Callable[[Shapes], str | None]) -> dict[str, Tensor]:
     """Read a safetensors file onto the CPU.
 
+    Args:
+        path: the file.
+        wrong: says what is wrong with its tensors, before any of them is read; or None.
+
     Raises:
-        InputError: the file is missing or truncated, or has numbers that are not finite.
+        InputError: the file is missing or truncated, has other tensors, or has numbers that are not finite.
     """
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
-    if not path.is_file():
-        raise InputError(f"{path}: no such file; the folder is incomplete, make or copy it again")
+    if reason := wrong(tensor_shapes(path)):
+        raise InputError(f"{path}: {reason}; the folder is damaged or of another version, make it again")
     try:
         tensors = load_file(path)
     except (SafetensorError, OSError) as error:
@@ -400,6 +478,24 @@ def load_tensors(path: Path) -> dict[str, Tensor]:
     if name := not_finite(tensors):
         raise InputError(f"{path}: {name} has numbers that are not finite; make it again, with a lower --lr")
     return tensors
+
+
+def tensor_shapes(path: Path) -> Shapes:
+    """Read what a safetensors file says of its tensors, and none of them.
+
+    Raises:
+        InputError: the file is missing or damaged.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    if not path.is_file():
+        raise InputError(f"{path}: no such file; the folder is incomplete, make or copy it again")
+    try:
+        with safe_open(path, "pt") as file:
+            parts = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118 - it is no dict
+            return {name: (part.get_dtype(), tuple(part.get_shape())) for name, part in parts.items()}
+    except (SafetensorError, OSError) as error:
+        raise InputError(f"{path}: truncated or damaged ({error}); make or copy it again") from error
 
 
 def not_finite(tensors: Mapping[str, Tensor]) -> str | None:
@@ -410,14 +506,9 @@ def not_finite(tensors: Mapping[str, Tensor]) -> str | None:
 
 
 def folder_bytes(folder: str | Path, exclude: tuple[str, ...] = ()) -> int:
-    """Return the size of the files under ``folder`` in bytes, without the files named in ``exclude``."""
-    return sum(p.stat().st_size for p in Path(folder).rglob("*") if p.is_file() and p.name not in exclude)
-
-
-def file_sha256(path: str | Path) -> str:
-    """Return the SHA-256 of a file as 64 hex digits."""
-    with Path(path).open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    """Return the size of the files under ``folder`` in bytes, without its manifest and those named in ``exclude``."""
+    apart = {MANIFEST_NAME, *exclude}
+    return sum(p.stat().st_size for p in Path(folder).rglob("*") if p.is_file() and p.name not in apart)
 
 
 def _umask() -> int:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
+import errno
 import inspect
+import io
 import json
 import os
 import signal
@@ -68,7 +70,7 @@ class Once(TyperCommand):
 class CommonOptions(Options):
     """What every verb takes."""
 
-    seed: int = Field(0, ge=0, description="of everything that is drawn")
+    seed: int = Field(0, ge=0, le=2**53, description="of everything that is drawn")
     device: str = Field("auto", description="auto, cpu, cuda, cuda:1, mps, ...")
 
 
@@ -256,7 +258,10 @@ def _own_value(parameter: inspect.Parameter, config: Mapping[str, Any], file: Pa
 
 def _at_home(value: Any) -> Any:
     """Return a path with the user's folder in place of ``~``, which shells put in on a command line only."""
-    return value.expanduser() if isinstance(value, Path) and value.parts[:1] == ("~",) else value
+    try:
+        return value.expanduser() if isinstance(value, Path) and value.parts[:1] == ("~",) else value
+    except RuntimeError as error:
+        raise InputError(f"{value}: this user has no home; give the path without ~") from error
 
 
 def _own_flag(parameter: inspect.Parameter) -> inspect.Parameter:
@@ -305,7 +310,9 @@ def _say(text: str) -> None:
 
 
 def _print(result: dict[str, Any], as_json: bool, text: str) -> None:
-    print(json.dumps(result, ensure_ascii=False) if as_json else text)  # noqa: T201
+    stdout_takes_all = (sys.stdout.encoding or "").lower().startswith("utf")
+    # Flushed here, so that a full disk or a reader that is gone is an error of the verb.
+    print(json.dumps(result, ensure_ascii=not stdout_takes_all) if as_json else text, flush=True)  # noqa: T201
 
 
 MODEL = (EncoderOptions, ModelOptions)
@@ -975,8 +982,42 @@ def main() -> None:
     """Run the command line; exit 0, 2 for bad input with one line on stderr, 143 when told to stop, or 1."""
     # What schedulers, containers and `timeout` send: by itself it would end Python without any cleaning up.
     signal.signal(signal.SIGTERM, _stop)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a terminal of few characters shows the others' codes
     try:
         app()
     except InputError as error:
         _say(f"foster: {error}")
         sys.exit(2)
+    except Exception as error:
+        if (line := _of_machine(error)) is None:
+            raise  # a fault of ours: whoever mends it needs all of it
+        _say(f"foster: {line}")
+        sys.exit(2)
+
+
+def _of_machine(error: Exception) -> str | None:
+    """Return one line for an error that the machine or a library has and not the program; None for any other."""
+    text = (str(error).splitlines() or [""])[0]
+    if isinstance(error, MemoryError) or "allocate memory" in text or "out of memory" in text:
+        return "there is not enough memory; --dry-run says what it takes: lower --dim, --batch-size or --candidates"
+    if isinstance(error, RecursionError):
+        return "something that is read is nested too deeply"
+    if isinstance(error, OSError):
+        fixes = {
+            errno.ENOSPC: "make room, or write elsewhere (--out; FOSTER_CACHE for what can be computed again)",
+            errno.EDQUOT: "make room, or write elsewhere (--out; FOSTER_CACHE for what can be computed again)",
+            errno.EACCES: "see who may read and write there",
+            errno.EROFS: "write elsewhere (--out; FOSTER_CACHE for what can be computed again)",
+            errno.EMFILE: "allow more open files (ulimit -n)",
+            errno.ENAMETOOLONG: "give a shorter name",
+        }
+        if error.errno == errno.ENOENT and error.filename is None:
+            return "the current folder is gone; change to another one"
+        where = "" if error.filename is None else f"{error.filename}: "
+        fix = fixes.get(error.errno or 0)
+        return f"{where}{error.strerror or text}" + (f"; {fix}" if fix else "")
+    if type(error).__module__.split(".")[0] in ("polars", "safetensors", "safetensors_rust"):
+        return f"a file cannot be read or written ({text})"
+    return None

@@ -31,13 +31,16 @@ class Options(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     @classmethod
-    def parse(cls, values: Mapping[str, Any], source: str | Mapping[str, str] = "options") -> Self:
+    def parse(
+        cls, values: Mapping[str, Any], source: str | Mapping[str, str] = "options", strict: bool = False
+    ) -> Self:
         """Build the options from ``values``.
 
         Args:
             values: option names and values; absent ones keep their defaults.
             source: where the values come from (a file name, the command line), named in errors; one for all, or one for
                 each option that was given.
+            strict: take values of their types only, as folders hold them, and no text for a number.
 
         Raises:
             InputError: an unknown key (with a suggestion), or a value of the wrong type or out of range.
@@ -49,7 +52,7 @@ class Options(BaseModel):
                 where = source if isinstance(source, str) else source.get(name, "options")
                 raise InputError(f"{where}: option '{name}': must not be yes or no (got {value!r})")
         try:
-            return cls(**values)
+            return cls.model_validate(dict(values), strict=strict)
         except ValidationError as error:
             first = error.errors()[0]
             message = first["msg"].removeprefix("Value error, ").replace("Input should be", "must be")

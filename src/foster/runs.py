@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -57,6 +58,8 @@ def pretrain(
     source = LogSource(data, train, recommender.options.max_length, seed, engine)
     engine.wait()  # until all have seen that the place is free
     with new_folder(out, overwrite) if engine.is_main else nullcontext() as folder:
+        if folder:
+            _check_room(folder, recommender, len(checkpoint_steps(train.steps, teacher.checkpoints)), teacher.half, out)
         record = Recorder(folder, checkpoint_steps(train.steps, teacher.checkpoints), teacher.half) if folder else None
         result = fit(
             recommender,
@@ -74,6 +77,18 @@ def pretrain(
             write_metrics(folder, [*result.history, {"steps": result.steps, "seconds": result.seconds}])
     engine.wait()
     return recommender, result
+
+
+def _check_room(folder: Path, model: TextRecommender, checkpoints: int, half: bool, out: str | Path) -> None:
+    """Raise InputError if a teacher does not fit on the disk: before it is trained, not at its last checkpoint."""
+    state = sum(tensor.nbytes for tensor in model.trained_state().values())
+    needed = state * (1 + checkpoints / (2 if half else 1)) + 4 * model.n_items * model.options.dim
+    free = shutil.disk_usage(folder).free
+    if needed > free:
+        raise InputError(
+            f"{out}: a teacher takes {needed / 1e9:.1f} GB, and {free / 1e9:.1f} GB are free there; make room, give "
+            "another --out or fewer --checkpoints"
+        )
 
 
 def load_teacher(
@@ -105,7 +120,7 @@ def teacher_options(teacher: str | Path) -> tuple[EncoderOptions, ModelOptions]:
     """
     config, where = read_config(teacher, "teacher"), str(Path(teacher) / CONFIG_NAME)
     encoder, model = (config_field(config, name, where) for name in ("encoder", "model"))
-    return EncoderOptions.stored(encoder, where), ModelOptions.parse(model, where)
+    return EncoderOptions.stored(encoder, where), ModelOptions.parse(model, where, strict=True)
 
 
 def train(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 import tempfile
 import uuid
@@ -13,6 +14,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from foster.errors import InputError
+
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -20,10 +23,17 @@ LARGE_BYTES = 2**28  # a quarter of a GiB: larger tables are better in a file th
 
 
 def cache_root() -> Path:
-    """Return ``$FOSTER_CACHE``, else the folder ``foster`` under ``$XDG_CACHE_HOME`` or ``~/.cache``."""
-    if root := os.environ.get("FOSTER_CACHE"):
-        return Path(root).expanduser()
-    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "foster"
+    """Return ``$FOSTER_CACHE``, else the folder ``foster`` under ``$XDG_CACHE_HOME`` or ``~/.cache``.
+
+    Raises:
+        InputError: the user has no home.
+    """
+    try:
+        if root := os.environ.get("FOSTER_CACHE"):
+            return Path(root).expanduser()
+        return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "foster"
+    except RuntimeError as error:  # users of containers may have no name
+        raise InputError("this user has no home for a cache; say where it can be with FOSTER_CACHE=FOLDER") from error
 
 
 @contextmanager
@@ -43,6 +53,12 @@ def whole_file(path: Path) -> Iterator[Path]:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def file_sha256(path: str | Path) -> str:
+    """Return the SHA-256 of a file as 64 hex digits."""
+    with Path(path).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def large_table(rows: int, width: int, dtype: type[np.floating] = np.float32) -> Tensor:

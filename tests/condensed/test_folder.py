@@ -12,6 +12,7 @@ from safetensors.torch import load_file, save_file
 from condensed_labels import soft_labelled
 from foster.condensed.sequences import Condensed
 from foster.errors import InputError
+from foster.manifest import seal
 from small_models import small_recommender
 
 
@@ -44,11 +45,27 @@ def test_draws_are_stored_and_damaged_ones_are_seen(tmp_path):
         (lambda tensors: tensors["weights"][1, 2].fill_(0), "'weights' are no probabilities"),  # a hole
         (lambda tensors: tensors["weights"][1, 2].fill_(torch.nan), "weights has numbers that are not finite"),
         (lambda tensors: tensors["code_scales"][1, 2].fill_(torch.inf), "code_scales has numbers that are not finite"),
+        (lambda tensors: tensors["code_scales"][1, 2].neg_(), "'codes' are no labels of 4 bits"),
+        (lambda tensors: tensors["codes"][1, 2].fill_(0xF3), "'codes' are no labels of 4 bits"),
+        (
+            lambda tensors: tensors.update(draws=tensors["draws"].to(torch.int16)),
+            "'draws' are of type I16 instead of U8",
+        ),
+        (
+            lambda tensors: tensors.update(weights=tensors["weights"].float()),
+            "'weights' are of type F32 instead of F16",
+        ),
+        (lambda tensors: tensors.update(more=tensors["weights"].clone()), "'more' is unknown"),
+        (lambda tensors: tensors.update(draws=tensors["draws"][:, :0].clone()), "'draws' are empty"),
+        (
+            lambda tensors: tensors.update({"adapter.weight": tensors["adapter.weight"][0].clone()}),
+            "other weights than|'weight' of the adapter is",
+        ),
         (lambda tensors: tensors.update(codes=tensors["codes"][1:].clone()), "'codes' do not fit the sequences"),
         (lambda tensors: tensors.update(codes=tensors["codes"][..., 1:].clone()), "'codes' do not fit the map"),
-        (lambda tensors: tensors.update(draws=tensors["draws"].to(torch.int16) - 5), "'draws' do not fit the labels"),
+        (lambda tensors: tensors.update(draws=tensors["draws"] + 5), "'draws' do not fit the labels"),
         (
-            lambda tensors: tensors.update(keys=torch.zeros(39, len(tensors.pop("adapter.weight")))),
+            lambda tensors: tensors.update(keys=torch.zeros(39, len(tensors.pop("adapter.weight"))).half()),
             "'keys' do not fit catalogue.parquet",
         ),
     ],
@@ -59,6 +76,7 @@ def test_labels_of_another_version_or_without_their_parts_are_refused(tmp_path, 
     tensors = load_file(path)
     change(tensors)
     save_file(tensors, path)
+    seal(tmp_path / "folder")
     with pytest.raises(InputError, match=message):
         Condensed.read(tmp_path / "folder")
 
@@ -87,6 +105,7 @@ def test_windows_that_do_not_fit_the_labels_are_refused(tmp_path, change):
     config = json.loads(path.read_text())
     assert len(config["windows"]) > 3 and Condensed.read(tmp_path / "folder").windows == labelled.windows
     path.write_text(json.dumps(config | {"windows": change(config["windows"])}))
+    seal(tmp_path / "folder")
     with pytest.raises(InputError, match=r"config\.json: field 'windows' is wrong"):
         Condensed.read(tmp_path / "folder")
 

@@ -19,6 +19,7 @@ from foster.data.batches import pad
 from foster.distillation.baselines.matching import next_step_loss
 from foster.distillation.objective import scores_on_subset, synthetic_loss
 from foster.errors import InputError
+from foster.manifest import seal
 from foster.training.losses import next_item_loss, soft_cross_entropy
 from small_models import HISTORIES, full_loss, small_recommender
 
@@ -206,6 +207,7 @@ def test_a_student_starts_with_the_experts_that_labels_are_stored_with(tmp_path)
     torch.testing.assert_close(label_keys(again, model), table, atol=1e-2, rtol=1e-2)
     tensors = load_file(folder / "sequences.safetensors")
     save_file({n: t for n, t in tensors.items() if n != "adapter.up"}, folder / "sequences.safetensors")
+    seal(folder)
     with pytest.raises(
         InputError, match="an adapter has other weights than base, down, gate, noise, shift; the folder is"
     ):

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from foster.data import dataset as module
 from foster.data.dataset import Dataset
 from foster.errors import InputError
+from foster.manifest import seal
 
 TITLES = {"a": "Apple", "b": "Bread", "c": "Cheese", "d": "Dates", "e": "Eggs"}
 ITEMS = pl.DataFrame({"item_id": list(TITLES), "title": list(TITLES.values()), "brand": ["X", None, "Y", " ", "X"]})
@@ -420,6 +421,7 @@ class TestFolder:
             "dataset.json",
             "interactions.parquet",
             "items.parquet",
+            "manifest.json",
         ]
         card = (folder / "README.md").read_text()
         assert "| users, items, interactions | 2, 4, 8 |" in card
@@ -482,6 +484,7 @@ class TestFolder:
     def test_a_changed_file_is_noticed(self, folder, name, change):
         path = folder / f"{name}.parquet"
         change(pl.read_parquet(path)).write_parquet(path)
+        seal(folder)
         with pytest.raises(InputError, match=r"does not have the fingerprint that dataset\.json states"):
             Dataset.read(folder)
 
@@ -489,6 +492,7 @@ class TestFolder:
     def test_changed_statements_are_noticed(self, folder, changed):
         info = json.loads((folder / "dataset.json").read_text())
         (folder / "dataset.json").write_text(json.dumps(info | changed))
+        seal(folder)
         with pytest.raises(InputError, match="fingerprint"):
             Dataset.read(folder)
 
@@ -508,12 +512,14 @@ class TestFolder:
 
     def test_a_column_that_was_taken_out(self, folder):
         pl.read_parquet(folder / "items.parquet").drop("brand").write_parquet(folder / "items.parquet")
+        seal(folder)
         with pytest.raises(InputError, match=r"items\.parquet: .*brand"):
             Dataset.read(folder)
 
     def test_an_unknown_field(self, folder):
         info = json.loads((folder / "dataset.json").read_text())
         (folder / "dataset.json").write_text(json.dumps(info | {"colour": 1}))
+        seal(folder)
         with pytest.raises(InputError, match=r"dataset\.json: field 'colour'"):
             Dataset.read(folder)
 

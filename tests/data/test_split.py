@@ -15,6 +15,7 @@ from foster.data.dataset import Dataset, fingerprint
 from foster.data.new_items import withhold
 from foster.data.split import cut_time, parse_split
 from foster.errors import InputError
+from foster.manifest import seal
 
 # Thirteen interactions at 1 1 2 4 5 5 5 7 8 9 9 10 10; w comes late, x does one thing early; e, z and d come late.
 ROWS = [
@@ -181,6 +182,7 @@ class TestFolder:
         assert not {"targets", "target_seed", "cut_times"} & old.keys()  # it is as it was
         path.write_text(json.dumps(old | {"targets": None, "target_seed": None, "cut_times": []}))
         for _ in range(2):
+            seal(tmp_path / "data")
             assert Dataset.read(tmp_path / "data").info.split == "leave-one-out"
             path.write_text(json.dumps(old))
 
@@ -192,6 +194,7 @@ class TestFolder:
         split().save(tmp_path / "data")
         path = tmp_path / "data" / "dataset.json"
         path.write_text(json.dumps(json.loads(path.read_text()) | change))
+        seal(tmp_path / "data")
         with pytest.raises(InputError, match=r"dataset\.json: field "):
             Dataset.read(tmp_path / "data")
 
@@ -200,6 +203,7 @@ class TestFolder:
         split().save(tmp_path / "data")
         path = tmp_path / "data" / "dataset.json"
         path.write_text(json.dumps(json.loads(path.read_text()) | change))
+        seal(tmp_path / "data")
         with pytest.raises(InputError, match="fingerprint"):
             Dataset.read(tmp_path / "data")
 

@@ -13,6 +13,7 @@ from foster.condensed.contexts import label_windows
 from foster.condensed.labels import with_soft_labels
 from foster.condensed.sequences import Condensed
 from foster.data.dataset import Dataset
+from foster.manifest import seal
 from foster.models.options import ModelOptions
 from foster.models.recommender import TextRecommender
 from foster.report.results import summarise
@@ -83,6 +84,7 @@ def distilled_folder(distilled, tmp_path_factory) -> Path:
         for step in range(6)
     ]
     (folder / METRICS_NAME).write_text("".join(f"{json.dumps(record)}\n" for record in records))
+    seal(folder)
     return folder
 
 

@@ -8,9 +8,9 @@ import shutil
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 from torch.nn import functional as F
 
-from foster.artefacts import load_tensors
 from foster.data.check import check
 from foster.errors import InputError
 from foster.inspection.curves import curves, series_of
@@ -40,7 +40,7 @@ def test_model(model_folder, data):
     sections = {section.name: section for section in found.sections()}
     assert [figure.svg.count("<title") for figure in sections["curves"].blocks[1].figures] == [1, 1]
     table = next(b for b in sections["neighbours"].blocks if isinstance(b, Table))
-    vectors = F.normalize(load_tensors(model_folder / "items.safetensors")["vectors"], dim=1)
+    vectors = F.normalize(load_file(model_folder / "items.safetensors")["vectors"], dim=1)
     similar = vectors[0] @ vectors.T
     similar[0] = -2
     assert table.rows[0][0].text == data.texts[0] and table.rows[0][1].text == data.texts[int(similar.argmax())]

@@ -16,6 +16,7 @@ from foster.data.dataset import Dataset
 from foster.errors import InputError
 from foster.inspection.html import GENERATOR, check_page, page, write_page
 from foster.inspection.inspect import KINDS, Look, look_at
+from foster.manifest import seal
 
 VOID = {"meta", "input", "br", "img", "link"}
 
@@ -172,6 +173,7 @@ def test_every_kind_has_its_file_and_others_are_refused(tmp_path):
     for module in set(KINDS.values()):
         assert callable(importlib.import_module(f"foster.inspection.{module}").look_at)
     (tmp_path / "config.json").write_text(json.dumps({"kind": "cake"}))
+    seal(tmp_path)
     with pytest.raises(InputError, match="is of kind cake"):
         look_at(tmp_path)
     with pytest.raises(InputError, match="no such folder"):

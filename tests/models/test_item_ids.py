@@ -9,6 +9,7 @@ from foster.condensed.labels import label_keys, labels_fit, start_from_labels, w
 from foster.condensed.sequences import Condensed
 from foster.condensed.sources import student_source
 from foster.data.batches import pad
+from foster.manifest import seal
 from foster.models.item_tower import IDS, IDS_DROPOUT, ItemTower
 from foster.models.recommender import TextRecommender
 from foster.training.losses import next_item_loss
@@ -143,6 +144,8 @@ def test_items_of_hard_sequences_get_their_own():
 def test_the_trajectory_holds_them_unless_it_is_read_without(tmp_path):
     model = with_own()
     Recorder(tmp_path, [0])(0, model)
+    model.write_to(tmp_path)
+    seal(tmp_path)
     state = Trajectory(tmp_path).state(0)
     other = small_recommender(seed=5, adapter="moe", ids=True)
     other.load_trained_state(state)

@@ -18,6 +18,7 @@ from foster.distillation import compact
 from foster.engine import Engine
 from foster.errors import InputError
 from foster.evaluation.metrics import metrics_of
+from foster.manifest import seal
 from foster.models.options import ModelOptions
 from foster.report import bench as module
 from foster.report import estimate_bench as trials
@@ -338,12 +339,14 @@ def test_a_benchmark_from_before_an_option_goes_on(bench):
         content = read_json(path)
         del content["model"]["backbone"]
         write_json(path, content)
+    seal(bench.out / "seed0" / "teacher")
     (bench.out / "seed0" / "full.json").unlink()
     bench()
     path = bench.out / "seed0" / "foster-3" / "config.json"
     content = read_json(path)
     del content["info"]["options"]["checkpoints"]
     write_json(path, content)
+    seal(path.parent)
     students = {"gru": {"backbone": "gru4rec"}}
     rows = bench(students=students)["rows"]
     path = bench.out / "seed0" / "foster@gru-3.json"

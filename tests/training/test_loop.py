@@ -15,7 +15,7 @@ from foster.data.dataset import Dataset
 from foster.data.histories import Histories
 from foster.engine import Engine
 from foster.errors import InputError
-from foster.training.loop import LogSource, fit
+from foster.training.loop import Fit, LogSource, fit
 from foster.training.options import TrainOptions
 from foster.training.trajectory import FOLDER_NAME, Recorder
 from small_models import small_recommender
@@ -118,7 +118,10 @@ def test_training_says_in_which_precision_it_multiplied(precision, tmp_path):
     result = fit(model, source, TrainOptions(steps=3, precision=precision))
     assert result.precision == precision
     assert all(parameter.dtype == torch.float32 for parameter in model.parameters())
-    model.save_pretrained(tmp_path / "model", extra={"fit": {"precision": precision}})
+    model.save_pretrained(
+        tmp_path / "model",
+        extra={"fit": {name: value for name, value in vars(Fit(precision=precision)).items() if name != "seconds"}},
+    )
     assert f"trained with matrix products in {precision}" in (tmp_path / "model" / "README.md").read_text()
 
 

@@ -107,3 +107,8 @@ def _half(scale: Tensor) -> Tensor:
 def _nearest(values: Tensor, levels: Tensor) -> Tensor:
     """Return the index of the nearest of ascending levels."""
     return torch.bucketize(values.contiguous(), (levels[1:] + levels[:-1]) / 2)
+
+
+def are_levels(packed: Tensor, bits: int) -> bool:
+    """Return whether bytes are those of levels that ``pack`` gives: of four bits one is never written."""
+    return bits != 4 or bool((packed % 16).max() < len(levels_of(4)) and (packed // 16).max() < len(levels_of(4)))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import Tensor
@@ -14,7 +14,11 @@ from foster.artefacts import (
     CONFIG_NAME,
     KEPT_STEP,
     METRICS_NAME,
-    config_field,
+    Count,
+    Fingerprint,
+    Shapes,
+    Size,
+    Stored,
     folder_bytes,
     load_tensors,
     marked,
@@ -22,11 +26,12 @@ from foster.artefacts import (
     save_tensors,
     write_json,
 )
-from foster.condensed.codes import LEVELS, WHOLE_BITS, pack, unpack
+from foster.condensed.codes import WHOLE_BITS, are_levels, pack, unpack
 from foster.condensed.packed_map import pack_map, unpack_map
 from foster.data.catalogue import CATALOGUE_NAME, Catalogue
 from foster.errors import InputError
-from foster.models.item_tower import item_map_features, item_map_width
+from foster.manifest import MANIFEST_NAME
+from foster.models.item_tower import check_item_map, item_map_features, item_map_width
 from foster.models.options import ModelOptions
 from foster.models.recommender import NOT_STATED, split_line
 from foster.text.options import EncoderOptions
@@ -39,6 +44,51 @@ ROUNDING = 0.01  # how far from 1 half precision may take the sum of a step's we
 TENSORS_NAME = "sequences.safetensors"
 ADAPTER = "adapter."  # what the names of its weights begin with in that file
 SMALL = 2**16  # items that two bytes can tell apart
+LARGEST = 2**28  # steps that a folder without padding may have with it
+TYPES = {
+    "items": ("U16", "I32"),
+    "lengths": ("I32",),
+    "weights": ("F16",),
+    "codes": ("U8",),
+    "code_scales": ("F16",),
+    "draws": ("U8",),
+    "keys": ("F16",),
+}
+OF_ADAPTER = ("F16", "U8")
+
+
+class StoredInfo(Stored):
+    """``info`` in ``config.json``: how the sequences were made; a folder need not say all of it."""
+
+    data_fingerprint: Fingerprint | None = None
+    data_split: str | None = None
+    options: dict[str, bool | int | float | str | None] | None = None
+    seed: Count | None = None
+    kept_step: Count | None = None
+    device: str | None = None
+    from_real_data: str | None = None
+    licence: str | None = None
+
+
+class StoredSequences(Stored):
+    """``config.json`` of condensed sequences."""
+
+    kind: Literal["distilled", "coreset"]
+    foster: str
+    method: str
+    sequences: Size
+    length: Size
+    windows: Any
+    whole_steps: bool = False
+    label_bits: Literal[1, 2, 4] = 4
+    adapter_bits: Literal[1, 2, 16] = 16
+    adapter_features: Size | None = None
+    catalogue_items: Size
+    known_items: Size | None = None
+    encoder: dict[str, Any]
+    model: dict[str, Any]
+    recipe: dict[str, Any]
+    info: StoredInfo
 
 
 def write(sequences: Condensed, folder: Path) -> None:
@@ -77,7 +127,7 @@ def _whole_steps(sequences: Condensed) -> bool:
 
 
 def _config(sequences: Condensed) -> dict[str, Any]:
-    return {
+    config = {
         **marked(sequences.kind),
         "method": sequences.method,
         "sequences": len(sequences),
@@ -94,47 +144,46 @@ def _config(sequences: Condensed) -> dict[str, Any]:
         "recipe": sequences.recipe.model_dump(),
         "info": sequences.info,
     }
+    StoredSequences.of(config, CONFIG_NAME)
+    return config
 
 
 def read_fields(folder: str | Path, encoder: str | None = None) -> dict[str, Any]:
     """Return the fields of what ``Condensed.read`` reads; arguments and errors are its own."""
     folder = Path(folder)
     config = read_config(folder, ("distilled", "coreset"))
+    stated = StoredSequences.of(config, folder / CONFIG_NAME)
     path = folder / TENSORS_NAME
-    tensors = load_tensors(path)
+    tensors = load_tensors(path, _wrong_tensors)
     catalogue = Catalogue.read(folder)
-    if config.get("whole_steps") is True:
+    if stated.whole_steps:
         _pad_steps(tensors, path)
     if wrong := _wrong_steps(tensors, len(catalogue)):
         raise InputError(f"{path}: {wrong}; the folder is damaged, make or copy it again")
     where = str(folder / CONFIG_NAME)
-
-    def stored(name: str) -> Any:
-        return config_field(config, name, where)
-
-    bits = {"label_bits": config.get("label_bits", 4), "adapter_bits": config.get("adapter_bits", WHOLE_BITS)}
-    if bits["label_bits"] not in LEVELS or bits["adapter_bits"] not in (1, 2, WHOLE_BITS):
-        raise InputError(
-            f"{where}: field 'label_bits' or 'adapter_bits' is wrong; the folder is damaged, copy it again"
-        )
-    if bits["adapter_bits"] != WHOLE_BITS:
-        _unpack_adapter(tensors, bits["adapter_bits"], config.get("adapter_features"), path)
-    windows, labels = stored("windows"), _stored_labels(tensors, bits["label_bits"], path, len(catalogue))
+    sizes = {"sequences": len(tensors["items"]), "length": tensors["items"].shape[1], "catalogue_items": len(catalogue)}
+    for name, size in sizes.items():
+        if getattr(stated, name) != size:
+            raise InputError(f"{where}: field '{name}' is wrong, it should be {size}; make or copy the folder again")
+    if stated.adapter_bits != WHOLE_BITS:
+        _unpack_adapter(tensors, stated.adapter_bits, stated.adapter_features, path)
+    windows, labels = stated.windows, _stored_labels(tensors, stated.label_bits, path, len(catalogue))
     codes = labels["codes"]
     if not _windows_fit(windows, tensors["items"].shape[1], 0 if codes is None else codes.shape[1]):
         raise InputError(f"{where}: field 'windows' is wrong; the folder is damaged, make or copy it again")
     return {
-        "kind": stored("kind"),
-        "method": stored("method"),
+        "kind": stated.kind,
+        "method": stated.method,
         "items": tensors["items"].long(),
         "weights": tensors["weights"].float(),
         "catalogue": catalogue,
-        "encoder": EncoderOptions.stored(stored("encoder"), where).at(encoder),
-        "model": ModelOptions.parse(stored("model"), where),
+        "encoder": EncoderOptions.stored(stated.encoder, where).at(encoder),
+        "model": ModelOptions.parse(stated.model, where, strict=True),
         "windows": tuple((start, end) for start, end in windows),
-        "recipe": TrainOptions.parse(stored("recipe"), where),
-        "info": stored("info"),
-        **bits,
+        "recipe": TrainOptions.parse(stated.recipe, where, strict=True),
+        "info": config["info"],
+        "label_bits": stated.label_bits,
+        "adapter_bits": stated.adapter_bits,
         **labels,
     }
 
@@ -149,8 +198,8 @@ def written_bytes(sequences: Condensed) -> int:
 
 
 def stored_bytes(folder: str | Path) -> int:
-    """Return the size of a condensed folder in bytes, without item texts, card and metrics."""
-    return folder_bytes(folder, exclude=(CATALOGUE_NAME, CARD_NAME, METRICS_NAME))
+    """Return the size of a condensed folder in bytes, without item texts, card, checksums and metrics."""
+    return folder_bytes(folder, exclude=(CATALOGUE_NAME, CARD_NAME, MANIFEST_NAME, METRICS_NAME))
 
 
 def _card(sequences: Condensed, folder: Path) -> str:
@@ -172,10 +221,27 @@ def _card(sequences: Condensed, folder: Path) -> str:
     )
 
 
+def _wrong_tensors(shapes: Shapes) -> str | None:
+    """Return what is wrong with the names and types of stored tensors, or None."""
+    if "codes" in shapes and shapes["codes"][0] not in TYPES["codes"]:  # an earlier version had a byte a number, or two
+        return "'codes' are not those of this version"
+    for name, (kind, shape) in shapes.items():
+        wanted = OF_ADAPTER if name.startswith(ADAPTER) else TYPES.get(name)
+        if wanted is None:
+            return f"'{name}' is unknown"
+        if kind not in wanted:
+            return f"'{name}' are of type {kind} instead of {' or '.join(wanted)}"
+        if not all(shape):
+            return f"'{name}' are empty"
+    return None
+
+
 def _wrong_steps(tensors: dict[str, Tensor], n_items: int) -> str | None:
     """Return what is wrong with the stored steps, or None."""
     if not {"items", "weights"} <= tensors.keys():
         return "'items' or 'weights' are missing"
+    if "lengths" in tensors:
+        return "'lengths' are of no use beside 'weights'"
     items, weights = tensors["items"].long(), tensors["weights"].float()
     if items.ndim != 3 or items.shape != weights.shape or not items.numel():
         return "'items' do not fit 'weights'"
@@ -213,6 +279,8 @@ def _pad_steps(tensors: dict[str, Tensor], path: Path) -> None:
     fits = items is not None and lengths is not None and items.ndim == lengths.ndim == 1 and len(lengths) > 0
     if not fits or items is None or lengths is None or lengths.min() < 1 or lengths.sum() != len(items):
         raise InputError(f"{path}: 'items' do not fit 'lengths'; the folder is damaged, make or copy it again")
+    if len(lengths) * int(lengths.max()) > LARGEST:
+        raise InputError(f"{path}: 'lengths' are of too many steps; the folder is damaged, make or copy it again")
     there = torch.arange(int(lengths.max())) < lengths[:, None]
     padded = torch.zeros(there.shape, dtype=torch.int64)
     padded[there] = items.long()
@@ -246,13 +314,16 @@ def _stored_labels(tensors: dict[str, Tensor], bits: int, path: Path, n_items: i
         adapter = {n.removeprefix(ADAPTER): t.float() for n, t in tensors.items() if n.startswith(ADAPTER)}
         if "code_scales" not in tensors or bool(adapter) == ("keys" in tensors):
             raise InputError(f"{path}: soft labels lack 'code_scales', 'adapter' or 'keys'; make the folder again")
-        if tensors["codes"].dtype != torch.uint8:  # an earlier version had a byte a number, or two
-            raise InputError(f"{path}: 'codes' are not those of this version; make the folder again")
         shape = tensors["codes"].shape
         if len(shape) != 3 or shape[0] != len(tensors["items"]) or shape[:2] != tensors["code_scales"].shape:
             raise InputError(f"{path}: 'codes' do not fit the sequences; the folder is damaged, make or copy it again")
+        if tensors["code_scales"].min() < 0 or not are_levels(tensors["codes"], bits):
+            raise InputError(
+                f"{path}: 'codes' are no labels of {bits} bits; the folder is damaged, make or copy it again"
+            )
         if adapter:
             try:
+                check_item_map(adapter, n_items)
                 width = item_map_width(adapter)
             except ValueError as error:
                 raise InputError(
@@ -261,8 +332,8 @@ def _stored_labels(tensors: dict[str, Tensor], bits: int, path: Path, n_items: i
             out["adapter"] = adapter
         else:
             keys = out["keys"] = tensors["keys"].float()
-            width = keys.shape[1]
-            if len(keys) != n_items:
+            width = keys.shape[-1]
+            if keys.ndim != 2 or len(keys) != n_items:
                 raise InputError(f"{path}: 'keys' do not fit {CATALOGUE_NAME}; make or copy the folder again")
         if shape[2] != -(-width * bits // 8):
             raise InputError(f"{path}: 'codes' do not fit the map of items; make or copy the folder again")

@@ -18,6 +18,7 @@ from foster.condensed.folder import read_fields, write
 from foster.condensed.packed_map import pack_map, unpack_map
 from foster.data.catalogue import Catalogue
 from foster.errors import InputError
+from foster.manifest import read_whole
 from foster.models.item_tower import ItemMap, item_map_features
 from foster.models.options import ModelOptions
 from foster.text.options import EncoderOptions
@@ -152,4 +153,4 @@ class Condensed:
         Raises:
             InputError: another folder, or a damaged one.
         """
-        return cls(**read_fields(folder, encoder))
+        return read_whole(folder, lambda: cls(**read_fields(folder, encoder)))

@@ -90,11 +90,20 @@ class Catalogue:
         Raises:
             InputError: missing or damaged.
         """
-        items = read_parquet(folder / CATALOGUE_NAME, ["item_id", "text"])
+        path = folder / CATALOGUE_NAME
+        items = read_parquet(path, ["item_id", "text"])
+        if (
+            any(items[name].dtype != pl.String or items[name].has_nulls() for name in items.columns)
+            or items["item_id"].is_duplicated().any()
+            or items["text"].str.strip_chars().eq("").any()
+        ):
+            raise InputError(f"{path}: an id or a text is wrong; the folder is damaged, make or copy it again")
         popularity, path = None, folder / POPULARITY_NAME
         if path.exists():
-            popularity = read_parquet(path, ["popularity"])["popularity"].to_list()
-            if len(popularity) != items.height:
+            column = read_parquet(path, ["popularity"])["popularity"]
+            popularity = column.to_list()
+            numbers = column.dtype == pl.Float32 and not column.has_nulls() and column.is_finite().all()
+            if len(popularity) != items.height or not numbers:
                 raise InputError(f"{path}: does not fit {CATALOGUE_NAME}; the folder is damaged, make or copy it again")
         path = folder / CONFIG_NAME
         known = read_json(path).get(KNOWN_ITEMS)

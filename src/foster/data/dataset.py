@@ -24,6 +24,8 @@ from pydantic import (
 from foster.artefacts import (
     CARD_NAME,
     DATASET_NAME,
+    Count,
+    Size,
     folder_bytes,
     marked,
     new_folder,
@@ -53,6 +55,8 @@ from foster.data.split import (
 )
 from foster.data.texts import SEPARATOR, render, template_fields
 from foster.errors import InputError
+from foster.json_text import to_json
+from foster.manifest import read_whole, verify
 
 HistorySplit = Literal["train", "validation", "test"]
 
@@ -72,35 +76,35 @@ class Dropped(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    textless_items: int = 0
+    textless_items: Count = 0
     """Items of the log without a text."""
-    textless_interactions: int = 0
+    textless_interactions: Count = 0
     """Interactions with these items."""
-    k_core_users: int = 0
-    k_core_items: int = 0
-    k_core_interactions: int = 0
-    duplicate_item_rows: int = 0
+    k_core_users: Count = 0
+    k_core_items: Count = 0
+    k_core_interactions: Count = 0
+    duplicate_item_rows: Count = 0
     """Rows of the item table whose id came before; the first row of an id counts."""
-    unused_items: int = 0
+    unused_items: Count = 0
     """Items of the item table that nobody interacted with."""
 
 
 class DatasetInfo(BaseModel):
     """What a data set is and how it was made; the content of ``dataset.json``."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     name: str
-    users: int
-    items: int
-    interactions: int
-    k_core: int
+    users: Size
+    items: Size
+    interactions: Size
+    k_core: Count
     """Every user and item has at least this many interactions; 0: not filtered."""
     split: str = LEAVE_ONE_OUT
     """What is for training, validation and test: "leave-one-out", "time:Q" or "time:Q1:Q2"."""
     targets: TargetRule | None = None
     """Which interactions after a cut in time are to be predicted; None with leave-one-out."""
-    target_seed: int | None = None
+    target_seed: Count | None = None
     """Of the draw of random targets."""
     cut_times: tuple[int | float, ...] = ()
     """The times of the cuts, in the unit of the data; what happened at a cut is before it."""
@@ -567,9 +571,12 @@ class Dataset:
             InputError: no such folder, a file is missing or damaged, or the content does not have the
                 fingerprint that ``dataset.json`` states.
         """
-        folder = Path(folder)
-        if not folder.is_dir():
-            raise InputError(f"{folder}: no such folder")
+        return read_whole(folder, lambda: cls._read(Path(folder)))
+
+    @classmethod
+    def _read(cls, folder: Path) -> Dataset:
+        """Read what ``read`` returns."""
+        verify(folder)
         info = _read_info(folder / DATASET_NAME)
         log = read_parquet(folder / INTERACTIONS_NAME, ("user_id", "item_id", "timestamp"), ("user_id", "item_id"))
         items = read_parquet(folder / ITEMS_NAME, ("item_id", *info.text_fields))
@@ -602,7 +609,28 @@ class Dataset:
         counts = (data.n_users, data.n_items, data.n_interactions)
         if counts != (info.users, info.items, info.interactions) or fingerprint(data) != info.fingerprint:
             raise _changed(folder)
+        if (wrong := data._wrong()) is not None:
+            raise InputError(f"{folder}: {wrong}; the folder was changed or damaged, so prepare it again")
         return data
+
+    def _wrong(self) -> str | None:
+        """Return what no data set that ``prepare`` makes has, or None."""
+        later = self.timestamps[1:] >= self.timestamps[:-1]
+        later[self.offsets[1:-1] - 1] = True  # from one user to the next
+        shortest = MIN_SEQUENCE if self.info.split == LEAVE_ONE_OUT else 1
+        faults = {
+            "an interaction has an item that is not in the item table": self.sequence_items.min() < 0,
+            "a user stands in two places": len(set(self.user_ids)) < self.n_users,
+            "a time is no number": not np.isfinite(self.timestamps).all(),
+            "interactions are not in the order of time": not later.all(),
+            f"a user has less than {shortest} interactions": np.diff(self.offsets).min() < shortest,
+            "an item has no text": not all(map(str.strip, self.texts)),
+        }
+        found = next((fault for fault, there in faults.items() if there), None)
+        if found is not None or not self.info.cut_times:
+            return found
+        ordered = np.array_equal(self._with_later_items_last().sequence_items, self.sequence_items)
+        return None if ordered else "items that come after a cut do not stand behind the others"
 
     def _interactions(self) -> pl.LazyFrame:
         """Return the rows of the log; ids become words when they are collected, part after part."""
@@ -813,10 +841,11 @@ def _default_name(path: Path | None) -> str:
 
 def _read_info(path: Path) -> DatasetInfo:
     content = read_json(path)
-    for field in marked("dataset"):  # earlier versions had no marker
-        content.pop(field, None)
+    mark = {field: content.pop(field) for field in marked("dataset") if field in content}
+    if mark and (mark.get("kind") != "dataset" or not isinstance(mark.get("foster"), str)):
+        raise InputError(f"{path}: field 'kind' or 'foster' is wrong; prepare the data set again")
     try:
-        return DatasetInfo.model_validate(content)
+        return DatasetInfo.model_validate_json(to_json(content), strict=True)
     except ValidationError as error:
         first = error.errors()[0]
         field = ".".join(map(str, first["loc"]))

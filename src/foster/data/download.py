@@ -25,9 +25,8 @@ from urllib.parse import SplitResult, quote, unquote, urlsplit
 from filelock import FileLock, Timeout
 from tqdm import tqdm
 
-from foster.artefacts import file_sha256
 from foster.errors import InputError
-from foster.storage import cache_root, whole_file
+from foster.storage import cache_root, file_sha256, whole_file
 from foster.version import __version__
 
 _log = logging.getLogger(__name__)

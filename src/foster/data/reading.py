@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pydantic import BaseModel, ConfigDict
 
+from foster.artefacts import Count, Size
+
 
 class Reading(BaseModel):
     """Which columns were taken for what, and what was read."""
@@ -26,13 +28,13 @@ class Reading(BaseModel):
     """How these were found, where that is not plain."""
     time_range: tuple[str, str] | None = None
     """The first and the last time."""
-    time_factor: int | None = None
+    time_factor: Size | None = None
     """What a second is in the unit of the times, if they count from 1970."""
     text: tuple[str, ...]
     """The fields that make up the texts."""
-    rows: int
+    rows: Count
     """Rows of the log."""
-    item_rows: int | None
+    item_rows: Count | None
     """Rows of the item table."""
     unused: tuple[str, ...] = ()
     """Columns of the log that are not read."""

@@ -28,6 +28,7 @@ from foster.distillation.options import CondenseOptions, DistillOptions, LatentO
 from foster.distillation.setting import Setting
 from foster.engine import Engine, deterministic
 from foster.errors import InputError
+from foster.manifest import read_whole
 from foster.models.recommender import TextRecommender
 from foster.runs import load_teacher
 from foster.training.trajectory import Trajectory
@@ -203,8 +204,12 @@ def read_teacher(
     Raises:
         InputError: see ``distill``.
     """
-    best = as_distilled(load_teacher(teacher, data, encoder=encoder, device=device), options)
-    trajectory = Trajectory(teacher, ids=best.options.ids)
+
+    def read() -> tuple[TextRecommender, Trajectory]:
+        best = as_distilled(load_teacher(teacher, data, encoder=encoder, device=device), options)
+        return best, Trajectory(teacher, ids=best.options.ids)
+
+    best, trajectory = read_whole(teacher, read)
     _check(data, best, trajectory, options)
     return best, trajectory
 

@@ -9,7 +9,7 @@ import numpy as np
 from torch import Tensor
 from torch.nn import functional as F
 
-from foster.artefacts import CONFIG_NAME, config_field, folder_bytes, load_tensors, read_config
+from foster.artefacts import CONFIG_NAME, Shapes, config_field, folder_bytes, load_tensors, read_config
 from foster.data.catalogue import Catalogue
 from foster.errors import InputError
 from foster.inspection.curves import curves
@@ -106,9 +106,14 @@ class ModelFolder:
             InputError: the item vectors are missing or damaged.
         """
         path = self.folder / ITEM_TABLE_NAME
-        vectors = load_tensors(path).get("vectors")
-        if vectors is None or len(vectors) != len(self.catalogue):
-            raise InputError(f"{path}: does not fit the catalogue; the folder is damaged, make or copy it again")
+
+        def wrong(shapes: Shapes) -> str | None:
+            kind, shape = shapes.get("vectors", ("", ()))
+            return (
+                None if kind == "F32" and len(shape) == 2 and shape[0] == len(self.catalogue) else "has other vectors"
+            )
+
+        vectors = load_tensors(path, wrong)["vectors"]
         history = self.fit.get("history")
         about = "What the validations found; the weights of the best one are kept."
         sections = curves(history if isinstance(history, list) else [], "Training", about)

@@ -358,6 +358,27 @@ def item_map_width(weights: ItemMap) -> int:
     return weights["weight"].shape[0] if "weight" in weights else weights["base"].shape[1]
 
 
+def check_item_map(weights: ItemMap, n_items: int) -> None:
+    """See that the weights of a map of that many items fit one another.
+
+    Raises:
+        ValueError: they do not.
+    """
+    if any(tensor.ndim not in (1, 2) for tensor in weights.values()):
+        raise ValueError("an adapter has vectors and matrices only")
+    width = item_map_width({name: tensor if tensor.ndim == 2 else tensor[None] for name, tensor in weights.items()})
+    options = ModelOptions.model_construct(dim=width, adapter="linear" if "weight" in weights else "moe", ids=False)
+    features = weights["weight"].shape[-1] if "weight" in weights else len(weights["base"])
+    with torch.device("meta"):
+        tower = ItemTower(FrozenFeatures(lambda: torch.empty(0), features), options)
+    wanted = {name: tensor.shape for name, tensor in tower._mapping().items()}
+    if IDS in weights:  # those of items that come later are none
+        wanted[IDS] = torch.Size([min(len(weights[IDS]), n_items), width])
+    for name, shape in wanted.items():
+        if weights[name].shape != shape:
+            raise ValueError(f"'{name}' of the adapter is {list(weights[name].shape)} instead of {list(shape)}")
+
+
 def item_map_features(weights: ItemMap) -> int:
     """Return the width of the features that a map takes."""
     return weights["weight"].shape[1] if "weight" in weights else weights["base"].shape[0]

@@ -12,7 +12,7 @@ from foster.options import Options
 class ModelOptions(Options):
     """Shape of the item tower and the sequence model."""
 
-    dim: int = Field(128, ge=4, description="width of item vectors and states")
+    dim: int = Field(128, ge=4, le=2**16, description="width of item vectors and states")
     backbone: Literal["sasrec", "gru4rec", "mean"] = Field(
         "sasrec", description="sequence model: self-attention, recurrent units, or the mean of the history"
     )
@@ -22,9 +22,9 @@ class ModelOptions(Options):
     ids: bool = Field(
         False, description="give each item that occurs in training a vector of its own, added to what its text says"
     )
-    layers: int = Field(2, ge=1, description="SASRec blocks or GRU4Rec layers")
+    layers: int = Field(2, ge=1, le=2**10, description="SASRec blocks or GRU4Rec layers")
     heads: int = Field(2, ge=1, description="attention heads of SASRec")
-    max_length: int = Field(50, ge=2, description="the most recent items of a history that the model reads")
+    max_length: int = Field(50, ge=2, le=2**20, description="the most recent items of a history that the model reads")
     dropout: float = Field(0.1, ge=0, lt=1, description="dropout of text features and sequence model")
     finetune: str = Field(
         "frozen", description="language model: frozen, top:K (the last K layers), lora:R (updates of rank R) or all"

@@ -5,16 +5,21 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import Annotated, Any, Literal, Self
 
 import numpy as np
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 
 from foster.artefacts import (
     CARD_NAME,
     CONFIG_NAME,
-    config_field,
+    Count,
+    Fingerprint,
+    Shapes,
+    Size,
+    Stored,
     load_tensors,
     marked,
     new_folder,
@@ -23,10 +28,11 @@ from foster.artefacts import (
     write_json,
 )
 from foster.data.batches import pad
-from foster.data.catalogue import MEAN_POPULARITY, Catalogue, check_new
+from foster.data.catalogue import CATALOGUE_NAME, MEAN_POPULARITY, Catalogue, check_new
 from foster.data.histories import Histories
 from foster.errors import InputError
 from foster.growing import GrowingRows
+from foster.manifest import read_whole
 from foster.models.gru4rec import GRU4Rec
 from foster.models.item_tower import ROWS, FeatureSource, FrozenFeatures, ItemTower, TunedFeatures, Whitening
 from foster.models.mean_pool import MeanPool
@@ -41,6 +47,8 @@ from foster.text.words import Words, word_vectors
 
 WEIGHTS_NAME = "model.safetensors"
 ITEM_TABLE_NAME = "items.safetensors"
+LANGUAGE_MODEL = "tower.features."  # what the names of its weights begin with
+WHITENING = "whitening."
 OWN, SEEN = "tower.ids", "tower.seen"
 OF_IDS = (OWN, SEEN)
 """Names in a trained state: vectors of the items' own, and which items have one."""
@@ -50,6 +58,37 @@ NOT_STATED = "not stated"  # of what came from where, in folders that do not say
 LM_LR_RATIO = {"lora": 0.1, "top": 0.01, "all": 0.01}
 STATES = 256  # histories whose states are computed at once: more of them would be padded to the longest
 SCORES = 2**26  # scores that a recommendation holds at once
+
+
+class StoredFit(Stored):
+    """``fit`` in ``config.json``: how the training went."""
+
+    steps: Count
+    best_step: Count
+    best_ndcg: Annotated[float, Field(ge=0, le=1)] | None
+    history: list[dict[str, float]]
+    precision: Literal["float32", "bfloat16"]
+
+
+class StoredModel(Stored):
+    """``config.json`` of a model or a teacher."""
+
+    kind: Literal["model", "teacher"]
+    foster: str
+    model: dict[str, Any]
+    encoder: dict[str, Any]
+    feature_width: Annotated[int, Field(ge=1, le=2**24)]
+    items: Size
+    known_items: Size | None = None
+    data_fingerprint: Fingerprint | None = None
+    data_split: str | None = None
+    from_real_data: str | None = None
+    training: dict[str, bool | Annotated[float, Field(ge=0)] | Literal["auto", "float32", "bfloat16"] | None] | None = (
+        None
+    )
+    seed: Count | None = None
+    device: str | None = None
+    fit: StoredFit | None = None
 
 
 class TextRecommender(nn.Module):
@@ -415,7 +454,7 @@ class TextRecommender(nn.Module):
         Args:
             out: the folder to make.
             overwrite: replace a folder that exists.
-            extra: what else belongs into ``config.json``, such as how the model was trained.
+            extra: what else belongs into ``config.json``: how the model was trained, as ``training_record`` gives it.
 
         Raises:
             InputError: ``out`` exists or cannot be written to.
@@ -426,9 +465,6 @@ class TextRecommender(nn.Module):
 
     def write_to(self, folder: Path, extra: dict[str, Any] | None = None) -> None:
         """Write the model's files into an existing folder."""
-        save_tensors(folder / WEIGHTS_NAME, {**self.trained_state(), **self._fixed_state()})
-        save_tensors(folder / ITEM_TABLE_NAME, {"vectors": self.item_table()})
-        self.catalogue.save(folder)
         config = {
             **marked("model"),
             "model": self.options.model_dump(),
@@ -439,6 +475,10 @@ class TextRecommender(nn.Module):
             **self.origin,
             **(extra or {}),
         }
+        StoredModel.of(config, CONFIG_NAME)
+        save_tensors(folder / WEIGHTS_NAME, {**self.trained_state(), **self._fixed_state()})
+        save_tensors(folder / ITEM_TABLE_NAME, {"vectors": self.item_table()})
+        self.catalogue.save(folder)
         write_json(folder / CONFIG_NAME, config)
         precision = config["fit"]["precision"] if "fit" in config else None
         (folder / CARD_NAME).write_text(self._card(config["kind"], precision), encoding="utf-8")
@@ -460,7 +500,7 @@ class TextRecommender(nn.Module):
         )
 
     def _fixed_state(self) -> dict[str, Tensor]:
-        return {f"whitening.{name}": tensor for name, tensor in self.whitening.state_dict().items()}
+        return {f"{WHITENING}{name}": tensor for name, tensor in self.whitening.state_dict().items()}
 
     @classmethod
     def from_pretrained(
@@ -478,18 +518,27 @@ class TextRecommender(nn.Module):
         Raises:
             InputError: no model folder, or a damaged one.
         """
-        folder = Path(folder)
+        return read_whole(folder, lambda: cls._read(Path(folder), encoder, device))
+
+    @classmethod
+    def _read(cls, folder: Path, encoder: str | None, device: str | torch.device) -> Self:
+        """Read what ``from_pretrained`` returns."""
         config = read_config(folder, ("model", "teacher"))
         where = str(folder / CONFIG_NAME)
-        options = ModelOptions.parse(config_field(config, "model", where), where)
-        encoder_options = EncoderOptions.stored(config_field(config, "encoder", where), where).at(encoder)
+        stated = StoredModel.of(config, where)
+        options = ModelOptions.parse(stated.model, where, strict=True)
+        encoder_options = EncoderOptions.stored(stated.encoder, where).at(encoder)
         catalogue = Catalogue.read(folder)
-        state = load_tensors(folder / WEIGHTS_NAME)
-        table = _take(load_tensors(folder / ITEM_TABLE_NAME), "vectors", folder / ITEM_TABLE_NAME)
-        if len(catalogue) != len(table):
-            raise InputError(f"{folder}: {len(catalogue)} items but {len(table)} vectors; the folder is damaged")
+        if stated.items != len(catalogue):
+            raise InputError(f"{where}: field 'items' is not {len(catalogue)}, the length of {CATALOGUE_NAME}")
+        width = stated.feature_width - (catalogue.popularity is not None)
+        table_shape = {"vectors": ("F32", (stated.items, options.dim))}
+        table = load_tensors(folder / ITEM_TABLE_NAME, lambda shapes: _differing(shapes, table_shape))["vectors"]
+        wanted = _shapes(options, stated.feature_width, width, catalogue.n_known)
+        tuned = options.finetune != "frozen"
+        state = load_tensors(folder / WEIGHTS_NAME, lambda shapes: _differing(shapes, wanted, tuned))
         whitening = Whitening(
-            *(_take(state, f"whitening.{name}", folder / WEIGHTS_NAME) for name in ("mean", "matrix"))
+            *(_take(state, f"{WHITENING}{name}", folder / WEIGHTS_NAME) for name in ("mean", "matrix"))
         )
         features = _features(catalogue, encoder_options, options, None, whitening, device)
         model = cls(catalogue, encoder_options, options, features, whitening)
@@ -511,6 +560,38 @@ class TextRecommender(nn.Module):
 def split_line(origin: Mapping[str, Any]) -> str:
     """Return the line of a card that says how the data were split, where that is not leave-one-out."""
     return f"- split of the data: {origin['data_split']}\n" if "data_split" in origin else ""
+
+
+def _shapes(options: ModelOptions, features: int, width: int, known: int) -> dict[str, tuple[str, tuple[int, ...]]]:
+    """Return type and shape of each weight of a model, apart from those of a language model, without making one.
+
+    Args:
+        options: its shape.
+        features: width of the features.
+        width: how many of these are whitened.
+        known: how many items there are that can have vectors of their own.
+    """
+    with torch.device("meta"):
+        tower = ItemTower(FrozenFeatures(lambda: torch.empty(0), features), options, known)
+        parts = {"tower.": tower, "backbone.": _backbone(options)}
+    weights = {prefix + name: tensor for prefix, part in parts.items() for name, tensor in part.state_dict().items()}
+    shapes = {name: ("BOOL" if name == SEEN else "F32", tuple(tensor.shape)) for name, tensor in weights.items()}
+    return shapes | {"whitening.mean": ("F32", (width,)), "whitening.matrix": ("F32", (width, width))}
+
+
+def _differing(found: Shapes, wanted: Shapes, tuned: bool = False) -> str | None:
+    """Return what is wrong with tensors, or None; those of a tuned language model are looked at later."""
+    for name, (kind, shape) in wanted.items():
+        if name not in found:
+            return f"tensor {name} is missing"
+        own_kind, own = found[name]
+        shorter = name in OF_IDS and own[1:] == shape[1:] and own[:1] <= shape[:1]  # items that were added have none
+        if own_kind != kind or not (own == shape or shorter):
+            return f"tensor {name} is {own_kind} {list(own)} instead of {kind} {list(shape)}"
+    for name in found.keys() - wanted.keys():
+        if not (tuned and name.startswith(LANGUAGE_MODEL) and found[name][0] in ("F32", "BF16")):
+            return f"tensor {name} is unknown"
+    return None
 
 
 def _take(state: dict[str, Tensor], name: str, path: Path) -> Tensor:

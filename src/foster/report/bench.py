@@ -16,7 +16,6 @@ from foster.artefacts import (
     CONFIG_NAME,
     DATASET_NAME,
     KEPT_STEP,
-    file_sha256,
     marked,
     read_config,
     read_json,
@@ -44,7 +43,7 @@ from foster.report.plots import plot_results
 from foster.report.results import RESULTS, summarise, write_results
 from foster.report.rows import METHODS, Recipe, Run, Student, Variant, students_of, variants_of
 from foster.runs import load_teacher, pretrain, train
-from foster.storage import whole_file
+from foster.storage import file_sha256, whole_file
 from foster.text.options import EncoderOptions
 from foster.training.loop import Fit
 from foster.training.options import HARD_LABELS, STUDENT, TeacherOptions, TrainOptions, affordable

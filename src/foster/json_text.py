@@ -1,0 +1,45 @@
+"""JSON as others can read it, too: numbers are finite, no key stands twice, all text is Unicode."""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import Any
+
+
+def to_json(content: Any, indent: int | None = None) -> str:
+    """Return ``content`` as JSON.
+
+    Raises:
+        ValueError: a number is not finite.
+    """
+    return json.dumps(content, indent=indent, ensure_ascii=False, allow_nan=False)
+
+
+def of_json(text: str) -> Any:
+    """Return what a JSON text says.
+
+    Raises:
+        ValueError: it is no JSON, a number is not finite, a key stands twice, or a string is no Unicode text.
+    """
+    try:
+        content = json.loads(text, parse_constant=_number, parse_float=_number, object_pairs_hook=_distinct)
+        to_json(content).encode()  # escapes can say halves of characters
+    except RecursionError as error:
+        raise ValueError("nested too deeply") from error
+    return content
+
+
+def _number(text: str) -> float:
+    if not math.isfinite(number := float(text)):
+        raise ValueError(f"{text} is not finite")
+    return number
+
+
+def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    content: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in content:
+            raise ValueError(f"'{key}' stands there twice")
+        content[key] = value
+    return content

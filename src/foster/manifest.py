@@ -1,0 +1,259 @@
+"""``manifest.json``: which files a folder holds, so that no other is taken for one of them.
+
+It is written last, beside what it lists, and looked at before anything is read. Who changes a file on purpose can write
+a new one with ``seal``: it tells damage, mixtures and swapped files, not intent. What readers ask of values holds
+without it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, TypeVar
+
+from foster.errors import InputError
+from foster.exchange import SWAP_NAME, settle
+from foster.json_text import of_json, to_json
+from foster.storage import file_sha256
+from foster.version import __version__
+
+MANIFEST_NAME = "manifest.json"
+FORMAT = 1
+SELF = "sha256"  # the field that tells a manifest itself from a damaged one
+LARGEST = 2**24  # bytes of a manifest: a hundred thousand files have less
+READ = frozenset({".json", ".jsonl", ".parquet", ".safetensors"})
+"""Endings of files that are foster's, beside the card: where a manifest does not list one, nothing is read."""
+TRIES = 10  # readings of a folder that is replaced meanwhile
+SETTLED = 2 * 10**9  # nanoseconds after which a change would show in a file's times on every file system
+
+T = TypeVar("T")
+_known: dict[tuple[int, ...], str] = {}  # SHA-256 by what tells a file and its state
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What ``manifest.json`` of a folder says.
+
+    Attributes:
+        folder: the folder.
+        files: size in bytes and SHA-256 in hex of each file, by its path in the folder.
+        state: what tells this folder and its manifest from any that takes the place.
+    """
+
+    folder: Path
+    files: Mapping[str, tuple[int, str]]
+    state: tuple[int, ...]
+
+    def check(self, *names: str) -> None:
+        """See that files are those that were written.
+
+        Raises:
+            InputError: one is not listed, is missing, a link, or has another content.
+        """
+        for name in names:
+            path = self.folder / name
+            if name not in self.files:
+                raise _unlisted(path)
+            size, sha256 = self.files[name]
+            found = _own_file(self.folder, name)
+            if found.st_size != size:
+                raise _changed(path, f"{found.st_size} bytes instead of {size}")
+            if _sha256(path) != sha256:
+                raise _changed(path, "SHA-256 differs")
+
+
+def seal(folder: str | Path, about: Mapping[str, Any] | None = None) -> None:
+    """Write the manifest of all files that a folder holds now, in place of one that is there.
+
+    Two folders of equal files have equal manifests: no times, no names of machines.
+
+    Args:
+        folder: the folder.
+        about: what else is to be said, such as options and seeds.
+    """
+    folder = Path(folder)
+    names = sorted(
+        path.relative_to(folder).as_posix()
+        for path in folder.rglob("*")
+        if path.is_file() and path.name != MANIFEST_NAME and not _is_hidden(path.relative_to(folder))
+    )
+    files = {name: {"bytes": (folder / name).stat().st_size, "sha256": _sha256(folder / name)} for name in names}
+    content = {"format": FORMAT, "foster": __version__, "torch": version("torch"), **(about or {}), "files": files}
+    (folder / MANIFEST_NAME).write_text(_text(content), encoding="utf-8")
+
+
+def verify(folder: str | Path, later: str = "") -> Manifest:
+    """Read the manifest of a folder, and see that the folder holds the files that it lists.
+
+    Args:
+        folder: the folder.
+        later: a folder in it, of whose files only the sizes are looked at: whoever reads one checks it then.
+
+    Raises:
+        InputError: there is no manifest, or it is damaged or of another version; a file is missing, a link, or another
+            one than was written; or one is there that it does not list.
+    """
+    folder = Path(folder)
+    try:
+        settle(folder)
+    except OSError as error:
+        raise InputError(
+            f"{folder}: is half replaced, since a run was killed, and cannot be put right ({error.strerror}); what was "
+            f"there is in {folder / SWAP_NAME}"
+        ) from error
+    manifest = _read(folder)
+    for name, (size, _) in manifest.files.items():
+        if later and name.startswith(f"{later}/"):
+            if (found := _own_file(folder, name).st_size) != size:
+                raise _changed(folder / name, f"{found} bytes instead of {size}")
+        else:
+            manifest.check(name)
+    for path in sorted(folder.rglob("*")):
+        place = path.relative_to(folder)
+        ours = (
+            (path.suffix in READ or path.name == "README.md") and not _is_hidden(place) and place != Path(MANIFEST_NAME)
+        )
+        if ours and place.as_posix() not in manifest.files:
+            raise _unlisted(path)
+    return manifest
+
+
+def read_whole(folder: str | Path, read: Callable[[], T]) -> T:
+    """Read a folder that another process may replace meanwhile: all of the old one, or all of the new one.
+
+    Args:
+        folder: the folder.
+        read: reads its files, and verifies them first.
+
+    Returns:
+        What ``read`` returns.
+
+    Raises:
+        InputError: what ``read`` raises of a folder that stays as it is.
+    """
+    folder = Path(folder)
+    for attempt in range(TRIES):
+        before = _state(folder)
+        try:
+            out = read()
+        except (InputError, OSError):
+            if _state(folder) == before and not (folder / SWAP_NAME).exists():
+                raise
+        else:
+            if _state(folder) == before:
+                return out
+        time.sleep(0.01 * 2**attempt)
+    raise InputError(f"{folder}: is replaced again and again while it is read; read it when nobody writes there")
+
+
+def _read(folder: Path) -> Manifest:
+    path = folder / MANIFEST_NAME
+    if not folder.is_dir():
+        raise InputError(f"{folder}: no such folder")
+    if not os.path.lexists(path):
+        raise InputError(
+            f"{folder}: has no {MANIFEST_NAME}: foster did not write it, an earlier version made it, or a part is "
+            "missing; make or copy it again"
+        )
+    state = _own_file(folder, MANIFEST_NAME)
+    try:
+        if state.st_size > LARGEST:
+            raise ValueError(f"{state.st_size} bytes")
+        text = path.read_text(encoding="utf-8")
+        content = of_json(text)
+        if isinstance(content, dict) and content.get("format") != FORMAT:
+            raise InputError(
+                f"{path}: is of format {content.get('format')!r}, and this version reads {FORMAT}; make the folder "
+                "again, or update foster"
+            )
+        if text != _text({name: value for name, value in content.items() if name != SELF}):
+            raise ValueError("it was changed")
+        files = {name: (entry["bytes"], entry["sha256"]) for name, entry in content["files"].items()}
+        for name, (size, sha256) in files.items():
+            if type(size) is not int or size < 0 or not isinstance(sha256, str) or len(sha256) != 64:
+                raise ValueError(f"the entry of '{name}'")
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(f"{path}: is damaged ({error}); make or copy the folder again") from error
+    return Manifest(folder, files, (folder.stat().st_ino, *_times(state)))
+
+
+def _text(content: Mapping[str, Any]) -> str:
+    """Return the text of a manifest, which ends with the SHA-256 of the rest."""
+    sha256 = hashlib.sha256(to_json(content).encode()).hexdigest()
+    return to_json({**content, SELF: sha256}, indent=2) + "\n"
+
+
+def _own_file(folder: Path, name: str) -> os.stat_result:
+    """Return the state of a file of a folder, which lies there and not elsewhere.
+
+    Raises:
+        InputError: it is missing, a link or no file, or its name leads out of the folder.
+    """
+    path = folder / name
+    parts = name.split("/")
+    if (os.sep != "/" and os.sep in name) or "\0" in name or not all(part not in ("", ".", "..") for part in parts):
+        raise InputError(f"{folder / MANIFEST_NAME}: names {name!r}, which is no file of the folder; make it again")
+    try:
+        for depth in range(1, len(parts)):
+            if (folder / "/".join(parts[:depth])).is_symlink():
+                raise InputError(f"{path}: lies behind a link; put the files themselves there")
+        state = path.lstat()
+    except OSError as error:
+        missing = isinstance(error, FileNotFoundError | NotADirectoryError)
+        what = "no such file" if missing else f"cannot be read ({error.strerror})"
+        raise InputError(f"{path}: {what}; the folder is incomplete, make or copy it again") from error
+    if stat.S_ISLNK(state.st_mode):
+        raise InputError(f"{path}: is a link; put the file itself there")
+    if not stat.S_ISREG(state.st_mode):
+        raise InputError(f"{path}: is no file; make or copy the folder again")
+    return state
+
+
+def _is_hidden(name: Path) -> bool:
+    return any(part.startswith(".") for part in name.parts)
+
+
+def _unlisted(path: Path) -> InputError:
+    return InputError(f"{path}: is not in {MANIFEST_NAME}; move it away, or make or copy the folder again")
+
+
+def _changed(path: Path, what: str) -> InputError:
+    return InputError(
+        f"{path}: is not the file that {MANIFEST_NAME} lists ({what}); it was changed, damaged or put there from "
+        "another folder: make or copy the folder again"
+    )
+
+
+def _state(folder: Path) -> tuple[int, ...] | None:
+    """Return what tells a folder and its manifest from any that takes the place; None where there is none."""
+    try:
+        return (folder.stat().st_ino, *_times((folder / MANIFEST_NAME).lstat()))
+    except OSError:
+        return None
+
+
+def _times(state: os.stat_result) -> tuple[int, ...]:
+    return state.st_dev, state.st_ino, state.st_size, state.st_mtime_ns, state.st_ctime_ns
+
+
+def _sha256(path: Path) -> str:
+    """Return the SHA-256 of a file, which is computed once as long as it stays as it is."""
+    try:
+        state = path.stat()
+        if (known := _known.get(_times(state))) is not None:
+            return known
+        found = file_sha256(path)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror}); make or copy the folder again") from error
+    # What was changed just now could change again without a trace in its times.
+    if time.time_ns() - max(state.st_mtime_ns, state.st_ctime_ns) > SETTLED:
+        _known[_times(state)] = found
+    return found
