@@ -216,7 +216,7 @@ def markdown(rows: Mapping[str, Record], about: Record) -> str:
         f"Split {about['split']}: {about['parts']['test_targets']:,} test targets of {about['parts']['test_users']:,} "
         "users, full ranking, history masked, ties split; mean ± standard deviation over seeds "
         f"{', '.join(map(str, about['seeds']))}. All weights and recipes are chosen by validation NDCG@10; students of "
-        "every method try the same two recipes. Differences are 95 % paired bootstrap intervals over users of NDCG@10, "
+        "every method try the same recipes. Differences are 95 % paired bootstrap intervals over users of NDCG@10, "
         "in thousandths (random: of the same budget M). `of full` (NDCG@10) and `times as fast` (training) are means "
         "of ratios within a seed. Making is selection or distillation without the teacher; break-even is (teacher, if "
         "one is needed, + making) / (full - student) trainings. Bytes are without item texts. Peak MiB is what the "
