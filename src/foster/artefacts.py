@@ -57,9 +57,6 @@ FILES: dict[str, tuple[str, ...]] = {
 }
 """What foster writes into a folder of each kind; of a folder that holds anything else, nothing is ever replaced."""
 
-GROWING = frozenset({"study"})
-"""Kinds of folders that are written to again and again, so that they have no manifest."""
-
 # Fields of the JSON file of a folder that say how it was made.
 _OPTIONS = (
     "method", "encoder", "model", "training", "recipe", "k_core", "split", "targets", "template", "popularity",
@@ -434,12 +431,19 @@ def artefact_kind(folder: str | Path) -> str:
 
 def _statement(folder: Path) -> dict[str, Any]:
     """Return ``config.json`` or, of a data set, which has none, the kind alone."""
-    if not (folder / MANIFEST_NAME).exists() and folder.is_dir() and _own_kind(folder) in GROWING:
+    if _is_study(folder):
         return read_json(folder / CONFIG_NAME)
     verify(folder, later=TRAJECTORY_NAME)
     if (folder / DATASET_NAME).is_file():
         return {"kind": "dataset"}
     return read_json(folder / CONFIG_NAME)
+
+
+def _is_study(folder: Path) -> bool:
+    """Whether a folder is one that goes on being written, which has no manifest."""
+    if not (folder / CONFIG_NAME).is_file() or os.path.lexists(folder / MANIFEST_NAME):
+        return False
+    return _own_kind(folder) == "study"
 
 
 def save_tensors(path: Path, tensors: dict[str, Tensor]) -> None:

@@ -17,7 +17,7 @@ from foster.engine import Engine
 from foster.errors import InputError
 from foster.evaluation.evaluate import is_of
 from foster.models.options import ModelOptions
-from foster.models.recommender import NOT_STATED, ORIGIN, TextRecommender
+from foster.models.recommender import NOT_STATED, ORIGIN, TextRecommender, stored_shape
 from foster.text.options import EncoderOptions
 from foster.training.loop import Fit, LogSource, Source, Watch, fit, validator
 from foster.training.options import TeacherOptions, TrainOptions, affordable
@@ -120,7 +120,7 @@ def teacher_options(teacher: str | Path) -> tuple[EncoderOptions, ModelOptions]:
     """
     config, where = read_config(teacher, "teacher"), str(Path(teacher) / CONFIG_NAME)
     encoder, model = (config_field(config, name, where) for name in ("encoder", "model"))
-    return EncoderOptions.stored(encoder, where), ModelOptions.parse(model, where, strict=True)
+    return EncoderOptions.stored(encoder, where), stored_shape(model, where)
 
 
 def train(

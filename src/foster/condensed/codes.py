@@ -80,9 +80,13 @@ def unpack(packed: Tensor, scales: Tensor, bits: int, width: int) -> Tensor:
     places = torch.arange(0, 8, bits, dtype=torch.uint8, device=packed.device)
     index = (packed[..., None] >> places) & (2**bits - 1)
     levels = levels_of(bits).to(packed.device)
-    # Of four bits one index is never written; a damaged file may hold it.
-    index = index.flatten(-2)[..., :width].long().clamp(max=len(levels) - 1)
+    index = index.flatten(-2)[..., :width].long()
     return levels[index] * widened(scales)[..., None]
+
+
+def is_packed(packed: Tensor, bits: int) -> bool:
+    """Return whether bytes can be what ``pack`` gives: of four bits one index is never written."""
+    return bits != 4 or bool((packed & 15).max() < 15 and (packed >> 4).max() < 15)
 
 
 def _scale(values: Tensor, bits: int) -> Tensor:
@@ -107,8 +111,3 @@ def _half(scale: Tensor) -> Tensor:
 def _nearest(values: Tensor, levels: Tensor) -> Tensor:
     """Return the index of the nearest of ascending levels."""
     return torch.bucketize(values.contiguous(), (levels[1:] + levels[:-1]) / 2)
-
-
-def are_levels(packed: Tensor, bits: int) -> bool:
-    """Return whether bytes are those of levels that ``pack`` gives: of four bits one is never written."""
-    return bits != 4 or bool((packed % 16).max() < len(levels_of(4)) and (packed // 16).max() < len(levels_of(4)))

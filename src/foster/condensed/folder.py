@@ -26,14 +26,13 @@ from foster.artefacts import (
     save_tensors,
     write_json,
 )
-from foster.condensed.codes import WHOLE_BITS, are_levels, pack, unpack
-from foster.condensed.packed_map import pack_map, unpack_map
+from foster.condensed.codes import WHOLE_BITS, is_packed, pack, unpack
+from foster.condensed.packed_map import SCALES, bits_of, pack_map, unpack_map
 from foster.data.catalogue import CATALOGUE_NAME, Catalogue
 from foster.errors import InputError
 from foster.manifest import MANIFEST_NAME
 from foster.models.item_tower import check_item_map, item_map_features, item_map_width
-from foster.models.options import ModelOptions
-from foster.models.recommender import NOT_STATED, split_line
+from foster.models.recommender import NOT_STATED, split_line, stored_shape
 from foster.text.options import EncoderOptions
 from foster.training.options import TrainOptions
 
@@ -44,17 +43,11 @@ ROUNDING = 0.01  # how far from 1 half precision may take the sum of a step's we
 TENSORS_NAME = "sequences.safetensors"
 ADAPTER = "adapter."  # what the names of its weights begin with in that file
 SMALL = 2**16  # items that two bytes can tell apart
-LARGEST = 2**28  # steps that a folder without padding may have with it
+STEPS = 2**31  # that sequences have at most, when all are as long as the longest
 TYPES = {
-    "items": ("U16", "I32"),
-    "lengths": ("I32",),
-    "weights": ("F16",),
-    "codes": ("U8",),
-    "code_scales": ("F16",),
-    "draws": ("U8",),
-    "keys": ("F16",),
-}
-OF_ADAPTER = ("F16", "U8")
+    "items": ("I32", "U16"), "lengths": ("I32",), "weights": ("F16",), "codes": ("U8",), "code_scales": ("F16",),
+    "draws": ("U8",), "keys": ("F16",),
+}  # fmt: skip
 
 
 class StoredInfo(Stored):
@@ -93,9 +86,11 @@ class StoredSequences(Stored):
 
 def write(sequences: Condensed, folder: Path) -> None:
     """Write ``config.json``, ``sequences.safetensors``, the item texts and a card into an existing folder."""
+    config = _config(sequences)
+    StoredSequences.of(config, CONFIG_NAME)
     save_tensors(folder / TENSORS_NAME, _tensors(sequences))
     sequences.catalogue.save(folder)
-    write_json(folder / CONFIG_NAME, _config(sequences))
+    write_json(folder / CONFIG_NAME, config)
     (folder / CARD_NAME).write_text(_card(sequences, folder), encoding="utf-8")
 
 
@@ -127,7 +122,7 @@ def _whole_steps(sequences: Condensed) -> bool:
 
 
 def _config(sequences: Condensed) -> dict[str, Any]:
-    config = {
+    return {
         **marked(sequences.kind),
         "method": sequences.method,
         "sequences": len(sequences),
@@ -144,30 +139,32 @@ def _config(sequences: Condensed) -> dict[str, Any]:
         "recipe": sequences.recipe.model_dump(),
         "info": sequences.info,
     }
-    StoredSequences.of(config, CONFIG_NAME)
-    return config
 
 
 def read_fields(folder: str | Path, encoder: str | None = None) -> dict[str, Any]:
     """Return the fields of what ``Condensed.read`` reads; arguments and errors are its own."""
     folder = Path(folder)
-    config = read_config(folder, ("distilled", "coreset"))
-    stated = StoredSequences.of(config, folder / CONFIG_NAME)
-    path = folder / TENSORS_NAME
-    tensors = load_tensors(path, _wrong_tensors)
+    config, where = read_config(folder, ("distilled", "coreset")), str(folder / CONFIG_NAME)
+    stated, path = StoredSequences.of(config, where), folder / TENSORS_NAME
+    tensors = load_tensors(path, lambda shapes: _wrong_tensors(shapes, stated))
     catalogue = Catalogue.read(folder)
     if stated.whole_steps:
         _pad_steps(tensors, path)
     if wrong := _wrong_steps(tensors, len(catalogue)):
         raise InputError(f"{path}: {wrong}; the folder is damaged, make or copy it again")
-    where = str(folder / CONFIG_NAME)
-    sizes = {"sequences": len(tensors["items"]), "length": tensors["items"].shape[1], "catalogue_items": len(catalogue)}
-    for name, size in sizes.items():
-        if getattr(stated, name) != size:
-            raise InputError(f"{where}: field '{name}' is wrong, it should be {size}; make or copy the folder again")
     if stated.adapter_bits != WHOLE_BITS:
         _unpack_adapter(tensors, stated.adapter_bits, stated.adapter_features, path)
     windows, labels = stated.windows, _stored_labels(tensors, stated.label_bits, path, len(catalogue))
+    adapter = labels["adapter"]
+    sizes = {
+        "sequences": len(tensors["items"]),
+        "length": tensors["items"].shape[1],
+        "catalogue_items": len(catalogue),
+        "adapter_features": None if adapter is None else item_map_features(adapter),
+    }
+    for name, size in sizes.items():
+        if getattr(stated, name) != size:
+            raise InputError(f"{where}: field '{name}' is wrong, it should be {size}; make or copy the folder again")
     codes = labels["codes"]
     if not _windows_fit(windows, tensors["items"].shape[1], 0 if codes is None else codes.shape[1]):
         raise InputError(f"{where}: field 'windows' is wrong; the folder is damaged, make or copy it again")
@@ -178,7 +175,7 @@ def read_fields(folder: str | Path, encoder: str | None = None) -> dict[str, Any
         "weights": tensors["weights"].float(),
         "catalogue": catalogue,
         "encoder": EncoderOptions.stored(stated.encoder, where).at(encoder),
-        "model": ModelOptions.parse(stated.model, where, strict=True),
+        "model": stored_shape(stated.model, where),
         "windows": tuple((start, end) for start, end in windows),
         "recipe": TrainOptions.parse(stated.recipe, where, strict=True),
         "info": config["info"],
@@ -221,18 +218,26 @@ def _card(sequences: Condensed, folder: Path) -> str:
     )
 
 
-def _wrong_tensors(shapes: Shapes) -> str | None:
+def _wrong_tensors(shapes: Shapes, stated: StoredSequences) -> str | None:
     """Return what is wrong with the names and types of stored tensors, or None."""
     if "codes" in shapes and shapes["codes"][0] not in TYPES["codes"]:  # an earlier version had a byte a number, or two
         return "'codes' are not those of this version"
+    types = dict(TYPES)
+    del types["weights" if stated.whole_steps else "lengths"]
+    for name in shapes.keys() - types.keys():
+        if name.startswith(ADAPTER):
+            part = name.removeprefix(ADAPTER)
+            packed = stated.adapter_bits != WHOLE_BITS and not part.endswith(SCALES)
+            types[name] = ("U8",) if packed and bits_of(part, stated.adapter_bits) is not None else ("F16",)
     for name, (kind, shape) in shapes.items():
-        wanted = OF_ADAPTER if name.startswith(ADAPTER) else TYPES.get(name)
-        if wanted is None:
+        if name not in types:
             return f"'{name}' is unknown"
-        if kind not in wanted:
-            return f"'{name}' are of type {kind} instead of {' or '.join(wanted)}"
+        if kind not in types[name]:
+            return f"'{name}' are of type {kind} instead of {' or '.join(types[name])}"
         if not all(shape):
             return f"'{name}' are empty"
+        if name.endswith(SCALES) and len(shape) != 1:
+            return f"'{name}' are no row of scales"
     return None
 
 
@@ -240,8 +245,6 @@ def _wrong_steps(tensors: dict[str, Tensor], n_items: int) -> str | None:
     """Return what is wrong with the stored steps, or None."""
     if not {"items", "weights"} <= tensors.keys():
         return "'items' or 'weights' are missing"
-    if "lengths" in tensors:
-        return "'lengths' are of no use beside 'weights'"
     items, weights = tensors["items"].long(), tensors["weights"].float()
     if items.ndim != 3 or items.shape != weights.shape or not items.numel():
         return "'items' do not fit 'weights'"
@@ -277,10 +280,10 @@ def _pad_steps(tensors: dict[str, Tensor], path: Path) -> None:
     """
     items, lengths = tensors.get("items"), tensors.pop("lengths", None)
     fits = items is not None and lengths is not None and items.ndim == lengths.ndim == 1 and len(lengths) > 0
-    if not fits or items is None or lengths is None or lengths.min() < 1 or lengths.sum() != len(items):
+    if fits and items is not None and lengths is not None:
+        fits = bool(lengths.min() > 0 and lengths.sum() == len(items) and len(lengths) * int(lengths.max()) <= STEPS)
+    if not fits or items is None or lengths is None:
         raise InputError(f"{path}: 'items' do not fit 'lengths'; the folder is damaged, make or copy it again")
-    if len(lengths) * int(lengths.max()) > LARGEST:
-        raise InputError(f"{path}: 'lengths' are of too many steps; the folder is damaged, make or copy it again")
     there = torch.arange(int(lengths.max())) < lengths[:, None]
     padded = torch.zeros(there.shape, dtype=torch.int64)
     padded[there] = items.long()
@@ -297,6 +300,8 @@ def _unpack_adapter(tensors: dict[str, Tensor], bits: int, features: Any, path: 
     try:
         if type(features) is not int:
             raise ValueError("'adapter_features' is missing")
+        if any(part.min() < 0 for name, part in stored.items() if name.endswith(SCALES)):
+            raise ValueError("a scale is negative")
         adapter = unpack_map({name.removeprefix(ADAPTER): part for name, part in stored.items()}, bits, features)
     except ValueError as error:
         raise InputError(f"{path}: {error}; the folder is damaged, make or copy it again") from error
@@ -317,10 +322,8 @@ def _stored_labels(tensors: dict[str, Tensor], bits: int, path: Path, n_items: i
         shape = tensors["codes"].shape
         if len(shape) != 3 or shape[0] != len(tensors["items"]) or shape[:2] != tensors["code_scales"].shape:
             raise InputError(f"{path}: 'codes' do not fit the sequences; the folder is damaged, make or copy it again")
-        if tensors["code_scales"].min() < 0 or not are_levels(tensors["codes"], bits):
-            raise InputError(
-                f"{path}: 'codes' are no labels of {bits} bits; the folder is damaged, make or copy it again"
-            )
+        if tensors["code_scales"].min() < 0 or not is_packed(tensors["codes"], bits):
+            raise InputError(f"{path}: 'codes' are no labels of {bits} bits; make or copy the folder again")
         if adapter:
             try:
                 check_item_map(adapter, n_items)
@@ -343,4 +346,6 @@ def _stored_labels(tensors: dict[str, Tensor], bits: int, path: Path, n_items: i
         labels = None if out["codes"] is None else out["codes"].shape[:2]
         if draws.shape != labels or int(draws.min()) < 0 or int(draws.max()) >= tensors["items"].shape[2]:
             raise InputError(f"{path}: 'draws' do not fit the labels; the folder is damaged, make or copy it again")
+    if "codes" not in tensors and (parts := tensors.keys() - {"items", "weights"}):
+        raise InputError(f"{path}: '{min(parts)}' belongs to labels, which are missing; make or copy the folder again")
     return out

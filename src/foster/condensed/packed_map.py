@@ -60,9 +60,7 @@ def unpack_map(stored: dict[str, Tensor], bits: int, features: int) -> ItemMap:
             continue
         scales = stored.get(name + SCALES)
         columns = _columns(name, stored, features)
-        bytes_a_row = -(-columns * own // 8)
-        whole = packed.dtype == torch.uint8 and packed.ndim == 2 and scales is not None
-        if not whole or scales is None or scales.shape != packed.shape[:1] or packed.shape[1] != bytes_a_row:
+        if packed.dtype != torch.uint8 or scales is None or packed.shape != (len(scales), -(-columns * own // 8)):
             raise ValueError(f"'{name}' does not fit its scales")
         rows = unpack(packed, scales, own, columns)
         out[name] = rows if name in ("weight", "up") else rows.T.contiguous()
@@ -75,7 +73,7 @@ def _columns(name: str, stored: dict[str, Tensor], features: int) -> int:
     """Return how many numbers a packed row has: features of a text, but of ``up`` those of an item."""
     if name != "up":
         return features
-    if "base" not in stored or stored["base"].ndim != 2:
+    if "base" not in stored:
         raise ValueError("'up' is without 'base'")
     return len(stored["base"])
 

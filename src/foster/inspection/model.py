@@ -9,7 +9,7 @@ import numpy as np
 from torch import Tensor
 from torch.nn import functional as F
 
-from foster.artefacts import CONFIG_NAME, Shapes, config_field, folder_bytes, load_tensors, read_config
+from foster.artefacts import CONFIG_NAME, folder_bytes, load_tensors, read_config
 from foster.data.catalogue import Catalogue
 from foster.errors import InputError
 from foster.inspection.curves import curves
@@ -18,8 +18,7 @@ from foster.inspection.inspect import Look
 from foster.inspection.page import ItemText, Paragraph, Section, Summary, Table
 from foster.inspection.projection import Projection, map_figure
 from foster.inspection.wording import clean, folder_name, many, number, place_name, plain, size
-from foster.models.options import ModelOptions
-from foster.models.recommender import ITEM_TABLE_NAME, NOT_STATED, WEIGHTS_NAME
+from foster.models.recommender import ITEM_TABLE_NAME, NOT_STATED, WEIGHTS_NAME, StoredModel, differing, stored_shape
 from foster.text.options import EncoderOptions
 
 COMPARED = 8  # items whose neighbours are shown
@@ -59,8 +58,9 @@ class ModelFolder:
         self.folder = folder
         self.config = read_config(folder, ("model", "teacher"))
         where = str(folder / CONFIG_NAME)
-        self.options = ModelOptions.parse(config_field(self.config, "model", where), where)
-        self.encoder = EncoderOptions.stored(config_field(self.config, "encoder", where), where)
+        stated = StoredModel.of(self.config, where)
+        self.options = stored_shape(stated.model, where)
+        self.encoder = EncoderOptions.stored(stated.encoder, where)
         self.catalogue = Catalogue.read(folder)
 
     @property
@@ -106,14 +106,8 @@ class ModelFolder:
             InputError: the item vectors are missing or damaged.
         """
         path = self.folder / ITEM_TABLE_NAME
-
-        def wrong(shapes: Shapes) -> str | None:
-            kind, shape = shapes.get("vectors", ("", ()))
-            return (
-                None if kind == "F32" and len(shape) == 2 and shape[0] == len(self.catalogue) else "has other vectors"
-            )
-
-        vectors = load_tensors(path, wrong)["vectors"]
+        wanted = {"vectors": ("F32", (len(self.catalogue), self.options.dim))}
+        vectors = load_tensors(path, lambda shapes: differing(shapes, wanted))["vectors"]
         history = self.fit.get("history")
         about = "What the validations found; the weights of the best one are kept."
         sections = curves(history if isinstance(history, list) else [], "Training", about)

@@ -60,6 +60,9 @@ STATES = 256  # histories whose states are computed at once: more of them would 
 SCORES = 2**26  # scores that a recommendation holds at once
 
 
+Number = Annotated[float, Field(ge=0)]
+
+
 class StoredFit(Stored):
     """``fit`` in ``config.json``: how the training went."""
 
@@ -83,9 +86,7 @@ class StoredModel(Stored):
     data_fingerprint: Fingerprint | None = None
     data_split: str | None = None
     from_real_data: str | None = None
-    training: dict[str, bool | Annotated[float, Field(ge=0)] | Literal["auto", "float32", "bfloat16"] | None] | None = (
-        None
-    )
+    training: dict[str, bool | Number | Literal["auto", "float32", "bfloat16"] | None] | None = None
     seed: Count | None = None
     device: str | None = None
     fit: StoredFit | None = None
@@ -526,17 +527,17 @@ class TextRecommender(nn.Module):
         config = read_config(folder, ("model", "teacher"))
         where = str(folder / CONFIG_NAME)
         stated = StoredModel.of(config, where)
-        options = ModelOptions.parse(stated.model, where, strict=True)
+        options = stored_shape(stated.model, where)
         encoder_options = EncoderOptions.stored(stated.encoder, where).at(encoder)
         catalogue = Catalogue.read(folder)
         if stated.items != len(catalogue):
             raise InputError(f"{where}: field 'items' is not {len(catalogue)}, the length of {CATALOGUE_NAME}")
         width = stated.feature_width - (catalogue.popularity is not None)
         table_shape = {"vectors": ("F32", (stated.items, options.dim))}
-        table = load_tensors(folder / ITEM_TABLE_NAME, lambda shapes: _differing(shapes, table_shape))["vectors"]
+        table = load_tensors(folder / ITEM_TABLE_NAME, lambda shapes: differing(shapes, table_shape))["vectors"]
         wanted = _shapes(options, stated.feature_width, width, catalogue.n_known)
         tuned = options.finetune != "frozen"
-        state = load_tensors(folder / WEIGHTS_NAME, lambda shapes: _differing(shapes, wanted, tuned))
+        state = load_tensors(folder / WEIGHTS_NAME, lambda shapes: differing(shapes, wanted, tuned))
         whitening = Whitening(
             *(_take(state, f"{WHITENING}{name}", folder / WEIGHTS_NAME) for name in ("mean", "matrix"))
         )
@@ -555,6 +556,20 @@ class TextRecommender(nn.Module):
         model._stored_table = GrowingRows(table.to(device))
         catalogue.index  # noqa: B018 - made now, so that the first recommendation does not wait for it
         return model
+
+
+def stored_shape(values: dict[str, Any], where: str) -> ModelOptions:
+    """Return the shape of a model as a folder states it.
+
+    Raises:
+        InputError: an unknown field, or a value that is none.
+    """
+    options = ModelOptions.parse(values, where, strict=True)
+    try:
+        parse_finetune(options.finetune)
+    except InputError as error:
+        raise InputError(f"{where}: {error}") from error
+    return options
 
 
 def split_line(origin: Mapping[str, Any]) -> str:
@@ -579,7 +594,7 @@ def _shapes(options: ModelOptions, features: int, width: int, known: int) -> dic
     return shapes | {"whitening.mean": ("F32", (width,)), "whitening.matrix": ("F32", (width, width))}
 
 
-def _differing(found: Shapes, wanted: Shapes, tuned: bool = False) -> str | None:
+def differing(found: Shapes, wanted: Shapes, tuned: bool = False) -> str | None:
     """Return what is wrong with tensors, or None; those of a tuned language model are looked at later."""
     for name, (kind, shape) in wanted.items():
         if name not in found:
