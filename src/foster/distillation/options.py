@@ -67,8 +67,8 @@ class DistillOptions(LatentOptions):
     steps: int = Field(
         0,
         ge=0,
-        description="distillation steps. With soft targets moving the sequences added nothing to their starting point "
-        "at any size, so that by default there are none; with targets next there are 200",
+        description="distillation steps. With soft targets moving the sequences added nothing to their starting point, "
+        "so that by default there are none; with targets next there are 200",
     )
     lr: LatentRate = 0.002
     targets: Literal["soft", "next"] = Field(
