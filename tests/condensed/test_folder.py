@@ -118,3 +118,16 @@ def test_labels_that_no_folder_can_hold_are_an_error():
             replace(labelled, codes=codes).rounded()
     with pytest.raises(InputError, match="weight of the sequences is not finite"):
         replace(labelled, adapter={"weight": labelled.adapter["weight"] + 1e5}).rounded()
+
+
+@pytest.mark.parametrize("field", ["whole_steps", "label_bits", "adapter_bits", "adapter_features"])
+def test_a_folder_that_does_not_say_how_it_is_packed_is_refused(tmp_path, field):
+    labelled, _ = soft_labelled(small_recommender())
+    labelled.save(tmp_path / "out")
+    path = tmp_path / "out" / "config.json"
+    config = json.loads(path.read_text(encoding="utf-8"))
+    del config[field]
+    path.write_text(json.dumps(config), encoding="utf-8")
+    seal(tmp_path / "out")
+    with pytest.raises(InputError, match=f"config.json: field '{field}' is missing"):
+        Condensed.read(tmp_path / "out")

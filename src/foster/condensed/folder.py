@@ -72,10 +72,10 @@ class StoredSequences(Stored):
     sequences: Size
     length: Size
     windows: Any
-    whole_steps: bool = False
-    label_bits: Literal[1, 2, 4] = 4
-    adapter_bits: Literal[1, 2, 16] = 16
-    adapter_features: Size | None = None
+    whole_steps: bool
+    label_bits: Literal[1, 2, 4]
+    adapter_bits: Literal[1, 2, 16]
+    adapter_features: Size | None
     catalogue_items: Size
     known_items: Size | None = None
     encoder: dict[str, Any]
