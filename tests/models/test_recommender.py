@@ -18,6 +18,7 @@ from foster.models.recommender import TextRecommender
 from foster.text.options import EncoderOptions
 from foster.text.tuning import TunableEncoder
 from foster.training.losses import next_item_loss
+from foster.training.options import TrainOptions
 from small_models import small_recommender
 
 
@@ -313,3 +314,10 @@ def test_a_new_text_does_not_copy_a_tuned_language_model(tiny_encoder, monkeypat
         model.add_items([f"tea {number} dog"])
     torch.testing.assert_close(model.tower.table(), model.item_table(), atol=1e-4, rtol=1e-4)
     assert model.n_items == len(model.tower.features) == 8
+
+
+@pytest.mark.parametrize(("name", "value"), [("precision", 1.5), ("mixup", 1.0), ("steps", True), ("lr", "auto")])
+def test_a_recipe_with_a_value_of_another_type_is_refused(tmp_path, name, value):
+    model = small_recommender()
+    with pytest.raises(InputError, match="'training' is wrong"):
+        model.save_pretrained(tmp_path / "model", extra={"training": TrainOptions().model_dump() | {name: value}})

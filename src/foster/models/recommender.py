@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal, Self
 
 import numpy as np
 import torch
-from pydantic import Field
+from pydantic import Field, field_validator
 from torch import Tensor, nn
 
 from foster.artefacts import (
@@ -90,6 +90,15 @@ class StoredModel(Stored):
     seed: Count | None = None
     device: str | None = None
     fit: StoredFit | None = None
+
+    @field_validator("training")
+    @classmethod
+    def _of_its_type(cls, training: dict[str, Any] | None) -> dict[str, Any] | None:
+        for name, value in (training or {}).items():
+            kind = {"precision": str, "mixup": bool}.get(name)
+            if (kind is None and isinstance(value, (bool, str))) or (kind is not None and not isinstance(value, kind)):
+                raise ValueError(f"'{name}' has another type")
+        return training
 
 
 class TextRecommender(nn.Module):
