@@ -20,6 +20,7 @@ from foster.storage import whole_file
 
 DATABASE = "study.db"
 LOCKS = "locks"
+LOOKS = 2.0  # seconds after which a lock is not held by somebody who looks whether it is held
 MEANT = {
     "source": "other data to train on",
     "validation": "other validation data",
@@ -48,7 +49,8 @@ def place_of(out: str | Path, overwrite: bool, inputs: Iterable[str | Path | Non
     """
     out = Path(out)
     if overwrite:
-        if any(not is_dead(out, path.stem) for path in (out / LOCKS).glob("*.lock")):
+        # Processes that are started together look at the same time, and who looks holds the lock for a moment.
+        if any(not is_dead(out, path.stem, LOOKS) for path in (out / LOCKS).glob("*.lock")):
             raise InputError(f"{out}: another process is at work on this study; stop it first, or give another --out")
     elif is_study(out) or (out.is_dir() and {path.name for path in out.iterdir()} == {LOCKS}):
         return None  # the latter: another process is just making one
@@ -122,13 +124,19 @@ class Worker:
         Path(self._lock.lock_file).unlink(missing_ok=True)
 
 
-def is_dead(out: Path, worker: str) -> bool:
-    """Whether a worker is not at work any more."""
+def is_dead(out: Path, worker: str, seconds: float = 0.0) -> bool:
+    """Whether a worker is not at work any more.
+
+    Args:
+        out: the study.
+        worker: its name.
+        seconds: for how long it has to hold its lock to be alive.
+    """
     path = _lock_file(out, worker)
     if not path.exists():
         return True
     try:
-        with FileLock(path).acquire(timeout=0):
+        with FileLock(path).acquire(timeout=seconds, poll_interval=0.01):
             return True
     except Timeout:
         return False
