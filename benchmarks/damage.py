@@ -388,7 +388,8 @@ def wrong_statement(rng: random.Random, folder: Path, other: Path) -> bool:
         content[rng.choice(fields)] = rng.choice([[], {}, [[1]], {"x": []}, 1e300])
     elif kind == "size":
         name = rng.choice([n for n in SIZES if n in content])
-        content[name] = rng.choice([content[name] + 1, content[name] - 1, 10**9, 2**62, 10**30, 0])
+        wrong = [content[name] + 1, content[name] - 1, 10**9, 2**62, 10**30, 0]
+        content[name] = rng.choice([value for value in wrong if value != content[name]])
     text = json.dumps(content, indent=2)
     if kind == "nan":
         holder, key = rng.choice(numbers)

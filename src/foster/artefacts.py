@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Self
 
 import polars as pl
-from polars.exceptions import PolarsError
+from polars.exceptions import PanicException, PolarsError
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from foster.errors import InputError
@@ -390,7 +390,7 @@ def read_parquet(path: Path, columns: Sequence[str], once: Sequence[str] = ()) -
         return rows.with_columns(pl.col(recurring).cast(pl.Categorical)).collect(engine="streaming")
     except FileNotFoundError as error:
         raise InputError(f"{path}: no such file; the folder is incomplete, make or copy it again") from error
-    except (PolarsError, OSError) as error:
+    except (PolarsError, OSError, PanicException) as error:  # a panic of polars is no Exception
         reason = str(error).splitlines()[0]
         raise InputError(f"{path}: not readable ({reason}); the folder is damaged, make or copy it again") from error
 

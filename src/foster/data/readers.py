@@ -12,7 +12,7 @@ from pathlib import Path
 
 import polars as pl
 from narwhals.typing import IntoFrame
-from polars.exceptions import PolarsError
+from polars.exceptions import PanicException, PolarsError
 
 from foster.data.delimited import EXTRA, Delimited
 from foster.data.frames import from_frame
@@ -92,7 +92,7 @@ class Table:
     def _collect(self, frame: pl.LazyFrame) -> pl.DataFrame:
         try:
             return frame.collect(engine="streaming")
-        except (PolarsError, OSError) as error:
+        except (PolarsError, OSError, PanicException) as error:  # a panic of polars is no Exception
             raise _unreadable(self.path or self.name, error) from error
 
 
@@ -179,7 +179,7 @@ def _suffix(path: Path) -> str:
     return "".join(ends[-2:]) if ends[-1:] == [".gz"] else "".join(ends[-1:])
 
 
-def _unreadable(source: Path | str, error: Exception) -> InputError:
+def _unreadable(source: Path | str, error: BaseException) -> InputError:
     """Return the one-line error for a table that cannot be read, with the line number if we find it."""
     fault = None
     if isinstance(source, Path) and isinstance(error, PolarsError):
