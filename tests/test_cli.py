@@ -775,7 +775,7 @@ def test_evaluation_says_that_a_model_is_of_other_data(run, made, tmp_path, othe
 
 
 def test_training_says_that_validation_is_of_other_data(run, made, tmp_path, other_data):
-    flags = ("--steps", 2, "--eval-every", 1, "--json")
+    flags = ("--steps", 2, "--eval-every", 1, "--patience", 3, "--json")
     own = run("train", made.distilled, "--out", tmp_path / "a", "--validation", made.data, *flags)
     assert own.json["validation_of_this_data"] is True and own.err == ""
     other = run("train", made.distilled, "--out", tmp_path / "b", "--validation", other_data, *flags)
@@ -784,6 +784,8 @@ def test_training_says_that_validation_is_of_other_data(run, made, tmp_path, oth
     fingerprint = json.loads((other_data / "dataset.json").read_text())["fingerprint"]
     for name, said in (("a", "; validation users chose"), ("b", f"; validation users of other data ({fingerprint})")):
         assert said in json.loads((tmp_path / name / "config.json").read_text())["from_real_data"]
+    run("train", made.distilled, "--out", tmp_path / "c", "--validation", made.data, "--steps", 2)
+    assert "validation users" not in json.loads((tmp_path / "c" / "config.json").read_text())["from_real_data"]
 
 
 RATES = {

@@ -146,7 +146,8 @@ def train(
         encoder: text encoder; by default the one that is stored with the source.
         model: shape; by default the stored one.
         train: recipe; by default the stored one (see ``affordable`` for tuned language models).
-        validation: a log whose validation targets stop training and choose the weights; a log as source is its own.
+        validation: a log whose validation targets are ranked on the way and, where the recipe has a patience, stop
+            training and choose the weights; a log as source is its own.
         start: weights to start from, as ``trained_state`` and ``Trajectory.state`` give them. Weights that were
             trained on the log carry it into the model: say so with the result.
         like: a model of the same items, encoder and device. Where both leave the language model as it is, its text
@@ -187,7 +188,7 @@ def train(
         derived = f"weights, by way of {len(source)} {source.kind} sequences ({source.method})"
         derived += f" and what they hold: {source.info.get('from_real_data', NOT_STATED)}"
         fingerprint = source.info.get("data_fingerprint", NOT_STATED)
-        if validation is not None:
+        if validation is not None and train.patience:
             other = (
                 "" if is_of(fingerprint, validation) is not False else f" of other data ({validation.info.fingerprint})"
             )

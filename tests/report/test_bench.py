@@ -516,3 +516,15 @@ def test_a_dry_run_sums_what_is_missing_and_leaves_no_trace(log, bench, monkeypa
     assert left.seconds == found.seconds / 2 and left.disk_bytes == found.disk_bytes / 2
     taken = sum(path.stat().st_size for path in (bench.out / "seed0").rglob("*") if path.is_file())
     assert taken / 1.5 < left.disk_bytes < 1.5 * taken  # records of runs, large here, are not counted
+
+
+def test_students_of_hard_labels_may_stop_early(bench, monkeypatch):
+    original, seen = module.train, {}
+
+    def watched(sequences, **rest):
+        seen.setdefault(sequences.codes is None, []).append(rest["train"].patience)
+        return original(sequences, **rest)
+
+    monkeypatch.setattr(module, "train", watched)
+    bench()
+    assert seen == {False: [0, RECIPES["hard"].patience], True: [module.EARLY, RECIPES["hard"].patience]}

@@ -95,7 +95,7 @@ def test_first_steps_do_not_count_and_there_is_an_end(clock):
 
 
 def test_a_recipe_that_cannot_stop_early_takes_all_its_steps():
-    for patience, least in ((9, 1000), (4, 500)):
+    for patience, least in ((9, 1000), (4, 500), (0, 1000)):
         options = TrainOptions(steps=1000, eval_every=100, patience=patience)
         steps, validations = recipe_parts(options, 0.5, 3.0).values()
         assert steps == (500, least / 2) and validations == (30, least / 100 * 3)

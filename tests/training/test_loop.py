@@ -57,6 +57,21 @@ def test_divergence_is_an_error_at_the_next_validation(validated, at, value, nam
     assert len(validations) == validated  # that of step 4
 
 
+@pytest.mark.parametrize(("patience", "best_step"), [(0, 12), (2, 3)])
+def test_without_patience_the_last_weights_are_taken(patience, best_step):
+    recommender, options = small_recommender(), TrainOptions(steps=12, eval_every=3, patience=patience, lr=1e-2)
+    seen, values = [], iter([0.4, 0.3, 0.2, 0.1])
+
+    def validate(model):
+        seen.append(next(iter(model.parameters())).detach().clone())
+        return next(values)
+
+    result = fit(recommender, Breaks(99, 1.0), options, validate=validate)
+    assert len(seen) == (4 if patience == 0 else 3)
+    assert result.best_step == best_step and result.best_ndcg == (0.1 if patience == 0 else 0.4)
+    assert torch.equal(next(iter(recommender.parameters())), seen[-1 if patience == 0 else 0])
+
+
 def test_the_last_step_is_looked_at_too():
     with pytest.raises(InputError, match="the loss is not finite at step 6"):
         fit(small_recommender(), Breaks(6, torch.nan), TrainOptions(steps=6, eval_every=250))

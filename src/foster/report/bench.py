@@ -63,6 +63,8 @@ CHECKPOINT_SHARE = 0.1
 
 RECIPES = {"soft": STUDENT, "hard": HARD_LABELS}
 """Recipes that every method's students are trained with; the better one on validation counts."""
+
+EARLY = 3  # validations without a better one before a student of hard labels, which are learned by heart, stops
 WITH_DROPOUT = ("hard", "log")
 """Recipes with the dropout of the model; the others go without."""
 
@@ -470,9 +472,11 @@ class Bench:
 
 def recipes_of(run: Run, sequences: Condensed) -> dict[str, TrainOptions]:
     """Return the recipes that the students of a run are trained with."""
+    soft = sequences.codes is not None
+    recipes = RECIPES if soft else RECIPES | {"soft": RECIPES["soft"].model_copy(update={"patience": EARLY})}
     if not run.in_bytes:
-        return RECIPES
-    return RECIPES | (LOG if sequences.codes is None else MIXED)
+        return recipes
+    return recipes | (MIXED if soft else LOG)
 
 
 def _tensor_bytes(state: dict[str, torch.Tensor]) -> int:

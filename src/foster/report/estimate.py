@@ -290,7 +290,7 @@ def training_parts(data: Dataset, model: TextRecommender, options: TrainOptions,
 
 def recipe_parts(options: TrainOptions, step: float, validation: float) -> Parts:
     """Return the parts of a training: every step made, and stopped as early as validation can."""
-    least = min(options.steps, options.eval_every * (1 + options.patience))
+    least = min(options.steps, options.eval_every * (1 + options.patience)) if options.patience else options.steps
     trained = f"training, {options.steps:,} steps of {step:.3g} s"
     times = math.ceil(options.steps / options.eval_every)
     validated = f"validation, {times:,} times {validation:.3g} s"

@@ -157,14 +157,17 @@ def fit(
     engine: Engine | None = None,
     progress: str | None = None,
 ) -> Fit:
-    """Train a model in place; it ends with its best weights on validation, or its last ones without validation.
+    """Train a model in place; it ends with its best weights on validation.
+
+    Without validation, or with a patience of 0, it ends with its last ones.
 
     Args:
         model: the recommender.
         source: of losses.
         options: the recipe.
         seed: of the dropout.
-        validate: gives NDCG@10; called every ``eval_every`` steps, for early stopping and to choose the weights.
+        validate: gives NDCG@10; called every ``eval_every`` steps, for early stopping and to choose the weights if
+            there is a patience.
         record: called with the number of steps made and the model, from step 0 on.
         watch: called with the step and the NDCG@10 of each validation; what it raises ends the training.
         engine: device and processes.
@@ -220,7 +223,9 @@ def _fit(
             result.history.append({"step": step, "loss": loss.item(), "ndcg@10": ndcg})
             if watch:
                 watch(step, ndcg)
-            if best is None or ndcg > (result.best_ndcg or 0.0):
+            if options.patience == 0:
+                result.best_step, result.best_ndcg = step, ndcg
+            elif best is None or ndcg > (result.best_ndcg or 0.0):
                 best, result.best_step, result.best_ndcg = model.trained_state(), step, ndcg
             elif step - result.best_step >= options.patience * options.eval_every:
                 break

@@ -33,7 +33,12 @@ class TrainOptions(Options):
     )
     eval_every: int = Field(250, ge=1, description="steps between validations")
     eval_users: int = Field(5000, ge=1, description="users drawn once for validation during training")
-    patience: int = Field(8, ge=1, description="validations without a better NDCG@10 before training stops")
+    patience: int = Field(
+        8,
+        ge=0,
+        description="validations without a better NDCG@10 before training stops and the best weights are taken; 0 "
+        "trains to the end and takes the last ones",
+    )
     precision: Literal["auto", "float32", "bfloat16"] = Field(
         "auto",
         description="number type of the matrix products in training; auto is bfloat16 on CPUs that have instructions "
@@ -41,8 +46,8 @@ class TrainOptions(Options):
     )
 
 
-STUDENT = TrainOptions(steps=2000, lr=5e-3, weight_decay=0.1, candidates=2048, patience=3)
-"""The recipe for a handful of sequences with soft labels."""
+STUDENT = TrainOptions(steps=2000, lr=5e-3, weight_decay=0.1, candidates=2048, patience=0)
+"""The recipe for a handful of sequences with soft labels, which are hardly learned by heart: the last weights count."""
 
 HARD_LABELS = TrainOptions(steps=300, lr=1e-3, warmup=20, candidates=2048, eval_every=20, patience=5)
 """The recipe for real histories: they are learned by heart within some dozens of steps, so validate often."""
