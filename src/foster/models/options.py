@@ -25,7 +25,7 @@ class ModelOptions(Options):
     layers: int = Field(2, ge=1, le=2**10, description="SASRec blocks or GRU4Rec layers")
     heads: int = Field(2, ge=1, description="attention heads of SASRec")
     max_length: int = Field(50, ge=2, le=2**20, description="the most recent items of a history that the model reads")
-    dropout: float = Field(0.1, ge=0, lt=1, description="dropout of text features and sequence model")
+    dropout: float = Field(0.2, ge=0, lt=1, description="dropout of text features and sequence model")
     finetune: str = Field(
         "frozen", description="language model: frozen, top:K (the last K layers), lora:R (updates of rank R) or all"
     )

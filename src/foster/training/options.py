@@ -12,7 +12,7 @@ from foster.options import Options
 class TrainOptions(Options):
     """The recipe: the same for the full log, for distilled data and for coresets."""
 
-    steps: int = Field(3000, ge=1, description="optimiser steps; the learning rate falls to zero over them (cosine)")
+    steps: int = Field(8000, ge=1, description="optimiser steps; the learning rate falls to zero over them (cosine)")
     batch_size: int | None = Field(
         None,
         ge=1,
