@@ -1,0 +1,56 @@
+"""``foster distill``: condense a log."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from foster.cli.arguments import Data, DryRun, OutOrNone, Overwrite
+from foster.cli.flags import verb
+from foster.cli.folders import free, place_or_here, read_data
+from foster.cli.output import report_condensed, report_estimate
+from foster.cli.processes import running
+from foster.cli.values import CommonOptions, Values
+from foster.distillation.options import OPTIONS
+from foster.errors import InputError, did_you_mean
+
+
+@verb(*OPTIONS.values(), divided=True)
+def distill(
+    data: Data,
+    teacher: Annotated[Path, typer.Option(help="folder that 'foster pretrain' made of the same data")],
+    out: OutOrNone = None,
+    method: Annotated[str, typer.Option(help="foster, or a baseline: dm, dc, mtt, farzi, td3")] = "foster",
+    encoder: Annotated[str | None, typer.Option(help="another place of the teacher's encoder")] = None,
+    overwrite: Overwrite = False,
+    dry_run: DryRun = False,
+    *,
+    values: Values,
+    as_json: bool,
+) -> None:
+    """Condense a log into synthetic sequences. Flags that a method does not have are an error."""
+    from foster.distillation.distill import distill as run
+    from foster.distillation.distill import write_distilled
+
+    if method not in OPTIONS:
+        raise InputError(f"--method {method}: unknown{did_you_mean(method, OPTIONS)}; known: {', '.join(OPTIONS)}")
+    options, common = values.only(OPTIONS[method], method), values.of(CommonOptions)
+    place = None if out is None else free(out, overwrite, data, teacher)
+    out = place_or_here(out, dry_run)
+    start = time.perf_counter()
+    with running(common.device) as engine:
+        more: dict[str, Any] = {"seed": common.seed, "engine": engine, "encoder": encoder}
+        if dry_run or place is None:
+            from foster.report.estimate import estimate_distill
+
+            report_estimate(estimate_distill(read_data(data), teacher, out, options, **more), as_json)
+            return
+        distilled, log = run(read_data(data), teacher, options, **more)
+        if not engine.is_main:
+            return
+        with place.fill() as folder:
+            write_distilled(distilled, log, folder)
+        report_condensed(distilled, out, time.perf_counter() - start, as_json)

@@ -1,0 +1,62 @@
+"""How errors end: bad input, and what the machine or a library has, in one line; a fault of ours in full."""
+
+from __future__ import annotations
+
+import errno
+import io
+import signal
+import sys
+from collections.abc import Callable
+from types import FrameType
+
+from foster.cli.output import say
+from foster.errors import InputError
+
+
+def run(command: Callable[[], None]) -> None:
+    """Run a command line; exit 0, 2 for bad input with one line on stderr, 143 when told to stop, or 1."""
+    # What schedulers, containers and `timeout` send: by itself it would end Python without any cleaning up.
+    signal.signal(signal.SIGTERM, _stop)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a terminal of few characters shows the others' codes
+    try:
+        command()
+    except InputError as error:
+        say(f"foster: {error}")
+        sys.exit(2)
+    except Exception as error:
+        if (line := _of_machine(error)) is None:
+            raise  # a fault of ours: whoever mends it needs all of it
+        say(f"foster: {line}")
+        sys.exit(2)
+
+
+def _stop(number: int, _: FrameType | None) -> None:
+    sys.exit(128 + number)
+
+
+def _of_machine(error: Exception) -> str | None:
+    """Return one line for an error that the machine or a library has and not the program; None for any other."""
+    text = (str(error).splitlines() or [""])[0]
+    if isinstance(error, MemoryError) or "allocate memory" in text or "out of memory" in text:
+        return "there is not enough memory; --dry-run says what it takes: lower --dim, --batch-size or --candidates"
+    if isinstance(error, RecursionError):
+        return "something that is read is nested too deeply"
+    if isinstance(error, OSError):
+        fixes = {
+            errno.ENOSPC: "make room, or write elsewhere (--out; FOSTER_CACHE for what can be computed again)",
+            errno.EDQUOT: "make room, or write elsewhere (--out; FOSTER_CACHE for what can be computed again)",
+            errno.EACCES: "see who may read and write there",
+            errno.EROFS: "write elsewhere (--out; FOSTER_CACHE for what can be computed again)",
+            errno.EMFILE: "allow more open files (ulimit -n)",
+            errno.ENAMETOOLONG: "give a shorter name",
+        }
+        if error.errno == errno.ENOENT and error.filename is None:
+            return "the current folder is gone; change to another one"
+        where = "" if error.filename is None else f"{error.filename}: "
+        fix = fixes.get(error.errno or 0)
+        return f"{where}{error.strerror or text}" + (f"; {fix}" if fix else "")
+    if type(error).__module__.split(".")[0] in ("polars", "safetensors", "safetensors_rust"):
+        return f"a file cannot be read or written ({text})"
+    return None

@@ -1,0 +1,55 @@
+"""``foster evaluate``: rank held-out items."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from foster.cli.arguments import Data
+from foster.cli.flags import verb
+from foster.cli.folders import read_data
+from foster.cli.output import say, show
+from foster.cli.processes import running
+from foster.cli.values import CommonOptions, Values
+from foster.errors import InputError
+
+
+@verb(divided=True)
+def evaluate(
+    model: Annotated[Path, typer.Argument(help="model or teacher folder")],
+    data: Data,
+    split: Annotated[str, typer.Option(help="validation or test")] = "test",
+    keep_history: Annotated[bool, typer.Option("--keep-history", help="rank the items of the history too")] = False,
+    ranks: Annotated[Path | None, typer.Option(help="Parquet file for the rank of every target")] = None,
+    encoder: Annotated[str | None, typer.Option(help="another place of the model's encoder")] = None,
+    *,
+    values: Values,
+    as_json: bool,
+) -> None:
+    """Rank every held-out item among the whole catalogue: Recall, NDCG, MRR at 5, 10, 20, 50."""
+    from foster.evaluation.evaluate import check_ranks_file
+    from foster.evaluation.evaluate import evaluate as run
+    from foster.models.recommender import TextRecommender
+
+    if split not in ("validation", "test"):
+        raise InputError(f"--split {split}: give validation or test")
+    if ranks is not None:
+        check_ranks_file(ranks)
+    with running(values.of(CommonOptions).device) as engine:
+        recommender = TextRecommender.from_pretrained(model, encoder=encoder, device=engine.device)
+        result = run(recommender, read_data(data), split, mask_history=not keep_history, engine=engine)  # type: ignore[arg-type]
+        if not engine.is_main:
+            return
+        if ranks is not None:
+            result.save_ranks(ranks)
+        if result.trained_on_this_data is False:
+            say(f"{model}: was trained on other data than {data}, by their fingerprints")
+        masked = "history masked" if result.history_masked else "history ranked too"
+        rows = [f"{name:<12}{value:.4f}" for name, value in result.metrics.items()]
+        counts = f"{len(result.ranks)} targets of {result.n_users} users"
+        show(
+            result.as_dict(), as_json,
+            "\n".join([f"{split} ({result.data_split}), {counts}, {result.n_items} items, {masked}", *rows]),
+        )  # fmt: skip

@@ -1,0 +1,154 @@
+"""Flags of a verb: its own, and the fields of the option groups that it takes."""
+
+from __future__ import annotations
+
+import copy
+import inspect
+from collections.abc import Callable
+from pathlib import Path
+from types import NoneType
+from typing import Annotated, Any, Literal, get_args, get_origin
+
+import typer
+from typer.core import TyperCommand
+from typer.models import ArgumentInfo
+
+from foster.cli.processes import check_alone
+from foster.cli.values import CommonOptions, Values
+from foster.errors import InputError
+from foster.options import Options
+
+app = typer.Typer(
+    name="foster",
+    help="Condense an interaction log with item texts into a handful of synthetic sequences. Several processes of one "
+    "machine: torchrun --nproc_per_node N -m foster VERB ..., for pretrain, distill, train, tune, evaluate and bench.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+
+class Once(TyperCommand):
+    """A command of which a flag that holds one value can be given once only; the usual one takes the last."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Parse the command line, after a look at what stands there twice."""
+        _, _, order = self.make_parser(ctx).parse_args(args=list(args))
+        for parameter in order:
+            repeated = order.count(parameter) > 1 and parameter.param_type_name == "option"
+            if repeated and not parameter.multiple:
+                raise InputError(f"{parameter.opts[0]} is given twice; give it once")
+        return super().parse_args(ctx, args)
+
+
+def verb(
+    *groups: type[Options], default_where: str = "", divided: bool = False
+) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Register a command whose flags are its own options and the fields of the option groups.
+
+    The function gets ``values`` (the merged options) and ``as_json`` besides its own arguments and options.
+
+    Args:
+        groups: the option groups.
+        default_where: where the groups' defaults hold, if not everywhere; for the help.
+        divided: whether several processes divide the work; else several are an error.
+    """
+
+    def register(function: Callable[..., None]) -> Callable[..., None]:
+        classes: tuple[type[Options], ...] = (*groups, CommonOptions)
+        arguments: list[inspect.Parameter] = []
+        own: dict[str, inspect.Parameter] = {}
+        for p in inspect.signature(function, eval_str=True).parameters.values():
+            if p.name in ("values", "as_json"):
+                continue
+            if isinstance(get_args(p.annotation)[1], ArgumentInfo):
+                arguments.append(p.replace(kind=inspect.Parameter.KEYWORD_ONLY))
+            else:
+                own[p.name] = p
+        flags = {name: _own_flag(p) for name, p in own.items()}
+        for key, owners in _owners(classes).items():
+            kind = _flag_type(owners[0].model_fields[key].annotation)
+            flag = f"--{key.replace('_', '-')}"
+            # Given a name, typer makes no negation of its own.
+            names = f"{flag}/--no-{flag[2:]}" if kind is bool else flag
+            where = "" if owners[0] is CommonOptions else default_where
+            option = typer.Option(names, help=_flag_help(key, owners, classes, where), show_default=False)
+            flags[key] = inspect.Parameter(
+                key, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[kind | None, option]
+            )
+        extra = [
+            inspect.Parameter(
+                "config", inspect.Parameter.KEYWORD_ONLY, default=None,
+                annotation=Annotated[Path | None, typer.Option(help="YAML file of options; flags go before it")],
+            ),
+            inspect.Parameter(
+                "as_json", inspect.Parameter.KEYWORD_ONLY, default=False,
+                annotation=Annotated[bool, typer.Option("--json", help="print one JSON object on stdout")],
+            ),
+        ]  # fmt: skip
+
+        def command(**given: Any) -> None:
+            if not divided:
+                check_alone(function.__name__)
+            as_json, file = given.pop("as_json"), given.pop("config")
+            named = {p.name: given.pop(p.name) for p in arguments}
+            values = Values(classes, own, file, given)
+            values.of(CommonOptions)  # a wrong seed is an error of every verb
+            function(**named, **values.own, values=values, as_json=as_json)
+
+        command.__signature__ = inspect.Signature([*arguments, *flags.values(), *extra])  # type: ignore[attr-defined]
+        command.__doc__ = function.__doc__
+        command.__name__ = function.__name__
+        app.command(function.__name__, cls=Once)(command)
+        return function
+
+    return register
+
+
+def _flag_type(annotation: Any) -> Any:
+    """Return the type that typer reads a field's flag as: names and choices are text until the options parse them."""
+    kinds = get_args(annotation)
+    kind = next(kind for kind in kinds if kind is not NoneType) if NoneType in kinds else annotation
+    if get_origin(kind) is Annotated:
+        kind = get_args(kind)[0]
+    return str if get_origin(kind) in (Literal, tuple) else kind
+
+
+def _own_flag(parameter: inspect.Parameter) -> inspect.Parameter:
+    """Return the flag of an option that belongs to a verb alone: None if it is not given, since a file may give it."""
+    kind, option = get_args(parameter.annotation)
+    option, default = copy.copy(option), parameter.default
+    if default is inspect.Parameter.empty:
+        option.help = f"{option.help} (required)"
+    elif default is not None and default is not False:
+        option.help = f"{option.help} (default {default})"
+    option.show_default = False
+    return parameter.replace(
+        kind=inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[kind | None, option]
+    )
+
+
+def _owners(classes: tuple[type[Options], ...]) -> dict[str, list[type[Options]]]:
+    """Return the option groups that have each option; several do where a verb has several methods."""
+    owners: dict[str, list[type[Options]]] = {}
+    for group in classes:
+        for key in group.model_fields:
+            owners.setdefault(key, []).append(group)
+    return owners
+
+
+def _flag_help(key: str, owners: list[type[Options]], classes: tuple[type[Options], ...], where: str) -> str:
+    """Describe an option as its first group does, and say which methods have it and where its default holds."""
+    default_of = {group: group.model_fields[key].default for group in owners}
+    text, default = str(owners[0].model_fields[key].description), default_of[owners[0]]
+    methods = {group: str(group.method) for group in classes if hasattr(group, "method")}
+    own = [name for group, name in methods.items() if group in owners]
+    if own and len(own) < len(methods):
+        text = f"{', '.join(own)}: {text}"
+    defaults = [] if default is None else [f"default {_shown(default)}{where}"]
+    defaults += [f"{methods[group]} {_shown(other)}" for group, other in default_of.items() if other != default]
+    return f"{text} ({'; '.join(defaults)})" if defaults else text
+
+
+def _shown(default: Any) -> str:
+    return ",".join(default) if isinstance(default, tuple) else str(default)

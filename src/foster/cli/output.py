@@ -1,0 +1,77 @@
+"""What verbs print: results on stdout, words for people on stderr."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from foster.data.split import LEAVE_ONE_OUT
+
+if TYPE_CHECKING:
+    from foster.report.estimate import Estimate
+
+SHOWN = 100  # characters of a text that are printed
+
+
+def say(text: str) -> None:
+    """Print progress for people; stdout stays free for results."""
+    print(text, file=sys.stderr, flush=True)  # noqa: T201
+
+
+def show(result: dict[str, Any], as_json: bool, text: str) -> None:
+    """Print what a verb found: for people, or as one JSON object."""
+    stdout_takes_all = (sys.stdout.encoding or "").lower().startswith("utf")
+    # Flushed here, so that a full disk or a reader that is gone is an error of the verb.
+    print(json.dumps(result, ensure_ascii=not stdout_takes_all) if as_json else text, flush=True)  # noqa: T201
+
+
+def report_estimate(estimate: Estimate, as_json: bool) -> None:
+    """Print what a dry run found."""
+    show(estimate.as_dict(), as_json, estimate.as_text())
+
+
+def report_fit(
+    model: Any, out: Path, fit: Any, seconds: float, as_json: bool, more: Mapping[str, Any] | None = None
+) -> None:
+    """Print how a training ended."""
+    result = {
+        "out": str(out),
+        "seconds": seconds,
+        "steps": fit.steps,
+        "best_step": fit.best_step,
+        "validation_ndcg@10": fit.best_ndcg,
+        "data_split": model.origin.get("data_split", LEAVE_ONE_OUT),
+        **(more or {}),
+    }
+    score = "" if fit.best_ndcg is None else f", validation NDCG@10 {fit.best_ndcg:.4f} at step {fit.best_step}"
+    show(result, as_json, f"{out}: {fit.steps} steps in {seconds:.1f} s{score}{_shown_split(model.origin)}")
+
+
+def report_condensed(data: Any, out: Path, seconds: float, as_json: bool) -> None:
+    """Print what synthetic sequences or a coreset hold."""
+    from foster.artefacts import KEPT_STEP
+    from foster.condensed.folder import stored_bytes
+
+    size = stored_bytes(out)
+    result = {
+        "out": str(out),
+        "seconds": seconds,
+        "sequences": len(data),
+        "bytes": size,
+        "from_real_data": data.info["from_real_data"],
+        "data_split": data.info.get("data_split", LEAVE_ONE_OUT),
+    }
+    state = ""
+    if (kept := data.info.get(KEPT_STEP)) is not None:
+        result[KEPT_STEP] = kept
+        state = f", of step {kept}" if kept else ", the starting point"
+    text = f"{out}: {len(data)} sequences{state} in {seconds:.1f} s, {size:,} bytes without item texts"
+    text += _shown_split(data.info)
+    show(result, as_json, text)
+
+
+def _shown_split(origin: Mapping[str, Any]) -> str:
+    return f"; data split {origin['data_split']}" if "data_split" in origin else ""

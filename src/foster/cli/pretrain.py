@@ -1,0 +1,53 @@
+"""``foster pretrain``: train the teacher."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from foster.cli.arguments import TEACHER, Data, DryRun, OutOrNone, Overwrite
+from foster.cli.flags import verb
+from foster.cli.folders import free, place_or_here, read_data
+from foster.cli.output import report_estimate, report_fit
+from foster.cli.processes import running
+from foster.cli.values import CommonOptions, Values
+from foster.models.options import ModelOptions
+from foster.text.options import EncoderOptions
+from foster.training.options import TeacherOptions, TrainOptions
+
+
+@verb(*TEACHER, divided=True)
+def pretrain(
+    data: Data,
+    out: OutOrNone = None,
+    overwrite: Overwrite = False,
+    dry_run: DryRun = False,
+    *,
+    values: Values,
+    as_json: bool,
+) -> None:
+    """Train on the full log and record the trajectory: teacher and full-data baseline."""
+    from foster.runs import pretrain as run
+
+    if out is not None:
+        free(out, overwrite, data)
+    out = place_or_here(out, dry_run)
+    common = values.of(CommonOptions)
+    recipe: dict[str, Any] = {
+        "encoder": values.of(EncoderOptions),
+        "model": values.of(ModelOptions),
+        "train": values.of(TrainOptions),
+        "teacher": values.of(TeacherOptions),
+        "seed": common.seed,
+    }
+    start = time.perf_counter()
+    with running(common.device) as engine:
+        if dry_run:
+            from foster.report.estimate import estimate_pretrain
+
+            report_estimate(estimate_pretrain(read_data(data), out, **recipe, engine=engine), as_json)
+            return
+        recommender, fit = run(read_data(data), out, **recipe, engine=engine, overwrite=overwrite)
+        if not engine.is_main:
+            return
+        report_fit(recommender, out, fit, time.perf_counter() - start, as_json)

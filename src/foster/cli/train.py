@@ -1,0 +1,88 @@
+"""``foster train``: train on sequences or a log."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from foster.cli.arguments import TRAINING, Out, Overwrite
+from foster.cli.flags import verb
+from foster.cli.folders import free, read_data
+from foster.cli.output import report_fit, say
+from foster.cli.processes import running
+from foster.cli.values import CommonOptions, Values
+from foster.errors import InputError
+from foster.models.options import ModelOptions
+from foster.text.options import EncoderOptions
+from foster.training.options import TrainOptions, affordable
+
+
+@verb(*TRAINING, default_where=" for a data set; else what is stored with the sequences", divided=True)
+def train(
+    source: Annotated[Path, typer.Argument(help="distilled, coreset or data set folder")],
+    out: Out,
+    validation: Annotated[
+        Path | None,
+        typer.Option(help="data set whose validation items stop training on sequences and choose the weights"),
+    ] = None,
+    label_encoder: Annotated[
+        str | None, typer.Option(help="another place of the encoder that the sequences were made with")
+    ] = None,
+    overwrite: Overwrite = False,
+    *,
+    values: Values,
+    as_json: bool,
+) -> None:
+    """Train a recommender on distilled sequences, a coreset or a log."""
+    from foster.artefacts import artefact_kind
+    from foster.condensed.sequences import Condensed
+    from foster.data.dataset import Dataset
+    from foster.evaluation.evaluate import is_of
+    from foster.runs import train as run
+    from foster.runs import training_record
+
+    place = free(out, overwrite, source, validation)
+    kind = artefact_kind(source)
+    if kind not in ("dataset", "distilled", "coreset"):
+        raise InputError(f"{source}: holds a {kind}; give a folder that foster distill, select or prepare made")
+    if kind == "dataset":
+        if validation or label_encoder:
+            flag = "--validation" if validation else "--label-encoder"
+            raise InputError(f"{flag}: is for sequences; {source} is a data set, which has validation items of its own")
+        data: Dataset | Condensed = Dataset.read(source)
+        encoder, model, recipe = values.of(EncoderOptions), values.of(ModelOptions), values.of(TrainOptions)
+    else:
+        values.refuse({"batch_size": "a step sees all sequences, or an eighth of their labels; leave it out"})
+        if validation is None:
+            reason = "is for validation; add --validation DATA, or leave it out"
+            values.refuse(dict.fromkeys(("eval_every", "eval_users", "patience"), reason))
+        data = Condensed.read(source, encoder=label_encoder)
+        encoder = values.of(EncoderOptions, data.encoder)
+        model = values.of(ModelOptions, data.model)
+        recipe = values.of(TrainOptions, affordable(data.recipe, model.finetune))
+    common = values.of(CommonOptions)
+    judges = read_data(validation) if validation else None
+    of_this_data = is_of(data.info.get("data_fingerprint"), judges) if judges and isinstance(data, Condensed) else None
+    start = time.perf_counter()
+    with running(common.device) as engine:
+        if of_this_data is False and engine.is_main:
+            say(f"--validation {validation}: is other data than that which {source} was made from")
+        recommender, fit = run(
+            data,
+            encoder=encoder,
+            model=model,
+            train=recipe,
+            seed=common.seed,
+            engine=engine,
+            validation=judges,
+        )
+        if not engine.is_main:
+            return
+        seconds = time.perf_counter() - start
+        with place.fill() as folder:
+            recommender.write_to(folder, training_record(recipe, common.seed, fit))
+        more = {"validation_of_this_data": of_this_data} if judges else {}
+        report_fit(recommender, out, fit, seconds, as_json, more)
