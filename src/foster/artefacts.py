@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import itertools
 import json
 import os
@@ -24,7 +25,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from foster.errors import InputError
 from foster.exchange import KEPT_NAME, MARK, clear_leftovers, place_locked, replace, settle, work_folder
 from foster.json_text import of_json, to_json
-from foster.manifest import MANIFEST_NAME, seal, verify
+from foster.manifest import MANIFEST_NAME, read_manifest, seal, verify
 from foster.version import __version__
 
 if TYPE_CHECKING:
@@ -107,15 +108,20 @@ class Place:
         given: how the user named it.
         out: where that leads to.
         content: what was there.
+        inputs: of the folders that are read to make it, what ``stated_input`` says.
     """
 
     given: Path
     out: Path
     content: Content
+    inputs: tuple[dict[str, str], ...] = ()
 
     @contextmanager
-    def fill(self) -> Iterator[Path]:
+    def fill(self, about: Mapping[str, Any] | None = None) -> Iterator[Path]:
         """Yield a temporary folder that takes the place when the block ends without an error, and vanishes otherwise.
+
+        Args:
+            about: what the manifest is to say of the making, beside what the folder's own files say.
 
         Raises:
             InputError: by the end something else is there than ``check_free`` found, or what is there cannot be
@@ -127,7 +133,9 @@ class Place:
                 try:
                     yield work
                     work.chmod(0o777 & ~_umask())  # it was made private
-                    seal(work, _about(work))
+                    seal(
+                        work, _about(work) | ({"inputs": list(self.inputs)} if self.inputs else {}) | dict(about or {})
+                    )
                     self._take(work)
                 finally:
                     # What had to be kept has another name by now, or says so.
@@ -173,17 +181,20 @@ class Place:
             ) from error
 
 
-def new_folder(out: str | Path, overwrite: bool = False) -> contextlib.AbstractContextManager[Path]:
+def new_folder(
+    out: str | Path, overwrite: bool = False, about: Mapping[str, Any] | None = None
+) -> contextlib.AbstractContextManager[Path]:
     """Yield a temporary folder that becomes ``out`` when the block ends without an error, and vanishes otherwise.
 
     Args:
         out: the folder to make; its parents are made too.
         overwrite: replace an artefact that is there; it stays as it is until the block has ended well.
+        about: what the manifest is to say of the making, beside what the folder's own files say.
 
     Raises:
         InputError: as ``check_free`` and ``Place.fill``.
     """
-    return check_free(out, overwrite).fill()
+    return check_free(out, overwrite).fill(about)
 
 
 def check_free(out: str | Path, overwrite: bool = False, inputs: Iterable[str | Path | None] = ()) -> Place:
@@ -192,7 +203,7 @@ def check_free(out: str | Path, overwrite: bool = False, inputs: Iterable[str | 
     Args:
         out: the folder to make.
         overwrite: whether an artefact that is there is to be replaced; anything else that is there never is.
-        inputs: what is read to make it, which would be lost.
+        inputs: what is read to make it, which would be lost; the manifest will say what it was.
 
     Returns:
         The place, to be filled when the work is done.
@@ -222,9 +233,24 @@ def check_free(out: str | Path, overwrite: bool = False, inputs: Iterable[str | 
                 raise InputError(f"{out}: cannot write there (no permission); give another --out")
         else:
             tempfile.TemporaryFile(dir=next(parent for parent in place.parents if parent.exists())).close()
-        return Place(out, place, _content(place))
+        stated = (stated_input(given) for given in inputs if given is not None)
+        return Place(out, place, _content(place), tuple(one for one in stated if one is not None))
     except OSError as error:
         raise InputError(f"{out}: cannot write there ({error.strerror}); give another --out") from error
+
+
+def stated_input(folder: str | Path) -> dict[str, str] | None:
+    """Return what a manifest says of a folder that another is made from: its kind, and a hash of what its files hold.
+
+    A log of how long its making took does not count. None of what has no manifest, or a damaged one: to read it tells.
+    """
+    try:
+        manifest = read_manifest(Path(folder))
+    except InputError:
+        return None
+    hashes = sorted([name, sha256] for name, (_, sha256) in manifest.files.items() if name != METRICS_NAME)
+    content = hashlib.sha256(to_json(hashes).encode()).hexdigest()
+    return {"kind": str(manifest.about.get("kind")), "sha256": content}
 
 
 def foreign_file(folder: Path) -> str | None:

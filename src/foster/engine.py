@@ -13,6 +13,7 @@ import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
+from typing import Any
 
 import numpy as np
 import torch
@@ -142,6 +143,14 @@ class Engine:
         """Whether this process writes and prints."""
         return self.rank == 0
 
+    @property
+    def about(self) -> dict[str, Any]:
+        """What a manifest says of where a run happened: only where this is equal are results equal to the byte."""
+        on_cpu = self.device.type == "cpu"
+        name = torch.backends.cpu.get_cpu_capability() if on_cpu else _accelerator_name(self.device)
+        threads = {"threads": torch.get_num_threads()} if on_cpu else {}
+        return {"device": self.device.type, "hardware": name, **threads, "processes": self.world}
+
     def average_gradients(self, parameters: Iterable[nn.Parameter]) -> None:
         """Replace each gradient by its mean over the processes."""
         gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
@@ -218,6 +227,10 @@ def _check_processes() -> None:
             f"{processes} processes were started, but there are {devices} accelerators; start as many, or give "
             "--device cpu"
         )
+
+
+def _accelerator_name(device: torch.device) -> str:
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
 
 
 def _device(name: str) -> torch.device:

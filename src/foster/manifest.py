@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import platform
 import stat
 import time
 from collections.abc import Callable, Mapping
@@ -29,6 +30,7 @@ SELF = "sha256"  # the field that tells a manifest itself from a damaged one
 LARGEST = 2**24  # bytes of a manifest: a hundred thousand files have less
 READ = frozenset({".json", ".jsonl", ".parquet", ".safetensors"})
 """Endings of files that are foster's, beside the card: where a manifest does not list one, nothing is read."""
+PACKAGES = ("numpy", "polars", "safetensors", "transformers")  # which decide over bytes, beside torch and Python
 TRIES = 10  # readings of a folder that is replaced meanwhile
 SETTLED = 2 * 10**9  # nanoseconds after which a change would show in a file's times on every file system
 
@@ -43,11 +45,13 @@ class Manifest:
     Attributes:
         folder: the folder.
         files: size in bytes and SHA-256 in hex of each file, by its path in the folder.
+        about: what else it says: versions, and how the folder was made.
         state: what tells this folder and its manifest from any that takes the place.
     """
 
     folder: Path
     files: Mapping[str, tuple[int, str]]
+    about: Mapping[str, Any]
     state: tuple[int, ...]
 
     def check(self, *names: str) -> None:
@@ -84,8 +88,15 @@ def seal(folder: str | Path, about: Mapping[str, Any] | None = None) -> None:
         if path.is_file() and path.name != MANIFEST_NAME and not _is_hidden(path.relative_to(folder))
     )
     files = {name: {"bytes": (folder / name).stat().st_size, "sha256": _sha256(folder / name)} for name in names}
-    content = {"format": FORMAT, "foster": __version__, "torch": version("torch"), **(about or {}), "files": files}
+    content = {"format": FORMAT, **versions(), **(about or {}), "files": files}
     (folder / MANIFEST_NAME).write_text(_text(content), encoding="utf-8")
+
+
+def versions() -> dict[str, Any]:
+    """Return what a manifest says of the versions that made a folder."""
+    others = {name: version(name) for name in PACKAGES}
+    python = {"python": platform.python_version()}
+    return {"foster": __version__, "torch": version("torch"), "versions": python | others}
 
 
 def verify(folder: str | Path, later: str = "") -> Manifest:
@@ -107,7 +118,7 @@ def verify(folder: str | Path, later: str = "") -> Manifest:
             f"{folder}: is half replaced, since a run was killed, and cannot be put right ({error.strerror}); what was "
             f"there is in {folder / SWAP_NAME}"
         ) from error
-    manifest = _read(folder)
+    manifest = read_manifest(folder)
     for name, (size, _) in manifest.files.items():
         if later and name.startswith(f"{later}/"):
             if (found := _own_file(folder, name).st_size) != size:
@@ -152,7 +163,12 @@ def read_whole(folder: str | Path, read: Callable[[], T]) -> T:
     raise InputError(f"{folder}: is replaced again and again while it is read; read it when nobody writes there")
 
 
-def _read(folder: Path) -> Manifest:
+def read_manifest(folder: Path) -> Manifest:
+    """Read a manifest, without a look at the files that it lists.
+
+    Raises:
+        InputError: there is none, or it is damaged or of another version.
+    """
     path = folder / MANIFEST_NAME
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder")
@@ -182,7 +198,8 @@ def _read(folder: Path) -> Manifest:
         if isinstance(error, InputError):
             raise
         raise InputError(f"{path}: is damaged ({error}); make or copy the folder again") from error
-    return Manifest(folder, files, (folder.stat().st_ino, *_times(state)))
+    about = {name: value for name, value in content.items() if name not in ("format", "files", SELF)}
+    return Manifest(folder, files, about, (folder.stat().st_ino, *_times(state)))
 
 
 def _text(content: Mapping[str, Any]) -> str:

@@ -57,7 +57,8 @@ def pretrain(
     recommender = TextRecommender.build(data.catalogue, encoder, model, seed=seed, device=engine.device)
     source = LogSource(data, train, recommender.options.max_length, seed, engine)
     engine.wait()  # until all have seen that the place is free
-    with new_folder(out, overwrite) if engine.is_main else nullcontext() as folder:
+    about = {"arguments": teacher.model_dump(), **engine.about}
+    with new_folder(out, overwrite, about) if engine.is_main else nullcontext() as folder:
         if folder:
             _check_room(folder, recommender, len(checkpoint_steps(train.steps, teacher.checkpoints)), teacher.half, out)
         record = Recorder(folder, checkpoint_steps(train.steps, teacher.checkpoints), teacher.half) if folder else None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -215,6 +215,7 @@ class Dataset:
         offsets: int64 [U + 1]; the sequence of user u is ``sequence_items[offsets[u]:offsets[u + 1]]``.
         timestamps: int64 or float64 [n], aligned to ``sequence_items``.
         info: what it is and how it was made.
+        arguments: of the call of ``prepare`` that made it, sources aside; None if it was read from a folder.
     """
 
     user_ids: list[str]
@@ -224,6 +225,7 @@ class Dataset:
     offsets: np.ndarray
     timestamps: np.ndarray
     info: DatasetInfo
+    arguments: Mapping[str, Any] | None = None
 
     @property
     def n_users(self) -> int:
@@ -239,6 +241,11 @@ class Dataset:
     def n_interactions(self) -> int:
         """The number of interactions, n."""
         return len(self.sequence_items)
+
+    @property
+    def about(self) -> dict[str, Any]:
+        """What a manifest says of the making."""
+        return {} if self.arguments is None else {"arguments": dict(self.arguments)}
 
     @property
     def item_ids(self) -> list[str]:
@@ -394,7 +401,9 @@ class Dataset:
         data = replace(self, info=self.info.model_copy(update=update))._with_later_items_last()
         if shares:
             data._check_split()
-        return replace(data, info=data.info.model_copy(update={"fingerprint": fingerprint(data)}))
+        arguments = None if self.arguments is None else {**self.arguments, "split": split, "targets": targets}
+        info = data.info.model_copy(update={"fingerprint": fingerprint(data)})
+        return replace(data, info=info, arguments=arguments)
 
     def _with_later_items_last(self) -> Dataset:
         """Return it with items in the order of the periods in which they first occur, and as they were within one."""
@@ -499,6 +508,20 @@ class Dataset:
             name=name,
             shortest=MIN_SEQUENCE if split == LEAVE_ONE_OUT else 1,
         )
+        roles = {f"{role}_column": getattr(columns, role) for role in ("user", "item", "time")}
+        arguments = {
+            **roles,
+            "time_format": time_format,
+            "input_order": input_order,
+            "text": list(columns.text),
+            "template": template,
+            "k_core": k_core,
+            "drop_textless": drop_textless,
+            "popularity": popularity,
+            "name": data.info.name,
+            "items": items is not None,
+        }
+        data = replace(data, arguments=arguments)
         return data if split == LEAVE_ONE_OUT and targets is None else data.with_split(split, targets)
 
     def first_history(self) -> dict[str, Any]:
@@ -552,7 +575,7 @@ class Dataset:
         Raises:
             InputError: ``out`` exists, or cannot be written to.
         """
-        with new_folder(out, overwrite) as folder:
+        with new_folder(out, overwrite, self.about) as folder:
             self.write_to(folder)
         return Path(out)
 

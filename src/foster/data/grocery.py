@@ -131,7 +131,8 @@ def grocery(granularity: Granularity = "brand") -> Dataset:
         name="grocery",
     )
     sources = (f"{PACKAGE}/transactions.parquet", f"{PACKAGE}/products.parquet")
-    return replace(data, info=data.info.model_copy(update={"terms": TERMS, "sources": sources}))
+    info = data.info.model_copy(update={"terms": TERMS, "sources": sources})
+    return replace(data, info=info, arguments={"granularity": granularity})
 
 
 def _data_folder() -> Path:

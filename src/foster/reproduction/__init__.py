@@ -1,0 +1,1 @@
+"""Makes a folder again as its manifest says, and compares the two."""
