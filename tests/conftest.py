@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
+from network import refuse_network
 from tiny_encoder import build_tiny_decoder, build_tiny_encoder
 
 # On a busy machine examples take their time; that says nothing about the code.
@@ -16,6 +17,14 @@ settings.load_profile("patient")
 def own_cache(tmp_path_factory, monkeypatch):
     """Keep what is cached out of the user's own folder; tests share it, as the verbs of one user do."""
     monkeypatch.setenv("FOSTER_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
+
+
+@pytest.fixture(autouse=True)
+def network(monkeypatch):
+    """Refuse connections to other machines; a test that tries one fails, even if the code goes on without it."""
+    tried = refuse_network(monkeypatch)
+    yield tried
+    assert not tried, f"connections were tried to {', '.join(tried)}"
 
 
 @pytest.fixture(scope="session")
