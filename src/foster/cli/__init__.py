@@ -26,6 +26,7 @@ VERBS = (
     "recommend",
     "demo",
     "inspect",
+    "reproduce",
     "bench",
     "doctor",
 )  # in the order in which the help lists them

@@ -51,6 +51,7 @@ def distill(
         distilled, log = run(read_data(data), teacher, options, **more)
         if not engine.is_main:
             return
-        with place.fill() as folder:
+        given = {"given": sorted(options.model_fields_set)}
+        with place.fill({"arguments": given, **engine.about}) as folder:
             write_distilled(distilled, log, folder)
         report_condensed(distilled, out, time.perf_counter() - start, as_json)

@@ -87,7 +87,7 @@ def prepare(
             k_core=k_core, drop_textless=drop_textless, popularity=popularity, split=split, targets=targets,
         )  # fmt: skip
     if place is not None:
-        with place.fill() as folder:
+        with place.fill(data.about) as folder:
             data.write_to(folder)
     parts = data.parts()
     said = [] if data.info.split == LEAVE_ONE_OUT else [f"{data.info.split_name}: {parts.as_text()}"]

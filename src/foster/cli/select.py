@@ -39,7 +39,7 @@ def select(
     place = free(out, overwrite, data, teacher)
     common = values.of(CommonOptions)
     made_with = teacher_options(teacher) if teacher else (None, None)
-    start = time.perf_counter()
+    start, engine = time.perf_counter(), Engine(common.device)
     coreset = choose(
         method,
         read_data(data),
@@ -48,8 +48,8 @@ def select(
         seed=common.seed,
         encoder=values.of(EncoderOptions, made_with[0]),
         model=values.of(ModelOptions, made_with[1]),
-        engine=Engine(common.device),
+        engine=engine,
     )
-    with place.fill() as folder:
+    with place.fill(engine.about) as folder:
         coreset.write_to(folder)
     report_condensed(coreset, out, time.perf_counter() - start, as_json)

@@ -82,7 +82,7 @@ def train(
         if not engine.is_main:
             return
         seconds = time.perf_counter() - start
-        with place.fill() as folder:
+        with place.fill(engine.about) as folder:
             recommender.write_to(folder, training_record(recipe, common.seed, fit))
         more = {"validation_of_this_data": of_this_data} if judges else {}
         report_fit(recommender, out, fit, seconds, as_json, more)
