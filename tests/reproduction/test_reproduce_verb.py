@@ -30,11 +30,10 @@ def run(capfd, monkeypatch):
     return call
 
 
-@pytest.mark.parametrize("seed", [0, 5])
-def test_what_the_verbs_made_comes_out_again(run, tmp_path, tiny_encoder, seed):
+def test_what_the_verbs_made_comes_out_again(run, tmp_path, tiny_encoder):
     log = write_csv(tmp_path / "log.csv", synthetic_log())
     data, teacher, sequences, coreset, model = (tmp_path / name for name in ("d", "t", "s", "c", "m"))
-    common = ("--seed", seed, "--device", "cpu")
+    common = ("--seed", 5, "--device", "cpu")
     encoder = ("--encoder", tiny_encoder)
     steps = ("--steps", 10, "--eval-every", 5)
     made = (
