@@ -133,6 +133,7 @@ def test_another_teacher_is_named_before_the_work(made, tmp_path):
     assert reproduce(copy, data=made / "data", teacher=made / "teacher", engine=Engine("cpu")).inputs == []
 
 
+@pytest.mark.slow
 def test_a_budget_in_bytes_finds_the_number_of_sequences_again(made, tmp_path):
     data, engine = Dataset.read(made / "data"), Engine("cpu")
     options = DistillOptions(bytes=40_000, length=6, student_steps=5)
