@@ -246,7 +246,8 @@ class Making:
         config = self._config("model")
         kinds = [one.kind for one in self.stated.inputs]
         on_log = "dataset" in kinds[:1] if kinds else not self.inputs.sources
-        validated = (config.get("fit") or {}).get("best_ndcg") is not None
+        judged = (config.get("fit") or {}).get("best_ndcg") is not None
+        validated = "dataset" in kinds[1:] if kinds else judged
         source: Dataset | Condensed
         if on_log:
             self._without("sources")
