@@ -75,7 +75,9 @@ def matrix_type(precision: str, device: torch.device) -> torch.dtype:
         device: where they are computed.
     """
     if precision == "auto":
-        fast = device.type == "cpu" and any(torch.cpu.get_capabilities().get(name) for name in BFLOAT16)
+        # torch 2.6 cannot be asked for them.
+        capabilities = getattr(torch.cpu, "get_capabilities", dict)()
+        fast = device.type == "cpu" and any(capabilities.get(name) for name in BFLOAT16)
         return torch.bfloat16 if fast else torch.float32
     return torch.bfloat16 if precision == "bfloat16" else torch.float32
 
