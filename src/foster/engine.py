@@ -76,7 +76,7 @@ def matrix_type(precision: str, device: torch.device) -> torch.dtype:
     """
     if precision == "auto":
         # torch 2.6 cannot be asked for them.
-        capabilities = getattr(torch.cpu, "get_capabilities", dict)()
+        capabilities: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
         fast = device.type == "cpu" and any(capabilities.get(name) for name in BFLOAT16)
         return torch.bfloat16 if fast else torch.float32
     return torch.bfloat16 if precision == "bfloat16" else torch.float32
