@@ -55,6 +55,7 @@ FILES: dict[str, tuple[str, ...]] = {
     "model": _MODEL,
     "teacher": (*_MODEL, METRICS_NAME, TRAJECTORY_NAME, f"{TRAJECTORY_NAME}/step_*.safetensors"),
     "study": _STUDY,
+    "audit": (CONFIG_NAME, "results.json", CARD_NAME, MANIFEST_NAME),
 }
 """What foster writes into a folder of each kind; of a folder that holds anything else, nothing is ever replaced."""
 

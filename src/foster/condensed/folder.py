@@ -213,7 +213,8 @@ def _card(sequences: Condensed, folder: Path) -> str:
         f"{state}"
         f"- what came from real data: {real}\n"
         f"- size without item texts and this card: {size} bytes\n"
-        f"- licence: {sequences.info.get('licence', 'that of the data it was made from')}\n\n"
+        f"- licence: {sequences.info.get('licence', 'that of the data it was made from')}\n"
+        "- privacy: not anonymous; `foster audit` measures how much the sequences reveal of users (docs/privacy.md)\n\n"
         "Train on it with `foster train FOLDER --out MODEL`.\n"
     )
 

@@ -70,3 +70,58 @@ def packed_histories(histories: Histories, budget: int, length: int, part: int, 
         start = int(rng.integers(max(len(history) - part, 0) + 1))
         items += history[start : start + part].tolist()
     return np.array(items[: budget * length], dtype=np.int64).reshape(budget, length)
+
+
+def shared_walks(
+    histories: Histories, budget: int, length: int, part: int, least: int, rng: np.random.Generator
+) -> np.ndarray:
+    """Return ``budget`` sequences of ``length`` items, made of walks along transitions that many users made.
+
+    A walk begins with an item that at least ``least`` users have, as often as users have it, and goes on from an item
+    to one that at least ``least`` users took right after it, as often as users did. It ends after ``part`` items, or
+    where no such item follows. So no pair of neighbours within a walk comes from few users; longer runs can still be
+    those of one user, by chance.
+
+    Args:
+        histories: item numbers of each user, oldest first.
+        budget: M, sequences.
+        length: items of each.
+        part: most items of a walk.
+        least: users, at least, who have an item or made a transition.
+        rng: source of the draws.
+
+    Raises:
+        ValueError: no item has so many users.
+    """
+    items, users = histories.joined().astype(np.int64), np.repeat(np.arange(len(histories)), histories.lengths)
+    width = int(items.max(initial=0)) + 1
+    starts, people = _users_of(items, users, len(histories))
+    starts, people = starts[people >= least], people[people >= least]
+    if not len(starts):
+        raise ValueError(f"no item has {least} users")
+    inside = users[1:] == users[:-1]
+    pairs, makers = _users_of((items[:-1] * width + items[1:])[inside], users[1:][inside], len(histories))
+    pairs, makers = pairs[makers >= least], makers[makers >= least]
+    sources, behind = pairs // width, np.append(0, makers.cumsum())
+    of_starts = people.cumsum()
+
+    def place(ends: np.ndarray) -> int:
+        return int(np.searchsorted(ends, rng.integers(ends[-1]), "right"))
+
+    walked: list[int] = []
+    steps = 0
+    while len(walked) < budget * length:
+        first, end = np.searchsorted(sources, [walked[-1], walked[-1] + 1]) if 0 < steps < part else (0, 0)
+        if first == end:
+            walked.append(int(starts[place(of_starts)]))
+            steps = 1
+        else:
+            walked.append(int(pairs[first + place(behind[first + 1 : end + 1] - behind[first])] % width))
+            steps += 1
+    return np.array(walked, dtype=np.int64).reshape(budget, length)
+
+
+def _users_of(things: np.ndarray, users: np.ndarray, n_users: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return the distinct numbers among ``things``, ascending, and how many users have each."""
+    distinct, places = np.unique(things, return_inverse=True)
+    return distinct, np.bincount(np.unique(places * n_users + users) // n_users, minlength=len(distinct))

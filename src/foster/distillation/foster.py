@@ -43,7 +43,10 @@ class Foster:
         self.windows = setting.form.windows(options)
         # Labels of their own free the steps from following one another: pieces of many users make more contexts.
         part = {"pieces": window, "whole": options.length, "long": 0}[options.start] if window else 0
-        self.synthetic = setting.latents(options, setting.packed_histories(part) if part else None)
+        start = setting.packed_histories(part) if part and options.anonymity is None else None
+        if options.anonymity is not None:
+            start = setting.shared_walks(part or options.length, options.anonymity)
+        self.synthetic = setting.latents(options, start)
         self.optimiser = torch.optim.Adam(self.synthetic.parameters(), lr=options.lr)
         self.outer, self.inner = copy.deepcopy(setting.best), copy.deepcopy(setting.best)
         for model in (self.outer, self.inner):
@@ -142,7 +145,9 @@ class Foster:
         """Return the sequences as they are now, labelled by the best teacher."""
         form = self.setting.form
         items, weights = self.synthetic.top(form.stored_items)
-        derived = "the sequences, which start as real histories"
+        least = self.options.anonymity
+        walks = f"walks along transitions that at least {least} users made"
+        derived = f"the sequences, which start as {'real histories' if least is None else walks}"
         if self.options.steps:
             derived += " and are moved by models that learn from the log"
         sequences = self.setting.condensed(items, weights, derived)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, SerializerFunctionWrapHandler, field_validator, model_serializer, model_validator
 
 from foster.options import Options
 from foster.training.options import LABEL_WINDOW, STUDENT
@@ -93,6 +93,20 @@ class DistillOptions(LatentOptions):
             raise ValueError("bytes is for soft targets; with targets next give sequences, which take some 3 kB each")
         return self
 
+    @model_validator(mode="after")
+    def _start_is_one_thing(self) -> Self:
+        if self.anonymity is not None and self.start != "pieces":
+            raise ValueError("anonymity takes the place of histories to start from; leave start out")
+        return self
+
+    @model_serializer(mode="wrap")
+    def _as_before(self, plain: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave out what was not asked for, so that folders are to the byte what they were before it was there."""
+        content: dict[str, Any] = plain(self)
+        if self.anonymity is None:
+            content.pop("anonymity", None)
+        return content
+
     @field_validator("window")
     @classmethod
     def _has_a_next_step(cls, value: int) -> int:
@@ -104,6 +118,12 @@ class DistillOptions(LatentOptions):
         "pieces",
         description="real histories that sequences with short windows start from: pieces of random ones, no longer "
         "than a window; whole random ones; or long ones",
+    )
+    anonymity: int | None = Field(
+        None,
+        ge=2,
+        description="start from walks along transitions that at least so many users made, in place of histories: less "
+        "of them can be read in the sequences",
     )
     bytes: int | None = Field(
         None,

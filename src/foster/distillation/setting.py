@@ -13,7 +13,7 @@ from torch import Tensor
 from foster.condensed.sequences import Condensed
 from foster.condensed.sources import student_source
 from foster.data.dataset import Dataset
-from foster.data.sampling import filled_histories, packed_histories, random_long_histories
+from foster.data.sampling import filled_histories, packed_histories, random_long_histories, shared_walks
 from foster.distillation.budget import ORDINARY, Form
 from foster.distillation.options import CondenseOptions, LatentOptions
 from foster.distillation.synthetic import SyntheticSequences
@@ -117,6 +117,19 @@ class Setting:
         options = self.options
         histories = self.data.histories("train")
         items = packed_histories(histories, options.sequences, options.length, part, self.rng)
+        return torch.from_numpy(items).to(self.engine.device)
+
+    def shared_walks(self, part: int, least: int) -> Tensor:
+        """Draw walks of at most ``part`` items along transitions of ``least`` users or more, ``[M, L]``.
+
+        Raises:
+            InputError: no item has so many users.
+        """
+        options, histories = self.options, self.data.histories("train")
+        try:
+            items = shared_walks(histories, options.sequences, options.length, part, least, self.rng)
+        except ValueError as error:
+            raise InputError(f"--anonymity {least}: {error} to train on; give less") from error
         return torch.from_numpy(items).to(self.engine.device)
 
     def latents(self, options: LatentOptions, start: Tensor | None = None) -> SyntheticSequences:

@@ -1,0 +1,126 @@
+"""Audit several ways to distil the same log, on the same shadows: what benchmarks/results/privacy.md holds.
+
+python benchmarks/privacy.py DATA --out FOLDER [--users N] [--shadows K] [--steps S] [--student-steps S] [--seed N]
+
+One teacher a shadow serves all variants. Scores are kept in FOLDER shadow by shadow: a run that was stopped
+goes on where it was, and with --report what is there is reported.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from pathlib import Path
+
+import numpy as np
+
+from foster.audit.audit import attacked
+from foster.audit.membership import random_halves
+from foster.audit.options import AuditOptions
+from foster.audit.pieces import run_scores, shared_runs, visible_sequences
+from foster.audit.shadows import RUNS, Recipe, Shadow, askable, of_users, shadow_of
+from foster.audit.signals import label_scores, model_scores
+from foster.condensed.sequences import Condensed
+from foster.data.dataset import Dataset
+from foster.distillation.options import DistillOptions
+from foster.engine import Engine
+from foster.evaluation.evaluate import evaluate
+from foster.models.options import ModelOptions
+from foster.text.options import EncoderOptions
+from foster.training.options import TrainOptions
+
+VARIANTS = {"": {}, "anonymity 5: ": {"anonymity": 5}}
+
+
+def asked() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("data", type=Path)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--users", type=int)
+    parser.add_argument("--shadows", type=int, default=8)
+    parser.add_argument("--steps", type=int, default=200)
+    parser.add_argument("--student-steps", type=int, default=200)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--report", action="store_true")
+    return parser.parse_args()
+
+
+def like_foster(data: Dataset) -> Condensed:
+    """Return an empty stand-in for a folder: how the sequences are made is in its options."""
+    nothing = [history[:2] for history in data.training_histories()[:20]]
+    info = {"options": DistillOptions().model_dump()}
+    made = Condensed.of_histories(
+        nothing, 50, "foster", data.catalogue, encoder=EncoderOptions(), model=ModelOptions(), info=info
+    )
+    return Condensed(**{**vars(made), "kind": "distilled"})
+
+
+def one_shadow(shadow: Shadow) -> dict[str, np.ndarray]:
+    found = {"teacher": model_scores(shadow.teacher, shadow.histories)}
+    quality = {"teacher": evaluate(shadow.teacher, shadow.data).metrics["ndcg@10"]}
+    made = {name: shadow.condensed(DistillOptions(**changes)) for name, changes in VARIANTS.items()}
+    for name, sequences in [*made.items(), ("coreset ", shadow.coreset())]:
+        student = shadow.student(sequences).eval()
+        quality[f"{name}student"] = evaluate(student, shadow.data).metrics["ndcg@10"]
+        found[f"{name}student"] = model_scores(student, shadow.histories)
+        visible = visible_sequences(sequences)
+        found[f"{name}sequences"] = run_scores(visible, shadow.histories)
+        found[f"{name}{RUNS}"] = shared_runs(visible, shadow.histories).longest
+        if name != "coreset ":
+            labels = label_scores(sequences, shadow.teacher, shadow.histories)
+            assert labels is not None
+            found[f"{name}labels"] = labels
+    return found | {f"quality {name}": np.array([value]) for name, value in quality.items()}
+
+
+def main() -> None:
+    args = asked()
+    args.out.mkdir(parents=True, exist_ok=True)
+    data = Dataset.read(args.data)
+    if args.users:
+        rng = np.random.default_rng(args.seed)
+        data = of_users(data, np.sort(rng.permutation(data.n_users)[: args.users]))
+    options = AuditOptions(shadows=args.shadows, shadow_steps=args.steps, shadow_student_steps=args.student_steps)
+    recipe = Recipe.of(like_foster(data), options, TrainOptions(eval_every=100), args.seed, Engine("cpu"))
+    members = random_halves(len(askable(data)), args.shadows, args.seed)
+    for number, row in enumerate(members):
+        path = args.out / f"shadow-{number}.npz"
+        if path.exists() or args.report:
+            continue
+        start, cpu = time.perf_counter(), time.process_time()
+        with shadow_of(data, row, recipe, number) as shadow:
+            found = one_shadow(shadow)
+        np.savez(path, **found)
+        print(f"{path}: {time.perf_counter() - start:.0f} s, {time.process_time() - cpu:.0f} s of CPU", flush=True)
+    report(data, members, args)
+
+
+def report(data: Dataset, members: np.ndarray, args: argparse.Namespace) -> None:
+    done = [number for number in range(args.shadows) if (args.out / f"shadow-{number}.npz").exists()]
+    scores: dict[str, list[np.ndarray]] = {}
+    for number in done:
+        with np.load(args.out / f"shadow-{number}.npz") as kept:
+            for name in kept.files:
+                scores.setdefault(name, []).append(kept[name])
+    arrays = {name: np.array(values, dtype=np.float64) for name, values in scores.items()}
+    members = members[done]
+    quality = {name: values[:, 0] for name, values in arrays.items() if name.startswith("quality ")}
+    runs = {name: arrays.pop(name) for name in list(arrays) if name.endswith(RUNS)}
+    surfaces = {name: values for name, values in arrays.items() if not name.startswith("quality ")}
+    _, found = attacked(surfaces | {RUNS: runs[RUNS]}, members, args.seed)
+    held_out = {}
+    for name, values in runs.items():
+        held_out[name] = {
+            n: [float((values >= n)[which].mean()) for which in (members, ~members)] for n in (2, 3, 4, 6, 10)
+        }
+    result = {
+        "shadows": len(done), "users": members.shape[1], "membership": found, "held_out": held_out,
+        "ndcg@10": {name: [float(v.mean()), float(v.std(ddof=1) / np.sqrt(len(v))) if len(v) > 1 else None] for name, v in quality.items()},
+    }  # fmt: skip
+    (args.out / "report.json").write_text(json.dumps(result, indent=2) + "\n")
+    print(json.dumps(result, indent=1))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,220 @@
+"""Shadows: everything that was made of a log, made anew of half of its users, to see what tells these from the rest."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+
+from foster.audit.options import AuditOptions
+from foster.audit.pieces import run_scores, shared_runs, visible_sequences
+from foster.audit.signals import label_scores, model_scores
+from foster.condensed.sequences import Condensed
+from foster.coresets.select import METHODS, select
+from foster.data.dataset import Dataset, fingerprint
+from foster.data.histories import Histories
+from foster.data.split import LEAVE_ONE_OUT
+from foster.distillation.distill import distill, start_of
+from foster.distillation.options import OPTIONS, CondenseOptions, DistillOptions
+from foster.engine import Engine
+from foster.errors import InputError
+from foster.models.recommender import TextRecommender
+from foster.runs import pretrain, train
+from foster.training.options import TrainOptions, affordable
+
+RUNS = "runs"
+"""Key of the longest run that each history shares with the sequences, beside the scores."""
+
+FEWEST = 3  # shadows: one is guessed, and the others need a user who is a member and one who is none
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a folder of sequences was made, as far as shadows can do it again.
+
+    Attributes:
+        sequences: the folder.
+        options: of its distillation; None for a coreset.
+        train: how its teacher was trained, with the steps of a shadow.
+        student_steps: most steps of a student.
+        seed: of everything that is drawn.
+        engine: device.
+    """
+
+    sequences: Condensed
+    options: CondenseOptions | None
+    train: TrainOptions
+    student_steps: int
+    seed: int
+    engine: Engine
+
+    @classmethod
+    def of(
+        cls, sequences: Condensed, options: AuditOptions, train: TrainOptions | None, seed: int, engine: Engine
+    ) -> Recipe:
+        """Read from sequences how they were made.
+
+        Args:
+            sequences: distilled, or a coreset.
+            options: of the audit.
+            train: how their teacher was trained; by default as ``pretrain`` does.
+            seed: of everything that is drawn.
+            engine: device.
+
+        Raises:
+            InputError: they do not say, or it is a method that there is none of.
+        """
+        condense = None
+        if sequences.kind == "distilled":
+            stored = sequences.info.get("options")
+            if sequences.method not in OPTIONS or not isinstance(stored, dict):
+                raise InputError(
+                    f"audit: the sequences do not say by which options '{sequences.method}' made them, so that shadows "
+                    "cannot be made alike; give --shadows 0 to look at their pieces alone"
+                )
+            condense = OPTIONS[sequences.method].parse(stored, "options of the sequences")
+        elif sequences.method not in METHODS:
+            raise InputError(f"audit: '{sequences.method}' is no method of foster select; give --shadows 0")
+        train = train or TrainOptions()
+        steps = {"steps": min(train.steps, options.shadow_steps)}
+        return cls(sequences, condense, train.model_copy(update=steps), options.shadow_student_steps, seed, engine)
+
+
+@dataclass(frozen=True)
+class Shadow:
+    """One shadow.
+
+    Attributes:
+        data: the log of its members.
+        teacher: trained on it.
+        folder: where the teacher lies.
+        histories: of all users, members or not, of whom something can be asked.
+        recipe: how everything is made.
+        seed: of this shadow.
+    """
+
+    data: Dataset
+    teacher: TextRecommender
+    folder: Path
+    histories: Histories
+    recipe: Recipe
+    seed: int
+
+    def condensed(self, options: CondenseOptions | None) -> Condensed:
+        """Return sequences of the members, made by options of a distillation, or like the coreset for None."""
+        recipe = self.recipe
+        if options is None:
+            few = len(recipe.sequences)
+            return select(
+                recipe.sequences.method, self.data, few, teacher=self.folder, seed=self.seed, engine=recipe.engine
+            )
+        if options.steps == 0 and not (isinstance(options, DistillOptions) and options.bytes):
+            return start_of(self.data, self.folder, options, seed=self.seed, engine=recipe.engine).rounded()
+        made = {"seed": self.seed, "engine": recipe.engine, "progress": False}
+        return distill(self.data, self.folder, options, **made)[0]  # type: ignore[arg-type]
+
+    def coreset(self) -> Condensed:
+        """Return as many real histories as there are sequences."""
+        recipe = self.recipe
+        return select(
+            "random", self.data, len(recipe.sequences), teacher=self.folder, seed=self.seed, engine=recipe.engine
+        )
+
+    def student(self, sequences: Condensed) -> TextRecommender:
+        """Train a student as the sequences say, for fewer steps."""
+        recipe = affordable(sequences.recipe, sequences.model.finetune)
+        recipe = recipe.model_copy(update={"steps": min(recipe.steps, self.recipe.student_steps)})
+        return train(sequences, train=recipe, like=self.teacher, seed=self.seed, engine=self.recipe.engine)[0]
+
+    def scores(self, sequences: Condensed, name: str = "") -> dict[str, np.ndarray]:
+        """Return what sequences, their labels and their student say of every user: ``[U]`` by what says it.
+
+        Args:
+            sequences: of this shadow.
+            name: put before each key.
+        """
+        found = {"sequences": run_scores(visible_sequences(sequences), self.histories)}
+        labels = label_scores(sequences, self.teacher, self.histories)
+        if labels is not None:
+            found["labels"] = labels
+        found["student"] = model_scores(self.student(sequences).eval(), self.histories)
+        return {f"{name}{what}": scores for what, scores in found.items()}
+
+
+def askable(data: Dataset) -> np.ndarray:
+    """Return the numbers of the users whose training history has two items or more: those whom audits ask about."""
+    return np.flatnonzero(data.partition.train_ends - data.offsets[:-1] > 1)
+
+
+def of_users(data: Dataset, users: np.ndarray) -> Dataset:
+    """Return the log of some users, ascending numbers; all items stay, with their numbers.
+
+    Raises:
+        InputError: data that are split by time, whose items are numbered by when users first met them.
+    """
+    if data.info.split != LEAVE_ONE_OUT:
+        raise InputError(
+            f"{data.info.name}: is split by time, and with other users other items would come later; give --shadows 0, "
+            "or prepare it with --split leave-one-out"
+        )
+    lengths = np.diff(data.offsets)[users]
+    kept = np.zeros(data.n_users, dtype=bool)
+    kept[users] = True
+    rows = np.repeat(kept, np.diff(data.offsets))
+    update = {"users": len(users), "interactions": int(rows.sum()), "k_core": 0}
+    part = replace(
+        data,
+        user_ids=[data.user_ids[user] for user in users],
+        sequence_items=data.sequence_items[rows],
+        offsets=np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64),
+        timestamps=data.timestamps[rows],
+        info=data.info.model_copy(update=update),
+    )
+    return replace(part, info=part.info.model_copy(update={"fingerprint": fingerprint(part)}))
+
+
+@contextmanager
+def shadow_of(data: Dataset, members: np.ndarray, recipe: Recipe, number: int) -> Iterator[Shadow]:
+    """Train a teacher on some users; its folder is there as long as the block lasts.
+
+    Args:
+        data: the log of all users.
+        members: bool, which of the users of ``askable`` take part.
+        recipe: how.
+        number: of the shadow, for its seed.
+
+    Raises:
+        InputError: see ``of_users`` and ``pretrain``.
+    """
+    users = askable(data)
+    part, seed = of_users(data, users[members]), recipe.seed + 1 + number
+    sequences = recipe.sequences
+    model = sequences.model
+    if sequences.codes is not None:
+        # Students of soft labels go without the dropout that their teacher had.
+        model = model.model_copy(update={"dropout": type(model).model_fields["dropout"].default})
+    with TemporaryDirectory() as name:
+        folder = Path(name) / "teacher"
+        teacher, _ = pretrain(
+            part,
+            folder,
+            encoder=sequences.encoder,
+            model=model,
+            train=recipe.train,
+            seed=seed,
+            engine=recipe.engine,
+        )
+        yield Shadow(part, teacher.eval(), folder, data.histories("train", users), recipe, seed)
+
+
+def surfaces(shadow: Shadow) -> dict[str, np.ndarray]:
+    """Return what everything that a shadow gives says of every user: ``[U]`` by surface."""
+    sequences = shadow.condensed(shadow.recipe.options)
+    found = shadow.scores(sequences)
+    found[RUNS] = shared_runs(visible_sequences(sequences), shadow.histories).longest.astype(np.float64)
+    found["teacher"] = model_scores(shadow.teacher, shadow.histories)
+    return found | shadow.scores(shadow.coreset(), "coreset ")
