@@ -116,7 +116,7 @@ def report(data: Dataset, members: np.ndarray, args: argparse.Namespace) -> None
         }
     result = {
         "shadows": len(done), "users": members.shape[1], "membership": found, "held_out": held_out,
-        "ndcg@10": {name: [float(v.mean()), float(v.std(ddof=1) / np.sqrt(len(v))) if len(v) > 1 else None] for name, v in quality.items()},
+        "ndcg@10": {name: values.tolist() for name, values in quality.items()},
     }  # fmt: skip
     (args.out / "report.json").write_text(json.dumps(result, indent=2) + "\n")
     print(json.dumps(result, indent=1))

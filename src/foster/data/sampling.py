@@ -78,8 +78,8 @@ def shared_walks(
     """Return ``budget`` sequences of ``length`` items, made of walks along transitions that many users made.
 
     A walk begins with an item that at least ``least`` users have, as often as users have it, and goes on from an item
-    to one that at least ``least`` users took right after it, as often as users did. It ends after ``part`` items, or
-    where no such item follows. So no pair of neighbours within a walk comes from few users; longer runs can still be
+    to a new one that at least ``least`` users took right after it, as often as users did. It ends after ``part`` items,
+    or where no such item follows. So no pair of neighbours within a walk comes from few users; longer runs can still be
     those of one user, by chance.
 
     Args:
@@ -102,22 +102,24 @@ def shared_walks(
     inside = users[1:] == users[:-1]
     pairs, makers = _users_of((items[:-1] * width + items[1:])[inside], users[1:][inside], len(histories))
     pairs, makers = pairs[makers >= least], makers[makers >= least]
-    sources, behind = pairs // width, np.append(0, makers.cumsum())
-    of_starts = people.cumsum()
+    sources, of_starts = pairs // width, people.cumsum()
 
     def place(ends: np.ndarray) -> int:
         return int(np.searchsorted(ends, rng.integers(ends[-1]), "right"))
 
     walked: list[int] = []
-    steps = 0
+    begin = 0  # of the walk that goes on
     while len(walked) < budget * length:
-        first, end = np.searchsorted(sources, [walked[-1], walked[-1] + 1]) if 0 < steps < part else (0, 0)
-        if first == end:
-            walked.append(int(starts[place(of_starts)]))
-            steps = 1
+        followers, taken = np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64)
+        if 0 < len(walked) - begin < part:
+            first, end = np.searchsorted(sources, [walked[-1], walked[-1] + 1])
+            new = ~np.isin(pairs[first:end] % width, walked[begin:])
+            followers, taken = pairs[first:end][new] % width, makers[first:end][new].cumsum()
+        if len(followers):
+            walked.append(int(followers[place(taken)]))
         else:
-            walked.append(int(pairs[first + place(behind[first + 1 : end + 1] - behind[first])] % width))
-            steps += 1
+            begin = len(walked)
+            walked.append(int(starts[place(of_starts)]))
     return np.array(walked, dtype=np.int64).reshape(budget, length)
 
 
