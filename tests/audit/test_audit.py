@@ -19,6 +19,7 @@ from foster.audit.signals import label_scores, model_scores
 from foster.coresets.select import select
 from foster.data.dataset import Dataset
 from foster.data.histories import Histories
+from foster.data.sampling import shared_walks
 from foster.distillation.distill import start_of
 from foster.distillation.options import DistillOptions
 from foster.engine import Engine
@@ -61,14 +62,18 @@ def test_pieces_of_real_histories_are_found(made):
     assert "not anonymous" in found.paragraph()
 
 
-def test_walks_show_less_of_anyone(made):
+def test_sequences_start_as_walks_where_that_is_asked_for(made):
     data, teacher, sequences = made
     walks = start_of(data, teacher, OPTIONS.model_copy(update={"anonymity": 3}), engine=Engine("cpu")).rounded()
-    copied, walked = (audit(one, data, options=AuditOptions(shadows=0)) for one in (sequences, walks))
-    alone = [found.pieces["sequences"]["runs"][-1]["users_alone"] for found in (copied, walked)]
-    assert alone[1] < alone[0]
+    wanted = shared_walks(data.histories("train"), 3, 8, 4, 3, np.random.default_rng(0))
+    assert np.stack(visible_sequences(walks)).tolist() == wanted.tolist()
     assert "at least 3 users" in walks.info["from_real_data"] and walks.info["options"]["anonymity"] == 3
+    assert "real histories" in sequences.info["from_real_data"]
     assert "anonymity" not in sequences.info["options"]  # folders stay to the byte what they were
+    with pytest.raises(InputError, match="--anonymity 61: no item has 61 users to train on; give less"):
+        start_of(data, teacher, OPTIONS.model_copy(update={"anonymity": 61}), engine=Engine("cpu"))
+    with pytest.raises(InputError, match="leave start out"):
+        DistillOptions.parse({"anonymity": 3, "start": "long"})
 
 
 def test_a_folder_of_all_that_was_found(made, tmp_path):
@@ -158,7 +163,7 @@ def test_scores_of_models_are_mean_log_odds():
         kept = history[-11:]
         states = model.backbone(table[torch.from_numpy(kept[:-1])][None])[0]
         p = torch.softmax(model.scores(states, table), -1)[torch.arange(len(kept) - 1), torch.from_numpy(kept[1:])]
-        assert score == pytest.approx(float(torch.logit(p).mean()), abs=1e-4)
+        assert score == pytest.approx(float(torch.logit(p).mean().detach()), abs=1e-4)
 
 
 def test_labels_expect_what_their_contexts_lead_to(made):
@@ -176,4 +181,9 @@ def test_labels_expect_what_their_contexts_lead_to(made):
     other = (wanted + 1) % len(keys)
     found = label_scores(loud, model, Histories.of([np.array([0, wanted]), np.array([0, other])]))
     assert found is not None and found[0] > found[1]
-    assert label_scores(replace(sequences, codes=None, adapter=None, draws=None, windows=()), model, found) is None
+    assert (
+        label_scores(
+            replace(sequences, codes=None, adapter=None, draws=None, windows=()), model, Histories.of([np.arange(2)])
+        )
+        is None
+    )
