@@ -27,7 +27,8 @@ MODEL = ModelOptions(dim=8, layers=1, heads=1, max_length=8)
 TRAIN = TrainOptions(steps=6, eval_every=2, candidates=16)
 SHORT = {
     "sequences": 5, "length": 6, "steps": 2, "select_every": 1, "student_steps": 4, "batch_size": 16, "inner_steps": 2,
-    "unroll": 1, "experts": 1, "expert_steps": 8, "checkpoint_every": 2, "ahead": 2, "subset": 12,
+    "unroll": 1, "experts": 1, "expert_steps": 8, "expert_lr": 0.05, "checkpoint_every": 2, "ahead": 2,
+    "subset": 12,
 }  # fmt: skip
 FORMS = {
     "foster": {}, "foster of walks": {"anonymity": 2}, "foster of next items": {"targets": "next"},
@@ -96,6 +97,13 @@ def differences(poisoned, tmp_path, encoder, monkeypatch) -> set[str]:
 @pytest.mark.slow
 def test_poisoned_test_targets_change_nothing_but_the_test(tmp_path, tiny_encoder, monkeypatch):
     assert differences("test", tmp_path, tiny_encoder, monkeypatch) == {"test"}
+
+
+def test_another_validation_is_another_training(tmp_path, tiny_encoder):
+    """The comparison of bytes can fail: what is looked for is there where it is allowed."""
+    asked = {"encoder": EncoderOptions(encoder=str(tiny_encoder)), "model": MODEL, "train": TRAIN}
+    one, two = (train(data, **asked)[1] for data in logs("validation"))
+    assert one.history != two.history
 
 
 @pytest.mark.slow

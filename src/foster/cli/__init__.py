@@ -27,6 +27,7 @@ VERBS = (
     "demo",
     "inspect",
     "reproduce",
+    "audit",
     "bench",
     "doctor",
 )  # in the order in which the help lists them
