@@ -1,6 +1,7 @@
 """Audit several ways to distil the same log, on the same shadows: what benchmarks/results/privacy.md holds.
 
 python benchmarks/privacy.py DATA --out FOLDER [--users N] [--shadows K] [--steps S] [--student-steps S] [--seed N]
+python benchmarks/privacy.py DATA --pieces     # what 20 x 50 steps of the whole log show, by how they start
 
 One teacher a shadow serves all variants. Scores are kept in FOLDER shadow by shadow: a run that was stopped
 goes on where it was, and with --report what is there is reported.
@@ -18,11 +19,12 @@ import numpy as np
 from foster.audit.audit import attacked
 from foster.audit.membership import random_halves
 from foster.audit.options import AuditOptions
-from foster.audit.pieces import run_scores, shared_runs, visible_sequences
+from foster.audit.pieces import describe, references, run_scores, shared_runs, visible_sequences
 from foster.audit.shadows import RUNS, Recipe, Shadow, askable, of_users, shadow_of
 from foster.audit.signals import label_scores, model_scores
 from foster.condensed.sequences import Condensed
 from foster.data.dataset import Dataset
+from foster.data.sampling import packed_histories, shared_walks
 from foster.distillation.options import DistillOptions
 from foster.engine import Engine
 from foster.evaluation.evaluate import evaluate
@@ -36,7 +38,8 @@ VARIANTS = {"": {}, "anonymity 5: ": {"anonymity": 5}}
 def asked() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("data", type=Path)
-    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--out", type=Path)
+    parser.add_argument("--pieces", action="store_true")
     parser.add_argument("--users", type=int)
     parser.add_argument("--shadows", type=int, default=8)
     parser.add_argument("--steps", type=int, default=200)
@@ -74,15 +77,40 @@ def one_shadow(shadow: Shadow) -> dict[str, np.ndarray]:
     return found | {f"quality {name}": np.array([value]) for name, value in quality.items()}
 
 
+def pieces(data: Dataset, seed: int) -> None:
+    """Print what starting points show of the log: without distillation steps these are what the sequences show."""
+    histories = data.histories("train", askable(data))
+
+    def draw(least: int | None) -> list[np.ndarray]:
+        rng = np.random.default_rng(seed)
+        if least is None:
+            return list(packed_histories(histories, 20, 50, 10, rng))
+        return list(shared_walks(histories, 20, 50, 10, least, rng))
+
+    found = {"pieces (default)": describe(draw(None), histories)}
+    found |= {f"anonymity {least}": describe(draw(least), histories) for least in (2, 5, 10)}
+    found |= references(draw(None), histories, seed)
+    for name, part in found.items():
+        rows = {row["n"]: row for row in part["runs"]}
+        cells = [f"{rows[n]['found']:.1%} ({rows[n]['one_user']:.1%})" for n in (2, 3, 4, 6, 10)]
+        cells += [f"{part['near']:.1%} ({part['near_one']:.1%})", f"{rows[16]['users_alone']:.0f} of {part['users']}"]
+        print(f"| {name} | {' | '.join(cells)} |")
+
+
 def main() -> None:
     args = asked()
+    if args.pieces:
+        pieces(Dataset.read(args.data), args.seed)
+        return
     args.out.mkdir(parents=True, exist_ok=True)
     data = Dataset.read(args.data)
     if args.users:
         rng = np.random.default_rng(args.seed)
         data = of_users(data, np.sort(rng.permutation(data.n_users)[: args.users]))
     options = AuditOptions(shadows=args.shadows, shadow_steps=args.steps, shadow_student_steps=args.student_steps)
-    recipe = Recipe.of(like_foster(data), options, TrainOptions(eval_every=100), args.seed, Engine("cpu"))
+    recipe = Recipe.of(
+        like_foster(data), options, (ModelOptions(), TrainOptions(eval_every=100)), args.seed, Engine("cpu")
+    )
     members = random_halves(len(askable(data)), args.shadows, args.seed)
     for number, row in enumerate(members):
         path = args.out / f"shadow-{number}.npz"

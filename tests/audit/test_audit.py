@@ -113,7 +113,7 @@ def test_coresets_are_audited_too(made):
 def test_a_shadow_is_of_its_members_alone(made):
     """Whatever the others did, nothing that a shadow gives changes."""
     data, _, sequences = made
-    recipe = Recipe.of(sequences, FEW, TrainOptions(eval_every=2, candidates=16), 0, Engine("cpu"))
+    recipe = Recipe.of(sequences, FEW, (MODEL, TrainOptions(eval_every=2, candidates=16)), 0, Engine("cpu"))
     members = random_halves(len(askable(data)), 1, 0)[0]
     others = np.isin(np.repeat(np.arange(data.n_users), np.diff(data.offsets)), askable(data)[~members])
     poisoned = replace(data, sequence_items=np.where(others, 0, data.sequence_items).astype(np.int32))

@@ -20,7 +20,8 @@ from foster.data.dataset import Dataset
 from foster.engine import Engine
 from foster.errors import InputError
 from foster.evaluation.evaluate import is_of
-from foster.models.recommender import NOT_STATED
+from foster.models.options import ModelOptions
+from foster.models.recommender import NOT_STATED, stored_shape
 from foster.training.options import TrainOptions
 
 RESULTS_NAME = "results.json"
@@ -248,12 +249,13 @@ def derived(sequences: Condensed) -> dict[str, str]:
     return parts | {"catalogue": texts}
 
 
-def _teachers(teacher: str | Path | None) -> TrainOptions | None:
-    """Return how a teacher was trained."""
+def _teachers(teacher: str | Path | None) -> tuple[ModelOptions, TrainOptions] | None:
+    """Return the shape of a teacher, and how it was trained."""
     if teacher is None:
         return None
     config, where = read_config(teacher, "teacher"), str(Path(teacher) / CONFIG_NAME)
-    return TrainOptions.parse(config_field(config, "training", where), where, strict=True)
+    recipe = TrainOptions.parse(config_field(config, "training", where), where, strict=True)
+    return stored_shape(config_field(config, "model", where), where), recipe
 
 
 def _percent(share: float) -> str:

@@ -22,6 +22,7 @@ from foster.distillation.distill import distill, start_of
 from foster.distillation.options import OPTIONS, CondenseOptions, DistillOptions
 from foster.engine import Engine
 from foster.errors import InputError
+from foster.models.options import ModelOptions
 from foster.models.recommender import TextRecommender
 from foster.runs import pretrain, train
 from foster.training.options import TrainOptions, affordable
@@ -39,6 +40,7 @@ class Recipe:
     Attributes:
         sequences: the folder.
         options: of its distillation; None for a coreset.
+        model: shape of its teacher.
         train: how its teacher was trained, with the steps of a shadow.
         student_steps: most steps of a student.
         seed: of everything that is drawn.
@@ -47,6 +49,7 @@ class Recipe:
 
     sequences: Condensed
     options: CondenseOptions | None
+    model: ModelOptions
     train: TrainOptions
     student_steps: int
     seed: int
@@ -54,14 +57,20 @@ class Recipe:
 
     @classmethod
     def of(
-        cls, sequences: Condensed, options: AuditOptions, train: TrainOptions | None, seed: int, engine: Engine
+        cls,
+        sequences: Condensed,
+        options: AuditOptions,
+        teacher: tuple[ModelOptions, TrainOptions] | None,
+        seed: int,
+        engine: Engine,
     ) -> Recipe:
         """Read from sequences how they were made.
 
         Args:
             sequences: distilled, or a coreset.
             options: of the audit.
-            train: how their teacher was trained; by default as ``pretrain`` does.
+            teacher: shape and recipe of their teacher; by default the shape of their students, with the usual dropout,
+                and the recipe that ``pretrain`` has.
             seed: of everything that is drawn.
             engine: device.
 
@@ -79,9 +88,13 @@ class Recipe:
             condense = OPTIONS[sequences.method].parse(stored, "options of the sequences")
         elif sequences.method not in METHODS:
             raise InputError(f"audit: '{sequences.method}' is no method of foster select; give --shadows 0")
-        train = train or TrainOptions()
-        steps = {"steps": min(train.steps, options.shadow_steps)}
-        return cls(sequences, condense, train.model_copy(update=steps), options.shadow_student_steps, seed, engine)
+        if teacher is None:
+            # Students of soft labels go without the dropout that their teacher had.
+            usual = {"dropout": ModelOptions().dropout} if sequences.codes is not None else {}
+            teacher = sequences.model.model_copy(update=usual), TrainOptions()
+        model, train = teacher
+        train = train.model_copy(update={"steps": min(train.steps, options.shadow_steps)})
+        return cls(sequences, condense, model, train, options.shadow_student_steps, seed, engine)
 
 
 @dataclass(frozen=True)
@@ -192,18 +205,13 @@ def shadow_of(data: Dataset, members: np.ndarray, recipe: Recipe, number: int) -
     """
     users = askable(data)
     part, seed = of_users(data, users[members]), recipe.seed + 1 + number
-    sequences = recipe.sequences
-    model = sequences.model
-    if sequences.codes is not None:
-        # Students of soft labels go without the dropout that their teacher had.
-        model = model.model_copy(update={"dropout": type(model).model_fields["dropout"].default})
     with TemporaryDirectory() as name:
         folder = Path(name) / "teacher"
         teacher, _ = pretrain(
             part,
             folder,
-            encoder=sequences.encoder,
-            model=model,
+            encoder=recipe.sequences.encoder,
+            model=recipe.model,
             train=recipe.train,
             seed=seed,
             engine=recipe.engine,
