@@ -221,8 +221,11 @@ def shadow_of(data: Dataset, members: np.ndarray, recipe: Recipe, number: int) -
 
 def surfaces(shadow: Shadow) -> dict[str, np.ndarray]:
     """Return what everything that a shadow gives says of every user: ``[U]`` by surface."""
-    sequences = shadow.condensed(shadow.recipe.options)
+    recipe = shadow.recipe
+    sequences = shadow.condensed(recipe.options)
     found = shadow.scores(sequences)
     found[RUNS] = shared_runs(visible_sequences(sequences), shadow.histories).longest.astype(np.float64)
     found["teacher"] = model_scores(shadow.teacher, shadow.histories)
+    if recipe.sequences.method == "random":
+        return found  # they are such a coreset
     return found | shadow.scores(shadow.coreset(), "coreset ")
