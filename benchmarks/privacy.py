@@ -1,7 +1,7 @@
 """Audit several ways to distil the same log, on the same shadows: what benchmarks/results/privacy.md holds.
 
 python benchmarks/privacy.py DATA --out FOLDER [--users N] [--shadows K] [--steps S] [--student-steps S] [--seed N]
-python benchmarks/privacy.py DATA --teacher T  # NDCG@10 of students by how sequences start, with a teacher that is there
+python benchmarks/privacy.py DATA --teacher T  # NDCG@10 of students by how sequences start, with a teacher there is
 python benchmarks/privacy.py DATA --pieces     # what 20 x 50 steps of the whole log show, by how they start
 
 One teacher a shadow serves all variants. Scores are kept in FOLDER shadow by shadow: a run that was stopped
