@@ -573,9 +573,7 @@ def stored_shape(values: dict[str, Any], where: str) -> ModelOptions:
     Raises:
         InputError: an unknown field, or a value that is none.
     """
-    if "dim" not in values:
-        raise InputError(f"{where}: field 'model' has no 'dim'; make or copy the folder again")
-    options = ModelOptions.parse(values, where, strict=True)
+    options = ModelOptions.stored(values, where)
     try:
         parse_finetune(options.finetune)
     except InputError as error:
