@@ -19,6 +19,7 @@ from foster.data.frames import from_frame
 from foster.data.json_lines import read_objects, scan_json_lines
 from foster.data.parquet import holds_parquet, scan_parquet_folder
 from foster.errors import InputError
+from foster.panics import hushed
 
 _BEYOND, _MISSING = "\x00beyond", "\x00missing"
 
@@ -91,7 +92,8 @@ class Table:
 
     def _collect(self, frame: pl.LazyFrame) -> pl.DataFrame:
         try:
-            return frame.collect(engine="streaming")
+            with hushed():
+                return frame.collect(engine="streaming")
         except (PolarsError, OSError, PanicException) as error:  # a panic of polars is no Exception
             raise _unreadable(self.path or self.name, error) from error
 
