@@ -50,7 +50,7 @@ import traceback
 import unicodedata
 import uuid
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -63,7 +63,7 @@ import yaml
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "tests"))
 
-import foster.cli  # noqa: E402, F401
+import foster.cli  # noqa: E402
 import foster.runs  # noqa: E402, F401
 from foster.data.check import check  # noqa: E402
 from foster.data.dataset import Dataset  # noqa: E402
@@ -77,40 +77,55 @@ Rows = list[dict[str, Any]]
 
 DEEP = 20_000
 WORDS = [
-    "", " ", "\0", "a\0b", "\ufeff", "a\ufeffb", "\u202eabc", "\u200b", "é", "e\u0301", "日本語", "🎸", "\x1b[2J", "\x85",
+    "", " ", "\0", "a\0b", "\ufeff", "a\ufeffb", "\u202eabc", "\u200b", "é", "e\u0301", "日本語", "🎸",
+    "\x1b[2J", "\x85",
     "\u2028", "a\nb", "a\r\nb", "\r", "\t", "a\tb", "\x0b", "\x1c", "nan", "NaN", "None", "NULL", "null", "<NA>", "\\N",
     "N/A", "inf", "-inf", "Infinity", "-", "?", "true", "False", "yes", "[]", "{}", "()", "[[]]", '[""]', "['a', 'b']",
-    "['a' 'b']", '["a", ["b", null]]', "{'a': 1}", '{"a": {"b": [1]}}', '{"key": 1, "value": 2}', "[{}]", "[2012]", "(1, 2)",
-    "{1, 2}", "[b'x', u'y']", "[b'\\xff']", "['\\ud800']", '["\\ud800"]', '{"\\ud83d": 1}', "[1e999]", "[NaN, nan]", "[None]",
-    "['", '["', "[1,", "{", "{'a': {", "lambda: 1", "__import__('os')", "'", '"', '""', '"""', '"a', 'a"b', '"a"b', "\\", "\\\"",
+    "['a' 'b']", '["a", ["b", null]]', "{'a': 1}", '{"a": {"b": [1]}}', '{"key": 1, "value": 2}', "[{}]", "[2012]",
+    "(1, 2)",
+    "{1, 2}", "[b'x', u'y']", "[b'\\xff']", "['\\ud800']", '["\\ud800"]', '{"\\ud83d": 1}', "[1e999]", "[NaN, nan]",
+    "[None]",
+    "['", '["', "[1,", "{", "{'a': {", "lambda: 1", "__import__('os')", "'", '"', '""', '"""', '"a', 'a"b', '"a"b',
+    "\\", "\\\"",
     ",", ";", "|", "a,b", "a;b", "::", "=1+1", "@x", "#x", "%s", "{title}", "{0}", "&amp;", "<b>x</b>", "Ã©", "\ufffd",
     "a" * 70_000, "x " * 3000, "[" * DEEP, "[" * 900 + "]" * 900, "[" * 300 + "1" + "]" * 300, '{"a":' * DEEP,
     '{"a":' * 400 + "1" + "}" * 400, "(" * DEEP, "{'a':" * 300 + "1" + "}" * 300, "['" + "\\" * 2000,
-    "[" + "9" * 5000 + "]", "[-" + "9" * 400 + "]", "['" + "a" * 30_000, "[1 " * 500, "('a' " * 4000, "[1" + " 2" * 5000 + "x",
+    "[" + "9" * 5000 + "]", "[-" + "9" * 400 + "]", "['" + "a" * 30_000, "[1 " * 500, "('a' " * 4000,
+    "[1" + " 2" * 5000 + "x",
 ]  # fmt: skip
 NUMBERS = [
-    "0", "-0", "1", "-1", "1.0", "1.5", "-1.5", "1e3", "1E+09", "1.6e+09", "1e308", "1e309", "-1e400", "1e-400", "5e-324",
-    "0x10", "1_000", "1,000", "1.000,5", "１２", "٣", "²", "½", "1 ", " 1", "+1", "--1", "1-", ".5", "5.", ".", "9" * 20, "9" * 400,
+    "0", "-0", "1", "-1", "1.0", "1.5", "-1.5", "1e3", "1E+09", "1.6e+09", "1e308", "1e309", "-1e400", "1e-400",
+    "5e-324",
+    "0x10", "1_000", "1,000", "1.000,5", "１２", "٣", "²", "½", "1 ", " 1", "+1", "--1", "1-", ".5", "5.", ".",
+    "9" * 20,
+    "9" * 400,
     "9" * 5000, "2147483648", "4294967296", "9007199254740993", "9223372036854775807", "9223372036854775808",
-    "-9223372036854775808", "-9223372036854775809", "18446744073709551616", "170141183460469231731687303715884105728", "1e18",
+    "-9223372036854775808", "-9223372036854775809", "18446744073709551616", "170141183460469231731687303715884105728",
+    "1e18",
     "0" * 300, "0012", "12.0", "12.00", "1.0.0",
 ]  # fmt: skip
 TIMES = [
     "0", "-1", "1", "1600000000", "1600000000000", "1600000000000000", "1600000000000000000", "16000000000000000000",
-    "1600000000.5", "-62135596800", "253402300800", "1e10", "20200131", "20201345", "202001311226", "20200131122640", "43861.5",
+    "1600000000.5", "-62135596800", "253402300800", "1e10", "20200131", "20201345", "202001311226", "20200131122640",
+    "43861.5",
     "2020-01-31", "2020-13-45", "2020-02-30", "0000-00-00", "0001-01-01", "9999-12-31", "9999-12-31T23:59:59.999999",
     "10000-01-01", "99999-01-01", "-0044-03-15", "1969-12-31", "1677-09-21", "2262-04-12", "292277026596-12-04",
     "2020-01-31 12:26:40", "2020-01-31T12:26:40Z", "2020-01-31T12:26:40.123456789Z", "2020-01-31 24:00:00",
-    "2020-01-31 23:59:60", "2020-01-31 12:26:40+99:99", "2020-01-31 12:26:40 +0530", "2020-01-31 12:26:40 Europe/Berlin",
+    "2020-01-31 23:59:60", "2020-01-31 12:26:40+99:99", "2020-01-31 12:26:40 +0530",
+    "2020-01-31 12:26:40 Europe/Berlin",
     "31.01.2020", "01/02/2020", "13/01/2020", "01/13/2020", "1/2/20", "31-Jan-2020", "Jan 31, 2020", "31 janvier 2020",
     "Fri Jan 31 12:26:40 +0000 2020", "Fri, 31 Jan 2020 12:26:40 +0000", "12:26", "12:26:40 PM", "25:61", "1226", "AM",
     "2020-W05", "2020Q1", "yesterday", "2020年1月31日", '{"$date": "2020-01-31"}', "١٩٧٠-٠١-٠١", "2020-01-31" * 300,
 ]  # fmt: skip
 NAMES = [
-    "user_id", "userId", "item_id", "parent_asin", "title", "name", "brand", "category", "genres", "timestamp", "date", "time",
-    "event time", "year", "month", "day", "hour", "created_at", "ts", "id", "rating", "review", "price", "", " ", "\0", "\0beyond 1",
-    "\0beyond", "column 1", "a\nb", "a\tb", "a,b", '"', "'", "{", "}", "{0}", "details.Brand", "a.b.c", ".", "..", "*", "^.*$", "len",
-    "count", "rows", "number", "line", "index", "\ufeffuser_id", "USER ID", "user_id ", "é", "🎸", "\u202e", "\x1b[2J", "7", "2020-01-31",
+    "user_id", "userId", "item_id", "parent_asin", "title", "name", "brand", "category", "genres", "timestamp", "date",
+    "time",
+    "event time", "year", "month", "day", "hour", "created_at", "ts", "id", "rating", "review", "price", "", " ", "\0",
+    "\0beyond 1",
+    "\0beyond", "column 1", "a\nb", "a\tb", "a,b", '"', "'", "{", "}", "{0}", "details.Brand", "a.b.c", ".", "..", "*",
+    "^.*$", "len",
+    "count", "rows", "number", "line", "index", "\ufeffuser_id", "USER ID", "user_id ", "é", "🎸", "\u202e", "\x1b[2J",
+    "7", "2020-01-31",
     "n" * 5000, "literal", "fields", "texts", "time ", "user", "item",
 ]  # fmt: skip
 
@@ -223,17 +238,23 @@ def some_options(rng: random.Random) -> dict[str, Any]:
 
 
 FORMATS = [
-    "%Y-%m-%d", "%d.%m.%Y", "%Y-%m-%d %H:%M:%S", "%s", "%Y%m%d", "%", "%%", "%Q", "%Y-%m-%d %Z", "%c", "%x %X", "%D", "%F", "%+",
-    "%Y-%j", "%G-W%V-%u", "%-d/%-m/%Y", "%_d %b %Y", "%f", "%.3f", "%Y-%m-%d%", "%Y" * 300, "%e%Y%n%t", "%C%y", "%v", "%#z %Y-%m-%d", "%:z%Y-%m-%d",
+    "%Y-%m-%d", "%d.%m.%Y", "%Y-%m-%d %H:%M:%S", "%s", "%Y%m%d", "%", "%%", "%Q", "%Y-%m-%d %Z", "%c", "%x %X", "%D",
+    "%F", "%+",
+    "%Y-%j", "%G-W%V-%u", "%-d/%-m/%Y", "%_d %b %Y", "%f", "%.3f", "%Y-%m-%d%", "%Y" * 300, "%e%Y%n%t", "%C%y", "%v",
+    "%#z %Y-%m-%d", "%:z%Y-%m-%d",
 ]  # fmt: skip
 TEMPLATES = [
-    "{title}", "{title} by {brand}", "{", "}", "{}", "{0}", "{title!r}", "{title:>10}", "{title:{brand}}", "{title.x}", "{title[0]}",
-    "{{title}}", "{{{title}}}", "no field", "{title}" * 500, "{title}\n{brand}", "\0{title}", "{ title }", "{nothing}", "{title.__class__}",
+    "{title}", "{title} by {brand}", "{", "}", "{}", "{0}", "{title!r}", "{title:>10}", "{title:{brand}}", "{title.x}",
+    "{title[0]}",
+    "{{title}}", "{{{title}}}", "no field", "{title}" * 500, "{title}\n{brand}", "\0{title}", "{ title }", "{nothing}",
+    "{title.__class__}",
     "{category.0}", "{.title}", "{title.}", "{item_id}", "{\ud800}", "\ud800{title}",
 ]  # fmt: skip
 SPLITS = [
-    "leave-one-out", "time:0.5", "time:0.9", "time:0.5:0.8", "time:0.8:0.5", "time:0", "time:1", "time:2", "time:-1", "time:nan",
-    "time:inf", "time:1e-400", "time:", "time:::", "time:0.5:0.6:0.7", "TIME:0.5", "", "x", "time:0,5", "time:٠.٥", "time:" + "9" * 5000,
+    "leave-one-out", "time:0.5", "time:0.9", "time:0.5:0.8", "time:0.8:0.5", "time:0", "time:1", "time:2", "time:-1",
+    "time:nan",
+    "time:inf", "time:1e-400", "time:", "time:::", "time:0.5:0.6:0.7", "TIME:0.5", "", "x", "time:0,5", "time:٠.٥",
+    "time:" + "9" * 5000,
 ]  # fmt: skip
 
 
@@ -291,8 +312,10 @@ def damaged_bytes(rng: random.Random, content: bytes) -> bytes:
 
 
 PIECES = [
-    b"\0", b"\xef\xbb\xbf", b"\xff", b"\xc3", b"\xed\xa0\x80", b"\n", b"\r", b"\r\n", b"\n\n", b'"', b'""', b"'", b",", b",,,,,,,,", b";", b"\t",
-    b"\\", b"{", b"}", b"[", b"]", b":", b"null", b"NaN", b"\x1a", b"\x85", b"\xe2\x80\xa8", b"[" * 3000, b'{"a":' * 3000, b'"\\ud800"',
+    b"\0", b"\xef\xbb\xbf", b"\xff", b"\xc3", b"\xed\xa0\x80", b"\n", b"\r", b"\r\n", b"\n\n", b'"', b'""', b"'", b",",
+    b",,,,,,,,", b";", b"\t",
+    b"\\", b"{", b"}", b"[", b"]", b":", b"null", b"NaN", b"\x1a", b"\x85", b"\xe2\x80\xa8", b"[" * 3000,
+    b'{"a":' * 3000, b'"\\ud800"',
     b"9" * 5000, b"PAR1", b"\x1f\x8b\x08", b"//", b"/*", b"#", b'"a\nb\nc"', b'"\n', b'\n"', b"x" * 100_000,
 ]  # fmt: skip
 
@@ -410,7 +433,7 @@ def as_json(rng: random.Random, rows: Rows, python: bool = False) -> bytes:
 
 
 @contextlib.contextmanager
-def no_limit_of_digits():
+def no_limit_of_digits() -> Iterator[None]:
     """Write whole numbers of any length, as other programs do."""
     before = sys.get_int_max_str_digits()
     sys.set_int_max_str_digits(0)
@@ -427,7 +450,8 @@ def some_series(rng: random.Random, name: str, length: int) -> pl.Series:
     """Return a column of any type of polars, with nulls perhaps."""
     makers: list[Callable[[], pl.Series]] = [
         lambda: pl.Series([rng.randrange(4) for _ in range(length)], dtype=rng.choice(INTEGERS)),
-        lambda: pl.Series([rng.choice([0.0, 1.0, 1.5, 2.0**53, 1e300, float("nan"), float("inf"), -0.0]) for _ in range(length)]),
+        lambda: pl.Series([rng.choice([0.0, 1.0, 1.5, 2.0**53, 1e300, float("nan"), float("inf"),
+        -0.0]) for _ in range(length)]),
         lambda: pl.Series([rng.choice([0.5, 3.0, 16777217.0]) for _ in range(length)], dtype=pl.Float32),
         lambda: pl.Series([float(rng.randrange(3)) for _ in range(length)]),
         lambda: pl.Series([rng.choice([2**63 - 1, -(2**63), 0]) for _ in range(length)], dtype=pl.Int64),
@@ -438,21 +462,29 @@ def some_series(rng: random.Random, name: str, length: int) -> pl.Series:
         lambda: pl.Series([clean(some_word(rng)) for _ in range(length)], dtype=pl.Categorical),
         lambda: pl.Series([rng.choice(["a", "b", ""]) for _ in range(length)], dtype=pl.Enum(["a", "b", ""])),
         lambda: pl.Series([rng.choice([b"a", b"\xff", b"", b"\0"]) for _ in range(length)], dtype=pl.Binary),
-        lambda: pl.Series([decimal.Decimal(rng.choice(["1", "1.5", "0", "-2.25"])) for _ in range(length)], dtype=pl.Decimal(38, rng.choice([0, 2, 10]))),
-        lambda: pl.Series([rng.choice([0, 20_000, -800_000, 2**31 - 1, -(2**31)]) for _ in range(length)], dtype=pl.Int32).cast(pl.Date),
+        lambda: pl.Series([decimal.Decimal(rng.choice(["1", "1.5", "0", "-2.25"])) for _ in range(length)],
+        dtype=pl.Decimal(38, rng.choice([0, 2, 10]))),
+        lambda: pl.Series([rng.choice([0, 20_000, -800_000, 2**31 - 1, -(2**31)]) for _ in range(length)],
+        dtype=pl.Int32).cast(pl.Date),
         lambda: pl.Series([rng.choice([0, 10**15, -(2**62), 2**63 - 1]) for _ in range(length)], dtype=pl.Int64).cast(
             pl.Datetime(rng.choice(["ms", "us", "ns"]), rng.choice([None, None, "UTC", "Europe/Berlin"]))
         ),
-        lambda: pl.Series([rng.choice([0, 1, 2**63 - 1, -5, 86_400_000_000]) for _ in range(length)], dtype=pl.Int64).cast(pl.Duration(rng.choice(["ms", "us", "ns"]))),
-        lambda: pl.Series([rng.choice([0, 86_399_999_999_999, 3_600_000_000_000]) for _ in range(length)], dtype=pl.Int64).cast(pl.Time),
+        lambda: pl.Series([rng.choice([0, 1, 2**63 - 1, -5, 86_400_000_000]) for _ in range(length)],
+        dtype=pl.Int64).cast(pl.Duration(rng.choice(["ms", "us", "ns"]))),
+        lambda: pl.Series([rng.choice([0, 86_399_999_999_999, 3_600_000_000_000]) for _ in range(length)],
+        dtype=pl.Int64).cast(pl.Time),
         lambda: pl.Series([None] * length, dtype=pl.Null),
-        lambda: pl.Series([[clean(some_word(rng))] * rng.choice([0, 1, 2]) for _ in range(length)], dtype=pl.List(pl.String)),
+        lambda: pl.Series([[clean(some_word(rng))] * rng.choice([0, 1, 2]) for _ in range(length)],
+        dtype=pl.List(pl.String)),
         lambda: pl.Series([[[1, None], None, []]] * length, dtype=pl.List(pl.List(pl.Int64))),
         lambda: pl.Series([["a", None]] * length, dtype=pl.Array(pl.String, 2)),
         lambda: pl.Series([[]] * length, dtype=pl.Array(pl.Int64, 0)),
-        lambda: pl.Series([rng.choice([{"a": 1, "b": None}, {"a": None, "b": None}]) for _ in range(length)], dtype=pl.Struct({"a": pl.Int64, "b": pl.String})),
-        lambda: pl.Series([[{"key": "a", "value": None}]] * length, dtype=pl.List(pl.Struct({"key": pl.String, "value": pl.Duration}))),
-        lambda: pl.Series([{"$date": None, "x": {"y": b"\xff"}}] * length, dtype=pl.Struct({"$date": pl.Datetime, "x": pl.Struct({"y": pl.Binary})})),
+        lambda: pl.Series([rng.choice([{"a": 1, "b": None}, {"a": None, "b": None}]) for _ in range(length)],
+        dtype=pl.Struct({"a": pl.Int64, "b": pl.String})),
+        lambda: pl.Series([[{"key": "a", "value": None}]] * length, dtype=pl.List(pl.Struct({"key": pl.String,
+        "value": pl.Duration}))),
+        lambda: pl.Series([{"$date": None, "x": {"y": b"\xff"}}] * length, dtype=pl.Struct({"$date": pl.Datetime,
+        "x": pl.Struct({"y": pl.Binary})})),
         lambda: pl.Series([{}] * length, dtype=pl.Struct({})),
         lambda: pl.Series([[dt.date(2020, 1, 1), None]] * length, dtype=pl.List(pl.Date)),
         lambda: pl.Series([[decimal.Decimal("1.5")]] * length, dtype=pl.List(pl.Decimal(10, 2))),
@@ -494,11 +526,16 @@ def some_object(rng: random.Random) -> Any:
     """Return what a column of Python objects may hold."""
     return rng.choice(
         [
-            some_word(rng), some_value(rng), None, float("nan"), decimal.Decimal("NaN"), decimal.Decimal("1.50"), decimal.Decimal("sNaN"), dt.date(2020, 1, 31),
-            dt.datetime(2020, 1, 31, 12), dt.datetime(1, 1, 1, tzinfo=dt.UTC), dt.time(12), dt.timedelta(days=1), np.int64(5), np.float32("nan"), np.datetime64("NaT"),
-            np.datetime64("2020-01-31"), np.bool_(True), np.array(["a", "b"]), np.array(5), np.array([[1, 2], [3, 4]]), np.str_("x"), np.bytes_(b"x"), b"\xff", b"ok",
-            bytearray(b"x"), memoryview(b"x"), {"a": np.array([1])}, {1: 2, None: 3}, {"a", "b"}, frozenset([1, "a"]), (1, 2), ["a", None, float("nan")], [dt.date(2020, 1, 1)],
-            range(3), uuid.UUID(int=5), 2**70, -(10**5000), 1 + 2j, object, Ellipsis, lambda: 1, Path("x"), type("Odd", (), {"__str__": lambda self: "a\nb"})(),
+            some_word(rng), some_value(rng), None, float("nan"), decimal.Decimal("NaN"), decimal.Decimal("1.50"),
+            decimal.Decimal("sNaN"), dt.date(2020, 1, 31),
+            dt.datetime(2020, 1, 31, 12), dt.datetime(1, 1, 1, tzinfo=dt.UTC), dt.time(12), dt.timedelta(days=1),
+            np.int64(5), np.float32("nan"), np.datetime64("NaT"),
+            np.datetime64("2020-01-31"), np.bool_(True), np.array(["a", "b"]), np.array(5), np.array([[1, 2], [3, 4]]),
+            np.str_("x"), np.bytes_(b"x"), b"\xff", b"ok",
+            bytearray(b"x"), memoryview(b"x"), {"a": np.array([1])}, {1: 2, None: 3}, {"a", "b"}, frozenset([1, "a"]),
+            (1, 2), ["a", None, float("nan")], [dt.date(2020, 1, 1)],
+            range(3), uuid.UUID(int=5), 2**70, -(10**5000), 1 + 2j, object, Ellipsis, lambda: 1, Path("x"), type("Odd",
+            (), {"__str__": lambda self: "a\nb"})(),
             type("Bad", (), {"__str__": lambda self: 1 / 0, "__repr__": lambda self: 1 / 0})(), np.ma.masked, circle(),
         ]
     )  # fmt: skip
@@ -712,9 +749,7 @@ def pandas_case(rng: random.Random, place: Path) -> Run:
     elif shape == 6 and size:
         frame.index = [rng.choice([0, 1, 5]) for _ in range(size)]
     elif shape == 7:
-        frame = rng.choice(
-            [frame.iloc[:0], frame.iloc[:, :0], pd.DataFrame(), frame["title"] if "title" in frame else frame]
-        )
+        frame = rng.choice([frame.iloc[:0], frame.iloc[:, :0], pd.DataFrame(), frame.get("title", frame)])
     options = some_options(rng)
     if rng.random() < 0.2:
         return prepared([frame, pd.DataFrame(items)], **options)
@@ -778,7 +813,7 @@ def arrow_case(rng: random.Random, place: Path) -> Run:
 
 def layout_case(rng: random.Random, place: Path) -> Run:
     """Write the files of a public data set, with some rows changed and some bytes damaged."""
-    name, files = rng.choice(sorted(LAYOUTS.items()))
+    _, files = rng.choice(sorted(LAYOUTS.items()))
     which = rng.randrange(len(files))
     for number, (file, make) in enumerate(files):
         log, items = sound(rng)
@@ -829,58 +864,83 @@ def renamed(rows: Rows, names: dict[str, str], **more: Any) -> Rows:
 Make = Callable[[Rows, Rows], tuple[Rows, str]]
 LAYOUTS: dict[str, list[tuple[str, Make]]] = {
     "amazon 2014": [
-        ("reviews_Toys.json", lambda log, items: (renamed(log, {"user_id": "reviewerID", "item_id": "asin", "rating": "overall"}, helpful=[0, 1], unixReviewTime=1400000000), "json")),
-        ("meta_Toys.json", lambda log, items: (renamed(items, {"item_id": "asin", "title": "title", "brand": "brand"}, categories=[["Toys", "Small"]], related={"also_bought": ["x"]}), "python")),
+        ("reviews_Toys.json", lambda log, items: (renamed(log, {"user_id": "reviewerID", "item_id": "asin",
+        "rating": "overall"}, helpful=[0, 1], unixReviewTime=1400000000), "json")),
+        ("meta_Toys.json", lambda log, items: (renamed(items, {"item_id": "asin", "title": "title", "brand": "brand"},
+        categories=[["Toys", "Small"]], related={"also_bought": ["x"]}), "python")),
     ],
     "amazon 2018": [
-        ("Toys_5.json", lambda log, items: (renamed(log, {"user_id": "reviewerID", "item_id": "asin", "rating": "overall"}, verified=True, unixReviewTime=1400000000), "json")),
-        ("meta_Toys.json", lambda log, items: (renamed(items, {"item_id": "asin", "title": "title", "brand": "brand"}, category=["Toys"], details={"Brand": "x"}), "json")),
+        ("Toys_5.json", lambda log, items: (renamed(log, {"user_id": "reviewerID", "item_id": "asin",
+        "rating": "overall"}, verified=True, unixReviewTime=1400000000), "json")),
+        ("meta_Toys.json", lambda log, items: (renamed(items, {"item_id": "asin", "title": "title", "brand": "brand"},
+        category=["Toys"], details={"Brand": "x"}), "json")),
     ],
     "amazon 2023": [
-        ("Toys.jsonl", lambda log, items: (renamed(log, {"user_id": "user_id", "item_id": "parent_asin", "rating": "rating"}, asin="x", timestamp=1600000000000, verified_purchase=True, title="fine"), "json")),
-        ("meta_Toys.jsonl", lambda log, items: (renamed(items, {"item_id": "parent_asin", "title": "title", "brand": "store"}, main_category="Toys", categories=["Toys"], details={"Brand": "x"}), "json")),
+        ("Toys.jsonl", lambda log, items: (renamed(log, {"user_id": "user_id", "item_id": "parent_asin",
+        "rating": "rating"}, asin="x", timestamp=1600000000000, verified_purchase=True, title="fine"), "json")),
+        ("meta_Toys.jsonl", lambda log, items: (renamed(items, {"item_id": "parent_asin", "title": "title",
+        "brand": "store"}, main_category="Toys", categories=["Toys"], details={"Brand": "x"}), "json")),
     ],
     "amazon 2023 ratings": [
-        *((f"Toys.{part}.csv", lambda log, items: (renamed(log, {"user_id": "user_id", "item_id": "parent_asin", "rating": "rating", "timestamp": "timestamp"}, history=""), "csv")) for part in ("train", "valid", "test")),
-        ("meta_Toys.jsonl", lambda log, items: (renamed(items, {"item_id": "parent_asin", "title": "title"}, main_category="Toys", categories=[], details={}), "json")),
+        *((f"Toys.{part}.csv", lambda log, items: (renamed(log, {"user_id": "user_id", "item_id": "parent_asin",
+        "rating": "rating", "timestamp": "timestamp"}, history=""), "csv")) for part in ("train", "valid", "test")),
+        ("meta_Toys.jsonl", lambda log, items: (renamed(items, {"item_id": "parent_asin", "title": "title"},
+        main_category="Toys", categories=[], details={}), "json")),
     ],
     "yelp": [
-        ("yelp_academic_dataset_review.json", lambda log, items: (renamed(log, {"user_id": "user_id", "item_id": "business_id", "rating": "stars"}, review_id="r", date="2018-07-07 22:09:11", text="x"), "json")),
-        ("yelp_academic_dataset_business.json", lambda log, items: (renamed(items, {"item_id": "business_id", "title": "name"}, city="X", categories="A, B", attributes={"x": "True"}, hours=None), "json")),
+        ("yelp_academic_dataset_review.json", lambda log, items: (renamed(log, {"user_id": "user_id",
+        "item_id": "business_id", "rating": "stars"}, review_id="r", date="2018-07-07 22:09:11", text="x"), "json")),
+        ("yelp_academic_dataset_business.json", lambda log, items: (renamed(items, {"item_id": "business_id",
+        "title": "name"}, city="X", categories="A, B", attributes={"x": "True"}, hours=None), "json")),
     ],
     "food.com": [
-        ("interactions.csv", lambda log, items: (renamed(log, {"user_id": "user_id", "item_id": "recipe_id", "rating": "rating"}, date="2003-02-17", review="a\nb"), "csv")),
-        ("items.csv", lambda log, items: (renamed(items, {"title": "name", "item_id": "id"}, minutes="55", submitted="2005-09-16", tags="['a', 'b']", nutrition="[51.5, 0.0]", steps="['x']"), "csv")),
+        ("interactions.csv", lambda log, items: (renamed(log, {"user_id": "user_id", "item_id": "recipe_id",
+        "rating": "rating"}, date="2003-02-17", review="a\nb"), "csv")),
+        ("items.csv", lambda log, items: (renamed(items, {"title": "name", "item_id": "id"}, minutes="55",
+        submitted="2005-09-16", tags="['a', 'b']", nutrition="[51.5, 0.0]", steps="['x']"), "csv")),
     ],
     "movielens csv": [
-        ("ratings.csv", lambda log, items: (renamed(log, {"user_id": "userId", "item_id": "movieId", "rating": "rating", "timestamp": "timestamp"}), "csv")),
-        ("movies.csv", lambda log, items: (renamed(items, {"item_id": "movieId", "title": "title"}, genres="Drama|War"), "csv")),
+        ("ratings.csv", lambda log, items: (renamed(log, {"user_id": "userId", "item_id": "movieId", "rating": "rating",
+        "timestamp": "timestamp"}), "csv")),
+        ("movies.csv", lambda log, items: (renamed(items, {"item_id": "movieId", "title": "title"}, genres="Drama|War"),
+        "csv")),
     ],
     "movielens 1m": [
-        ("ratings.dat", lambda log, items: (renamed(log, {"user_id": "u", "item_id": "i", "rating": "r", "timestamp": "t"}), "dat")),
+        ("ratings.dat", lambda log, items: (renamed(log, {"user_id": "u", "item_id": "i", "rating": "r",
+        "timestamp": "t"}), "dat")),
         ("movies.dat", lambda log, items: (renamed(items, {"item_id": "i", "title": "t"}, g="Drama|War"), "dat")),
     ],
     "movielens 100k": [
-        ("u.data", lambda log, items: (renamed(log, {"user_id": "u", "item_id": "i", "rating": "r", "timestamp": "t"}), "bare")),
-        ("u.item", lambda log, items: (renamed(items, {"item_id": "i", "title": "t"}, d="01-Jan-1995", v="", u="http", **{f"g{n}": str(n % 2) for n in range(19)}), "bars")),
+        ("u.data", lambda log, items: (renamed(log, {"user_id": "u", "item_id": "i", "rating": "r", "timestamp": "t"}),
+        "bare")),
+        ("u.item", lambda log, items: (renamed(items, {"item_id": "i", "title": "t"}, d="01-Jan-1995", v="", u="http",
+        **{f"g{n}": str(n % 2) for n in range(19)}), "bars")),
         ("u.genre", lambda log, items: ([{"g": f"G{n}", "n": str(n)} for n in range(19)], "bars")),
     ],
     "recbole": [
-        ("x.inter", lambda log, items: (renamed(log, {"user_id": "user_id", "item_id": "item_id", "timestamp": "timestamp"}), "typed")),
+        ("x.inter", lambda log, items: (renamed(log, {"user_id": "user_id", "item_id": "item_id",
+        "timestamp": "timestamp"}), "typed")),
         ("x.item", lambda log, items: (items, "typed")),
     ],
     "steam": [
-        ("steam_reviews.json", lambda log, items: (renamed(log, {"user_id": "username", "item_id": "product_id"}, date="2017-12-17", hours=5.5, text="x"), "python")),
-        ("steam_games.json", lambda log, items: (renamed(items, {"item_id": "id", "title": "app_name"}, url="http", developer="D", genres=["Action"], tags=["A"]), "python")),
+        ("steam_reviews.json", lambda log, items: (renamed(log, {"user_id": "username", "item_id": "product_id"},
+        date="2017-12-17", hours=5.5, text="x"), "python")),
+        ("steam_games.json", lambda log, items: (renamed(items, {"item_id": "id", "title": "app_name"}, url="http",
+        developer="D", genres=["Action"], tags=["A"]), "python")),
     ],
     "goodreads": [
-        ("goodreads_interactions.json", lambda log, items: (renamed(log, {"user_id": "user_id", "item_id": "book_id"}, date_added="Mon Aug 01 13:41:57 -0700 2011", read_at="", is_read=True, rating=5), "json")),
-        ("goodreads_books.json", lambda log, items: (renamed(items, {"item_id": "book_id", "title": "title"}, authors=[{"author_id": "1", "role": ""}], popular_shelves=[{"count": "5", "name": "fiction"}]), "json")),
-        ("goodreads_book_authors.json", lambda log, items: ([{"author_id": "1", "name": "A. Writer", "average_rating": "4.0"}], "json")),
+        ("goodreads_interactions.json", lambda log, items: (renamed(log, {"user_id": "user_id", "item_id": "book_id"},
+        date_added="Mon Aug 01 13:41:57 -0700 2011", read_at="", is_read=True, rating=5), "json")),
+        ("goodreads_books.json", lambda log, items: (renamed(items, {"item_id": "book_id", "title": "title"},
+        authors=[{"author_id": "1", "role": ""}], popular_shelves=[{"count": "5", "name": "fiction"}]), "json")),
+        ("goodreads_book_authors.json", lambda log, items: ([{"author_id": "1", "name": "A. Writer",
+        "average_rating": "4.0"}], "json")),
     ],
     "mind": [
-        ("behaviors.tsv", lambda log, items: ([{"n": str(n), "u": row["user_id"], "t": "11/11/2019 9:05:58 AM", "h": "i0 i1 i2", "i": f"{row['item_id']}-1 i4-0"} for n, row in enumerate(log)], "bare")),
-        ("news.tsv", lambda log, items: (renamed(items, {"item_id": "i", "brand": "c", "category": "s", "title": "t"}, a="About", u="http", e="[]", g="[]"), "bare")),
+        ("behaviors.tsv", lambda log, items: ([{"n": str(n), "u": row["user_id"], "t": "11/11/2019 9:05:58 AM",
+        "h": "i0 i1 i2", "i": f"{row['item_id']}-1 i4-0"} for n, row in enumerate(log)], "bare")),
+        ("news.tsv", lambda log, items: (renamed(items, {"item_id": "i", "brand": "c", "category": "s", "title": "t"},
+        a="About", u="http", e="[]", g="[]"), "bare")),
     ],
 }  # fmt: skip
 
@@ -963,17 +1023,28 @@ def yaml_case(rng: random.Random, place: Path) -> Run:
 
 
 YAML_VALUES: list[Any] = [
-    None, True, -1, 0, 10**30, 10**4500, 1e400, float("nan"), "", [], {}, [None], [[]], {"low": 1, "high": 2}, {"low": 2, "high": 1}, {"low": 0, "high": 1, "log": True},
-    {"low": 1, "high": 10**30}, {"low": 1e-320, "high": 1e308, "log": True}, {"low": 1, "high": 64, "step": 0}, {"low": 1, "high": 64, "step": 10**30}, {"low": 0.0, "high": 1.0, "step": 1e-300},
-    {"choices": []}, {"choices": [{}]}, {"choices": [1, 1.0, True]}, {"choices": [float("nan")]}, {"choices": list(range(3000))}, [1, "a", None], dt.date(2020, 1, 1), b"\xff", "5", "1e3", "0x10",
-    "top:1", "top:-1", "lora:0", "lora:" + "9" * 5000, "all", {"a": {"a": {"a": 1}}}, {None: 1}, {1: 2}, "foster", "cpu", "cuda:99", "auto", "x" * 10_000,
+    None, True, -1, 0, 10**30, 10**4500, 1e400, float("nan"), "", [], {}, [None], [[]], {"low": 1, "high": 2},
+    {"low": 2, "high": 1}, {"low": 0, "high": 1, "log": True},
+    {"low": 1, "high": 10**30}, {"low": 1e-320, "high": 1e308, "log": True}, {"low": 1, "high": 64, "step": 0},
+    {"low": 1, "high": 64, "step": 10**30}, {"low": 0.0, "high": 1.0, "step": 1e-300},
+    {"choices": []}, {"choices": [{}]}, {"choices": [1, 1.0, True]}, {"choices": [float("nan")]},
+    {"choices": list(range(3000))}, [1, "a", None], dt.date(2020, 1, 1), b"\xff", "5", "1e3", "0x10",
+    "top:1", "top:-1", "lora:0", "lora:" + "9" * 5000, "all", {"a": {"a": {"a": 1}}}, {None: 1}, {1: 2}, "foster",
+    "cpu", "cuda:99", "auto", "x" * 10_000,
 ]  # fmt: skip
 YAML_TEXTS = [
-    b"", b"\0", b"- a\n- b\n", b"a", b"5", b"{", b"a: b: c", b"a: &x [*x]", b"a: *x", b"&a {x: *a}", b"!!python/object/apply:os.system [x]", b"!!set {a, b}", b"a: !!int x", b"a: !!float .", b"a: !!binary x",
-    b"a: !!timestamp x", b"? [a]\n: b", b"? {a: 1}\n: b", b"<<: 5", b"<<: [1]", b"<<: {steps: 5}", b"steps: 2020-99-99", b"steps: 1:99:99", b"steps: 0b2", b"steps: 0o9", b"%YAML 9.9\n---\na: 1", b"a: 1\n---\nb: 2",
-    b"a: |\n" + b" x\n" * 9, b"a: \t1", b"\xff", b"[" * 3000, b"{a: " * 3000, b"- " * 3000, b"a: " + b"[" * 400 + b"]" * 400, b"!!str", b"steps: 5\nsteps: 6", b"batch-size: 5\nbatch_size: 6", b"steps: ~", b"\xef\xbb\xbfsteps: 5",
-    b"a: &a [x]\n" + b"".join(b"%c: &%c [*%c,*%c,*%c,*%c,*%c,*%c,*%c,*%c]\n" % (98 + n, 98 + n, *[97 + n] * 8) for n in range(9)), b"steps: 9" + b"9" * 5000, b"steps: 1e9999", b"steps: .inf", b"steps: -.nan",
-    b"lr: 99999999999999999999:59:59", b"a: 0000-00-00", b"a: 2020-01-01t99:99:99z", b"a: 2020-01-01 00:00:00 +99:99", b"? |\n  x\n: y", b"? " * 900, b"a: !<x> b", b"seed: 1_0", b"a: '\\ud800'", b'a: "\\ud800"', b'a: "\\uD83D\\uDE00"', b'"\\ud800": 1',
+    b"", b"\0", b"- a\n- b\n", b"a", b"5", b"{", b"a: b: c", b"a: &x [*x]", b"a: *x", b"&a {x: *a}",
+    b"!!python/object/apply:os.system [x]", b"!!set {a, b}", b"a: !!int x", b"a: !!float .", b"a: !!binary x",
+    b"a: !!timestamp x", b"? [a]\n: b", b"? {a: 1}\n: b", b"<<: 5", b"<<: [1]", b"<<: {steps: 5}", b"steps: 2020-99-99",
+    b"steps: 1:99:99", b"steps: 0b2", b"steps: 0o9", b"%YAML 9.9\n---\na: 1", b"a: 1\n---\nb: 2",
+    b"a: |\n" + b" x\n" * 9, b"a: \t1", b"\xff", b"[" * 3000, b"{a: " * 3000, b"- " * 3000,
+    b"a: " + b"[" * 400 + b"]" * 400, b"!!str", b"steps: 5\nsteps: 6", b"batch-size: 5\nbatch_size: 6", b"steps: ~",
+    b"\xef\xbb\xbfsteps: 5",
+    b"a: &a [x]\n" + b"".join(b"%c: &%c [*%c,*%c,*%c,*%c,*%c,*%c,*%c,*%c]\n" % (98 + n, 98 + n,
+    *[97 + n] * 8) for n in range(9)), b"steps: 9" + b"9" * 5000, b"steps: 1e9999", b"steps: .inf", b"steps: -.nan",
+    b"lr: 99999999999999999999:59:59", b"a: 0000-00-00", b"a: 2020-01-01t99:99:99z", b"a: 2020-01-01 00:00:00 +99:99",
+    b"? |\n  x\n: y", b"? " * 900, b"a: !<x> b", b"seed: 1_0", b"a: '\\ud800'", b'a: "\\ud800"', b'a: "\\uD83D\\uDE00"',
+    b'"\\ud800": 1',
 ]  # fmt: skip
 
 
@@ -1046,7 +1117,7 @@ def the_model() -> Any:
     encoder = build_tiny_encoder(Path(tempfile.mkdtemp(dir=os.environ["FOSTER_CACHE"])))
     catalogue = Catalogue(
         [f"i{n}" for n in range(8)] + ["\0", "\u202e"],
-        [f"{word} game" for word in "red green blue old new small large fast dark light".split()],
+        [f"{word} game" for word in ["red", "green", "blue", "old", "new", "small", "large", "fast", "dark", "light"]],
     )
     shape = ModelOptions(dim=8, layers=1, max_length=6)
     return TextRecommender.build(catalogue, EncoderOptions(encoder=str(encoder)), shape).eval()
@@ -1139,8 +1210,10 @@ def folder_case(rng: random.Random, place: Path) -> Run:
 
 
 SORTS: dict[str, tuple[int, Callable[[random.Random, Path], Run]]] = {
-    "csv": (20, csv_case), "json": (16, json_case), "parquet": (12, parquet_case), "polars": (8, polars_case), "pandas": (8, pandas_case), "arrow": (5, arrow_case),
-    "layouts": (12, layout_case), "options": (5, option_case), "yaml": (8, yaml_case), "history": (3, history_case), "folders": (3, folder_case),
+    "csv": (20, csv_case), "json": (16, json_case), "parquet": (12, parquet_case), "polars": (8, polars_case),
+    "pandas": (8, pandas_case), "arrow": (5, arrow_case),
+    "layouts": (12, layout_case), "options": (5, option_case), "yaml": (8, yaml_case), "history": (3, history_case),
+    "folders": (3, folder_case),
 }  # fmt: skip
 
 

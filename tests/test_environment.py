@@ -14,6 +14,7 @@ SHORT = ("--steps", 2, "--eval-every", 1)
 VERBS = (
     "prepare", "check", "pretrain", "distill", "select", "train", "tune", "evaluate", "recommend", "inspect", "doctor",
 )  # fmt: skip
+HOMES = ("FOSTER_CACHE", "HOME", "XDG_CACHE_HOME")
 MAKERS = ("prepare", "pretrain", "distill", "select", "train", "tune")
 
 
@@ -83,10 +84,12 @@ def fine_or_one_line(ended, *words: str) -> bool:
         ({"memory": 2**25}, ["memory"], None),
         ({"env": {"FOSTER_CACHE": "/dev/null/cache"}}, ["/dev/null/cache"], None),
         ({"env": {"FOSTER_CACHE": "/proc/nowhere/cache"}}, ["/proc/nowhere"], None),
-        ({"env": {"FOSTER_CACHE": None, "HOME": None, "XDG_CACHE_HOME": None}, "user": 54321}, ["FOSTER_CACHE", "cannot write"], None),
+        ({"env": dict.fromkeys(HOMES), "user": 54321}, ["FOSTER_CACHE", "cannot write"], None),
         ({"gone": True}, ["the current folder is gone"], None),
     ],
-    ids=["full", "closed", "ascii", "file size", "no memory", "little memory", "no cache", "no folder", "nobody", "gone"],
+    ids=[
+        "full", "closed", "ascii", "file size", "no memory", "little memory", "no cache", "no folder", "nobody", "gone",
+    ],
 )  # fmt: skip
 def test_what_a_machine_is_short_of_is_one_line(foster, root, tmp_path, verb, environment, words, fine):
     if "user" in environment and os.getuid():

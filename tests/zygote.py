@@ -102,7 +102,7 @@ def _serve() -> None:
     import foster.cli
     import foster.evaluation.evaluate
     import foster.inspection.inspect
-    import foster.runs  # noqa: F401
+    import foster.runs
 
     torch.set_num_threads(1)
     for line in sys.stdin:

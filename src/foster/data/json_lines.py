@@ -115,7 +115,8 @@ def _array(path: Path) -> Iterator[dict[str, Any]]:
     except (ValueError, RecursionError) as error:
         line = f"line {error.lineno}" if isinstance(error, json.JSONDecodeError) else "the array"
         raise InputError(
-            f"{path}: {line} is not valid JSON ({_reason(error)}); one object a line, or one array of objects, is needed"
+            f"{path}: {line} is not valid JSON ({_reason(error)}); one object a line, or one array of objects, is "
+            "needed"
         ) from error
     for place, one in enumerate(content, start=1):
         if not isinstance(one, dict):

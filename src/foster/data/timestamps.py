@@ -368,8 +368,8 @@ def _numbers(values: pl.Series, where: str) -> pl.Series:
     dtype = values.dtype
     if (row := beyond_calendar(values)) is not None:
         raise InputError(
-            f"{where}: column '{values.name}' holds a time beyond the years 1 to 9999 in row {row + 1}; correct the row "
-            "or remove it"
+            f"{where}: column '{values.name}' holds a time beyond the years 1 to 9999 in row {row + 1}; correct the "
+            "row or remove it"
         )
     if isinstance(dtype, pl.Datetime) and dtype.time_unit == "ns":
         nanoseconds = values.dt.epoch("ns")
