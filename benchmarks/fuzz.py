@@ -1317,7 +1317,7 @@ def fuzz(
         with selectors.DefaultSelector() as selector:
             selector.register(reads, selectors.EVENT_READ)
             while True:
-                if not selector.select(timeout=40 * slow):
+                if not selector.select(timeout=200 * slow):
                     os.kill(pid, signal.SIGKILL)
                     hung = True
                     break

@@ -117,12 +117,12 @@ def test_names_that_cannot_be(foster, root, tmp_path, verb, name):
         path,
         *given[place + 1 :],
         *(("--out", tmp_path / "made") if verb in MAKERS else ()),
-        seconds=30,
+        seconds=300,
     )
     assert not fine_or_one_line(ended)
     assert not (tmp_path / "made").exists()
     if verb in MAKERS:
-        ended = foster(tmp_path, *given, "--out", path, seconds=60)
+        ended = foster(tmp_path, *given, "--out", path, seconds=300)
         assert fine_or_one_line(ended) == (name in ("a\nb", "\x1b[2J")), ended.err
     if verb != "check":
-        assert not fine_or_one_line(foster(tmp_path, *given, "--config", path, seconds=30))
+        assert not fine_or_one_line(foster(tmp_path, *given, "--config", path, seconds=300))

@@ -98,8 +98,8 @@ def _words(name: str, values: list[Any]) -> pl.Series:
             ) from error
         except Exception as error:  # an object's own code may raise anything; lists may hold themselves
             raise InputError(
-                f"column '{name}' holds a {type(value).__name__} in row {row} that cannot be read ({error}); write it as "
-                "text"
+                f"column '{name}' holds a {type(value).__name__} in row {row} that cannot be read ({error}); write it "
+                "as text"
             ) from error
     return pl.Series(name, words, dtype=pl.String)
 

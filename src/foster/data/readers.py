@@ -129,6 +129,8 @@ def open_table(source: str | Path | IntoFrame) -> Table:
         raise InputError(f"{path}: no such file")
     if empty:
         raise InputError(f"{path}: the file is empty")
+    if not path.is_file() and not path.is_dir():
+        raise InputError(f"{path}: is a pipe or a device; write its content to a file, and name that")
     kind = FORMATS.get(_suffix(path))
     if kind is None and path.is_dir() and holds_parquet(path):
         kind = "parquet"
