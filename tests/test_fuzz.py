@@ -137,3 +137,15 @@ def test_histories_are_lists_of_ids_and_texts(tiny_encoder):
             model.recommend(wrong, 1)
     for right in ([["b", 1]], [("b", "1")], np.array([["b", "1"]]), [pl.Series(["b", "1"])], [pd.Series(["b", "1"])]):
         assert model.recommend(right, 1)[0][0][0] == "c"
+
+
+@pytest.mark.parametrize(("field", "value"), [("dropped", {}), ("text_fields", [])])
+def test_what_a_data_set_says_of_itself_is_complete(tmp_path, field, value):
+    from foster.manifest import seal
+
+    folder = Dataset.prepare(pl.DataFrame(a_log()), k_core=0).save(tmp_path / "data")
+    path = folder / "dataset.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {field: value}))
+    seal(folder)
+    with pytest.raises(InputError, match=rf"dataset\.json: field '{field}"):
+        Dataset.read(folder)

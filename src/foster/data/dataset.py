@@ -868,6 +868,9 @@ def _read_info(path: Path) -> DatasetInfo:
     mark = {field: content.pop(field) for field in marked("dataset") if field in content}
     if mark and (mark.get("kind") != "dataset" or not isinstance(mark.get("foster"), str)):
         raise InputError(f"{path}: field 'kind' or 'foster' is wrong; prepare the data set again")
+    dropped = content.get("dropped")
+    if isinstance(dropped, dict) and (missing := [name for name in Dropped.model_fields if name not in dropped]):
+        raise InputError(f"{path}: field 'dropped.{missing[0]}' is missing; prepare the data set again")
     try:
         return DatasetInfo.model_validate_json(to_json(content), strict=True)
     except ValidationError as error:
