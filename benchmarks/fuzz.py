@@ -1060,7 +1060,7 @@ def plain(value: Any) -> Any:
 
 def read_options(reader: str, path: Path) -> None:
     """Read a file as the verbs do."""
-    from foster.cli import _read_yaml
+    from foster.cli.values import read_yaml
     from foster.models.options import ModelOptions
     from foster.report.rows import Recipe, students_of, variants_of
     from foster.text.options import EncoderOptions
@@ -1071,7 +1071,7 @@ def read_options(reader: str, path: Path) -> None:
         by_command_line("prepare", "no.csv", "--dry-run", "--config", str(path))
         by_command_line("bench", "nowhere", "--out", str(path.parent / "out"), "--config", str(path))
         return
-    content = _read_yaml(path, f"--{reader}", "a: {b: 1}")
+    content = read_yaml(path, f"--{reader}", "a: {b: 1}")
     if reader == "space":
         space = Space.parse(content, str(path))
         space.check(ModelOptions(), TrainOptions(), str(path))
