@@ -500,10 +500,11 @@ def wrong_tensors(rng: random.Random, folder: Path, other: Path) -> bool:
     elif kind == "empty":
         tensors[name] = tensor[:0].clone()
     elif kind == "range":
-        wrong = {"items": -1, "weights": -0.5, "codes": 255, "code_scales": -1.0, "draws": 200}
+        beyond = [ITEMS, torch.iinfo(tensor.dtype).max] if name == "items" else []  # two bytes hold no -1
+        wrong = {"items": beyond, "weights": [-0.5], "codes": [255], "code_scales": [-1.0], "draws": [200]}
         if name not in wrong:
             return False
-        value = wrong[name] if name != "items" or rng.random() < 0.5 else rng.choice([ITEMS, 2**31 - 1])
+        value = rng.choice(wrong[name])
         tensor.view(-1)[rng.randrange(tensor.numel())] = value
         tensors[name] = tensor
     save_file(tensors, path)

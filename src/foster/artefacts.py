@@ -26,6 +26,7 @@ from foster.errors import InputError
 from foster.exchange import KEPT_NAME, MARK, clear_leftovers, place_locked, replace, settle, work_folder
 from foster.json_text import of_json, to_json
 from foster.manifest import MANIFEST_NAME, read_manifest, seal, verify
+from foster.panics import hushed
 from foster.version import __version__
 
 if TYPE_CHECKING:
@@ -414,7 +415,8 @@ def read_parquet(path: Path, columns: Sequence[str], once: Sequence[str] = ()) -
     try:
         rows = pl.scan_parquet(path, glob=False).select(columns)
         recurring = [name for name, dtype in rows.collect_schema().items() if name in once and dtype == pl.String]
-        return rows.with_columns(pl.col(recurring).cast(pl.Categorical)).collect(engine="streaming")
+        with hushed():
+            return rows.with_columns(pl.col(recurring).cast(pl.Categorical)).collect(engine="streaming")
     except FileNotFoundError as error:
         raise InputError(f"{path}: no such file; the folder is incomplete, make or copy it again") from error
     except (PolarsError, OSError, PanicException) as error:  # a panic of polars is no Exception

@@ -5,6 +5,9 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
+LONGEST = 2000  # characters of a message
+END = 500  # characters of the end of a longer one, where the fix is
+
 
 class InputError(ValueError):
     """Input that we cannot work with: a file, a column, an option.
@@ -14,7 +17,23 @@ class InputError(ValueError):
     """
 
     def __init__(self, message: str) -> None:
-        super().__init__(" ".join(message.splitlines()))
+        super().__init__(one_line(message))
+
+
+def one_line(text: str) -> str:
+    """Return a text as one line that can be shown whatever files and users put into it.
+
+    What moves the cursor, cannot be seen or is no character is shown by its code; of a very long text the beginning and
+    the end.
+    """
+    line = " ".join(text.splitlines())
+    if len(line) > LONGEST:
+        line = f"{line[: LONGEST - END]} ... {line[-END:]}"
+    return line if line.isprintable() else "".join(map(_shown, line))
+
+
+def _shown(character: str) -> str:
+    return character if character.isprintable() else character.encode("unicode_escape").decode()
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Self, get_args
+from typing import Annotated, Any, ClassVar, Self, get_args
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, TypeAdapter, ValidationError
 
@@ -29,6 +29,28 @@ class Options(BaseModel):
     """Base of every group of options: immutable; an unknown key is an error, and so is a number that is not finite."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    later: ClassVar[Mapping[str, Any]] = {}
+    """Fields that came after folders were first written, with the value that folders without them mean."""
+
+    @classmethod
+    def stored(cls, values: Any, where: str) -> Self:
+        """Build the options that a folder holds: each field is there, or it is one of ``later``.
+
+        A default would say something of the folder that nobody wrote.
+
+        Args:
+            values: names and values.
+            where: the file.
+
+        Raises:
+            InputError: a field is missing or unknown, or has a wrong value.
+        """
+        if isinstance(values, Mapping):
+            values = {**cls.later, **values}
+            if missing := [name for name in cls.model_fields if name not in values]:
+                raise InputError(f"{where}: option '{missing[0]}' is missing; make or copy the folder again")
+        return cls.parse(values, where, strict=True)
 
     @classmethod
     def parse(

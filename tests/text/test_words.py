@@ -118,7 +118,8 @@ def test_items_that_an_encoder_cannot_read_are_told_apart_by_their_words(tiny_en
 
 
 def test_folders_of_before_words_read_none():
-    assert EncoderOptions.stored({"encoder": "x"}, "config.json").words == 0
+    before = {"encoder": "x", "pooling": "auto", "max_tokens": 64}
+    assert EncoderOptions.stored(before, "config.json").words == 0
     assert EncoderOptions.stored(EncoderOptions().model_dump(), "config.json") == EncoderOptions()
     with pytest.raises(InputError, match=r"config\.json"):
         EncoderOptions.stored([], "config.json")

@@ -100,11 +100,16 @@ def read_yaml(path: Path, flag: str, example: str) -> dict[str, Any]:
             return super().construct_mapping(node, deep)
 
     try:
+        if path.exists() and not path.is_file():  # a pipe would be waited for, without an end
+            raise InputError(f"{flag} {path}: is no file; give a YAML file")
         content = yaml.load(path.read_text(encoding="utf-8"), Loader)
     except OSError as error:
         raise InputError(f"{flag} {path}: cannot be read ({error.strerror})") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise InputError(f"{flag} {path}: is no valid YAML ({str(error).splitlines()[0]})") from error
+    except InputError:
+        raise
+    except (yaml.YAMLError, ValueError, TypeError, RecursionError) as error:  # dates and numbers that there are not
+        reason = "nested too deeply" if isinstance(error, RecursionError) else (str(error).splitlines() or ["?"])[0]
+        raise InputError(f"{flag} {path}: is no valid YAML ({reason})") from error
     if content is None:
         return {}
     if not isinstance(content, dict):

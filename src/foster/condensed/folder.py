@@ -177,7 +177,7 @@ def read_fields(folder: str | Path, encoder: str | None = None) -> dict[str, Any
         "encoder": EncoderOptions.stored(stated.encoder, where).at(encoder),
         "model": stored_shape(stated.model, where),
         "windows": tuple((start, end) for start, end in windows),
-        "recipe": TrainOptions.parse(stated.recipe, where, strict=True),
+        "recipe": TrainOptions.stored(stated.recipe, where),
         "info": config["info"],
         "label_bits": stated.label_bits,
         "adapter_bits": stated.adapter_bits,

@@ -7,13 +7,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 import numpy as np
 import polars as pl
 from pydantic import (
     BaseModel,
     ConfigDict,
+    Field,
     SerializerFunctionWrapHandler,
     ValidationError,
     field_validator,
@@ -108,7 +109,7 @@ class DatasetInfo(BaseModel):
     """Of the draw of random targets."""
     cut_times: tuple[int | float, ...] = ()
     """The times of the cuts, in the unit of the data; what happened at a cut is before it."""
-    text_fields: tuple[str, ...]
+    text_fields: Annotated[tuple[str, ...], Field(min_length=1)]
     """The text columns of the items."""
     template: str | None
     """How they become one text; None: those that are there, joined by ", "."""
@@ -867,6 +868,9 @@ def _read_info(path: Path) -> DatasetInfo:
     mark = {field: content.pop(field) for field in marked("dataset") if field in content}
     if mark and (mark.get("kind") != "dataset" or not isinstance(mark.get("foster"), str)):
         raise InputError(f"{path}: field 'kind' or 'foster' is wrong; prepare the data set again")
+    dropped = content.get("dropped")
+    if isinstance(dropped, dict) and (missing := [name for name in Dropped.model_fields if name not in dropped]):
+        raise InputError(f"{path}: field 'dropped.{missing[0]}' is missing; prepare the data set again")
     try:
         return DatasetInfo.model_validate_json(to_json(content), strict=True)
     except ValidationError as error:

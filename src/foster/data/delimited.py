@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import IO
 
 import polars as pl
+from polars.exceptions import PolarsError
 
 from foster.errors import InputError
 
@@ -206,7 +207,7 @@ class Delimited:
         form = f"^{field}(?:{_escaped(self.separator)}{field})*\r?$"
         line = pl.col("line")
         bad = self._lines().filter(line.str.contains('"', literal=True) & ~line.str.contains(form))
-        return bad.head(1).collect().is_empty()
+        return self._collected(bad.head(1)).is_empty()
 
     def _quoted_values(self) -> bool:
         """Whether tab-separated values are quoted as in CSV: where a mark stands, all is quoted, and marks doubled."""
@@ -223,7 +224,14 @@ class Delimited:
         bare = line.str.replace_all('"[^"]*"', "") if self.quotes else line
         short = bare.str.count_matches(self.separator, literal=True) < len(self.names) - 1
         rows = self._lines().slice(self.header_lines).filter(short & (line.str.strip_chars("\r") != ""))
-        return not rows.head(1).collect().is_empty()
+        return not self._collected(rows.head(1)).is_empty()
+
+    def _collected(self, lines: pl.LazyFrame) -> pl.DataFrame:
+        try:
+            return lines.collect()
+        except (PolarsError, OSError) as error:
+            reason = str(error).strip().splitlines()[0]
+            raise InputError(f"{self.path}: {self.fault() or f'cannot be read ({reason})'}") from error
 
 
 def open_unpacked(path: Path) -> IO[bytes] | gzip.GzipFile:

@@ -16,8 +16,10 @@ import narwhals as nw
 import numpy as np
 import polars as pl
 from narwhals.typing import IntoFrame
+from polars.exceptions import PanicException
 
 from foster.errors import InputError
+from foster.panics import hushed, refused
 
 
 def from_frame(source: IntoFrame, name: str) -> pl.LazyFrame:
@@ -43,7 +45,13 @@ def from_frame(source: IntoFrame, name: str) -> pl.LazyFrame:
     except TypeError as error:
         raise InputError(f"{name}: neither a path nor a data frame") from error
     eager: nw.DataFrame[Any] = frame.collect() if isinstance(frame, nw.LazyFrame) else frame
-    rows = eager.to_polars()
+    try:
+        with refused(name):
+            rows = eager.to_polars()
+    except InputError:
+        raise
+    except Exception as error:  # what the libraries raise has no class in common
+        raise InputError(f"{name}: {_unreadable(eager)} of a type that cannot be read ({error}); convert it") from error
     return rows.with_columns(
         _words(column, rows[column].to_list()) for column in rows.columns if rows[column].dtype == pl.Object
     ).lazy()
@@ -78,10 +86,33 @@ def _words(name: str, values: list[Any]) -> pl.Series:
     words: list[str | None] = []
     for row, value in enumerate(values, start=1):
         try:
-            words.append(_from_object(value))
+            word = _from_object(value)
+            words.append(word)
+            if word is not None and not word.isascii():
+                word.encode()
         except UnicodeDecodeError as error:
             raise InputError(f"column '{name}' holds bytes in row {row} that are not UTF-8; decode them") from error
+        except UnicodeEncodeError as error:
+            raise InputError(
+                f"column '{name}' holds half a surrogate pair in row {row}, which is no character; correct or remove it"
+            ) from error
+        except Exception as error:  # an object's own code may raise anything; lists may hold themselves
+            raise InputError(
+                f"column '{name}' holds a {type(value).__name__} in row {row} that cannot be read ({error}); write it "
+                "as text"
+            ) from error
     return pl.Series(name, words, dtype=pl.String)
+
+
+def _unreadable(frame: nw.DataFrame[Any]) -> str:
+    """Return the column of a frame that cannot be converted, in words."""
+    for name in frame.columns:
+        try:
+            with hushed():
+                frame.select(name).to_polars()
+        except (Exception, PanicException):
+            return f"column '{name}' is"
+    return "a column is"
 
 
 def _from_object(value: Any) -> str | None:

@@ -10,6 +10,7 @@ import glob
 import json
 import math
 import re
+import zlib
 from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
@@ -74,13 +75,22 @@ def read_objects(path: Path) -> Iterator[dict[str, Any]]:
         raise InputError(f"{path}: line {number} is not UTF-8 text; save the file as UTF-8") from error
     except _TwiceError as error:
         raise InputError(f"{path}: line {number} has the name '{error}' twice; rename or remove one") from error
-    except (json.JSONDecodeError, RecursionError) as error:
-        reason = "nested too deeply" if isinstance(error, RecursionError) else error
+    except InputError:
+        raise
+    except (ValueError, RecursionError) as error:  # numbers of thousands of digits are a ValueError
+        reason = _reason(error)
         raise InputError(f"{path}: line {number} is not valid JSON ({reason}); one object a line is needed") from error
-    except (OSError, EOFError) as error:
+    except (OSError, EOFError, zlib.error) as error:
         raise InputError(f"{path}: cannot be unpacked after line {number} ({error}); fetch the file again") from error
     if not any_line:
         raise InputError(f"{path}: the file is empty")
+
+
+def _reason(error: ValueError | RecursionError) -> str:
+    """Say why a text is no JSON, as far as it can be said to people."""
+    if isinstance(error, RecursionError):
+        return "nested too deeply"
+    return error.msg if isinstance(error, json.JSONDecodeError) else str(error).split(":")[0]
 
 
 class _TwiceError(ValueError):
@@ -100,10 +110,13 @@ def _array(path: Path) -> Iterator[dict[str, Any]]:
     text = b"".join(binary_lines(path)).removeprefix(_BOM).decode("utf-8")
     try:
         content = json.loads(text, object_pairs_hook=_once)
-    except json.JSONDecodeError as error:
+    except _TwiceError:
+        raise
+    except (ValueError, RecursionError) as error:
+        line = f"line {error.lineno}" if isinstance(error, json.JSONDecodeError) else "the array"
         raise InputError(
-            f"{path}: line {error.lineno} is not valid JSON ({error.msg}); one object a line, or one array of objects, "
-            "is needed"
+            f"{path}: {line} is not valid JSON ({_reason(error)}); one object a line, or one array of objects, is "
+            "needed"
         ) from error
     for place, one in enumerate(content, start=1):
         if not isinstance(one, dict):

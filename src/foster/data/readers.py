@@ -19,6 +19,7 @@ from foster.data.frames import from_frame
 from foster.data.json_lines import read_objects, scan_json_lines
 from foster.data.parquet import holds_parquet, scan_parquet_folder
 from foster.errors import InputError
+from foster.panics import hushed
 
 _BEYOND, _MISSING = "\x00beyond", "\x00missing"
 
@@ -91,7 +92,8 @@ class Table:
 
     def _collect(self, frame: pl.LazyFrame) -> pl.DataFrame:
         try:
-            return frame.collect(engine="streaming")
+            with hushed():
+                return frame.collect(engine="streaming")
         except (PolarsError, OSError, PanicException) as error:  # a panic of polars is no Exception
             raise _unreadable(self.path or self.name, error) from error
 
@@ -127,6 +129,8 @@ def open_table(source: str | Path | IntoFrame) -> Table:
         raise InputError(f"{path}: no such file")
     if empty:
         raise InputError(f"{path}: the file is empty")
+    if not path.is_file() and not path.is_dir():
+        raise InputError(f"{path}: is a pipe or a device; write its content to a file, and name that")
     kind = FORMATS.get(_suffix(path))
     if kind is None and path.is_dir() and holds_parquet(path):
         kind = "parquet"

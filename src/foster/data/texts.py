@@ -12,7 +12,9 @@ from typing import Any
 
 import polars as pl
 
+from foster.data.timestamps import beyond_calendar
 from foster.errors import InputError, did_you_mean
+from foster.panics import refused
 
 SEPARATOR = ", "
 # Lists as Python and numpy print them, which is what tables hold that went through CSV: ['a', 'b'] and ['a' 'b'].
@@ -150,7 +152,11 @@ def _plain_words(values: pl.Series, where: str) -> pl.Series:
     """Return a column as strings."""
     name, dtype = values.name, values.dtype
     if dtype.is_nested() or dtype == pl.Object:
-        return pl.Series([_words_or_refuse(value, name, where) for value in values.to_list()], dtype=pl.String)
+        with refused(f"{where}: column '{name}'"):
+            listed = values.to_list()
+        return pl.Series([_words_or_refuse(value, name, where) for value in listed], dtype=pl.String)
+    if (row := beyond_calendar(values)) is not None:
+        raise InputError(f"{where}: column '{name}' holds a time beyond the years 1 to 9999 in row {row + 1}")
     if isinstance(dtype, pl.Duration):
         raise InputError(f"{where}: column '{name}' holds lengths of time, which are no text; name others with --text")
     if isinstance(dtype, pl.Binary):

@@ -14,6 +14,9 @@ from polars.exceptions import PolarsError
 from foster.errors import InputError
 
 DAY_SECONDS = 86_400
+# The years 1 to 9999 without their first and last day, which a time zone could push beyond, in seconds since 1970.
+_CALENDAR = (-62_135_510_400, 253_402_214_399)
+_A_SECOND = {"ms": 10**3, "us": 10**6, "ns": 10**9}
 # So many values show which form a column of words has; then all of them are read in this form.
 SAMPLE = 1_000
 
@@ -142,7 +145,7 @@ def look_at(values: pl.Series) -> Look:
     dtype, name = values.dtype, values.name
     values = values.drop_nulls()
     unread = Look("unreadable" if named_like_time(name) and dtype != pl.Boolean else "none")
-    if values.is_empty():
+    if values.is_empty() or beyond_calendar(values) is not None:
         return unread
     if isinstance(dtype, pl.Date):
         return Look("day")
@@ -221,6 +224,26 @@ def parse_times(values: pl.Series, where: str, time_format: str | None = None) -
         fix = "correct the row or remove it" + ("" if time_format else ", or describe all rows by --time-format")
         raise InputError(f"{where}: column '{values.name}' {said} in row {row + 1}; {fix}")
     return whole_numbers(times.to_numpy())
+
+
+def beyond_calendar(values: pl.Series) -> int | None:
+    """Return the first row that holds a date or time beyond the years 1 to 9999, or a length of time as great; or None.
+
+    Such values come from other calendars, wrong units and damaged files. Polars panics when it reads them.
+    """
+    dtype = values.dtype
+    if not dtype.is_temporal():
+        return None
+    numbers, low, high = values.to_physical(), *_CALENDAR
+    if isinstance(dtype, pl.Datetime | pl.Duration):
+        unit = _A_SECOND[dtype.time_unit]
+        low, high = max(low * unit, -(2**63)), min(high * unit, 2**63 - 1)
+    elif isinstance(dtype, pl.Date):
+        low, high = low // DAY_SECONDS, high // DAY_SECONDS
+    else:
+        low, high = 0, DAY_SECONDS * 10**9 - 1
+    bad = (numbers < low) | (numbers > high)
+    return bad.arg_max() if bad.any() else None
 
 
 def whole_numbers(numbers: np.ndarray) -> np.ndarray:
@@ -343,6 +366,11 @@ def _holds_clocks(numbers: pl.Series) -> bool:
 def _numbers(values: pl.Series, where: str) -> pl.Series:
     """Return int64 or float64, null where a value is no time."""
     dtype = values.dtype
+    if (row := beyond_calendar(values)) is not None:
+        raise InputError(
+            f"{where}: column '{values.name}' holds a time beyond the years 1 to 9999 in row {row + 1}; correct the "
+            "row or remove it"
+        )
     if isinstance(dtype, pl.Datetime) and dtype.time_unit == "ns":
         nanoseconds = values.dt.epoch("ns")
         if bool((nanoseconds % 1000 != 0).any()):

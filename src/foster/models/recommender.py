@@ -355,10 +355,10 @@ class TextRecommender(nn.Module):
         """
         if not 1 <= k <= self.n_items:
             raise InputError(f"recommend: k={k}; give 1 to {self.n_items}, the size of the catalogue")
-        if isinstance(histories, str) or any(isinstance(history, str) for history in histories):
+        if not _is_list(histories) or not all(map(_is_list, histories)):
             raise InputError("recommend: histories is one list of items a user, as in [['id1', 'id2']]")
         for number, history in enumerate(histories):
-            if not len(history) or any(entry is None for entry in history):
+            if not len(history) or not all(isinstance(entry, str | int | np.integer) for entry in history):
                 raise InputError(f"recommend: history {number} is empty or has no item id or text in a place; give one")
         self.eval()
         table = self.item_table()
@@ -567,15 +567,20 @@ class TextRecommender(nn.Module):
         return model
 
 
+def _is_list(value: Any) -> bool:
+    """Whether it is a list, or what can stand for one: a tuple, a column, an array."""
+    if isinstance(value, str | bytes | Mapping) or not hasattr(value, "__len__") or not hasattr(value, "__iter__"):
+        return False
+    return getattr(value, "ndim", 1) > 0  # arrays of no dimension have no length
+
+
 def stored_shape(values: dict[str, Any], where: str) -> ModelOptions:
     """Return the shape of a model as a folder states it.
 
     Raises:
         InputError: an unknown field, or a value that is none.
     """
-    if "dim" not in values:
-        raise InputError(f"{where}: field 'model' has no 'dim'; make or copy the folder again")
-    options = ModelOptions.parse(values, where, strict=True)
+    options = ModelOptions.stored(values, where)
     try:
         parse_finetune(options.finetune)
     except InputError as error:

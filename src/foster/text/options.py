@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
 from pydantic import Field, field_validator
 
@@ -15,6 +16,8 @@ WORDS = 512  # numbers that stand for words: by default, and at most, since they
 
 class EncoderOptions(Options):
     """Which encoder turns item texts into vectors, and how."""
+
+    later: ClassVar[Mapping[str, Any]] = {"words": 0}
 
     encoder: str = Field(default=DEFAULT_ENCODER, min_length=1, description="name on the Hugging Face hub, or a folder")
     pooling: Literal["auto", "mean", "cls", "last"] = Field(
@@ -39,15 +42,6 @@ class EncoderOptions(Options):
     def __str__(self) -> str:
         """Return what cards say of it."""
         return f"{self.encoder} and the words of texts" if self.words else self.encoder
-
-    @classmethod
-    def stored(cls, values: Any, where: str) -> Self:
-        """Return the options that a folder names; those of earlier versions do not read words.
-
-        Raises:
-            InputError: a wrong value.
-        """
-        return cls.parse({"words": 0, **values} if isinstance(values, dict) else values, where, strict=True)
 
     def at(self, place: str | None) -> Self:
         """Return these options for the same encoder at another place, a folder or a hub name; None for the same.

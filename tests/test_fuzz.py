@@ -1,0 +1,151 @@
+"""Kinds of inputs that benchmarks/fuzz.py found, one each, and a thousand of its cases."""
+
+import decimal
+import gzip
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import polars as pl
+import pyarrow as pa
+import pytest
+
+from foster import panics
+from foster.data.dataset import Dataset
+from foster.data.readers import open_table, read_table
+from foster.errors import LONGEST, InputError
+
+ROOT = Path(__file__).parents[1]
+
+
+def test_a_thousand_mutated_inputs_are_read_or_refused_in_one_line():
+    done = subprocess.run(
+        [sys.executable, ROOT / "benchmarks" / "fuzz.py", "--cases", "1000", "--seed", "30"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout
+    assert "1,000 cases" in done.stdout and " 0 failures" in done.stdout
+
+
+def refused(frame, **options) -> str:
+    with pytest.raises(InputError) as error:
+        Dataset.prepare(frame, k_core=0, **options)
+    assert str(error.value).isprintable()
+    return str(error.value)
+
+
+def a_log(**columns) -> dict:
+    log = {"user_id": ["a"] * 4, "item_id": ["x", "y", "z", "x"], "timestamp": [1, 2, 3, 4], "title": list("abca")}
+    return log | columns
+
+
+def test_messages_are_one_line_that_can_be_shown():
+    assert str(InputError("a\nb\x1b[2J\0\u202e\ud800 é 🎸")) == "a b\\x1b[2J\\x00\\u202e\\ud800 é 🎸"
+    long = str(InputError("begin " + "x" * 10_000 + " fix"))
+    assert len(long) < LONGEST + 10 and long.startswith("begin x") and long.endswith("x fix")
+
+
+@pytest.mark.parametrize("column", ["timestamp", "title"])
+@pytest.mark.parametrize("kind", [pl.Datetime("ms"), pl.Datetime("ms", "Europe/Berlin"), pl.Date])
+def test_dates_beyond_the_calendar(column, kind):
+    far = pl.Series([0, 1, 2**31 - 1, 3]) if kind == pl.Date else pl.Series([0, 1, 2**62, 3])
+    frame = pl.DataFrame(a_log()).with_columns(
+        far.cast(pl.Int32 if kind == pl.Date else pl.Int64).cast(kind).alias(column)
+    )
+    options = {"time_column": "timestamp"} if column == "timestamp" else {"text": "title"}
+    assert f"column '{column}' holds a time beyond the years 1 to 9999 in row 3" in refused(frame, **options)
+
+
+def test_numbers_of_thousands_of_digits(tmp_path):
+    digits = "9" * 5000
+    for name, text in (("a.jsonl", f'{{"a": {digits}}}\n'), ("b.json", f'[{{"a": {digits}}}]')):
+        (tmp_path / name).write_text(text)
+        with pytest.raises(InputError, match=r"is not valid JSON \(Exceeds the limit"):
+            read_table(tmp_path / name)
+
+
+def test_packed_json_with_a_damaged_inside(tmp_path):
+    content = bytearray(gzip.compress(json.dumps({"a": list(range(500))}).encode()))
+    content[30:60] = b"\xff" * 30
+    (tmp_path / "a.json.gz").write_bytes(content)
+    with pytest.raises(InputError, match=r"a\.json\.gz: cannot be (unpacked|read)"):
+        read_table(tmp_path / "a.json.gz")
+
+
+class Odd:
+    """An object that cannot be shown."""
+
+    def __str__(self):
+        raise ZeroDivisionError
+
+
+@pytest.mark.parametrize(
+    "value", [Odd(), 10**5000, "\ud800", decimal.Decimal("sNaN")], ids=["odd", "long", "half", "nan"]
+)
+def test_objects_without_words(value):
+    frame = pd.DataFrame(a_log(title=pd.Series([value, "b", "c", "d"], dtype=object)))
+    assert "column 'title' holds" in refused(frame) and "in row 1" in refused(frame)
+
+
+def test_a_list_that_holds_itself():
+    circle: list = []
+    circle.append(circle)
+    assert "column 'title' holds a list in row 1" in refused(pd.DataFrame(a_log(title=[circle, "b", "c", "d"])))
+
+
+def test_arrow_types_that_nobody_else_has():
+    union = pa.UnionArray.from_sparse(pa.array([0] * 4, pa.int8()), [pa.array(list("abcd")), pa.array([1] * 4)])
+    table = pa.table(a_log(title=union))
+    assert "column 'title' is of a type that cannot be read" in refused(table)
+
+
+def test_a_pipe_is_no_file(tmp_path):
+    import os
+
+    os.mkfifo(tmp_path / "log.csv")
+    with pytest.raises(InputError, match=r"log\.csv: is a pipe or a device"):
+        open_table(tmp_path / "log.csv")
+
+
+def test_what_a_panic_prints_is_kept_and_nothing_else(capfd):
+    import os
+
+    with panics.hushed():
+        os.write(2, b"said\n")
+    assert capfd.readouterr().err == "said\n"
+    with pytest.raises(InputError, match="here: holds values that cannot be read"), panics.refused("here"):
+        os.write(2, b"thread panicked\n")
+        raise panics.PanicException("out of range")
+    assert capfd.readouterr().err == ""
+
+
+def test_histories_are_lists_of_ids_and_texts(tiny_encoder):
+    from foster.data.catalogue import Catalogue
+    from foster.models.options import ModelOptions
+    from foster.models.recommender import TextRecommender
+    from foster.text.options import EncoderOptions
+
+    catalogue = Catalogue(["1", "b", "c"], ["red game", "blue game", "old book"])
+    model = TextRecommender.build(catalogue, EncoderOptions(encoder=str(tiny_encoder)), ModelOptions(dim=8, layers=1))
+    for wrong in (None, "b", ["b"], [5], [b"b"], [{"b": 1}], np.array("b"), [["b", 1.5]], [[["b"]]], [[None]], [[]]):
+        with pytest.raises(InputError, match="recommend: histor"):
+            model.recommend(wrong, 1)
+    for right in ([["b", 1]], [("b", "1")], np.array([["b", "1"]]), [pl.Series(["b", "1"])], [pd.Series(["b", "1"])]):
+        assert model.recommend(right, 1)[0][0][0] == "c"
+
+
+@pytest.mark.parametrize(("field", "value"), [("dropped", {}), ("text_fields", [])])
+def test_what_a_data_set_says_of_itself_is_complete(tmp_path, field, value):
+    from foster.manifest import seal
+
+    folder = Dataset.prepare(pl.DataFrame(a_log()), k_core=0).save(tmp_path / "data")
+    path = folder / "dataset.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {field: value}))
+    seal(folder)
+    with pytest.raises(InputError, match=rf"dataset\.json: field '{field}"):
+        Dataset.read(folder)
