@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Protocol
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -53,7 +54,7 @@ class ExactIndex:
 
     def __init__(self, table: Tensor, numbers: Tensor | None = None, left_out: Tensor | None = None) -> None:
         self.n_catalogue = len(table)
-        self._numbers = numbers
+        self._table, self._numbers = table, numbers
         self._vectors = table if numbers is None else table[numbers]
         # A few items are cheaper to leave out of the scores than of the table, of which that would be a copy.
         self._left_out = left_out
@@ -64,6 +65,13 @@ class ExactIndex:
     def __len__(self) -> int:
         """Return how many items are ranked."""
         return len(self._vectors) - (0 if self._left_out is None else len(self._left_out))
+
+    def ranked(self) -> tuple[np.ndarray, Tensor]:
+        """Return the item numbers that are ranked, int64 ``[n]`` in order, and the item table ``[V, d]``."""
+        numbers = np.arange(self.n_catalogue) if self._numbers is None else self._numbers.cpu().numpy()
+        if self._left_out is not None:
+            numbers = np.setdiff1d(numbers, self._left_out.cpu().numpy())
+        return numbers, self._table
 
     def search(self, queries: Tensor, k: int, masked: Histories) -> tuple[Tensor, Tensor]:
         """Find the best items; see ``ItemIndex``.
