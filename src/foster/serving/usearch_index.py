@@ -86,12 +86,11 @@ class UsearchIndex:
             vectors = np.ascontiguousarray(queries[torch.from_numpy(rows).to(queries.device)].cpu().numpy())
             found = self._index.search(vectors, wanted, threads=self._threads)
             keys, distances = (np.atleast_2d(part) for part in (found.keys, found.distances))
-            counts = np.atleast_1d(found.counts)
+            counts = found.counts if len(rows) > 1 else [keys.shape[1]]
             for place, row in enumerate(rows):
                 mine = slice(int(counts[place]))
                 kept = ~np.isin(keys[place, mine], masked[int(row)])
                 best = keys[place, mine][kept][:k].astype(np.int64)
-                # A query with fewer items left than k gets them all, in order, by comparing.
                 if len(best) < k:
                     short.append(int(row))
                     continue
