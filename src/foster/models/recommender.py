@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -33,6 +34,7 @@ from foster.data.catalogue import CATALOGUE_NAME, MEAN_POPULARITY, Catalogue, ch
 from foster.data.histories import Histories
 from foster.errors import InputError
 from foster.growing import GrowingRows
+from foster.hub import folder_of, push_to_hub
 from foster.manifest import read_whole
 from foster.models.gru4rec import GRU4Rec
 from foster.models.item_index import ExactIndex, ItemIndex
@@ -579,6 +581,19 @@ class TextRecommender(nn.Module):
             self.write_to(folder, extra)
         return Path(out)
 
+    def push_to_hub(self, name: str, *, private: bool = True) -> str:
+        """Send the model folder to the Hugging Face hub, and return the address; see ``foster.hub.push_to_hub``.
+
+        Args:
+            name: of the repository, as in ``organisation/name``.
+            private: whether a new repository can be seen by its owners only.
+
+        Raises:
+            InputError: no name, or the hub does not take it.
+        """
+        with tempfile.TemporaryDirectory() as place:
+            return push_to_hub(self.save_pretrained(Path(place) / "model"), name, private=private)
+
     def write_to(self, folder: Path, extra: dict[str, Any] | None = None) -> None:
         """Write the model's files into an existing folder."""
         config = {
@@ -627,14 +642,16 @@ class TextRecommender(nn.Module):
         The text encoder itself is loaded only when a raw text comes, or when training goes on.
 
         Args:
-            folder: what ``save_pretrained`` wrote.
+            folder: what ``save_pretrained`` wrote, or the name of such a folder on the Hugging Face hub, as in
+                ``organisation/name``.
             encoder: another place of the same encoder, where the stored name does not exist on this machine.
             device: where the model goes.
 
         Raises:
             InputError: no model folder, or a damaged one.
         """
-        return read_whole(folder, lambda: cls._read(Path(folder), encoder, device))
+        place = folder_of(folder, "model")
+        return read_whole(place, lambda: cls._read(place, encoder, device))
 
     @classmethod
     def _read(cls, folder: Path, encoder: str | None, device: str | torch.device) -> Self:
