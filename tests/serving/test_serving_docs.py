@@ -1,5 +1,6 @@
 """The commands and Python blocks of docs/serving.md, run in their order on a small log."""
 
+import importlib.util
 import re
 import shlex
 import sys
@@ -11,8 +12,9 @@ import pytest
 from foster import cli
 from synthetic_log import synthetic_log, write_csv
 
-for package in ("usearch", "onnxruntime", "onnxscript"):
-    pytest.importorskip(package)
+# Looked for, not imported: usearch 2.26 before onnxruntime 1.32, and neither after torch, crash the interpreter.
+if any(importlib.util.find_spec(package) is None for package in ("usearch", "onnxruntime", "onnxscript")):
+    pytest.skip("needs the extras ann and onnx", allow_module_level=True)
 PAGE = (Path(__file__).parents[2] / "docs" / "serving.md").read_text(encoding="utf-8")
 
 
@@ -32,7 +34,7 @@ def test_commands_and_blocks(tmp_path, tiny_encoder, monkeypatch, capsys):
     write_csv(tmp_path / "log.csv", [{name: row[name] for name in ("user_id", "item_id", "timestamp")} for row in rows])
     titles = {row["item_id"]: row["title"] for row in rows}
     write_csv(tmp_path / "items.csv", [{"item_id": item, "title": title} for item, title in titles.items()])
-    write_csv(tmp_path / "in-stock.csv", [{"item_id": item} for item in list(titles)[:12]])
+    write_csv(tmp_path / "in-stock.csv", [{"item_id": item} for item in list(titles)[::2]])
     (tmp_path / "sold-out.txt").write_text("item-4\nitem-5\nunheard-of\n")
     (tmp_path / "some-users.txt").write_text("".join(f"{user}\n" for user in sorted({r["user_id"] for r in rows})[:3]))
     monkeypatch.chdir(tmp_path)
@@ -51,7 +53,8 @@ def test_commands_and_blocks(tmp_path, tiny_encoder, monkeypatch, capsys):
         for line in block.splitlines():
             program, *rest = shlex.split(line, comments=True)
             if program == "pip":
-                assert re.search(rf"^{re.search(r'\[(.*)\]', line)[1]} = ", _pyproject(), re.M)
+                extra = re.findall(r"\[(.*)\]", line)[0]
+                assert re.search(rf"^{extra} = ", _pyproject(), re.M)
                 continue
             assert program == "foster"
             verbs.append(rest[0])
@@ -61,7 +64,7 @@ def test_commands_and_blocks(tmp_path, tiny_encoder, monkeypatch, capsys):
     lists = {name: pl.read_parquet(f"{name}.parquet") for name in ("recs", "again", "some", "near", "lists")}
     assert lists["recs"].height == 10 * lists["recs"]["user_id"].n_unique()
     assert not set(lists["again"]["item_id"]) & {"item-4", "item-5"} and "item-3" not in set(lists["lists"]["item_id"])
-    assert set(lists["some"]["item_id"]) <= set(list(titles)[:12]) and lists["some"]["user_id"].n_unique() == 3
+    assert set(lists["some"]["item_id"]) <= set(list(titles)[::2]) and lists["some"]["user_id"].n_unique() == 3
     # onnxruntime alone recommends what the model does.
     histories = [["item-1", "item-2"], ["item-5"], ["item-7", "item-9", "item-2"]]
     assert names["recommend"](histories, 5) == [[i for i, _ in f] for f in names["model"].recommend(histories, 5)]

@@ -19,8 +19,8 @@ from foster.models.recommender import NOT_STATED
 SEQUENCES, PROMPTS = "sequences", "prompts"
 HEAD = "A user took these items, oldest first:"
 ASKED = "The next item is:"
-_PROMPT = {"sequence": pl.Int64, "step": pl.Int64, "prompt": pl.String, "completion": pl.String}
-_SEQUENCE = {
+_PROMPT: dict[str, Any] = {"sequence": pl.Int64, "step": pl.Int64, "prompt": pl.String, "completion": pl.String}
+_SEQUENCE: dict[str, Any] = {
     "sequence": pl.Int64,
     "item_ids": pl.List(pl.String),
     "texts": pl.List(pl.String),
@@ -109,8 +109,8 @@ def write_hf(condensed: Condensed, folder: Path) -> dict[str, int]:
 
 def _write_about(condensed: Condensed, folder: Path, header: str) -> None:
     """Write ``config.json``, by which foster knows the folder as its own, and the card."""
-    info = {name: condensed.info[name] for name in ("data_fingerprint", "from_real_data") if name in condensed.info}
-    content = {**marked("handed-on"), "made_by": condensed.method, "sequences": len(condensed), **info}
+    content: dict[str, Any] = {**marked("handed-on"), "made_by": condensed.method, "sequences": len(condensed)}
+    content |= {name: condensed.info[name] for name in ("data_fingerprint", "from_real_data") if name in condensed.info}
     write_json(folder / CONFIG_NAME, content)
     soft = "" if condensed.items.shape[2] == 1 else "; a step is a mixture of items, of which the most probable is here"
     labels = "" if condensed.codes is None else "- not here: the soft labels, which the folder of foster has\n"
