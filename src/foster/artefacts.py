@@ -57,6 +57,8 @@ FILES: dict[str, tuple[str, ...]] = {
     "teacher": (*_MODEL, METRICS_NAME, TRAJECTORY_NAME, f"{TRAJECTORY_NAME}/step_*.safetensors"),
     "study": _STUDY,
     "audit": (CONFIG_NAME, "results.json", CARD_NAME, MANIFEST_NAME),
+    "onnx": (CONFIG_NAME, CARD_NAME, MANIFEST_NAME, "items.onnx", "sequence.onnx", "items.npy", "items.jsonl"),
+    "handed-on": (CONFIG_NAME, CARD_NAME, MANIFEST_NAME, "sequences.jsonl", "prompts.jsonl", "data", "data/*.parquet"),
 }
 """What foster writes into a folder of each kind; of a folder that holds anything else, nothing is ever replaced."""
 

@@ -295,7 +295,7 @@ def test_a_recommendation_copies_no_table(history, monkeypatch):
 def test_users_in_blocks_are_recommended_what_each_is_alone(monkeypatch):
     model, histories = small_recommender(), [[str(n), str(n + 3)] for n in range(30)]
     alone = [model.recommend([history], 5)[0] for history in histories]
-    monkeypatch.setattr("foster.models.recommender.SCORES", 3 * 40)
+    monkeypatch.setattr("foster.models.item_index.SCORES", 3 * 40)
     for found, wanted in zip(model.recommend(histories, 5), alone, strict=True):
         assert [item for item, _ in found] == [item for item, _ in wanted]
         assert [score for _, score in found] == pytest.approx([score for _, score in wanted])
@@ -321,3 +321,45 @@ def test_a_recipe_with_a_value_of_another_type_is_refused(tmp_path, name, value)
     model = small_recommender()
     with pytest.raises(InputError, match="'training' is wrong"):
         model.save_pretrained(tmp_path / "model", extra={"training": TrainOptions().model_dump() | {name: value}})
+
+
+def test_excluded_items_and_those_that_are_no_candidates_are_never_recommended():
+    model = small_recommender()
+    histories = [["3", "5"], ["2", "9", "30"], ["1"]]
+    everything = model.recommend(histories, 35)
+
+    def without(items: set[str], k: int) -> list[list[str]]:
+        return [[item for item, _ in found if item not in items][:k] for found in everything]
+
+    best = {item for found in everything for item, _ in found[:2]}
+    found = model.recommend(histories, 10, exclude=sorted(best))
+    assert [[item for item, _ in one] for one in found] == without(best, 10)
+    candidates = [str(n) for n in range(0, 40, 3)]
+    found = model.recommend(histories, 8, candidates=candidates, exclude=["0", "3"])
+    assert [[item for item, _ in one] for one in found] == without({str(n) for n in range(40)} - {*candidates[2:]}, 8)
+    # Fewer than k are left where the history holds the others.
+    assert [item for item, _ in model.recommend([["3", "5"]], 2, candidates=["3", "7"])[0]] == ["7"]
+    for fault, said in (
+        ({"exclude": ["x"]}, "exclude: item 'x' is not in the catalogue"),
+        ({"candidates": "12"}, "candidates: is a list of item ids"),
+        ({"candidates": ["1"], "exclude": ["1"]}, "no item is left"),
+        ({"candidates": []}, "no item is left"),
+        ({"candidates": ["1", "2"]}, "k=10; give 1 to 2"),
+        ({"index": model.index(), "exclude": ["1"]}, "an index has its own items"),
+        ({"index": small_recommender(30).index()}, "was made of 30 items, and the model has 40"),
+    ):
+        with pytest.raises(InputError, match=said):
+            model.recommend([["3"]], 10, **fault)
+
+
+def test_similar_items_are_those_of_the_greatest_cosine(model):
+    table = torch.nn.functional.normalize(model.item_table(), dim=1)
+    cosines = table @ table[4]
+    order = [i for i in cosines.argsort(descending=True).tolist() if i != 4]
+    by_id, by_text = model.similar(["i4", "red tea dog"], 5)
+    assert [item for item, _ in by_id] == [f"i{i}" for i in order[:5]]
+    torch.testing.assert_close(torch.tensor([c for _, c in by_id]), cosines[order[:5]])
+    assert len(by_text) == 5
+    # The text of an item is that item.
+    assert model.similar([model.catalogue.texts[4]], 1)[0][0] == ("i4", pytest.approx(1, abs=1e-4))
+    assert [item for item, _ in model.similar(["i4"], 1, exclude=[f"i{order[0]}"])[0]] == [f"i{order[1]}"]

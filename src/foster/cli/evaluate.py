@@ -22,6 +22,9 @@ def evaluate(
     data: Data,
     split: Annotated[str, typer.Option(help="validation or test")] = "test",
     keep_history: Annotated[bool, typer.Option("--keep-history", help="rank the items of the history too")] = False,
+    lists: Annotated[
+        bool, typer.Option("--lists", help="coverage, novelty, diversity and popularity of the lists, too")
+    ] = False,
     ranks: Annotated[Path | None, typer.Option(help="Parquet file for the rank of every target")] = None,
     encoder: Annotated[str | None, typer.Option(help="another place of the model's encoder")] = None,
     *,
@@ -39,7 +42,7 @@ def evaluate(
         check_ranks_file(ranks)
     with running(values.of(CommonOptions).device) as engine:
         recommender = TextRecommender.from_pretrained(model, encoder=encoder, device=engine.device)
-        result = run(recommender, read_data(data), split, mask_history=not keep_history, engine=engine)  # type: ignore[arg-type]
+        result = run(recommender, read_data(data), split, mask_history=not keep_history, lists=lists, engine=engine)  # type: ignore[arg-type]
         if not engine.is_main:
             return
         if ranks is not None:
@@ -47,7 +50,9 @@ def evaluate(
         if result.trained_on_this_data is False:
             say(f"{model}: was trained on other data than {data}, by their fingerprints")
         masked = "history masked" if result.history_masked else "history ranked too"
-        rows = [f"{name:<12}{value:.4f}" for name, value in result.metrics.items()]
+        numbers = result.metrics | (result.lists or {})
+        width = max(12, *(len(name) + 2 for name in numbers))
+        rows = [f"{name:<{width}}{value:.4f}" for name, value in numbers.items()]
         counts = f"{len(result.ranks)} targets of {result.n_users} users"
         show(
             result.as_dict(), as_json,

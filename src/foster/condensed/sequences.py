@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -18,6 +19,7 @@ from foster.condensed.folder import read_fields, write
 from foster.condensed.packed_map import pack_map, unpack_map
 from foster.data.catalogue import Catalogue
 from foster.errors import InputError
+from foster.hub import folder_of, push_to_hub
 from foster.manifest import read_whole
 from foster.models.item_tower import ItemMap, item_map_features
 from foster.models.options import ModelOptions
@@ -146,11 +148,26 @@ class Condensed:
         """Read a distilled or coreset folder.
 
         Args:
-            folder: what ``save`` wrote.
+            folder: what ``save`` wrote, or the name of such a folder on the Hugging Face hub, as in
+                ``organisation/name``.
             encoder: another place of the encoder that it was made with, where the stored name does not exist on this
                 machine.
 
         Raises:
             InputError: another folder, or a damaged one.
         """
-        return read_whole(folder, lambda: cls(**read_fields(folder, encoder)))
+        place = folder_of(folder, "dataset")
+        return read_whole(place, lambda: cls(**read_fields(place, encoder)))
+
+    def push_to_hub(self, name: str, *, private: bool = True) -> str:
+        """Send the folder to the Hugging Face hub, and return the address; see ``foster.hub.push_to_hub``.
+
+        Args:
+            name: of the repository, as in ``organisation/name``.
+            private: whether a new repository can be seen by its owners only.
+
+        Raises:
+            InputError: no name, or the hub does not take it.
+        """
+        with tempfile.TemporaryDirectory() as place:
+            return push_to_hub(self.save(Path(place) / "sequences"), name, private=private)

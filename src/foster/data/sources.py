@@ -182,6 +182,30 @@ def read_raw(source: Source | Sequence[Source], items: Source | None, columns: C
     )
 
 
+def read_events(source: Source, columns: Columns) -> tuple[Ids, Ids, np.ndarray]:
+    """Read a log alone, without texts of items.
+
+    Args:
+        source: a table or a folder; see ``open_sources``.
+        columns: the roles of columns; those of texts do not count.
+
+    Returns:
+        The users and the items of the rows in input order, and their times as [n] int64 or float64.
+
+    Raises:
+        InputError: as ``read_raw``.
+    """
+    opened = open_sources(source, None, columns.user)
+    table = opened.log
+    if opened.layout is not None:
+        columns = _of_layout(columns, opened.layout)
+    user = pick_column(table, columns.user, USER_NAMES, "user")
+    item = pick_column(table, columns.item, ITEM_NAMES, "item")
+    if user == item:
+        raise InputError(f"{table.name}: '{user}' is named as the user and as the item; name two columns")
+    return read_log(table, user, item, _time_columns(table, (user, item), columns), columns.time_format)
+
+
 @dataclass(frozen=True)
 class Opened:
     """The log and the item table, and what is known of them where they are of a public data set.

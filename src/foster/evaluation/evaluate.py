@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +19,10 @@ from foster.data.new_items import NewItems
 from foster.data.split import HeldOut, TargetSplit
 from foster.engine import Engine
 from foster.errors import InputError
-from foster.evaluation.metrics import metrics_of
+from foster.evaluation.lists import ListMetrics, seen_shares
+from foster.evaluation.metrics import CUTOFFS, metrics_of
 from foster.evaluation.ranks import rank_targets, users_at_once
+from foster.models.item_index import ExactIndex
 from foster.models.recommender import NOT_STATED, STATES, TextRecommender
 from foster.storage import whole_file
 
@@ -44,6 +46,8 @@ class Evaluation:
         data_split: how the data are split, such as "leave-one-out" or "time:0.9, last targets".
         trained_on_this_data: whether the model came from the data that it is evaluated on, by their fingerprints; None
             where it does not say what it came from.
+        lists: coverage, novelty, diversity and popularity of the lists at 5, 10, 20 and 50; None where these were not
+            asked for.
     """
 
     users: np.ndarray
@@ -56,6 +60,7 @@ class Evaluation:
     item_ids: list[str]
     data_split: str
     trained_on_this_data: bool | None
+    lists: dict[str, float] | None = None
 
     @property
     def n_users(self) -> int:
@@ -71,6 +76,7 @@ class Evaluation:
         """Return what ``foster evaluate --json`` prints."""
         return {
             "metrics": self.metrics,
+            **({} if self.lists is None else {"lists": self.lists}),
             "users": self.n_users,
             "targets": len(self.ranks),
             "items": self.n_items,
@@ -175,13 +181,41 @@ class Evaluator:
             ranks[block] = _ranks(model, table, histories, targets, self.mask_history)
         return self.engine.total(ranks)
 
-    def evaluate(self, model: TextRecommender) -> Evaluation:
-        """Return the ranks of a model with what belongs to them; see ``ranks``."""
+    def evaluate(self, model: TextRecommender, lists: bool = False) -> Evaluation:
+        """Return the ranks of a model with what belongs to them; see ``ranks``, and with ``lists`` see ``lists``."""
         ranks = self.ranks(model)
         assert self._prepared is not None
         trained_here = is_of(model.origin.get("data_fingerprint"), self.data)
         n_items = self._prepared.n_items
-        return _evaluation(self.data, self.split, self.held_out, ranks, n_items, self.mask_history, trained_here)
+        found = _evaluation(self.data, self.split, self.held_out, ranks, n_items, self.mask_history, trained_here)
+        return replace(found, lists=self.lists(model)) if lists else found
+
+    def lists(self, model: TextRecommender) -> dict[str, float]:
+        """Return coverage, novelty, diversity and popularity of the lists before each target; see ``lists``.
+
+        Args:
+            model: as for ``ranks``.
+        """
+        prepared, data = self._prepare(model), self.data
+        model.eval()
+        table = model.item_table()
+        if prepared.ranked is not None:
+            table = table[prepared.ranked]
+        # Items of the model that the data lack were taken by nobody.
+        seen, counts = np.zeros(len(table)), np.zeros(len(table))
+        ours = prepared.to_model[: data.n_known(self.split)]
+        training = data.in_training()
+        users = np.repeat(np.arange(data.n_users), np.diff(data.offsets))[training]
+        shares = seen_shares(users, data.sequence_items[training], len(np.unique(users)), data.n_items)
+        seen[ours], counts[ours] = shares[: len(ours)], data.item_counts()[: len(ours)]
+        found, index = ListMetrics(table, seen, counts), ExactIndex(table)
+        for block in prepared.blocks:
+            histories = data.histories_before(self.held_out[block]).renumbered(prepared.to_model)
+            nothing = Histories(histories.items, histories.starts, histories.starts)
+            queries = model.queries(model.states(histories, table))
+            k = min(max(CUTOFFS), len(table))
+            found.add(index.search(queries, k, histories if self.mask_history else nothing)[0])
+        return found.metrics(self.engine.total(found.parts()))
 
     def _prepare(self, model: TextRecommender) -> _Prepared:
         if self._prepared is None or self._prepared.catalogue is not model.catalogue:
@@ -223,6 +257,7 @@ def evaluate(
     *,
     users: np.ndarray | None = None,
     mask_history: bool = True,
+    lists: bool = False,
     engine: Engine | None = None,
 ) -> Evaluation:
     """Rank every held-out item among the whole catalogue; an ``Evaluator`` for one model.
@@ -233,13 +268,14 @@ def evaluate(
         split: validation or test.
         users: user indices, all of whose targets are ranked; by default all users.
         mask_history: leave the items of the history out of the ranking.
+        lists: compute coverage, novelty, diversity and popularity of the lists, too.
         engine: device and processes; by default those of the model.
 
     Raises:
         InputError: the data set has an item that the model does not know.
     """
     engine = engine or Engine(device=str(model.device))
-    return Evaluator(data, split, users=users, mask_history=mask_history, engine=engine).evaluate(model)
+    return Evaluator(data, split, users=users, mask_history=mask_history, engine=engine).evaluate(model, lists)
 
 
 def _blocks(data: Dataset, held_out: HeldOut) -> list[np.ndarray]:

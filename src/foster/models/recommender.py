@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -11,6 +12,7 @@ import numpy as np
 import torch
 from pydantic import Field, field_validator
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from foster.artefacts import (
     CARD_NAME,
@@ -32,8 +34,10 @@ from foster.data.catalogue import CATALOGUE_NAME, MEAN_POPULARITY, Catalogue, ch
 from foster.data.histories import Histories
 from foster.errors import InputError
 from foster.growing import GrowingRows
+from foster.hub import folder_of, push_to_hub
 from foster.manifest import read_whole
 from foster.models.gru4rec import GRU4Rec
+from foster.models.item_index import ExactIndex, ItemIndex
 from foster.models.item_tower import ROWS, FeatureSource, FrozenFeatures, ItemTower, TunedFeatures, Whitening
 from foster.models.mean_pool import MeanPool
 from foster.models.options import ModelOptions
@@ -57,7 +61,7 @@ ORIGIN = ("data_fingerprint", "data_split", "from_real_data")
 NOT_STATED = "not stated"  # of what came from where, in folders that do not say
 LM_LR_RATIO = {"lora": 0.1, "top": 0.01, "all": 0.01}
 STATES = 256  # histories whose states are computed at once: more of them would be padded to the longest
-SCORES = 2**26  # scores that a recommendation holds at once
+NO_ITEMS = np.zeros(0, dtype=np.int64)
 
 
 Number = Annotated[float, Field(ge=0)]
@@ -286,7 +290,7 @@ class TextRecommender(nn.Module):
 
     def scores(self, states: Tensor, vectors: Tensor) -> Tensor:
         """Return tied scores ``[..., n]`` of states ``[..., d]`` against item vectors ``[n, d]``."""
-        return (states / math.sqrt(self.options.dim)) @ vectors.T
+        return self.queries(states) @ vectors.T
 
     @torch.no_grad()
     def item_table(self) -> Tensor:
@@ -336,25 +340,38 @@ class TextRecommender(nn.Module):
 
     @torch.no_grad()
     def recommend(
-        self, histories: Sequence[Sequence[str]], k: int = 10, *, exclude_history: bool = True
+        self,
+        histories: Sequence[Sequence[str]],
+        k: int = 10,
+        *,
+        exclude_history: bool = True,
+        exclude: Sequence[str] = (),
+        candidates: Sequence[str] | None = None,
+        index: ItemIndex | None = None,
     ) -> list[list[tuple[str, float]]]:
         """Rank the catalogue for users that the model may never have seen.
+
+        For many users see ``foster.serving.batch.recommend_users``.
 
         Args:
             histories: one sequence a user, oldest first, of raw item ids; an entry that is no id is taken as the
                 text of an item that the catalogue lacks, and encoded.
             k: list length.
             exclude_history: leave out the catalogue items of the history.
+            exclude: raw ids of items that nobody is recommended.
+            candidates: raw ids of the only items that are ranked; by default the whole catalogue.
+            index: what finds the best items, instead of comparing all; it was made with what it leaves out.
 
         Returns:
             For each user ``k`` pairs of raw item id and score, best first; fewer where the history holds so much of the
             catalogue that fewer items are left.
 
         Raises:
-            InputError: an empty history, ``k`` beyond the catalogue, or scores that are not finite.
+            InputError: an empty history, ``k`` beyond the items that are ranked, an id that is none, or scores that are
+                not finite.
         """
-        if not 1 <= k <= self.n_items:
-            raise InputError(f"recommend: k={k}; give 1 to {self.n_items}, the size of the catalogue")
+        index = self._index(exclude, candidates, index)
+        check_k(k, len(index))
         if not _is_list(histories) or not all(map(_is_list, histories)):
             raise InputError("recommend: histories is one list of items a user, as in [['id1', 'id2']]")
         for number, history in enumerate(histories):
@@ -371,31 +388,122 @@ class TextRecommender(nn.Module):
         if texts:
             vectors = torch.cat([vectors, self.encode_texts(texts)])
         out = []
-        users = max(1, min(STATES, SCORES // len(table)))
-        for start in range(0, len(histories), users):
-            part = [[str(entry) for entry in history] for history in histories[start : start + users]]
+        for start in range(0, len(histories), STATES):
+            part = [[str(entry) for entry in history] for history in histories[start : start + STATES]]
             states = self.last_states([[row_of[entry] for entry in history] for history in part], vectors)
-            scores = self._ranking_scores(states, table)
-            least, most = scores.aminmax()
-            if not (least.isfinite() and most.isfinite()):
-                raise InputError("recommend: the model gives scores that are not finite; train it with a lower --lr")
-            if exclude_history:
-                for score, history in zip(scores, part, strict=True):
-                    score[[item for entry in history if (item := places[entry]) is not None]] = -math.inf
-            best = scores.topk(k, dim=1)
+            masked = [
+                [item for entry in history if exclude_history and (item := places[entry]) is not None]
+                for history in part
+            ]
+            found, scores = index.search(self.queries(states), k, Histories.of(masked))
             out += [
-                [(self._id(i), s) for i, s in zip(best_ids, values, strict=True) if s > -math.inf]
-                for best_ids, values in zip(best.indices.tolist(), best.values.tolist(), strict=True)
+                [(self._id(i), s) for i, s in zip(best, values, strict=True) if i >= 0]
+                for best, values in zip(found.tolist(), scores.tolist(), strict=True)
             ]
         return out
 
-    def _ranking_scores(self, states: Tensor, table: Tensor) -> Tensor:
-        """Return new scores ``[n, V]`` of all items."""
-        if len(states) > 1:
-            return self.scores(states, table)
-        # With one state this would be a product of a matrix and a vector, for which some libraries read the table at a
-        # third of the speed that they have with two.
-        return (table @ (torch.cat([states, states]) / math.sqrt(self.options.dim)).T).T[:1].contiguous()
+    @torch.no_grad()
+    def similar(
+        self,
+        entries: Sequence[str],
+        k: int = 10,
+        *,
+        exclude: Sequence[str] = (),
+        candidates: Sequence[str] | None = None,
+    ) -> list[list[tuple[str, float]]]:
+        """Find the items that are most like others, by the cosine of item vectors.
+
+        Inner products would favour long vectors, which popular items have.
+
+        Args:
+            entries: raw item ids, or texts of items that the catalogue lacks.
+            k: list length.
+            exclude: raw ids of items that are never found.
+            candidates: raw ids of the only items that can be found; by default the whole catalogue.
+
+        Returns:
+            For each entry ``k`` pairs of raw item id and cosine, best first, the item itself left out.
+
+        Raises:
+            InputError: ``k`` beyond the items that can be found, an id that is none, or a blank text.
+        """
+        numbers, left_out = self._chosen(exclude, candidates)
+        self.eval()
+        table = self.item_table()
+        places = [self._place(entry) for entry in entries]
+        index = ExactIndex(F.normalize(table, dim=1), numbers, left_out)
+        check_k(k, len(index))
+        texts = [entry for entry, place in zip(entries, places, strict=True) if place is None]
+        encoded = iter(self.encode_texts(texts)) if texts else iter(())
+        vectors = [next(encoded) if place is None else table[place] for place in places]
+        masked = Histories.of([[] if place is None else [place] for place in places])
+        found, cosines = index.search(F.normalize(torch.stack(vectors), dim=1), k, masked)
+        return [
+            [(self._id(i), s) for i, s in zip(best, values, strict=True) if i >= 0]
+            for best, values in zip(found.tolist(), cosines.tolist(), strict=True)
+        ]
+
+    def index(self, exclude: Sequence[str] = (), candidates: Sequence[str] | None = None) -> ExactIndex:
+        """Return the items that are ranked, each of which is compared.
+
+        Args:
+            exclude: raw ids of items that are not ranked.
+            candidates: raw ids of the only items that are ranked; by default the whole catalogue.
+
+        Raises:
+            InputError: an id that the catalogue lacks, or nothing is left.
+        """
+        return ExactIndex(self.item_table(), *self._chosen(exclude, candidates))
+
+    def _index(self, exclude: Sequence[str], candidates: Sequence[str] | None, index: ItemIndex | None) -> ItemIndex:
+        if index is None:
+            return self.index(exclude, candidates)
+        if len(exclude) or candidates is not None:
+            raise InputError("recommend: an index has its own items; give exclude and candidates where it is made")
+        if index.n_catalogue != self.n_items:
+            raise InputError(
+                f"recommend: the index was made of {index.n_catalogue} items, and the model has {self.n_items}; "
+                "make it again"
+            )
+        return index
+
+    def _chosen(self, exclude: Sequence[str], candidates: Sequence[str] | None) -> tuple[Tensor | None, Tensor | None]:
+        """Return the numbers of the only items that are ranked, None for all, and of those left out of these."""
+        left_out = self.numbers_of(exclude, "exclude")
+        if candidates is not None:
+            left_out, numbers = NO_ITEMS, np.setdiff1d(self.numbers_of(candidates, "candidates"), left_out)
+            left = len(numbers)
+        else:
+            numbers, left = NO_ITEMS, self.n_items - len(left_out)
+        if not left:
+            raise InputError("recommend: no item is left to be ranked; exclude fewer, or give more candidates")
+
+        def tensor(some: np.ndarray) -> Tensor | None:
+            return torch.from_numpy(some).to(self.device) if len(some) else None
+
+        return tensor(numbers), tensor(left_out)
+
+    def numbers_of(self, ids: Sequence[str], name: str) -> np.ndarray:
+        """Return the item numbers of raw ids, int64, each once, in order.
+
+        Args:
+            ids: raw ids.
+            name: what they are, for messages.
+
+        Raises:
+            InputError: an id that the catalogue lacks, or a text in place of a list.
+        """
+        if isinstance(ids, str):
+            raise InputError(f"{name}: is a list of item ids, as in ['id1', 'id2']")
+        places = [self._place(str(item_id)) for item_id in ids]
+        if None in places:
+            first = ids[places.index(None)]
+            raise InputError(f"{name}: item '{first}' is not in the catalogue of {self.n_items} items; leave it out")
+        return np.unique(np.array(places, dtype=np.int64))
+
+    def queries(self, states: Tensor) -> Tensor:
+        """Return what an ``ItemIndex`` is asked for states ``[n, d]``: inner products with it are the scores."""
+        return states / math.sqrt(self.options.dim)
 
     def _place(self, item_id: str) -> int | None:
         """Return the item index of a raw id, or None."""
@@ -473,6 +581,19 @@ class TextRecommender(nn.Module):
             self.write_to(folder, extra)
         return Path(out)
 
+    def push_to_hub(self, name: str, *, private: bool = True) -> str:
+        """Send the model folder to the Hugging Face hub, and return the address; see ``foster.hub.push_to_hub``.
+
+        Args:
+            name: of the repository, as in ``organisation/name``.
+            private: whether a new repository can be seen by its owners only.
+
+        Raises:
+            InputError: no name, or the hub does not take it.
+        """
+        with tempfile.TemporaryDirectory() as place:
+            return push_to_hub(self.save_pretrained(Path(place) / "model"), name, private=private)
+
     def write_to(self, folder: Path, extra: dict[str, Any] | None = None) -> None:
         """Write the model's files into an existing folder."""
         config = {
@@ -521,14 +642,16 @@ class TextRecommender(nn.Module):
         The text encoder itself is loaded only when a raw text comes, or when training goes on.
 
         Args:
-            folder: what ``save_pretrained`` wrote.
+            folder: what ``save_pretrained`` wrote, or the name of such a folder on the Hugging Face hub, as in
+                ``organisation/name``.
             encoder: another place of the same encoder, where the stored name does not exist on this machine.
             device: where the model goes.
 
         Raises:
             InputError: no model folder, or a damaged one.
         """
-        return read_whole(folder, lambda: cls._read(Path(folder), encoder, device))
+        place = folder_of(folder, "model")
+        return read_whole(place, lambda: cls._read(place, encoder, device))
 
     @classmethod
     def _read(cls, folder: Path, encoder: str | None, device: str | torch.device) -> Self:
@@ -572,6 +695,16 @@ def _is_list(value: Any) -> bool:
     if isinstance(value, str | bytes | Mapping) or not hasattr(value, "__len__") or not hasattr(value, "__iter__"):
         return False
     return getattr(value, "ndim", 1) > 0  # arrays of no dimension have no length
+
+
+def check_k(k: int, n_items: int) -> None:
+    """See that lists of k items can be had.
+
+    Raises:
+        InputError: more than there are, or less than one.
+    """
+    if not 1 <= k <= n_items:
+        raise InputError(f"recommend: k={k}; give 1 to {n_items}, the number of items that are ranked")
 
 
 def stored_shape(values: dict[str, Any], where: str) -> ModelOptions:

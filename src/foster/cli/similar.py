@@ -1,0 +1,46 @@
+"""``foster similar``: the items most like another. A verb of its own, since it takes an item and no history."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from foster.cli.flags import verb
+from foster.cli.output import SHOWN, say, show
+from foster.cli.recommend import Candidates, Encoder, Exclude, K, choice
+from foster.cli.values import CommonOptions, Values
+
+
+@verb()
+def similar(
+    model: Annotated[Path, typer.Argument(help="model or teacher folder, or its name on the Hugging Face hub")],
+    item: Annotated[str, typer.Argument(help="item id, or the text of an item that the catalogue lacks")],
+    k: K = 10,
+    exclude: Exclude = None,
+    candidates: Candidates = None,
+    encoder: Encoder = None,
+    *,
+    values: Values,
+    as_json: bool,
+) -> None:
+    """Find the items most like another, by the cosine of item vectors."""
+    from foster.data.texts import shortened
+    from foster.engine import Engine
+    from foster.models.recommender import TextRecommender
+
+    device = Engine(values.of(CommonOptions).device).device
+    recommender = TextRecommender.from_pretrained(model, encoder=encoder, device=device)
+    catalogue, chosen = recommender.catalogue, choice(recommender, exclude, candidates)
+    found = [
+        {"item_id": item_id, "cosine": cosine, "text": catalogue.texts[catalogue.index[item_id]]}
+        for item_id, cosine in recommender.similar([item], k, **chosen)[0]
+    ]
+    by_text = item not in catalogue.index
+    if by_text:
+        say(f"'{shortened(item, SHOWN)}' is no item id of the catalogue and was read as a text")
+    show(
+        {"similar": found, "read_as_text": by_text}, as_json,
+        "\n".join(f"{x['cosine']:8.3f}  {x['item_id']}  {shortened(str(x['text']), SHOWN)}" for x in found),
+    )  # fmt: skip

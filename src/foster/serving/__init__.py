@@ -1,0 +1,1 @@
+"""Use after training: lists for many users, other backends of search and inference, what is handed on."""
