@@ -77,7 +77,7 @@ class PrefixSource:
     """Each place of a history is a sample: the last LENGTH items before it, with a loss on its item only."""
 
     def __init__(self, data: Dataset, seed: int) -> None:
-        from foster.data.batches import endless_batches
+        from foster.data.batches import EndlessBatches
 
         self.samples = [
             history[max(0, place - LENGTH) : place + 1]
@@ -85,7 +85,7 @@ class PrefixSource:
             for place in range(1, len(history))
         ]
         lengths = np.array([len(sample) for sample in self.samples])
-        self.batches = endless_batches(lengths, BATCH, np.random.default_rng(seed))
+        self.batches = EndlessBatches(lengths, BATCH, np.random.default_rng(seed))
 
     def loss(self, model: TextRecommender, candidates: int) -> torch.Tensor:
         """Return the mean cross-entropy over all items, which `candidates` has to be."""

@@ -735,10 +735,10 @@ def test_overwrite_spares_what_foster_did_not_write(run, made, tmp_path, verb):
 def test_a_result_whose_place_was_taken_meanwhile_is_kept(run, made, tmp_path, monkeypatch, verb):
     out, fill = tmp_path / "out", Place.fill
 
-    def late(place):
+    def late(place, *about):
         place.out.mkdir()
         (place.out / "mine.txt").write_text("x")
-        return fill(place)
+        return fill(place, *about)
 
     monkeypatch.setattr(Place, "fill", late)
     message = run(verb, *arguments_of(made)[verb], "--out", out).message
@@ -799,7 +799,7 @@ def test_a_distillation_that_diverges_is_an_error(run, made, tmp_path, method):
     arguments = ("distill", made.data, "--teacher", made.teacher, "--method", method, *sizes, RATES[method], 1e10)
     message = run(*arguments, "--out", tmp_path / "out").message
     assert f"distill {method}: diverged" in message and RATES[method] in message
-    assert list(tmp_path.iterdir()) == []
+    assert {path.name for path in tmp_path.iterdir()} <= {"out.part"}  # the last good state
 
 
 @pytest.mark.parametrize("verb", ["pretrain", "train DATA", "train DISTILLED", "train DISTILLED --validation"])

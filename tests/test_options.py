@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from foster.distillation.options import OPTIONS
 from foster.errors import InputError
 from foster.models.options import ModelOptions
 from foster.text.options import EncoderOptions
@@ -36,3 +37,11 @@ def test_folders_say_every_option(group):
         part = {other: value for other, value in whole.items() if other != name}
         with pytest.raises(InputError, match=rf"config\.json: option '{name}' is missing; make or copy"):
             group.stored(part, "config.json")
+
+
+def test_rates_that_single_precision_cannot_hold_are_refused():
+    for options in (TrainOptions, *OPTIONS.values()):
+        for name in options.model_fields:
+            if name.endswith("lr") or name == "weight_decay":
+                with pytest.raises(InputError, match=f"option '{name}': must be less than or equal to"):
+                    options.parse({name: 1e38})

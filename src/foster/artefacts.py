@@ -22,7 +22,7 @@ import polars as pl
 from polars.exceptions import PanicException, PolarsError
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from foster.errors import InputError
+from foster.errors import InputError, KeptElsewhereError
 from foster.exchange import KEPT_NAME, MARK, clear_leftovers, place_locked, replace, settle, work_folder
 from foster.json_text import of_json, to_json
 from foster.manifest import MANIFEST_NAME, read_manifest, seal, verify
@@ -171,7 +171,7 @@ class Place:
         """Let a complete folder take the place.
 
         Raises:
-            InputError: it cannot; then it is kept elsewhere.
+            KeptElsewhereError: it cannot.
         """
         try:
             with place_locked(self.out):
@@ -180,7 +180,7 @@ class Place:
                 replace(self.out, work)
         except OSError as error:
             place = _put_beside(self.out, work)
-            raise InputError(
+            raise KeptElsewhereError(
                 f"{self.given}: cannot be made there ({error.strerror}); what was made is kept in {place}"
             ) from error
 

@@ -28,6 +28,9 @@ MPI_SIZES = ("OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "MV2_COMM_WORLD_SIZE")
 """Where Open MPI, Intel MPI or MPICH, and MVAPICH say how many processes they started."""
 
 
+MOST_SEED = 2**53
+
+
 class LaunchWarning(UserWarning):
     """Fewer processes take part than a launcher was asked for."""
 
@@ -61,6 +64,12 @@ def seeded(seed: int, device: torch.device) -> Iterator[None]:
     with torch.random.fork_rng(devices, device_type=device.type if devices else "cuda"):
         torch.manual_seed(seed)
         yield
+
+
+def check_seed(seed: int) -> None:
+    """Raise InputError for a seed that not all generators take, or that JSON readers would round."""
+    if not 0 <= seed <= MOST_SEED:
+        raise InputError(f"seed {seed}: give a number from 0 to 2^53 = {MOST_SEED}")
 
 
 BFLOAT16 = ("avx512_bf16", "amx_bf16")  # instructions by which a CPU multiplies matrices faster in half precision
@@ -179,6 +188,23 @@ class Engine:
             return values
         out: np.ndarray = self._accelerator.reduce(torch.from_numpy(values).to(self.device), "sum").cpu().numpy()
         return out
+
+    def random_states(self) -> Tensor:
+        """Return the state of torch's own generators in every process, uint8 ``[world, n]``."""
+        parts = [torch.get_rng_state()]
+        if self.device.type in ("cuda", "xpu"):
+            parts.append(torch.get_device_module(self.device).get_rng_state(self.device))
+        own = torch.cat(parts).numpy()
+        states = np.zeros((self.world, len(own)))
+        states[self.rank] = own
+        return torch.from_numpy(self.total(states)).to(torch.uint8)
+
+    def set_random_states(self, states: Tensor) -> None:
+        """Set torch's own generators to what ``random_states`` returned."""
+        size = len(torch.get_rng_state())
+        torch.set_rng_state(states[self.rank, :size].clone())
+        if self.device.type in ("cuda", "xpu"):
+            torch.get_device_module(self.device).set_rng_state(states[self.rank, size:].clone(), self.device)
 
     def close(self) -> None:
         """Leave the other processes in order, when each has come here: one that just exits takes the rest down."""

@@ -36,6 +36,14 @@ def _shown(character: str) -> str:
     return character if character.isprintable() else character.encode("unicode_escape").decode()
 
 
+class Diverged(InputError):
+    """Numbers of a training or a distillation are not finite any more; it can only go on so."""
+
+
+class KeptElsewhereError(InputError):
+    """A result is whole, but could not be put where it was wanted."""
+
+
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """Return `` (did you mean 'x'?)`` for the known word nearest to ``word``, or an empty string."""
     close = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)

@@ -87,9 +87,9 @@ def work_folder(out: Path, inside: bool) -> Iterator[Path]:
     prefix = f"{_stem(out, inside)}{me.since}-{me.host}-{me.boot}-{me.pid}-"
     while True:
         work = Path(tempfile.mkdtemp(prefix=prefix, dir=out if inside else out.parent))
-        with _locked(work) as locked:
+        with locked(work) as held:
             # Another process may have taken it for a leftover before it was locked.
-            if locked and not work.exists():
+            if held and not work.exists():
                 continue
             yield work
         return
@@ -109,7 +109,7 @@ def clear_leftovers(out: Path) -> Holder | None:
             if holder is None or folder.is_symlink():
                 continue
             try:
-                with _locked(folder, wait=False) as free:
+                with locked(folder, wait=False) as free:
                     of_here = me.host == holder.host or me.boot == holder.boot
                     if free and of_here and not (folder / KEPT_NAME).exists():
                         shutil.rmtree(folder, ignore_errors=True)
@@ -121,7 +121,7 @@ def clear_leftovers(out: Path) -> Holder | None:
 @contextmanager
 def place_locked(out: Path) -> Iterator[None]:
     """Wait until no other process replaces ``out``, and let none do so in the block."""
-    with _locked(out if out.is_dir() else out.parent):
+    with locked(out if out.is_dir() else out.parent):
         yield
 
 
@@ -159,8 +159,8 @@ def settle(out: Path) -> None:
     swap = out / SWAP_NAME
     if not swap.is_dir():
         return
-    with _locked(out) as locked:
-        if not locked:
+    with locked(out) as held:
+        if not held:
             raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
         if (swap / "new" / LAST_NAME).exists():  # else the new one is complete, or nothing had begun
             _undo(out)
@@ -240,7 +240,7 @@ def _exchange(one: Path, other: Path) -> None:
 
 
 @contextmanager
-def _locked(folder: Path, wait: bool = True) -> Iterator[bool]:
+def locked(folder: Path, wait: bool = True) -> Iterator[bool]:
     """Hold the lock of a folder; yield whether there is one to be had: some file systems have none.
 
     Raises:

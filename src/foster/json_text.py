@@ -7,13 +7,13 @@ import math
 from typing import Any
 
 
-def to_json(content: Any, indent: int | None = None) -> str:
+def to_json(content: Any, indent: int | None = None, ascii_only: bool = False) -> str:
     """Return ``content`` as JSON.
 
     Raises:
         ValueError: a number is not finite.
     """
-    return json.dumps(content, indent=indent, ensure_ascii=False, allow_nan=False)
+    return json.dumps(content, indent=indent, ensure_ascii=ascii_only, allow_nan=False)
 
 
 def of_json(text: str) -> Any:

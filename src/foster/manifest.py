@@ -135,6 +135,15 @@ def verify(folder: str | Path, later: str = "") -> Manifest:
     return manifest
 
 
+def identity(folder: str | Path) -> str:
+    """Return the SHA-256 of the manifest of a folder, which tells its content from any other.
+
+    Raises:
+        InputError: it cannot be read.
+    """
+    return _sha256(Path(folder) / MANIFEST_NAME)
+
+
 def read_whole(folder: str | Path, read: Callable[[], T]) -> T:
     """Read a folder that another process may replace meanwhile: all of the old one, or all of the new one.
 

@@ -21,6 +21,10 @@ Names = Annotated[tuple[str, ...], BeforeValidator(_split)]
 """A list of names: comma-separated on the command line, a list or that in a file."""
 
 
+MOST_RATE = 1e30
+"""Largest learning rate or weight decay: optimisers compute with products that single precision has to hold."""
+
+
 def _takes_bool(annotation: Any) -> bool:
     return annotation is bool or bool in get_args(annotation)
 

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from foster.artefacts import CONFIG_NAME, check_free, config_field, new_folder, read_config, write_metrics
+from foster.artefacts import CONFIG_NAME, check_free, config_field, read_config, write_metrics
 from foster.condensed.sequences import Condensed
 from foster.condensed.sources import student_source
 from foster.data.dataset import Dataset
-from foster.engine import Engine
+from foster.engine import Engine, check_seed
 from foster.errors import InputError
 from foster.evaluation.evaluate import is_of
 from foster.models.options import ModelOptions
@@ -22,6 +23,7 @@ from foster.text.options import EncoderOptions
 from foster.training.loop import Fit, LogSource, Source, Watch, fit, validator
 from foster.training.options import TeacherOptions, TrainOptions, affordable
 from foster.training.trajectory import Recorder, checkpoint_steps
+from foster.unfinished import Unfinished, unfinished
 
 
 def pretrain(
@@ -35,6 +37,8 @@ def pretrain(
     seed: int = 0,
     engine: Engine | None = None,
     overwrite: bool = False,
+    resume: bool = True,
+    say: Callable[[str], None] | None = None,
 ) -> tuple[TextRecommender, Fit]:
     """Train on the full log and record the trajectory: the teacher, which is also the full-data baseline.
 
@@ -47,21 +51,33 @@ def pretrain(
         teacher: the trajectory.
         seed: of weights, batches, samples and dropout.
         engine: device and processes.
-        overwrite: replace ``out``.
+        overwrite: replace ``out``, and what another call left unfinished there.
+        resume: keep the state at each validation beside ``out`` until that is whole, and go on from one that a call
+            with the same arguments left; see ``foster.unfinished``.
+        say: called with a line where it goes on, and such.
 
     Raises:
-        InputError: ``out`` exists, an unknown encoder, a log without training pairs.
+        InputError: ``out`` exists or is unfinished by another call, an unknown encoder, a log without training pairs,
+            or a training that diverged.
     """
     engine, train, teacher = engine or Engine(), train or TrainOptions(), teacher or TeacherOptions()
-    check_free(out, overwrite)
+    check_seed(seed)
+    place = check_free(out, overwrite)
     recommender = TextRecommender.build(data.catalogue, encoder, model, seed=seed, device=engine.device)
     source = LogSource(data, train, recommender.options.max_length, seed, engine)
+    command = {
+        "verb": "pretrain", "data": data.info.fingerprint, "seed": seed, "encoder": recommender.encoder.model_dump(),
+        "model": recommender.options.model_dump(), "train": train.model_dump(), "teacher": teacher.model_dump(),
+    }  # fmt: skip
     engine.wait()  # until all have seen that the place is free
     about = {"arguments": teacher.model_dump(), **engine.about}
-    with new_folder(out, overwrite, about) if engine.is_main else nullcontext() as folder:
+    state = unfinished(place, command, engine, overwrite=overwrite, say=say) if resume else nullcontext()
+    with state as part, place.fill(about) if engine.is_main else nullcontext() as folder:
+        record = None
         if folder:
-            _check_room(folder, recommender, len(checkpoint_steps(train.steps, teacher.checkpoints)), teacher.half, out)
-        record = Recorder(folder, checkpoint_steps(train.steps, teacher.checkpoints), teacher.half) if folder else None
+            due = checkpoint_steps(train.steps, teacher.checkpoints)
+            _check_room(folder, recommender, len(due), teacher.half, out)
+            record = Recorder((part and part.folder) or folder, due, teacher.half)
         result = fit(
             recommender,
             source,
@@ -71,8 +87,11 @@ def pretrain(
             record=record,
             engine=engine,
             progress="training on the log" if engine.is_main else None,
+            part=part,
         )
-        if folder:
+        if folder and record:
+            if record.folder.parent != folder:
+                record.move_to(folder)
             recommender.origin = _origin(data, recommender, "all weights and the trajectory")
             recommender.write_to(folder, training_record(train, seed, result) | {"kind": "teacher"})
             write_metrics(folder, [*result.history, {"steps": result.steps, "seconds": result.seconds}])
@@ -136,6 +155,7 @@ def train(
     watch: Watch | None = None,
     seed: int = 0,
     engine: Engine | None = None,
+    part: Unfinished | None = None,
 ) -> tuple[TextRecommender, Fit]:
     """Train a recommender on a log, on distilled sequences or on a coreset.
 
@@ -156,11 +176,13 @@ def train(
         watch: called with the step and the NDCG@10 of each validation; what it raises ends the training.
         seed: of everything that is drawn.
         engine: device and processes.
+        part: the state of a call with the same arguments that was cut off, to go on with; see ``foster.unfinished``.
 
     Returns:
         The model and how training went.
     """
     engine = engine or Engine()
+    check_seed(seed)
     if isinstance(source, Condensed):
         encoder, model = encoder or source.encoder, model or source.model
         train = train or affordable(source.recipe, model.finetune)
@@ -182,7 +204,9 @@ def train(
     # A step on a handful of sequences is too small to divide: every process makes the same, and waits for none.
     divided = engine if isinstance(source, Dataset) else engine.alone()
     progress = "training" if engine.is_main else None
-    result = fit(recommender, losses, train, seed=seed, validate=check, watch=watch, engine=divided, progress=progress)
+    result = fit(
+        recommender, losses, train, seed=seed, validate=check, watch=watch, engine=divided, progress=progress, part=part
+    )
     if isinstance(source, Dataset):
         recommender.origin = _origin(source, recommender, "all weights")
     else:

@@ -12,7 +12,9 @@ from test_farzi import ITEMS, small_setting, tuned_recommender
 
 from foster.distillation.baselines.dm import DistributionMatching, moment_distance
 from foster.distillation.baselines.matching import Matching
+from foster.distillation.distill import _check_state
 from foster.distillation.options import DMOptions
+from foster.errors import Diverged
 from small_models import small_recommender
 
 STEP = 1e-6  # of finite differences
@@ -176,3 +178,13 @@ def test_networks_stand_on_the_public_language_model(tiny_encoder):
     run = DistributionMatching(setting, OPTIONS)
     assert torch.equal(run.public.fresh(3).tower.features.vectors, setting.features)
     assert_only_the_latents_change(run)
+
+
+def test_a_state_that_is_not_finite_is_said_before_any_loss_tells():
+    run = DistributionMatching(small_setting(OPTIONS, small_recommender(ITEMS, seed=9)), OPTIONS)
+    run.step(1)
+    _check_state(run, 1, run.options)
+    run.optimiser.state[run.synthetic.latents]["exp_avg_sq"][0, 0, 0] = torch.inf
+    message = r"distill dm: diverged, optimiser\.state\.0\.exp_avg_sq of its state is not finite at step 1; lower --lr"
+    with pytest.raises(Diverged, match=message):
+        _check_state(run, 1, run.options)

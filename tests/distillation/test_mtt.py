@@ -83,6 +83,7 @@ def test_the_gradients_of_sequences_and_learning_rate_are_slopes_of_the_loss(ada
 
 def test_only_the_latents_change():
     run = run_of()
+    run.train_experts()
     paths, rate = copy.deepcopy(run.paths), run.log_rate.item()
     assert_only_the_latents_change(run)
     for before, after in zip(paths, run.paths, strict=True):
@@ -92,6 +93,7 @@ def test_only_the_latents_change():
 
 def test_experts_start_at_random_and_learn():
     run = run_of(experts=2, expert_steps=31, checkpoint_every=10, batch_size=64)
+    run.train_experts()
     model = run.setting.best.fresh(0)
     batch = run.setting.source.batch()
     first = []

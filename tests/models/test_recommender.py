@@ -363,3 +363,21 @@ def test_similar_items_are_those_of_the_greatest_cosine(model):
     # The text of an item is that item.
     assert model.similar([model.catalogue.texts[4]], 1)[0][0] == ("i4", pytest.approx(1, abs=1e-4))
     assert [item for item, _ in model.similar(["i4"], 1, exclude=[f"i{order[0]}"])[0]] == [f"i{order[1]}"]
+
+
+@pytest.mark.parametrize("text", ["\ud800", "caf\udce9"])
+def test_texts_that_are_no_unicode_are_refused_in_one_line(model, text):
+    with pytest.raises(InputError, match=r"item text 0 \(.*\) is no Unicode text; decode it"):
+        model.recommend([[text]])
+    with pytest.raises(InputError, match="add_items: item 'new' or its text is no Unicode text"):
+        model.add_items([text], ["new"])
+
+
+def test_a_model_that_does_not_fit_into_memory_is_refused_before_it_is_made(model, monkeypatch):
+    monkeypatch.setattr("foster.models.recommender.free_memory", lambda: 100_000)
+    large = model.options.model_copy(update={"dim": 64})
+    message = r"a model of dim 64, layers \d+ and max_length \d+ takes 0\.\d GB, and 0\.0 GB of memory are free; lower"
+    for make in (lambda: model.fresh(0, large), lambda: TextRecommender.build(model.catalogue, model.encoder, large)):
+        with pytest.raises(InputError, match=message):
+            make()
+    assert model.fresh(0).options == model.options  # its like is there already

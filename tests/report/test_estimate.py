@@ -15,10 +15,10 @@ from foster.distillation.distill import distill, write_distilled
 from foster.distillation.options import DistillOptions
 from foster.engine import Engine
 from foster.errors import InputError
+from foster.memory import free_memory
 from foster.models.options import ModelOptions
 from foster.report import estimate as module
 from foster.report.estimate import estimate_distill, estimate_pretrain, recipe_parts, seconds_a_step, training_parts
-from foster.report.measure import free_memory
 from foster.runs import pretrain
 from foster.text.options import EncoderOptions
 from foster.training import loop

@@ -10,14 +10,14 @@ from torch import nn
 
 from foster.condensed.sequences import Condensed
 from foster.condensed.sources import student_source
-from foster.data.batches import endless_batches, pad
+from foster.data.batches import EndlessBatches, pad
 from foster.data.dataset import Dataset
 from foster.data.histories import Histories
 from foster.engine import Engine
 from foster.errors import InputError
 from foster.training.loop import Fit, LogSource, fit
 from foster.training.options import TrainOptions
-from foster.training.trajectory import FOLDER_NAME, Recorder
+from foster.training.trajectory import FOLDER_NAME, Recorder, checkpoint_steps
 from small_models import small_recommender
 
 HISTORIES = [np.array([0, 1, 2, 3]), np.array([4, 5, 6, 7, 8])]
@@ -45,12 +45,13 @@ class Breaks:
 
 @pytest.mark.parametrize("validated", [True, False])
 @pytest.mark.parametrize(
-    ("at", "value", "name"), [(5, torch.nan, "the loss"), (8, torch.inf, "the loss"), (8, None, "tower.adapter.weight")]
+    ("at", "value", "name", "seen"),
+    [(5, torch.nan, "the loss", 5), (8, torch.inf, "the loss", 8), (8, None, "tower.adapter.weight", 8)],
 )
-def test_divergence_is_an_error_at_the_next_validation(validated, at, value, name):
+def test_divergence_is_an_error_at_once_or_at_the_next_validation(validated, at, value, name, seen):
     validations = []
     validate = (lambda model: validations.append(1) or 0.5) if validated else None
-    message = f"training diverged: {name} is not finite at step 8; lower --lr, which is 0.5"
+    message = f"training diverged: {name} is not finite at step {seen}; lower --lr, which is 0.5"
     with pytest.raises(InputError, match=message):
         options = TrainOptions(steps=20, eval_every=4, lr=0.5, warmup=0)
         fit(small_recommender(), Breaks(at, value), options, validate=validate)
@@ -75,6 +76,11 @@ def test_without_patience_the_last_weights_are_taken(patience, best_step):
 def test_the_last_step_is_looked_at_too():
     with pytest.raises(InputError, match="the loss is not finite at step 6"):
         fit(small_recommender(), Breaks(6, torch.nan), TrainOptions(steps=6, eval_every=250))
+
+
+@pytest.mark.parametrize("steps", [1, 3, 7])
+def test_more_checkpoints_than_steps_are_all_of_them_at_once(steps):
+    assert checkpoint_steps(steps, 10**18) == list(range(steps + 1)) == checkpoint_steps(steps, 2 * steps + 5)
 
 
 def test_checkpoints_that_half_precision_cannot_hold_are_an_error(tmp_path):
@@ -116,7 +122,7 @@ def test_batches_of_a_log_are_those_of_one_draw_a_history():
 
     rng = np.random.default_rng([3, 0])
     histories = [data.sequence(user)[:-2] for user in range(data.n_users) if len(data.sequence(user)) > 3]
-    batches = endless_batches(np.minimum([len(history) for history in histories], 5), 7, rng)
+    batches = EndlessBatches(np.minimum([len(history) for history in histories], 5), 7, rng)
     for _ in range(30):
         windows = []
         for row in next(batches):

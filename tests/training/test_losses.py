@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from allocations import Allocations
-from foster.data.batches import endless_batches, pad
+from foster.data.batches import EndlessBatches, pad
 from foster.training.losses import next_item_loss, own_scores, sample_items
 from small_models import HISTORIES, full_loss, small_recommender
 
@@ -72,7 +72,7 @@ def test_a_sample_costs_nothing_that_grows_with_the_catalogue():
 
 def test_batches_cover_every_sequence_once_a_pass():
     lengths = np.random.default_rng(0).integers(1, 20, 103)
-    batches = endless_batches(lengths, 10, np.random.default_rng(1))
+    batches = EndlessBatches(lengths, 10, np.random.default_rng(1))
     seen, counts = [], 0
     while counts < 103:
         batch = next(batches)
@@ -83,14 +83,14 @@ def test_batches_cover_every_sequence_once_a_pass():
 
 def test_batches_have_about_the_same_number_of_steps():
     lengths = np.random.default_rng(0).integers(2, 50, 1600)
-    batches = endless_batches(lengths, 10, np.random.default_rng(1))
+    batches = EndlessBatches(lengths, 10, np.random.default_rng(1))
     steps = [lengths[next(batches)].sum() for _ in range(160)]
     assert np.mean(steps) == pytest.approx(lengths.sum() / 160)
     assert min(steps) > 0.7 * np.mean(steps) and max(steps) < 1.4 * np.mean(steps)
 
 
 def test_a_batch_is_never_empty():
-    batches = endless_batches(np.array([2, 2, 100]), 1, np.random.default_rng(0))
+    batches = EndlessBatches(np.array([2, 2, 100]), 1, np.random.default_rng(0))
     assert all(len(next(batches)) for _ in range(20))
 
 

@@ -20,5 +20,8 @@ OutOrNone = Annotated[Path | None, typer.Option("--out", help="folder to make (r
 DryRun = Annotated[
     bool, typer.Option("--dry-run", help="say from a short trial what it takes: time, memory, disk; and write nothing")
 ]
-Overwrite = Annotated[bool, typer.Option("--overwrite", help="replace the folder if it exists")]
+Overwrite = Annotated[
+    bool,
+    typer.Option("--overwrite", help="replace the folder if it exists, and what another command left unfinished there"),
+]
 Data = Annotated[Path, typer.Argument(help="folder that 'foster prepare' made")]

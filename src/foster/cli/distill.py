@@ -11,7 +11,7 @@ import typer
 from foster.cli.arguments import Data, DryRun, OutOrNone, Overwrite
 from foster.cli.flags import verb
 from foster.cli.folders import free, place_or_here, read_data
-from foster.cli.output import report_condensed, report_estimate
+from foster.cli.output import report_condensed, report_estimate, say, warn
 from foster.cli.processes import running
 from foster.cli.values import CommonOptions, Values
 from foster.distillation.options import OPTIONS
@@ -32,8 +32,11 @@ def distill(
     as_json: bool,
 ) -> None:
     """Condense a log into synthetic sequences. Flags that a method does not have are an error."""
+    from foster.condensed.collapse import collapse_of
     from foster.distillation.distill import distill as run
     from foster.distillation.distill import write_distilled
+    from foster.manifest import identity
+    from foster.unfinished import unfinished
 
     if method not in OPTIONS:
         raise InputError(f"--method {method}: unknown{did_you_mean(method, OPTIONS)}; known: {', '.join(OPTIONS)}")
@@ -48,10 +51,17 @@ def distill(
 
             report_estimate(estimate_distill(read_data(data), teacher, out, options, **more), as_json)
             return
-        distilled, log = run(read_data(data), teacher, options, **more)
-        if not engine.is_main:
-            return
-        given = {"given": sorted(options.model_fields_set)}
-        with place.fill({"arguments": given, **engine.about}) as folder:
-            write_distilled(distilled, log, folder)
+        whole, given = read_data(data), {"given": sorted(options.model_fields_set)}
+        command = {
+            "verb": "distill", "method": method, "data": whole.info.fingerprint, "teacher": identity(teacher),
+            "encoder": encoder, "seed": common.seed, "options": options.model_dump(),
+            **given,
+        }  # fmt: skip
+        with unfinished(place, command, engine, overwrite=overwrite, say=say) as part:
+            distilled, log = run(whole, teacher, options, **more, part=part)
+            if not engine.is_main:
+                return
+            with place.fill({"arguments": given, **engine.about}) as folder:
+                write_distilled(distilled, log, folder)
+        warn(out, collapse_of(distilled))
         report_condensed(distilled, out, time.perf_counter() - start, as_json)

@@ -10,7 +10,7 @@ import typer
 from foster.cli.arguments import Data
 from foster.cli.flags import verb
 from foster.cli.folders import read_data
-from foster.cli.output import say, show
+from foster.cli.output import say, show, warn
 from foster.cli.processes import running
 from foster.cli.values import CommonOptions, Values
 from foster.errors import InputError
@@ -32,6 +32,7 @@ def evaluate(
     as_json: bool,
 ) -> None:
     """Rank every held-out item among the whole catalogue: Recall, NDCG, MRR at 5, 10, 20, 50."""
+    from foster.condensed.collapse import one_ranking
     from foster.evaluation.evaluate import check_ranks_file
     from foster.evaluation.evaluate import evaluate as run
     from foster.models.recommender import TextRecommender
@@ -42,13 +43,15 @@ def evaluate(
         check_ranks_file(ranks)
     with running(values.of(CommonOptions).device) as engine:
         recommender = TextRecommender.from_pretrained(model, encoder=encoder, device=engine.device)
-        result = run(recommender, read_data(data), split, mask_history=not keep_history, lists=lists, engine=engine)  # type: ignore[arg-type]
+        log = read_data(data)
+        result = run(recommender, log, split, mask_history=not keep_history, lists=lists, engine=engine)  # type: ignore[arg-type]
         if not engine.is_main:
             return
         if ranks is not None:
             result.save_ranks(ranks)
         if result.trained_on_this_data is False:
             say(f"{model}: was trained on other data than {data}, by their fingerprints")
+        warn(model, one_ranking(recommender, log))
         masked = "history masked" if result.history_masked else "history ranked too"
         numbers = result.metrics | (result.lists or {})
         width = max(12, *(len(name) + 2 for name in numbers))

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from foster.data.split import LEAVE_ONE_OUT
+from foster.errors import InputError
+from foster.json_text import to_json
 
 if TYPE_CHECKING:
     from foster.report.estimate import Estimate
@@ -22,10 +23,24 @@ def say(text: str) -> None:
 
 
 def show(result: dict[str, Any], as_json: bool, text: str) -> None:
-    """Print what a verb found: for people, or as one JSON object."""
+    """Print what a verb found: for people, or as one JSON object.
+
+    Raises:
+        InputError: JSON is asked for, and a number is not finite.
+    """
     stdout_takes_all = (sys.stdout.encoding or "").lower().startswith("utf")
     # Flushed here, so that a full disk or a reader that is gone is an error of the verb.
-    print(json.dumps(result, ensure_ascii=not stdout_takes_all) if as_json else text, flush=True)  # noqa: T201
+    try:
+        shown = to_json(result, ascii_only=not stdout_takes_all) if as_json else text
+    except ValueError as error:
+        raise InputError(f"--json: a number of the result is not finite ({error}); see it without --json") from error
+    print(shown, flush=True)  # noqa: T201
+
+
+def warn(out: Path, fault: str | None) -> None:
+    """Say what is wrong with something that was made, or nothing for None."""
+    if fault is not None:
+        say(f"warning: {out}: {fault}")
 
 
 def report_estimate(estimate: Estimate, as_json: bool) -> None:

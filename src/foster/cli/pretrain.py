@@ -8,7 +8,7 @@ from typing import Any
 from foster.cli.arguments import TEACHER, Data, DryRun, OutOrNone, Overwrite
 from foster.cli.flags import verb
 from foster.cli.folders import free, place_or_here, read_data
-from foster.cli.output import report_estimate, report_fit
+from foster.cli.output import report_estimate, report_fit, say, warn
 from foster.cli.processes import running
 from foster.cli.values import CommonOptions, Values
 from foster.models.options import ModelOptions
@@ -27,6 +27,7 @@ def pretrain(
     as_json: bool,
 ) -> None:
     """Train on the full log and record the trajectory: teacher and full-data baseline."""
+    from foster.condensed.collapse import one_ranking
     from foster.runs import pretrain as run
 
     if out is not None:
@@ -47,7 +48,9 @@ def pretrain(
 
             report_estimate(estimate_pretrain(read_data(data), out, **recipe, engine=engine), as_json)
             return
-        recommender, fit = run(read_data(data), out, **recipe, engine=engine, overwrite=overwrite)
+        log = read_data(data)
+        recommender, fit = run(log, out, **recipe, engine=engine, overwrite=overwrite, say=say)
         if not engine.is_main:
             return
+        warn(out, one_ranking(recommender, log))
         report_fit(recommender, out, fit, time.perf_counter() - start, as_json)

@@ -11,7 +11,7 @@ import typer
 from foster.cli.arguments import TRAINING, Out, Overwrite
 from foster.cli.flags import verb
 from foster.cli.folders import free, read_data
-from foster.cli.output import report_fit, say
+from foster.cli.output import report_fit, say, warn
 from foster.cli.processes import running
 from foster.cli.values import CommonOptions, Values
 from foster.errors import InputError
@@ -38,11 +38,14 @@ def train(
 ) -> None:
     """Train a recommender on distilled sequences, a coreset or a log."""
     from foster.artefacts import artefact_kind
+    from foster.condensed.collapse import one_ranking
     from foster.condensed.sequences import Condensed
     from foster.data.dataset import Dataset
     from foster.evaluation.evaluate import is_of
+    from foster.manifest import identity
     from foster.runs import train as run
     from foster.runs import training_record
+    from foster.unfinished import unfinished
 
     place = free(out, overwrite, source, validation)
     kind = artefact_kind(source)
@@ -70,19 +73,28 @@ def train(
     with running(common.device) as engine:
         if of_this_data is False and engine.is_main:
             say(f"--validation {validation}: is other data than that which {source} was made from")
-        recommender, fit = run(
-            data,
-            encoder=encoder,
-            model=model,
-            train=recipe,
-            seed=common.seed,
-            engine=engine,
-            validation=judges,
-        )
-        if not engine.is_main:
-            return
-        seconds = time.perf_counter() - start
-        with place.fill(engine.about) as folder:
-            recommender.write_to(folder, training_record(recipe, common.seed, fit))
+        command = {
+            "verb": "train", "source": identity(source), "validation": judges and judges.info.fingerprint,
+            "seed": common.seed, "encoder": encoder.model_dump(), "model": model.model_dump(),
+            "train": recipe.model_dump(),
+        }  # fmt: skip
+        with unfinished(place, command, engine, overwrite=overwrite, say=say) as part:
+            recommender, fit = run(
+                data,
+                encoder=encoder,
+                model=model,
+                train=recipe,
+                seed=common.seed,
+                engine=engine,
+                validation=judges,
+                part=part,
+            )
+            if not engine.is_main:
+                return
+            seconds = time.perf_counter() - start
+            with place.fill(engine.about) as folder:
+                recommender.write_to(folder, training_record(recipe, common.seed, fit))
+        if (judge := judges if isinstance(data, Condensed) else data) is not None:
+            warn(out, one_ranking(recommender, judge))
         more = {"validation_of_this_data": of_this_data} if judges else {}
         report_fit(recommender, out, fit, seconds, as_json, more)

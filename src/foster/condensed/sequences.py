@@ -90,7 +90,8 @@ class Condensed:
         numbers = {name: getattr(self, name) for name in ("weights", "codes", "keys")} | (self.adapter or {})
         if name := not_finite({name: tensor for name, tensor in numbers.items() if tensor is not None}):
             raise InputError(
-                f"{self.method}: {name} of the sequences is not finite; was the teacher trained at too high a --lr?"
+                f"{self.method}: {name} of the sequences is not finite; was the teacher trained at too high a --lr, or "
+                "is a --temperature or --start-score beyond reason?"
             )
 
     @classmethod

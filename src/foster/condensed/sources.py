@@ -15,6 +15,7 @@ from foster.models.item_tower import FrozenFeatures, mapped
 from foster.models.kernels import logsumexp_without
 from foster.models.recommender import TextRecommender
 from foster.training.losses import distinct_vectors, hits, next_item_loss, own_scores, sample_items
+from foster.unfinished import State
 
 LEAST = 1e-4  # probability below which an item of the next step is no target
 WHOLE = 0.2  # how often a student with soft labels sees whole sequences; short windows otherwise
@@ -87,7 +88,21 @@ class StepReader:
         return vectors[place]
 
 
-class HardLabels:
+class _Drawing:
+    """Losses that draw from one generator, and depend on nothing else that changes."""
+
+    generator: torch.Generator
+
+    def state(self) -> State:
+        """Return what the next draws depend on."""
+        return self.generator.get_state()
+
+    def load_state(self, state: State) -> None:
+        """Go on from a state."""
+        self.generator.set_state(state)
+
+
+class HardLabels(_Drawing):
     """Losses of a student that learns each step from those before it; every step of training sees all sequences.
 
     Of many real histories ``HistoryBatches`` takes some at a time.
@@ -142,7 +157,7 @@ class HardLabels:
         return (self.targets.sum(1) * partition - (self.targets * positive).sum(1)).mean()
 
 
-class HistoryBatches:
+class HistoryBatches(_Drawing):
     """Losses of a student of so many real histories that a step of training sees a batch of them, as of a log.
 
     Args:
@@ -169,7 +184,7 @@ class HistoryBatches:
         return next_item_loss(model, batch, candidates, self.generator)
 
 
-class SoftLabels:
+class SoftLabels(_Drawing):
     """Losses of a student that learns to score, or to predict, as the labels do; a step of training draws contexts.
 
     Of contexts that are longer than the model reads, the first steps are used.

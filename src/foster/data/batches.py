@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -32,8 +32,8 @@ def pad(histories: Sequence[Any], max_length: int) -> Tensor:
     return torch.from_numpy(out)
 
 
-def endless_batches(lengths: np.ndarray, batch_size: int, rng: np.random.Generator) -> Iterator[np.ndarray]:
-    """Yield index arrays, pass after pass: each index once a pass, similar lengths together, batches in random order.
+class EndlessBatches(Iterator[np.ndarray]):
+    """Index arrays, pass after pass: each index once a pass, similar lengths together, batches in random order.
 
     Batches have about the same number of steps: few long sequences or many short ones.
 
@@ -42,15 +42,40 @@ def endless_batches(lengths: np.ndarray, batch_size: int, rng: np.random.Generat
         batch_size: sequences a batch, on average.
         rng: source of the order.
     """
-    pool_size = batch_size * POOL_BATCHES
-    while True:
-        order = rng.permutation(len(lengths))
+
+    def __init__(self, lengths: np.ndarray, batch_size: int, rng: np.random.Generator) -> None:
+        self.lengths, self.batch_size, self.rng = lengths, batch_size, rng
+        self._before: dict[str, Any] | None = None  # state of the source when the pass began
+        self._pass: list[np.ndarray] = []
+        self._taken = 0
+
+    def __next__(self) -> np.ndarray:
+        """Return the next batch."""
+        if self._taken == len(self._pass):
+            self._begin()
+        self._taken += 1
+        return self._pass[self._taken - 1]
+
+    def state(self) -> dict[str, Any]:
+        """Return what tells where it is, besides the source of the order."""
+        return {"before": self._before, "taken": self._taken}
+
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        """Go on from a state; that of the source has to be set afterwards."""
+        if state["before"] is not None:
+            self.rng.bit_generator.state = state["before"]
+            self._begin()
+        self._taken = state["taken"]
+
+    def _begin(self) -> None:
+        lengths, pool_size = self.lengths, self.batch_size * POOL_BATCHES
+        self._before, self._taken = dict(self.rng.bit_generator.state), 0
+        order = self.rng.permutation(len(lengths))
         batches: list[np.ndarray] = []
         for start in range(0, len(order), pool_size):
             pool = order[start : start + pool_size]
             pool = pool[np.argsort(lengths[pool], kind="stable")]
             behind = lengths[pool].cumsum()
-            shares = np.linspace(0, behind[-1], -(-len(pool) // batch_size) + 1)[1:-1]
+            shares = np.linspace(0, behind[-1], -(-len(pool) // self.batch_size) + 1)[1:-1]
             batches += [batch for batch in np.split(pool, np.searchsorted(behind, shares)) if len(batch)]
-        for which in rng.permutation(len(batches)):
-            yield batches[which]
+        self._pass = [batches[which] for which in self.rng.permutation(len(batches))]

@@ -54,7 +54,8 @@ class Catalogue:
         """Return a catalogue with new items behind the old ones, of mean popularity where that counts.
 
         Raises:
-            InputError: an id that is known already or stands twice, a blank text, or lists of different lengths.
+            InputError: an id that is known already or stands twice, a text that is blank or no Unicode, or lists of
+                different lengths.
         """
         check_new(ids, texts, self.index)
         popularity = None if self.popularity is None else [*self.popularity, *([MEAN_POPULARITY] * len(ids))]
@@ -123,6 +124,15 @@ class Catalogue:
         return popularity + ("" if self.known is None else "; which items came after the training part (their order)")
 
 
+def is_unicode(text: str) -> bool:
+    """Whether a text is one: not half of a character, nor bytes that are none, as a command line may bring."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def check_new(ids: Sequence[str], texts: Sequence[str], *known: Container[str]) -> None:
     """See to it that items can be added.
 
@@ -132,7 +142,8 @@ def check_new(ids: Sequence[str], texts: Sequence[str], *known: Container[str]) 
         known: the ids that there are.
 
     Raises:
-        InputError: an id that is known already or stands twice, a blank text, or lists of different lengths.
+        InputError: an id that is known already or stands twice, a text that is blank or no Unicode, or lists of
+            different lengths.
     """
     if len(ids) != len(texts):
         raise InputError(f"add_items: {len(ids)} ids for {len(texts)} texts; give one id a text")
@@ -142,6 +153,8 @@ def check_new(ids: Sequence[str], texts: Sequence[str], *known: Container[str]) 
             raise InputError(f"add_items: item '{item_id}' is in the catalogue already; give a new id")
         if not text.strip():
             raise InputError(f"add_items: item '{item_id}' has no text; a text-based model needs one")
+        if not (is_unicode(item_id) and is_unicode(text)):
+            raise InputError(f"add_items: item {item_id!r} or its text is no Unicode text; decode it as it was written")
         seen.add(item_id)
 
 

@@ -26,6 +26,7 @@ from filelock import FileLock, Timeout
 from tqdm import tqdm
 
 from foster.errors import InputError
+from foster.json_text import to_json
 from foster.storage import cache_root, file_sha256, whole_file
 from foster.version import __version__
 
@@ -434,4 +435,4 @@ def _read_state(path: Path) -> _State | None:
 
 def _write_state(path: Path, state: _State) -> None:
     with whole_file(_state_path(path)) as temporary:
-        temporary.write_text(json.dumps(asdict(state)) + "\n", encoding="utf-8")
+        temporary.write_text(to_json(asdict(state), ascii_only=True) + "\n", encoding="utf-8")

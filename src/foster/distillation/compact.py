@@ -22,6 +22,7 @@ from foster.training.loop import LogSource, Source, fit, validator
 from foster.training.losses import distinct_vectors, sample_items
 from foster.training.options import TrainOptions
 from foster.training.trajectory import checkpoint_steps
+from foster.unfinished import State, Unfinished
 
 LINEAR = TrainOptions(steps=1500, lr=1.5e-3)
 EXPERTS = TrainOptions(steps=600, lr=1e-3)
@@ -83,6 +84,7 @@ def compact_teacher(
     linear: bool = False,
     seed: int = 0,
     engine: Engine | None = None,
+    part: Unfinished | None = None,
 ) -> CompactTeacher:
     """Train a map of items that is rounded to few bits, and a sequence model with it, to do what a teacher does.
 
@@ -98,12 +100,16 @@ def compact_teacher(
         linear: make a linear map of it, whatever the teacher's is.
         seed: of batches, samples and dropout.
         engine: device and processes.
+        part: the state of a run that was cut off, to go on with; and where it is saved.
 
     Raises:
         InputError: a teacher with a tuned language model, whose items no map of public features gives.
     """
     engine = engine or Engine(str(teacher.device))
     model, teacher = CompactTeacher.untrained(teacher, linear, seed).model, teacher.without_ids()
+    if part is not None and (saved := part.take("compact")) is not None:
+        model.load_trained_state(saved["model"])
+        return CompactTeacher(model.eval(), saved["steps"], _on(saved["states"], engine.device))
     adapter = model.tower.adapter
     model.backbone.load_state_dict(teacher.backbone.state_dict())
     recipe = LINEAR if linear else EXPERTS
@@ -121,13 +127,7 @@ def compact_teacher(
     names = [name for name in model.tower.item_map() or {} if name != NOISE and bits_of(name, bits) is not None]
     for name in names:
         parametrize.register_parametrization(adapter, name, _Rounding(name, bits))
-    due, steps, states = set(checkpoint_steps(recipe.steps, CHECKPOINTS)), [], []
-
-    def record(step: int, model: TextRecommender) -> None:
-        if step in due:
-            steps.append(step)
-            states.append(_rounded_state(model, names))
-
+    record = _Checkpoints(checkpoint_steps(recipe.steps, CHECKPOINTS), names, engine.device)
     fit(
         model,
         source,
@@ -137,10 +137,46 @@ def compact_teacher(
         record=record,
         engine=engine,
         progress="training a compact map" if engine.is_main else None,
+        part=part,
     )
     for name in names:
         parametrize.remove_parametrizations(adapter, name)
-    return CompactTeacher(model.eval(), steps, states)
+    # Its parameters have another order by now than those of a model that is made anew, as it is where a run goes on.
+    trained, model = model.trained_state(), CompactTeacher.untrained(teacher, linear, seed).model
+    model.load_trained_state(trained)
+    if part is not None:
+        part.save("the compact map", compact={"model": trained, **record.state()}, fit=None, best=None)
+    return CompactTeacher(model.eval(), record.steps, record.states)
+
+
+class _Checkpoints:
+    """Checkpoints of a model whose map is rounded.
+
+    Args:
+        due: after which steps.
+        names: parts of the map that are rounded.
+        device: where they are.
+    """
+
+    def __init__(self, due: list[int], names: list[str], device: torch.device) -> None:
+        self.due, self.names, self.device = set(due), names, device
+        self.steps: list[int] = []
+        self.states: list[dict[str, Tensor]] = []
+
+    def __call__(self, step: int, model: TextRecommender) -> None:
+        if step in self.due:
+            self.steps.append(step)
+            self.states.append(_rounded_state(model, self.names))
+
+    def state(self) -> State:
+        return {"steps": self.steps, "states": self.states}
+
+    def load_state(self, state: State) -> None:
+        self.steps, self.states = list(state["steps"]), _on(state["states"], self.device)
+
+
+def _on(states: list[dict[str, Tensor]], device: torch.device) -> list[dict[str, Tensor]]:
+    return [{name: tensor.to(device) for name, tensor in state.items()} for state in states]
 
 
 class _Rounding(nn.Module):
@@ -201,6 +237,15 @@ class _Imitation:
             targets = widened(self.teacher.scores(of_teacher, self.table[sample])).log_softmax(1)
         divergence = F.kl_div(negative.log_softmax(1), targets, reduction="batchmean", log_target=True)
         return F.softplus(rest - positive).mean() + divergence
+
+    def state(self) -> State:
+        """Return what the next draws depend on."""
+        return {"source": self.source.state(), "generator": self.generator.get_state()}
+
+    def load_state(self, state: State) -> None:
+        """Go on from a state."""
+        self.source.load_state(state["source"])
+        self.generator.set_state(state["generator"])
 
 
 def _least_squares(teacher: TextRecommender, weights: Tensor) -> dict[str, Tensor]:

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from foster.artefacts import KEPT_STEP, new_folder, write_metrics
+from foster.artefacts import KEPT_STEP, new_folder, not_finite, write_metrics
 from foster.condensed.sequences import Condensed
 from foster.data.dataset import Dataset
 from foster.distillation.baselines.dc import GradientMatching
@@ -26,12 +26,13 @@ from foster.distillation.compact import CompactTeacher, compact_teacher
 from foster.distillation.foster import Foster
 from foster.distillation.options import CondenseOptions, DistillOptions, LatentOptions
 from foster.distillation.setting import Setting
-from foster.engine import Engine, deterministic
-from foster.errors import InputError
+from foster.engine import Engine, check_seed, deterministic
+from foster.errors import Diverged, InputError
 from foster.manifest import read_whole
 from foster.models.recommender import TextRecommender
 from foster.runs import load_teacher
 from foster.training.trajectory import Trajectory
+from foster.unfinished import State, Unfinished, tensors_of
 
 
 class Distiller(Protocol):
@@ -43,6 +44,14 @@ class Distiller(Protocol):
 
     def export(self) -> Condensed:
         """Return the sequences as they are now."""
+        ...
+
+    def state(self) -> State:
+        """Return what the next steps depend on, besides the draws of the setting."""
+        ...
+
+    def load_state(self, state: State) -> None:
+        """Go on from a state of the same setting and options."""
         ...
 
 
@@ -67,6 +76,7 @@ def distill(
     engine: Engine | None = None,
     encoder: str | None = None,
     progress: bool = True,
+    part: Unfinished | None = None,
 ) -> tuple[Condensed, list[dict[str, Any]]]:
     """Condense a log into M synthetic sequences.
 
@@ -82,6 +92,8 @@ def distill(
         engine: device and processes.
         encoder: another place of the teacher's encoder.
         progress: show a bar on stderr, if that is a terminal.
+        part: the state of a call with the same arguments that was cut off, to go on with; it is saved whenever a
+            student has judged the sequences. See ``foster.unfinished``.
 
     Returns:
         The sequences, in the numbers that a folder stores, with ``info[KEPT_STEP]``, the step after which they were so
@@ -94,29 +106,68 @@ def distill(
             where the method needs the vectors of all items, or a distillation that diverged.
     """
     options, engine = options or DistillOptions(), engine or Engine()
+    check_seed(seed)
     best, trajectory = read_teacher(data, teacher, options, encoder=encoder, device=engine.device)
     setting = Setting(data, best, trajectory, options, seed, engine)
     if isinstance(options, DistillOptions) and options.bytes is not None:
-        setting = within_bytes(setting, options)
+        setting = within_bytes(setting, options, part=part)
         options = setting.options
     distiller = DISTILLERS[options.method](setting, options)
     log: list[dict[str, Any]] = []
-    kept, kept_step = distiller.export().rounded(), 0
-    kept_ndcg = setting.student_ndcg(kept)
-    log.append({"step": 0, "student_ndcg@10": float(kept_ndcg.mean())})
+    kept, kept_step, first = distiller.export().rounded(), 0, 1
+    if part is not None and (saved := part.take("distillation")) is not None:
+        best_so_far = part.take("kept")
+        assert best_so_far is not None  # it is saved with the other
+        kept, kept_step = replace(kept, **best_so_far["sequences"]), best_so_far["step"]
+        kept_ndcg: np.ndarray = best_so_far["ndcg"].numpy()
+        setting.load_state(saved["setting"])
+        distiller.load_state(saved["distiller"])
+        log, first = saved["log"], saved["step"] + 1
+    else:
+        kept_ndcg = setting.student_ndcg(kept)
+        log.append({"step": 0, "student_ndcg@10": float(kept_ndcg.mean())})
+        _save(part, 0, setting, distiller, log, _kept(kept, 0, kept_ndcg))
     disable = None if progress and engine.is_main else True
-    for step in tqdm(range(1, options.steps + 1), desc="distilling", file=sys.stderr, disable=disable, mininterval=1):
+    steps = range(first, options.steps + 1)
+    for step in tqdm(
+        steps, "distilling", options.steps, initial=first - 1, file=sys.stderr, disable=disable, mininterval=1
+    ):
         record = distiller.step(step)
         _check_finite(record, step, options)
+        judged: dict[str, State] = {}
         if step % options.select_every == 0 or step == options.steps:
+            _check_state(distiller, step, options)
             sequences = distiller.export().rounded()
             ndcg = setting.student_ndcg(sequences)
             record["student_ndcg@10"] = float(ndcg.mean())
             if clearly_better(ndcg, kept_ndcg):
                 kept, kept_step, kept_ndcg = sequences, step, ndcg
+                judged = _kept(kept, kept_step, kept_ndcg)
         if step % 10 == 0 or "student_ndcg@10" in record or "reset" in record:
             log.append({"step": step, **record})
+        if "student_ndcg@10" in record:
+            _save(part, step, setting, distiller, log, judged)
     return replace(kept, info={**kept.info, KEPT_STEP: kept_step}), log
+
+
+def _save(
+    part: Unfinished | None,
+    step: int,
+    setting: Setting,
+    distiller: Distiller,
+    log: list[dict[str, Any]],
+    kept: dict[str, State],
+) -> None:
+    """Save the state after a step, but for the last one."""
+    if part is not None and step < setting.options.steps:
+        state = {"step": step, "setting": setting.state(), "distiller": distiller.state(), "log": log}
+        part.save(f"step {step}", distillation=state, **kept)
+
+
+def _kept(sequences: Condensed, step: int, ndcg: np.ndarray) -> dict[str, State]:
+    """Return the state of the best sequences so far: what of them differs from step to step."""
+    tensors = {name: getattr(sequences, name) for name in ("items", "weights", "codes", "adapter", "keys", "draws")}
+    return {"kept": {"sequences": tensors, "step": step, "ndcg": ndcg}}
 
 
 def start_of(
@@ -128,13 +179,16 @@ def start_of(
     return DISTILLERS[options.method](Setting(data, best, trajectory, options, seed, engine), options).export()
 
 
-def within_bytes(setting: Setting, options: DistillOptions, trained: bool = True) -> Setting:
+def within_bytes(
+    setting: Setting, options: DistillOptions, trained: bool = True, part: Unfinished | None = None
+) -> Setting:
     """Return a setting whose sequences fit into a budget of ``options.bytes``, with a teacher to match.
 
     Args:
         setting: of the teacher.
         options: with ``bytes``.
         trained: whether a compact teacher is trained; to see what is to come an untrained one will do.
+        part: as of ``distill``.
 
     Raises:
         InputError: a budget that does not fit, or a teacher whose items no map of public features gives.
@@ -157,19 +211,29 @@ def within_bytes(setting: Setting, options: DistillOptions, trained: bool = True
     if trained:
         bits, engine = form.adapter_bits, setting.engine
         teacher = compact_teacher(
-            setting.best, setting.data, bits, linear=form.linear, seed=setting.seed, engine=engine
+            setting.best, setting.data, bits, linear=form.linear, seed=setting.seed, engine=engine, part=part
         )
     return replace(setting, options=options, best=teacher.model, trajectory=teacher, form=form)
 
 
 def _check_finite(record: dict[str, Any], step: int, options: CondenseOptions) -> None:
-    """Raise InputError where a distillation has diverged."""
+    """Raise Diverged where a distillation has diverged."""
     name = next((name for name, value in record.items() if not math.isfinite(value)), None)
     if name is not None:
-        rates = [f"--{field.replace('_', '-')}" for field in type(options).model_fields if field.endswith("lr")]
-        raise InputError(
-            f"distill {options.method}: diverged, {name} is not finite at step {step}; lower {' or '.join(rates)}"
-        )
+        raise _diverged(name, step, options)
+
+
+def _check_state(distiller: Distiller, step: int, options: CondenseOptions) -> None:
+    """Raise Diverged where numbers are not finite that no loss has told of yet."""
+    if name := not_finite(tensors_of(distiller.state())):
+        raise _diverged(f"{name} of its state", step, options)
+
+
+def _diverged(name: str, step: int, options: CondenseOptions) -> Diverged:
+    rates = [f"--{field.replace('_', '-')}" for field in type(options).model_fields if field.endswith("lr")]
+    return Diverged(
+        f"distill {options.method}: diverged, {name} is not finite at step {step}; lower {' or '.join(rates)}"
+    )
 
 
 def clearly_better(new: np.ndarray, old: np.ndarray) -> bool:

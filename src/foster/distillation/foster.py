@@ -27,6 +27,7 @@ from foster.engine import Engine
 from foster.models.kernels import widened
 from foster.models.recommender import TextRecommender
 from foster.training.losses import soft_cross_entropy
+from foster.unfinished import State
 
 
 class Foster:
@@ -65,6 +66,24 @@ class Foster:
         self.outer_optimiser = torch.optim.AdamW(self.outer.parameter_groups(lr))
         self.inner_optimiser = torch.optim.AdamW(self.inner.parameter_groups(lr))
         return trajectory.step(which)
+
+    def state(self) -> State:
+        """Return S and both models with their optimisers."""
+        return {
+            "synthetic": self.synthetic.latents,
+            "optimiser": self.optimiser.state_dict(),
+            "models": [model.trained_state() for model in (self.outer, self.inner)],
+            "optimisers": [optimiser.state_dict() for optimiser in (self.outer_optimiser, self.inner_optimiser)],
+        }
+
+    def load_state(self, state: State) -> None:
+        """Go on from a state."""
+        self.synthetic.latents.data.copy_(state["synthetic"])
+        self.optimiser.load_state_dict(state["optimiser"])
+        for model, weights in zip((self.outer, self.inner), state["models"], strict=True):
+            model.load_trained_state(weights)
+        for optimiser, saved in zip((self.outer_optimiser, self.inner_optimiser), state["optimisers"], strict=True):
+            optimiser.load_state_dict(saved)
 
     def step(self, step: int) -> dict[str, Any]:
         """Update the inner model, the outer model, then S; return what is logged."""

@@ -6,14 +6,14 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, SerializerFunctionWrapHandler, field_validator, model_serializer, model_validator
 
-from foster.options import Options
+from foster.options import MOST_RATE, Options
 from foster.training.options import LABEL_WINDOW, STUDENT
 
 # Fields whose defaults differ from method to method.
 Steps = Annotated[int, Field(ge=0, description="distillation steps; 0 keeps the starting point")]
 SelectEvery = Annotated[int, Field(ge=1, description="steps between students that are trained to judge the sequences")]
-LatentRate = Annotated[float, Field(gt=0, description="learning rate of the latents (Adam)")]
-InnerRate = Annotated[float, Field(gt=0, description="learning rate of the inner Adam")]
+LatentRate = Annotated[float, Field(gt=0, le=MOST_RATE, description="learning rate of the latents (Adam)")]
+InnerRate = Annotated[float, Field(gt=0, le=MOST_RATE, description="learning rate of the inner Adam")]
 InnerBatch = Annotated[int, Field(ge=1, description="synthetic sequences an inner step; all where there are fewer")]
 
 
@@ -152,7 +152,7 @@ class DistillOptions(LatentOptions):
     plausibility: float = Field(
         0.0, ge=0, description="beta, weight of the next-step loss under the outer model, with soft targets"
     )
-    model_lr: float = Field(1e-3, gt=0, description="learning rate of outer and inner model (AdamW)")
+    model_lr: float = Field(1e-3, gt=0, le=MOST_RATE, description="learning rate of outer and inner model (AdamW)")
 
 
 class DMOptions(LatentOptions):
@@ -173,7 +173,7 @@ class DCOptions(LatentOptions):
     lr: LatentRate = 0.03
     reset_every: int = Field(10, ge=1, description="steps between new random models")
     inner_steps: int = Field(5, ge=0, description="updates of the model on the sequences a step")
-    model_lr: float = Field(1e-3, gt=0, description="learning rate of the model (AdamW)")
+    model_lr: float = Field(1e-3, gt=0, le=MOST_RATE, description="learning rate of the model (AdamW)")
 
 
 class MTTOptions(LatentOptions):
@@ -186,12 +186,16 @@ class MTTOptions(LatentOptions):
     select_every: SelectEvery = 50
     experts: int = Field(2, ge=1, description="models trained on the log whose paths are matched")
     expert_steps: int = Field(100, ge=1, description="SGD steps of an expert")
-    expert_lr: float = Field(0.5, gt=0, description="learning rate of the experts")
+    expert_lr: float = Field(0.5, gt=0, le=MOST_RATE, description="learning rate of the experts")
     checkpoint_every: int = Field(10, ge=1, description="expert steps between checkpoints")
     ahead: int = Field(2, ge=1, description="E, checkpoints between the start of a student and its target")
     inner_steps: int = Field(10, ge=1, description="SGD steps in which a student should reach the target")
-    student_lr: float = Field(0.05, gt=0, description="learning rate of the students at the start; it is learned")
-    rate_lr: float = Field(0.02, gt=0, description="learning rate (Adam) of the logarithm of the students' one")
+    student_lr: float = Field(
+        0.05, gt=0, le=MOST_RATE, description="learning rate of the students at the start; it is learned"
+    )
+    rate_lr: float = Field(
+        0.02, gt=0, le=MOST_RATE, description="learning rate (Adam) of the logarithm of the students' one"
+    )
 
     @model_validator(mode="after")
     def _experts_reach_a_target(self) -> Self:
@@ -230,7 +234,7 @@ class TD3Options(CondenseOptions):
 
     length: int = Field(50, ge=3, description="L, steps of a sequence; no more than the model reads")
     steps: Steps = 60
-    lr: float = Field(0.01, gt=0, description="peak learning rate of the factors (Adam, cosine)")
+    lr: float = Field(0.01, gt=0, le=MOST_RATE, description="peak learning rate of the factors (Adam, cosine)")
     select_every: SelectEvery = 30
     rank: int = Field(8, ge=1, description="d1 = d2, rank of the sequence and of the position factor")
     start_score: float = Field(

@@ -26,6 +26,7 @@ from foster.models.recommender import TextRecommender
 from foster.training.loop import LogSource, Source, Validate, fit, validation_users, validator
 from foster.training.losses import sample_items
 from foster.training.options import HARD_LABELS, STUDENT, TrainOptions, affordable
+from foster.unfinished import State
 
 SUBSET = 512
 JUDGES = 20_000  # most validation users that judge a student: states differ by less than the noise of a few thousand
@@ -85,6 +86,17 @@ class Setting:
         self.source = LogSource(self.data, real, self.best.options.max_length, self.seed, self.engine)
         self.features = self.best.public_features(self.best.encoder)[: self.best.n_known]
         self.validate = validator(self.data, STUDENT.eval_users, self.engine)
+
+    def state(self) -> State:
+        """Return what the next draws depend on."""
+        draws = dict(self.rng.bit_generator.state)
+        return {"generator": self.generator.get_state(), "draws": draws, "source": self.source.state()}
+
+    def load_state(self, state: State) -> None:
+        """Go on from a state."""
+        self.generator.set_state(state["generator"])
+        self.rng.bit_generator.state = state["draws"]
+        self.source.load_state(state["source"])
 
     @cached_property
     def wide_features(self) -> Tensor:

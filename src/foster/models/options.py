@@ -6,7 +6,7 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from foster.options import Options
+from foster.options import MOST_RATE, Options
 
 
 class ModelOptions(Options):
@@ -32,6 +32,7 @@ class ModelOptions(Options):
     lm_lr_ratio: float | None = Field(
         None,
         gt=0,
+        le=MOST_RATE,
         description="learning rate of a tuned language model in units of that of the rest; by default 0.1 for lora:R, "
         "0.01 for whole layers",
     )

@@ -30,12 +30,13 @@ from foster.artefacts import (
     write_json,
 )
 from foster.data.batches import pad
-from foster.data.catalogue import CATALOGUE_NAME, MEAN_POPULARITY, Catalogue, check_new
+from foster.data.catalogue import CATALOGUE_NAME, MEAN_POPULARITY, Catalogue, check_new, is_unicode
 from foster.data.histories import Histories
 from foster.errors import InputError
 from foster.growing import GrowingRows
 from foster.hub import folder_of, push_to_hub
 from foster.manifest import read_whole
+from foster.memory import free_memory
 from foster.models.gru4rec import GRU4Rec
 from foster.models.item_index import ExactIndex, ItemIndex
 from foster.models.item_tower import ROWS, FeatureSource, FrozenFeatures, ItemTower, TunedFeatures, Whitening
@@ -182,6 +183,7 @@ class TextRecommender(nn.Module):
         encoder, options = encoder or EncoderOptions(), options or ModelOptions()
         vectors, whitening = _embed_and_fit(catalogue, encoder, device)
         features = _features(catalogue, encoder, options, vectors, whitening, device)
+        _check_memory(options, features.width, catalogue.n_known, device)
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(seed)
             model = cls(catalogue, encoder, options, features, whitening)
@@ -197,6 +199,8 @@ class TextRecommender(nn.Module):
         options, features = options or self.options, self.tower.features
         if not isinstance(features, FrozenFeatures):
             return self.build(self.catalogue, self.encoder, options, seed=seed, device=self.device)
+        if options is not self.options:
+            _check_memory(options, features.width, self.n_known, self.device)
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(seed)
             new = type(self)(self.catalogue, self.encoder, options, features, self.whitening)
@@ -520,11 +524,13 @@ class TextRecommender(nn.Module):
         """Return item vectors ``[n, d]`` of raw texts.
 
         Raises:
-            InputError: the encoder is not to be found, or a text is blank.
+            InputError: the encoder is not to be found, or a text is blank or no Unicode.
         """
         for row, text in enumerate(texts):
             if not text.strip():
                 raise InputError(f"item text {row} is blank; give an item id of the catalogue or a text")
+            if not is_unicode(text):
+                raise InputError(f"item text {row} ({text[:50]!r}) is no Unicode text; decode it as it was written")
         out: Tensor = self.tower.adapter(self._text_features(texts))
         return out
 
@@ -741,6 +747,22 @@ def _shapes(options: ModelOptions, features: int, width: int, known: int) -> dic
     weights = {prefix + name: tensor for prefix, part in parts.items() for name, tensor in part.state_dict().items()}
     shapes = {name: ("BOOL" if name == SEEN else "F32", tuple(tensor.shape)) for name, tensor in weights.items()}
     return shapes | {"whitening.mean": ("F32", (width,)), "whitening.matrix": ("F32", (width, width))}
+
+
+def _check_memory(options: ModelOptions, features: int, known: int, device: str | torch.device) -> None:
+    """Raise InputError if the weights of a model do not fit into the memory that is free.
+
+    Systems promise memory that they do not have, and kill who uses it.
+    """
+    shapes = [shape for name, (_, shape) in _shapes(options, features, 1, known).items()]
+    # While it is trained on a CPU, a weight has a gradient and two moments beside it.
+    needed, free = sum(map(math.prod, shapes)) * 4 * (4 if torch.device(device).type == "cpu" else 1), free_memory()
+    if needed > free:
+        raise InputError(
+            f"a model of dim {options.dim}, layers {options.layers} and max_length {options.max_length} takes "
+            f"{needed / 1e9:,.1f} GB, and {free / 1e9:,.1f} GB of memory are free; lower --dim, --layers or "
+            "--max-length" + (", or leave --ids out" if options.ids else "")
+        )
 
 
 def differing(found: Shapes, wanted: Shapes, tuned: bool = False) -> str | None:

@@ -292,7 +292,7 @@ class Bench:
         costs: dict[str, Any] = {"train_seconds": 0.0}
         if not folder.exists():
             with Measure(self.alone.device) as measure:
-                pretrain(self.data, folder, **vars(self.recipe), seed=run.seed, engine=self.alone)
+                pretrain(self.data, folder, **vars(self.recipe), seed=run.seed, engine=self.alone, resume=False)
             costs["train_peak_bytes"] = measure.peak_bytes
         config = read_config(folder, "teacher")
         model = load_teacher(folder, self.data, device=self.alone.device)

@@ -83,7 +83,9 @@ def run_demo(out: Path | None, *, seed: int, engine: Engine, say: Callable[[str]
         say(
             f"2/5 training on the full log: {data.n_users} users, {data.n_items} items, {data.n_interactions} purchases"
         )
-        full, fit = pretrain(data, folder / "teacher", model=MODEL, train=TEACHER, seed=seed, engine=engine)
+        full, fit = pretrain(
+            data, folder / "teacher", model=MODEL, train=TEACHER, seed=seed, engine=engine, resume=False
+        )
         rows = {"full": _row(full, data, fit, folder_bytes(folder / "data"), engine)}
         say("3/5 distilling")
         began = time.perf_counter()

@@ -27,6 +27,7 @@ from foster.data.batches import POOL_BATCHES
 from foster.data.catalogue import Catalogue
 from foster.data.dataset import Dataset
 from foster.data.split import TargetSplit
+from foster.distillation.baselines.mtt import TrajectoryMatching
 from foster.distillation.compact import EXPERTS, LINEAR
 from foster.distillation.distill import DISTILLERS, Distiller, read_teacher, within_bytes, write_distilled
 from foster.distillation.options import CondenseOptions, DistillOptions
@@ -34,10 +35,11 @@ from foster.distillation.setting import JUDGES, SUBSET, Checkpoints, Setting
 from foster.engine import Engine, deterministic, matrix_type, multiplying, seeded
 from foster.errors import InputError
 from foster.evaluation.evaluate import evaluate
+from foster.memory import free_memory
 from foster.models.item_tower import FrozenFeatures, Whitening
 from foster.models.options import ModelOptions
 from foster.models.recommender import TextRecommender
-from foster.report.measure import Measure, free_memory
+from foster.report.measure import Measure
 from foster.text.cache import embed_texts, unknown_texts
 from foster.text.encoder import TextEncoder
 from foster.text.options import EncoderOptions
@@ -414,7 +416,10 @@ def distillation_parts(
         setting = Setting(data, best, trajectory, options, seed, engine)
         if isinstance(options, DistillOptions) and options.bytes is not None:
             setting = within_bytes(setting, options, trained=False)
-        return setting, DISTILLERS[options.method](setting, setting.options)
+        distiller = DISTILLERS[options.method](setting, setting.options)
+        if isinstance(distiller, TrajectoryMatching):
+            distiller.train_experts()
+        return setting, distiller
 
     (setting, distiller), starting = timed(start)
     compact: Parts = {}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 import math
 import statistics
 from collections.abc import Callable, Iterable, Mapping
@@ -14,6 +13,7 @@ import numpy as np
 
 from foster.artefacts import KEPT_STEP
 from foster.evaluation.metrics import ndcg_of_ranks
+from foster.json_text import to_json
 
 RESULTS = ("results.md", "results.json", "results.csv")
 RESAMPLES = 2000
@@ -282,7 +282,7 @@ def write_results(out: Path, rows: Mapping[str, Record], about: Record, records:
     table, structured, lines = (out / name for name in RESULTS)
     table.write_text(markdown(rows, about), encoding="utf-8")
     content = {"about": about, "rows": rows}
-    structured.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    structured.write_text(to_json(content, indent=2) + "\n", encoding="utf-8")
     flat = [_flat(record) for record in records]
     names = list(dict.fromkeys(name for row in flat for name in row))
     first = ["name", "method", "budget", "seed"]

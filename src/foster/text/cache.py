@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import json
 import logging
 import sys
 import threading
@@ -19,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from foster.json_text import to_json
 from foster.storage import cache_root, large_table, whole_file
 from foster.text.encoder import TextEncoder, pooling_of
 from foster.text.hub import folder_fingerprint, locate
@@ -114,7 +114,7 @@ def text_key(text: str) -> bytes:
 
 def content_name(*parts: object) -> str:
     """Return 16 hex digits that name a cache folder for the given parts (strings and numbers)."""
-    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
+    return hashlib.sha256(to_json(parts, ascii_only=True).encode()).hexdigest()[:16]
 
 
 def progress_bar(total: int, what: str, progress: Progress) -> Any:

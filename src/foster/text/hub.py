@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 from foster.artefacts import read_json
 from foster.errors import InputError
+from foster.json_text import to_json
 from foster.storage import cache_root, file_sha256, whole_file
 from foster.text.options import DEFAULT_ENCODER
 
@@ -139,11 +140,11 @@ def folder_fingerprint(folder: Path) -> str:
     if isinstance(entry, dict) and entry.get("files") == state:
         return str(entry["fingerprint"])
     content = [[file.name, file_sha256(file)] for file in files] + read
-    fingerprint = hashlib.sha256(json.dumps(content).encode()).hexdigest()
+    fingerprint = hashlib.sha256(to_json(content, ascii_only=True).encode()).hexdigest()
     known[place] = {"files": state, "fingerprint": fingerprint}
     # A cache that cannot be written to costs a second of hashing the next time, nothing else.
     with contextlib.suppress(OSError), whole_file(memory) as path:
-        path.write_text(json.dumps(known, indent=1) + "\n", encoding="utf-8")
+        path.write_text(to_json(known, indent=1, ascii_only=True) + "\n", encoding="utf-8")
     return fingerprint
 
 

@@ -7,7 +7,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -15,16 +15,17 @@ from torch import Tensor
 from tqdm import tqdm
 
 from foster.artefacts import not_finite
-from foster.data.batches import endless_batches, pad
+from foster.data.batches import EndlessBatches, pad
 from foster.data.dataset import Dataset
 from foster.data.histories import Histories
 from foster.engine import Engine, deterministic, matrix_type, multiplying, seeded
-from foster.errors import InputError
+from foster.errors import Diverged, InputError
 from foster.evaluation.evaluate import Evaluator
 from foster.evaluation.metrics import metrics_of
 from foster.models.recommender import TextRecommender
 from foster.training.losses import next_item_loss
 from foster.training.options import TrainOptions
+from foster.unfinished import State, Unfinished
 
 Validate = Callable[[TextRecommender], float]
 Watch = Callable[[int, float], None]
@@ -35,6 +36,31 @@ class Source(Protocol):
 
     def loss(self, model: TextRecommender, candidates: int) -> Tensor:
         """Draw a batch and return its loss."""
+        ...
+
+    def state(self) -> State:
+        """Return what the next draws depend on."""
+        ...
+
+    def load_state(self, state: State) -> None:
+        """Go on from a state, with the same arguments as its source had."""
+        ...
+
+
+@runtime_checkable
+class Record(Protocol):
+    """Looks at a model in training, and can be gone on with."""
+
+    def __call__(self, step: int, model: TextRecommender) -> None:
+        """Look at the model after ``step`` steps."""
+        ...
+
+    def state(self) -> State:
+        """Return what was recorded."""
+        ...
+
+    def load_state(self, state: State) -> None:
+        """Go on from a state."""
         ...
 
 
@@ -74,8 +100,8 @@ class LogSource:
         self.lengths = np.minimum(self.histories.lengths, max_length)
         self.rng = np.random.default_rng([seed, 0])
         self.batch_size = options.batch_size or min(max(len(self.histories) // 16, 32), 256)
-        rows = np.arange(len(self.histories)) if rows is None else rows
-        self.batches = (rows[batch] for batch in endless_batches(self.lengths[rows], self.batch_size, self.rng))
+        self.rows = np.arange(len(self.histories)) if rows is None else rows
+        self.batches = EndlessBatches(self.lengths[self.rows], self.batch_size, self.rng)
         self.generator = torch.Generator().manual_seed(seed * 1009)
 
     def batch(self) -> Tensor:
@@ -83,7 +109,8 @@ class LogSource:
         return self._padded(self._windows())
 
     def _windows(self) -> Histories:
-        histories, length = self.histories[next(self.batches)], self.max_length + 1  # the last item is a target only
+        length = self.max_length + 1  # the last item is a target only
+        histories = self.histories[self.rows[next(self.batches)]]
         starts, spare = histories.starts.copy(), histories.lengths - length
         longer = spare > 0
         starts[longer] += self.rng.integers(spare[longer] + 1)
@@ -103,6 +130,17 @@ class LogSource:
         weight = world * _targets(own) / _targets(windows)
         # A process without a share joins in with weight 0: its gradients are waited for.
         return weight * next_item_loss(model, self._padded(own or windows[:1]), candidates, self.generator)
+
+    def state(self) -> State:
+        """Return what the next draws depend on."""
+        draws = dict(self.rng.bit_generator.state)
+        return {"batches": self.batches.state(), "draws": draws, "generator": self.generator.get_state()}
+
+    def load_state(self, state: State) -> None:
+        """Go on from a state."""
+        self.batches.load_state(state["batches"])
+        self.rng.bit_generator.state = state["draws"]
+        self.generator.set_state(state["generator"])
 
 
 def _targets(windows: Histories) -> int:
@@ -156,6 +194,7 @@ def fit(
     watch: Watch | None = None,
     engine: Engine | None = None,
     progress: str | None = None,
+    part: Unfinished | None = None,
 ) -> Fit:
     """Train a model in place; it ends with its best weights on validation.
 
@@ -172,13 +211,15 @@ def fit(
         watch: called with the step and the NDCG@10 of each validation; what it raises ends the training.
         engine: device and processes.
         progress: name of the bar on stderr, which shows on a terminal only; None for no bar.
+        part: the state of a run that was cut off, to go on with; and where it is saved at each validation.
 
     Raises:
-        InputError: training diverged: loss or weights are not finite at a validation, or where one would be.
+        Diverged: the loss is not finite, or weights or the optimiser's state are not at a validation, or where one
+            would be.
     """
     engine = engine or Engine(str(model.device))
     with seeded(seed * 1013 + engine.rank, engine.device):
-        return _fit(model, source, options, validate, record, watch, engine, progress)
+        return _fit(model, source, options, validate, record, watch, engine, progress, part)
 
 
 def _fit(
@@ -190,6 +231,7 @@ def _fit(
     watch: Watch | None,
     engine: Engine,
     progress: str | None,
+    part: Unfinished | None,
 ) -> Fit:
     start = time.perf_counter()
     parameters = model.trained_parameters()
@@ -199,36 +241,52 @@ def _fit(
     products = matrix_type(options.precision, engine.device)
     result, best = Fit(precision=str(products).removeprefix("torch.")), None
     model.train()
-    if record:
+    if part is not None and (saved := part.take("fit")) is not None:
+        best = part.take("best")
+        _go_on(saved, model, source, optimiser, rates, record, result, engine)
+        start -= result.seconds
+    elif record:
         record(0, model)
     disable = None if progress else True
-    for step in tqdm(range(1, options.steps + 1), desc=progress, file=sys.stderr, disable=disable, mininterval=1):
+    steps = range(result.steps + 1, options.steps + 1)
+    for step in tqdm(
+        steps, progress, options.steps, initial=result.steps, file=sys.stderr, disable=disable, mininterval=1
+    ):
         with multiplying(products, engine.device):
             loss = source.loss(model, options.candidates)
+        due = step % options.eval_every == 0 or step == options.steps
+        # To read a loss of a device, or that of other processes, would mean to wait for it.
+        if loss.is_cpu and engine.world == 1 and not math.isfinite(loss.item()):
+            raise _diverged("the loss", step, options)
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
         engine.average_gradients(parameters)
         optimiser.step()
         rates.step()
         result.steps = step
-        due = step % options.eval_every == 0 or step == options.steps
         if due:
             (loss,) = engine.average([loss])
-            _check_finite(model, loss, step, options)
+            _check_finite(model, optimiser, loss, step, options)
         if record:
             record(step, model)
+        better = False
         if validate and due:
             ndcg = validate(model)
             model.train()
             result.history.append({"step": step, "loss": loss.item(), "ndcg@10": ndcg})
             if watch:
                 watch(step, ndcg)
+            better = options.patience > 0 and (best is None or ndcg > (result.best_ndcg or 0.0))
             if options.patience == 0:
                 result.best_step, result.best_ndcg = step, ndcg
-            elif best is None or ndcg > (result.best_ndcg or 0.0):
+            elif better:
                 best, result.best_step, result.best_ndcg = model.trained_state(), step, ndcg
             elif step - result.best_step >= options.patience * options.eval_every:
                 break
+        if part is not None and due and step < options.steps:
+            result.seconds = time.perf_counter() - start
+            states: dict[str, State] = {"fit": _state(model, source, optimiser, rates, record, result, engine)}
+            part.save(f"step {step}", **states, **({"best": best} if better else {}))
     if best is not None:
         model.load_trained_state(best)
     else:
@@ -238,12 +296,64 @@ def _fit(
     return result
 
 
-def _check_finite(model: TextRecommender, loss: Tensor, step: int, options: TrainOptions) -> None:
-    """Raise InputError where training has diverged; from there on it can only go on so."""
+def _state(
+    model: TextRecommender,
+    source: Source,
+    optimiser: torch.optim.Optimizer,
+    rates: torch.optim.lr_scheduler.LRScheduler,
+    record: Callable[[int, TextRecommender], None] | None,
+    result: Fit,
+    engine: Engine,
+) -> State:
+    """Return all that the steps to come depend on, but for the best weights so far."""
+    return {
+        "model": model.trained_state(),
+        "optimiser": optimiser.state_dict(),
+        "rates": rates.state_dict(),
+        "source": source.state(),
+        "random": engine.random_states(),
+        "record": record.state() if isinstance(record, Record) else None,
+        "result": vars(result),
+    }
+
+
+def _go_on(
+    saved: State,
+    model: TextRecommender,
+    source: Source,
+    optimiser: torch.optim.Optimizer,
+    rates: torch.optim.lr_scheduler.LRScheduler,
+    record: Callable[[int, TextRecommender], None] | None,
+    result: Fit,
+    engine: Engine,
+) -> None:
+    """Set everything to what ``_state`` returned."""
+    model.load_trained_state(saved["model"])
+    optimiser.load_state_dict(saved["optimiser"])
+    rates.load_state_dict(saved["rates"])
+    source.load_state(saved["source"])
+    if isinstance(record, Record):
+        record.load_state(saved["record"])
+    vars(result).update(saved["result"])
+    engine.set_random_states(saved["random"])
+
+
+def _check_finite(
+    model: TextRecommender, optimiser: torch.optim.Optimizer, loss: Tensor, step: int, options: TrainOptions
+) -> None:
+    """Raise Diverged where training has diverged; from there on it can only go on so."""
     trained = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
-    name = not_finite({"the loss": loss, **trained})
-    if name:
-        raise InputError(f"training diverged: {name} is not finite at step {step}; lower --lr, which is {options.lr:g}")
+    moments = {
+        f"the mean square of the gradient of {name}": state["exp_avg_sq"]
+        for name, parameter in trained.items()
+        if (state := optimiser.state.get(parameter))
+    }
+    if name := not_finite({"the loss": loss, **trained, **moments}):
+        raise _diverged(name, step, options)
+
+
+def _diverged(name: str, step: int, options: TrainOptions) -> Diverged:
+    return Diverged(f"training diverged: {name} is not finite at step {step}; lower --lr, which is {options.lr:g}")
 
 
 def schedule(step: int, options: TrainOptions) -> float:

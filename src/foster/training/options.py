@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from foster.options import Options
+from foster.options import MOST_RATE, Options
 
 
 class TrainOptions(Options):
@@ -19,8 +19,8 @@ class TrainOptions(Options):
         description="histories a step on average, of all processes together; by default a sixteenth of all, but at "
         "least 32 and at most 256",
     )
-    lr: float = Field(3e-3, gt=0, description="peak learning rate of AdamW")
-    weight_decay: float = Field(0.01, ge=0, description="weight decay of AdamW")
+    lr: float = Field(3e-3, gt=0, le=MOST_RATE, description="peak learning rate of AdamW")
+    weight_decay: float = Field(0.01, ge=0, le=MOST_RATE, description="weight decay of AdamW")
     warmup: int = Field(50, ge=0, description="steps of linear warm-up")
     candidates: int = Field(
         1024,

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import os
 import re
+import shutil
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from foster.artefacts import TRAJECTORY_NAME, Shapes, load_tensors, not_finite, save_tensors, tensor_shapes
-from foster.errors import InputError
+from foster.errors import Diverged, InputError
 from foster.manifest import verify
 from foster.models.recommender import OF_IDS, WEIGHTS_NAME, WHITENING, TextRecommender
+from foster.storage import file_sha256
+from foster.unfinished import State
 
 FOLDER_NAME = TRAJECTORY_NAME
 STEP = re.compile(rf"{FOLDER_NAME}/step_\d{{6,}}\.safetensors")
@@ -19,6 +23,7 @@ STEP = re.compile(rf"{FOLDER_NAME}/step_\d{{6,}}\.safetensors")
 
 def checkpoint_steps(steps: int, count: int) -> list[int]:
     """Return when to record: step 0 and doublings early, even spacing later; ``count`` checkpoints about."""
+    count = min(count, max(2 * steps, 2))  # with so many, all steps are there
     even = {round(steps * i / max(count // 2, 1)) for i in range(max(count // 2, 1) + 1)}
     first = steps / max(count // 2, 1)
     early = {0, *(round(first / 2**i) for i in range(1, count - count // 2))}
@@ -36,7 +41,8 @@ class Recorder:
 
     def __init__(self, folder: Path, steps: list[int], half: bool = True) -> None:
         self.folder = folder / FOLDER_NAME
-        self.folder.mkdir()
+        self.folder.mkdir(exist_ok=True)
+        self.written: dict[str, str] = {}
         self.steps = set(steps)
         self.half = half
 
@@ -44,7 +50,7 @@ class Recorder:
         """Record the model after ``step`` optimiser steps, if it is due.
 
         Raises:
-            InputError: training diverged: weights are not finite, or not in half precision.
+            Diverged: weights are not finite, or not in half precision.
         """
         if step in self.steps:
             state = model.trained_state()
@@ -52,8 +58,43 @@ class Recorder:
                 state = {name: tensor.half() for name, tensor in state.items()}
             if name := not_finite(state):
                 kind = " in half precision" if self.half else ""
-                raise InputError(f"training diverged: {name} is not finite{kind} at step {step}; lower --lr")
-            save_tensors(self.folder / f"step_{step:06d}.safetensors", state)
+                raise Diverged(f"training diverged: {name} is not finite{kind} at step {step}; lower --lr")
+            path = self.folder / f"step_{step:06d}.safetensors"
+            save_tensors(path, state)
+            self.written[path.name] = file_sha256(path)
+
+    def state(self) -> State:
+        """Return the SHA-256 of every checkpoint by the name of its file."""
+        return self.written
+
+    def load_state(self, state: State) -> None:
+        """Go on from a state.
+
+        Raises:
+            InputError: a checkpoint is not there as it was written.
+        """
+        self.written = dict(state)
+        self._check()
+
+    def move_to(self, folder: Path) -> None:
+        """Put the trajectory into another folder of the same file system or of another; the files here stay.
+
+        Raises:
+            InputError: as ``load_state``.
+        """
+        self._check()
+        (folder / FOLDER_NAME).mkdir()
+        for name in self.written:
+            try:
+                os.link(self.folder / name, folder / FOLDER_NAME / name)
+            except OSError:
+                shutil.copy(self.folder / name, folder / FOLDER_NAME / name)
+
+    def _check(self) -> None:
+        for name, sha256 in self.written.items():
+            path = self.folder / name
+            if not path.is_file() or file_sha256(path) != sha256:
+                raise InputError(f"{path}: is missing or was changed; remove {self.folder.parent} and begin anew")
 
 
 class Trajectory:

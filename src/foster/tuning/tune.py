@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 from filelock import Timeout
 
+from foster.artefacts import check_free
 from foster.condensed.sequences import Condensed
 from foster.condensed.sources import student_source
 from foster.data.dataset import Dataset
@@ -29,6 +30,7 @@ from foster.tuning.options import TuneOptions
 from foster.tuning.results import best_trials, config_of, frame_of, note_retrained, parsed, retrained, write_results
 from foster.tuning.search import Search, Setting, open_study, quiet, require_optuna
 from foster.tuning.space import Space
+from foster.unfinished import unfinished
 
 if TYPE_CHECKING:
     from optuna import Study
@@ -300,14 +302,19 @@ def _retrain_one(work: Search, trial: FrozenTrial, like: TextRecommender | None)
         encoder, model, recipe = parsed(config_of(trial, setting))
         if like is None:
             like = TextRecommender.build(setting.validation.catalogue, encoder, model, device=setting.engine.device)
-        recommender, fit = train(
-            setting.validation, encoder=encoder, model=model, train=recipe, like=like, seed=seed, engine=setting.engine
-        )
+        place = check_free(folder, overwrite=True)
+        command = {"verb": "retrain", "data": setting.validation.info.fingerprint, **config_of(trial, setting)}
+        with unfinished(place, command, setting.engine, overwrite=True, say=work.say) as part:
+            recommender, fit = train(
+                setting.validation, encoder=encoder, model=model, train=recipe, like=like, seed=seed,
+                engine=setting.engine, part=part,
+            )  # fmt: skip
+            with place.fill() as out:
+                recommender.write_to(out, training_record(recipe, seed, fit))
     except InputError as error:
         note_retrained(work.study, trial.number, {"error": str(error)})
         work.say(f"trial {trial.number} on the full log: {error}")
         return like
-    recommender.save_pretrained(folder, overwrite=True, extra=training_record(recipe, seed, fit))
     notes = {"ndcg@10": fit.best_ndcg, "steps": fit.steps, "seconds": round(time.perf_counter() - start, 3)}
     note_retrained(work.study, trial.number, notes)
     work.say(

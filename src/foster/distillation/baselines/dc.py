@@ -12,6 +12,7 @@ from foster.distillation.baselines.matching import Matching, next_step_loss
 from foster.distillation.functional import Parameters, gradients, require_frozen, second_order
 from foster.distillation.options import DCOptions
 from foster.distillation.setting import Setting
+from foster.unfinished import State
 
 
 class GradientMatching(Matching):
@@ -42,6 +43,17 @@ class GradientMatching(Matching):
         """Take a new random model."""
         self.model = self.setting.best.fresh(int(self.setting.rng.integers(2**31))).eval()
         self.model_optimiser = torch.optim.AdamW(self.model.trained_parameters(), lr=self.options.model_lr)
+
+    def state(self) -> State:
+        """Return the latents, the model and both optimisers."""
+        model = {"model": self.model.trained_state(), "model_optimiser": self.model_optimiser.state_dict()}
+        return super().state() | model
+
+    def load_state(self, state: State) -> None:
+        """Go on from a state."""
+        super().load_state(state)
+        self.model.load_trained_state(state["model"])
+        self.model_optimiser.load_state_dict(state["model_optimiser"])
 
     def step(self, step: int) -> dict[str, Any]:
         """Match the gradient of one real batch, then train the model on S; return what is logged."""

@@ -24,6 +24,7 @@ from foster.distillation.functional import Parameters, call_with, detached, grad
 from foster.distillation.options import FarziOptions
 from foster.distillation.setting import Setting
 from foster.models.recommender import TextRecommender
+from foster.unfinished import State
 
 
 class LowRankSequences(nn.Module):
@@ -78,6 +79,15 @@ class Farzi:
         ).to(setting.engine.device)
         self.optimiser = torch.optim.Adam(self.synthetic.parameters(), lr=options.lr)
         self.model = setting.best.eval()  # its shape; dropout off, since steps are replayed
+
+    def state(self) -> State:
+        """Return the latents, the decoder and the optimiser."""
+        return {"synthetic": self.synthetic.state_dict(), "optimiser": self.optimiser.state_dict()}
+
+    def load_state(self, state: State) -> None:
+        """Go on from a state."""
+        self.synthetic.load_state_dict(state["synthetic"])
+        self.optimiser.load_state_dict(state["optimiser"])
 
     def step(self, step: int) -> dict[str, Any]:
         """Train a model from a random checkpoint on S, and move S along the gradient of its loss on real data."""

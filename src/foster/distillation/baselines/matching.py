@@ -13,6 +13,7 @@ from foster.distillation.objective import entropy, scores_on_subset, synthetic_l
 from foster.distillation.options import LatentOptions
 from foster.distillation.setting import Setting
 from foster.models.recommender import TextRecommender
+from foster.unfinished import State
 
 
 class Matching:
@@ -54,6 +55,15 @@ class Matching:
             "gradient_norm": self.synthetic.latents.grad.norm().item(),
             "input_entropy": entropy(p.detach()).item(),
         }
+
+    def state(self) -> State:
+        """Return the latents and the optimiser; methods add what they have besides."""
+        return {"latents": self.synthetic.latents, "optimiser": self.optimiser.state_dict()}
+
+    def load_state(self, state: State) -> None:
+        """Go on from a state."""
+        self.synthetic.latents.data.copy_(state["latents"])
+        self.optimiser.load_state_dict(state["optimiser"])
 
     def export(self) -> Condensed:
         """Return the sequences as they are now."""

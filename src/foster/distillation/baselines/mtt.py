@@ -15,6 +15,7 @@ from foster.distillation.objective import EPSILON
 from foster.distillation.options import MTTOptions
 from foster.distillation.setting import Setting
 from foster.models.recommender import TextRecommender
+from foster.unfinished import State
 
 
 class TrajectoryMatching(Matching):
@@ -44,7 +45,23 @@ class TrajectoryMatching(Matching):
         self.options = options
         self.log_rate = nn.Parameter(torch.tensor(math.log(options.student_lr), device=setting.engine.device))
         self.optimiser.add_param_group({"params": [self.log_rate], "lr": options.rate_lr})
-        self.paths = [self._expert() for _ in range(options.experts)]
+        self.paths: list[list[Parameters]] = []  # trained when the first step needs them
+
+    def state(self) -> State:
+        """Return the latents, the learning rate, the optimiser and the experts' paths."""
+        return super().state() | {"log_rate": self.log_rate, "paths": self.paths}
+
+    def load_state(self, state: State) -> None:
+        """Go on from a state."""
+        super().load_state(state)
+        self.log_rate.data.copy_(state["log_rate"])
+        device = self.setting.engine.device
+        self.paths = [[{n: x.to(device) for n, x in point.items()} for point in path] for path in state["paths"]]
+
+    def train_experts(self) -> None:
+        """Train the experts, if that was not done yet."""
+        while len(self.paths) < self.options.experts:
+            self.paths.append(self._expert())
 
     def _expert(self) -> list[Parameters]:
         """Train a random model on the log and return its checkpoints, step 0 included."""
@@ -64,6 +81,7 @@ class TrajectoryMatching(Matching):
     def step(self, step: int) -> dict[str, Any]:
         """Match one stretch of an expert's path; return what is logged."""
         options, rng = self.options, self.setting.rng
+        self.train_experts()
         path = self.paths[int(rng.integers(len(self.paths)))]
         at = int(rng.integers(len(path) - options.ahead))
         start, target = path[at], path[at + options.ahead]

@@ -31,6 +31,7 @@ from foster.distillation.functional import Parameters, call_with, detached, grad
 from foster.distillation.options import TD3Options
 from foster.distillation.setting import Setting
 from foster.models.recommender import TextRecommender
+from foster.unfinished import State
 
 EARLY = 0.05, 0.30  # part of training whose checkpoints the learner starts from (epochs 5 to 30 of 100)
 FIRST_POSITION = 5  # shortest prefix that an interior step is predicted from
@@ -93,6 +94,22 @@ class TD3:
         self.schedule = torch.optim.lr_scheduler.CosineAnnealingLR(self.optimiser, max(options.steps, 1))
         self.model = setting.best.eval()  # the learner's shape; dropout off
         self.learner: Parameters = {}
+
+    def state(self) -> State:
+        """Return the factors, their optimiser with its schedule, and the learner."""
+        return {
+            "synthetic": self.synthetic.state_dict(),
+            "optimiser": self.optimiser.state_dict(),
+            "schedule": self.schedule.state_dict(),
+            "learner": self.learner,
+        }
+
+    def load_state(self, state: State) -> None:
+        """Go on from a state."""
+        self.synthetic.load_state_dict(state["synthetic"])
+        self.optimiser.load_state_dict(state["optimiser"])
+        self.schedule.load_state_dict(state["schedule"])
+        self.learner = {name: value.to(self.features) for name, value in state["learner"].items()}
 
     def reset(self) -> int:
         """Set the learner to a random early checkpoint of the trajectory; return its step."""

@@ -1,0 +1,48 @@
+"""What memory there is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import psutil
+
+
+def free_memory(root: Path = Path("/")) -> int:
+    """Return the bytes that this process can still take: those that the machine has, or that its container grants it.
+
+    Memory that holds copies of files counts as free, since it is given back when it is needed.
+
+    Args:
+        root: where ``proc`` and ``sys`` are.
+    """
+    return min([psutil.virtual_memory().available, *_granted(root)])
+
+
+def _granted(root: Path) -> list[int]:
+    """Return what the control groups of this process, and those that they are in, still grant it."""
+    try:
+        lines = (root / "proc/self/cgroup").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return []  # not Linux
+    out = []
+    for line in lines:
+        _, controllers, path = line.split(":", 2)
+        if controllers in ("", "memory"):
+            top = root / "sys/fs/cgroup" / controllers
+            names = ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")
+            limit, usage, cached = names if controllers else ("memory.max", "memory.current", "inactive_file")
+            # A container may see its own group as the top, under a path that is the machine's.
+            groups = {top, *(top / Path(*part) for part in _prefixes(Path(path).parts[1:]))}
+            for group in groups:
+                try:
+                    most, used = ((group / name).read_text().strip() for name in (limit, usage))
+                    counts = dict(row.split() for row in (group / "memory.stat").read_text().splitlines())
+                except OSError:
+                    continue
+                if most != "max":
+                    out.append(int(most) - int(used) + int(counts.get(cached, 0)))
+    return out
+
+
+def _prefixes(parts: tuple[str, ...]) -> list[tuple[str, ...]]:
+    return [parts[:end] for end in range(1, len(parts) + 1)]
