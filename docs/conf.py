@@ -12,6 +12,8 @@ ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(Path(__file__).parent / "_extensions"))
 sys.path.insert(0, str(ROOT / "src"))
 
+from sphinx.application import Sphinx  # noqa: E402
+
 from foster.version import __version__  # noqa: E402
 
 project = "FOSTER"
@@ -27,7 +29,7 @@ extensions = [
     "option_tables",
 ]
 root_doc = "docs/index"
-include_patterns = ["docs/**.md", "benchmarks/**.md", "CHANGELOG.md"]
+include_patterns = ["docs/**.md", "docs/**.rst", "benchmarks/**.md", "CHANGELOG.md"]
 exclude_patterns = [".*", ".*/**", "build", "dist", "runs", "foster-demo", "src", "tests", "findings"]
 
 # Links to what a page does not exist for are those of a file: a source, a table of runs.
@@ -51,5 +53,16 @@ html_extra_path = ["_root"]  # index.html, which leads to the first page
 html_copy_source = False
 html_theme_options = {"navigation_with_keys": True}
 pygments_style, pygments_dark_style = "a11y-high-contrast-light", "a11y-high-contrast-dark"
-# Pages of a part that is not in this checkout may be missing.
-suppress_warnings = ["toc.empty_glob"]
+
+
+def add_other_guides(app: Sphinx, docname: str, source: list[str]) -> None:
+    """Put pages that the index does not name behind the last guide."""
+    if docname == root_doc:
+        named = source[0].split()
+        others = sorted(page.stem for page in (ROOT / "docs").glob("*.md") if page.stem not in [*named, "index"])
+        source[0] = source[0].replace("\nsharing\n", "\n" + "\n".join(["sharing", *others]) + "\n")
+
+
+def setup(app: Sphinx) -> None:
+    """Register what stands above."""
+    app.connect("source-read", add_other_guides)

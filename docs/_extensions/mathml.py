@@ -6,7 +6,7 @@ from typing import Any
 
 from docutils import nodes
 from docutils.utils.math.latex2mathml import tex2mathml
-from docutils.utils.math.mathml_elements import MathError
+from docutils.utils.math import MathError
 from sphinx.application import Sphinx
 from sphinx.util import logging
 

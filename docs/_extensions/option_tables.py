@@ -63,7 +63,7 @@ class Verbs(SphinxDirective):
         for name, command in typer.main.get_command(cli.app).commands.items():
             section = nodes.section(ids=[f"foster-{name}"], names=[f"foster {name}"])
             section += nodes.title("", f"foster {name}")
-            usage = " ".join(part.make_metavar(None) for part in _parameters(command, "argument"))
+            usage = " ".join(part.name.upper() for part in _parameters(command, "argument"))
             text = inspect.cleandoc(command.help or "")
             lines = [*_escaped(text).splitlines(), "", "::", "", f"   foster {name} {usage} [OPTIONS]".rstrip(), ""]
             lines += [
