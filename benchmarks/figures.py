@@ -25,10 +25,12 @@ MARKERS = dict(zip(LOGS, "osD^", strict=True))
 # Stand-ins that no other part of a drawing has; the written file names a variable of each instead.
 PAPER, INK, FAINT, PANEL = "#fe0001", "#fe0002", "#fe0003", "#fe0004"
 LINES = dict(zip(LOGS, ("#fe0011", "#fe0012", "#fe0013", "#fe0014"), strict=True))
-LIGHT = dict(zip((PAPER, INK, FAINT, PANEL, *LINES.values()),
-                 ("#ffffff", "#1f2328", "#c9ced4", "#eef2f6", "#0a5ea8", "#b3400a", "#1a7340", "#7a3fa0"), strict=True))  # fmt: skip
-DARK = dict(zip(LIGHT, ("#131416", "#e6e8eb", "#4a5058", "#23272c", "#6cb6ff", "#ff9d5c", "#6fd08c", "#d2a8ff"),
-                strict=True))  # fmt: skip
+LIGHT_COLOURS = ("#ffffff", "#1f2328", "#c9ced4", "#eef2f6", "#0a5ea8", "#b3400a", "#1a7340", "#7a3fa0")
+DARK_COLOURS = ("#131416", "#e6e8eb", "#4a5058", "#23272c", "#6cb6ff", "#ff9d5c", "#6fd08c", "#d2a8ff")
+LIGHT, DARK = (
+    dict(zip((PAPER, INK, FAINT, PANEL, *LINES.values()), colours, strict=True))
+    for colours in (LIGHT_COLOURS, DARK_COLOURS)
+)
 
 
 def rows(log: str, kind: str) -> list[dict[str, str]]:
@@ -80,8 +82,14 @@ def quality_over_bytes() -> None:
 
 def quality_by_method() -> None:
     """Draw NDCG@10 of each method on each log."""
-    methods = {"popularity": "popularity", "random": "20 random histories", "soft-label": "20 long histories, soft labels",
-               "packed": "FOSTER, not moved", "foster": "FOSTER", "full": "full log"}  # fmt: skip
+    methods = {
+        "popularity": "popularity",
+        "random": "20 random histories",
+        "soft-label": "20 long histories, soft labels",
+        "packed": "FOSTER, not moved",
+        "foster": "FOSTER",
+        "full": "full log",
+    }
     figure, panels = plt.subplots(1, 4, figsize=(7.2, 2.6), layout="constrained", sharey=True)
     for axes, (log, name) in zip(panels, LOGS.items(), strict=True):
         table = rows(log, "words")
@@ -136,12 +144,13 @@ def method() -> None:
 
 
 if __name__ == "__main__":
-    mpl.rcParams.update({
-        "svg.fonttype": "none", "svg.hashsalt": "foster", "font.family": "sans-serif", "font.sans-serif": ["Arial", "DejaVu Sans"],
-        "font.size": 9, "text.color": INK, "axes.labelcolor": INK, "axes.edgecolor": FAINT, "xtick.color": INK, "ytick.color": INK,
-        "axes.facecolor": PAPER, "figure.facecolor": PAPER, "legend.frameon": False, "axes.titlesize": 9,
-        "axes.spines.top": False, "axes.spines.right": False,
-    })  # fmt: skip
+    mpl.rcParams.update(
+        {name: INK for name in ("text.color", "axes.labelcolor", "xtick.color", "ytick.color")}
+        | {"axes.facecolor": PAPER, "figure.facecolor": PAPER, "axes.edgecolor": FAINT, "legend.frameon": False}
+        | {"svg.fonttype": "none", "svg.hashsalt": "foster", "font.family": "sans-serif", "font.size": 9}
+        | {"font.sans-serif": ["Arial", "DejaVu Sans"], "axes.titlesize": 9}
+        | {"axes.spines.top": False, "axes.spines.right": False}
+    )
     quality_over_bytes()
     quality_by_method()
     method()

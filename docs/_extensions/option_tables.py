@@ -98,7 +98,6 @@ def _indented(text: str) -> list[str]:
 
 
 def _parsed(directive: SphinxDirective, lines: list[str]) -> list[nodes.Node]:
-    from docutils.utils import new_document
     from sphinx.util.docutils import sphinx_domains  # noqa: F401
     from sphinx.util.parsing import nested_parse_to_nodes
 
