@@ -30,12 +30,13 @@ extensions = [
 ]
 root_doc = "docs/index"
 include_patterns = ["docs/**.md", "docs/**.rst", "benchmarks/**.md", "CHANGELOG.md"]
-exclude_patterns = [".*", ".*/**", "build", "dist", "runs", "foster-demo", "src", "tests", "findings"]
+exclude_patterns = [".[a-z]*", "build", "dist", "runs", "foster-demo", "src", "tests", "findings"]
 
 # Links to what a page does not exist for are those of a file: a source, a table of runs.
 myst_enable_extensions = ["dollarmath", "attrs_inline"]
 myst_heading_anchors = 4
 html_math_renderer = "mathml"
+smartquotes = False  # two hyphens begin a flag
 
 autodoc_typehints = "signature"
 autodoc_member_order = "bysource"

@@ -73,3 +73,8 @@ def test_search_finds_a_word(site):
     index = (site / "searchindex.js").read_text(encoding="utf-8")
     assert "k-core" in index or "core" in index
     assert "docs/data" in index
+
+
+def test_styles_and_the_first_page_are_there(site):
+    assert (site / "_static" / "site.css").is_file()
+    assert 'url=docs/index.html"' in (site / "index.html").read_text(encoding="utf-8")
