@@ -10,6 +10,10 @@ from documentation import ROOT
 pytest.importorskip("furo")
 pytest.importorskip("myst_parser")
 
+pytestmark = [  # of MyST, about the Sphinx to come
+    pytest.mark.filterwarnings("ignore::PendingDeprecationWarning"),
+    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
+]
 LOADED = {"script": "src", "img": "src", "link": "href", "iframe": "src", "source": "srcset"}
 
 
