@@ -8,8 +8,8 @@
 # With List(Int64) json_decode refuses "3" and wraps 3; List(String) refuses no scalar, not even true.
 # A good guess: a SchemaError in all three, as read_ndjson has it.
 # Hurt: who keeps histories as JSON text in a column. A history that was encoded twice, by a database or a second
-# json.dumps, is read as one item that no catalogue has, or as letters. FOSTER looks at each value's own type first
-# (src/foster/serving/users.py).
+# json.dumps, is read as one item that no catalogue has, or as letters. FOSTER refuses text that does not begin with a
+# bracket (src/foster/serving/users.py, tests/serving/test_batch.py).
 set -euo pipefail
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
