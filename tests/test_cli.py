@@ -4,6 +4,7 @@ import errno
 import importlib.util
 import json
 import os
+import shlex
 import shutil
 import signal
 import subprocess
@@ -14,6 +15,7 @@ from pathlib import Path
 
 import polars as pl
 import pytest
+import typer
 from safetensors import SafetensorError
 
 import foster
@@ -579,18 +581,42 @@ def test_every_distillation_trains_a_model(run, made, tmp_path, method):
     assert run(*train, "--json").json["steps"] == 3
 
 
-def test_help_says_which_method_has_a_flag_and_its_defaults(run, monkeypatch):
+def flags_in(text: str) -> dict[str, str]:
+    """Return the flags that a help lists, each with its line."""
+    return {line.split()[1]: line for line in text.splitlines() if line.startswith("│ -")}
+
+
+@pytest.mark.parametrize("method", [None, *OPTIONS])
+def test_help_shows_the_flags_of_one_method_and_its_defaults(run, monkeypatch, method):
     monkeypatch.setenv("COLUMNS", "400")
-    lines = {line.split()[1]: line for line in run("distill", "--help").out.splitlines() if line.startswith("│ --")}
-    defaults = {name: options().steps for name, options in OPTIONS.items()}
-    assert f"default {defaults['foster']};" in lines["--steps"]
-    for name, steps in defaults.items():
-        assert name == "foster" or steps == defaults["foster"] or f"{name} {steps}" in lines["--steps"]
-    assert "td3: W, the last of these" in lines["--unroll"]
-    assert "foster: steps of the short windows" in lines["--window"]
+    done = run("distill", *(() if method is None else ("--method", method)), "--help")
+    lines, name = flags_in(done.out), method or "foster"
+    of_methods = {field for options in OPTIONS.values() for field in options.model_fields}
+    fields = OPTIONS[name].model_fields
+    assert {field for field in of_methods if f"--{field.replace('_', '-')}" in lines} == set(fields)
+    assert f"(default {fields['steps'].default})" in lines["--steps"]
     assert "(required)" in lines["--teacher"] and "(default foster)" in lines["--method"]
-    training = run("train", "--help").out
-    assert "(default 5000 for a data set; else what is stored with the sequences)" in training
+    assert "foster distill --method td3 --help" in done.out
+
+
+def test_help_of_what_is_no_method_and_where_defaults_hold(run, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "400")
+    assert "did you mean 'mtt'" in run("distill", "--method", "mt", "--help").message
+    training = flags_in(run("train", "--help").out)
+    assert "for a data set; else what is stored with the sequences)" in training["--steps"]
+    assert "(default 0)" in training["--seed"]
+
+
+@pytest.mark.parametrize("verb", cli.VERBS)
+def test_every_help_holds_examples_that_parse(run, monkeypatch, verb):
+    monkeypatch.setenv("COLUMNS", "100")
+    shown = run(verb, "--help").out
+    examples = [line.strip() for line in shown.splitlines() if line.strip().startswith(f"foster {verb}")]
+    examples = [line for line in examples if not line.endswith("--help")]
+    assert 2 <= len(examples) <= 3
+    command = typer.main.get_command(cli.app).commands[verb]
+    for example in examples:
+        command.make_context(verb, shlex.split(example)[2:])
 
 
 @pytest.mark.parametrize("verb", ["prepare", "check", "select", "recommend", "demo", "doctor"])

@@ -12,7 +12,12 @@ from foster.cli.output import say, show
 from foster.cli.values import CommonOptions, Values
 
 
-@verb()
+@verb(
+    examples=(
+        "foster reproduce distilled --data data --teacher teacher",
+        "foster reproduce data --source log.csv --source items.csv --json",
+    ),
+)
 def reproduce(
     folder: Annotated[Path, typer.Argument(help="folder of a data set, teacher, sequences, coreset or model")],
     data: Annotated[
