@@ -15,7 +15,7 @@ from pathlib import Path
 
 import polars as pl
 import pytest
-import typer
+import yaml
 from safetensors import SafetensorError
 
 import foster
@@ -614,9 +614,53 @@ def test_every_help_holds_examples_that_parse(run, monkeypatch, verb):
     examples = [line.strip() for line in shown.splitlines() if line.strip().startswith(f"foster {verb}")]
     examples = [line for line in examples if not line.endswith("--help")]
     assert 2 <= len(examples) <= 3
-    command = typer.main.get_command(cli.app).commands[verb]
     for example in examples:
-        command.make_context(verb, shlex.split(example)[2:])
+        assert run("config", "show", *shlex.split(example)[1:]).code == 0
+
+
+@pytest.mark.parametrize("verb", cli.VERBS)
+def test_options_that_are_shown_are_a_file_that_says_the_same(run, tmp_path, verb):
+    flags = {
+        "distill": ("--method", "td3", "--rank", 4, "--teacher", "t"), "train": ("--lr", 1e-5, "--out", "m"),
+        "bench": ("--bytes", "3000,50000"), "tune": ("--trials", 3), "prepare": ("--text", "title", "--text", "brand"),
+        "recommend": ("--history", "007", "--history", "true"), "pretrain": ("--no-ids", "--seed", 5),
+    }  # fmt: skip
+    shown = run("config", "show", verb, *flags.get(verb, ()))
+    assert (shown.code, shown.err) == (0, "")
+    file = tmp_path / "options.yaml"
+    file.write_text(shown.out)
+    assert run("config", "show", verb, "--config", file).out == shown.out
+    assert {**yaml.safe_load(shown.out)} == run("config", "show", verb, *flags.get(verb, ()), "--json").json
+    for flag, value in zip(flags.get(verb, ())[::2], flags.get(verb, ())[1::2], strict=False):
+        assert f"{flag.removeprefix('--')}:".replace("-", "_") in shown.out or flag == "--no-ids", value
+
+
+def test_options_of_a_file_are_as_good_as_none(run, made, tmp_path):
+    # What is stored with the sequences still counts, and so does what follows from other options.
+    for verb, source, given in (
+        ("train", (made.distilled,), ("--steps", 3)),
+        ("distill", (made.data,), ("--teacher", made.teacher, *but(DISTILL[4:], "--bytes", 4000), "--length", 6)),
+        ("select", ("random", made.data), ("--sequences", 2, "--encoder", made.encoder)),
+    ):
+        file, one, other = tmp_path / f"{verb}.yaml", tmp_path / f"{verb}-1", tmp_path / f"{verb}-2"
+        file.write_text(run("config", "show", verb, *given).out)
+        assert run(verb, *source, *given, "--out", one).code == 0
+        assert run(verb, *source, "--config", file, "--out", other).code == 0
+        assert files_of(one) == files_of(other)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("distil",), "did you mean 'distill'"),
+        (("distill", "--rank", 3), "none of foster's"),
+        (("distill", "--method", "td"), "did you mean 'td3'"),
+        (("train", "--lr", -1), "'lr'"),
+        (("train", "--seed", 1, "--seed", 2), "--seed is given twice"),
+    ],
+)
+def test_options_that_cannot_be_are_not_shown(run, arguments, words):
+    assert words in run("config", "show", *arguments).message
 
 
 @pytest.mark.parametrize("verb", ["prepare", "check", "select", "recommend", "demo", "doctor"])

@@ -35,7 +35,7 @@ VERBS = (
     "doctor",
 )  # in the order in which the help lists them
 
-for _verb in VERBS:
+for _verb in (*VERBS, "config"):
     importlib.import_module(f"foster.cli.{_verb}")
 
 

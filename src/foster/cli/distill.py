@@ -45,7 +45,8 @@ def distill(
     from foster.manifest import identity
     from foster.unfinished import unfinished
 
-    options = values.only(VERBS["distill"].method(method), method)
+    VERBS["distill"].method(method)  # an unknown one is an error
+    options = values.only(OPTIONS[method], method)
     common = values.of(CommonOptions)
     place = None if out is None else free(out, overwrite, data, teacher)
     out = place_or_here(out, dry_run)

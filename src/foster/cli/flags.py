@@ -14,6 +14,7 @@ import typer
 from typer.core import TyperCommand
 from typer.models import ArgumentInfo
 
+from foster.cli.arguments import TRAINING
 from foster.cli.processes import check_alone
 from foster.cli.values import CommonOptions, Values
 from foster.errors import InputError, did_you_mean
@@ -38,7 +39,7 @@ class Verb:
     Attributes:
         groups: its option groups, what every verb takes at last.
         own: its own options.
-        default_where: where the groups' defaults hold, if not everywhere.
+        default_where: where the defaults of model and training hold, if not everywhere.
         examples: command lines.
     """
 
@@ -113,7 +114,7 @@ def verb(
     Args:
         groups: the option groups.
         examples: command lines for the help.
-        default_where: where the groups' defaults hold, if not everywhere; for the help.
+        default_where: where the defaults of model and training hold, if not everywhere; for the help.
         divided: whether several processes divide the work; else several are an error.
     """
 
@@ -134,7 +135,7 @@ def verb(
             flag = f"--{key.replace('_', '-')}"
             # Given a name, typer makes no negation of its own.
             names = f"{flag}/--no-{flag[2:]}" if kind is bool else flag
-            where = "" if owners[0] is CommonOptions else default_where
+            where = default_where if owners[0] in TRAINING else ""
             option = typer.Option(names, help=_flag_help(key, owners, classes, where), show_default=False)
             flags[key] = inspect.Parameter(
                 key, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[kind | None, option]
@@ -171,7 +172,7 @@ def verb(
 
 def _epilog(name: str, taken: Verb) -> str:
     """Return what stands below the flags: examples and, where there are several methods, how to see their flags."""
-    text = "\n".join(("Examples:", *(f"  {example}" for example in taken.examples)))
+    text = "\n".join(("Examples:", *taken.examples))
     if methods := list(taken.methods):
         default = taken.own["method"].default
         others = ", ".join(method for method in methods if method != default)

@@ -36,8 +36,10 @@ def reproduce(
     from foster.engine import Engine
     from foster.reproduction.reproduce import reproduce as run
 
-    values.refuse({"seed": "the folder says its seed; leave it out"})
-    engine = Engine(values.of(CommonOptions).device)
+    common = values.of(CommonOptions)
+    if common.seed != 0:
+        values.refuse({"seed": "the folder says its seed; leave it out"})
+    engine = Engine(common.device)
     result = run(folder, data=data, teacher=teacher, sources=tuple(source or ()), engine=engine, say=say)
     show(result.as_dict(), as_json, result.as_text())
     if not result.equal:
