@@ -384,6 +384,19 @@ def test_recommend_says_what_it_read_as_text(run, made):
     assert "'nothing known' is no item id of the catalogue" in found.err
 
 
+def test_quiet_leaves_errors_only(run, made, tmp_path, monkeypatch):
+    monkeypatch.setattr("foster.progress.LINE_SECONDS", 0.0)
+    recommend = ("recommend", made.teacher, "--history", "red castle")
+    distill = ("distill", made.data, "--teacher", made.teacher, *DISTILL)
+    for number, command in enumerate([recommend, (*distill, "--out")]):
+        loud, silent = ((tmp_path / f"{name}-{number}",) if command is not recommend else () for name in ("a", "b"))
+        assert run(*command, *loud).err
+        done = run(*command, *silent, "--quiet")
+        assert (done.code, done.err) == (0, "") and done.out
+    assert "holds a teacher" in run("check", made.teacher, "--quiet").message
+    assert all("--quiet" in run(verb, "--help").out for verb in cli.VERBS)
+
+
 def test_a_seed_below_zero_is_an_error_of_every_verb(run, made):
     assert "'seed'" in run("check", made.data, "--seed", "-5").message
     assert "--device foo" in run("doctor", "--device", "foo").message

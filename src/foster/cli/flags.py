@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import inspect
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from types import NoneType
@@ -19,6 +20,7 @@ from foster.cli.processes import check_alone
 from foster.cli.values import CommonOptions, Values
 from foster.errors import InputError, did_you_mean
 from foster.options import Options
+from foster.progress import quietly
 
 METHOD = "foster.method"  # under which the parser keeps the value of --method for the help
 
@@ -149,9 +151,19 @@ def verb(
                 "as_json", inspect.Parameter.KEYWORD_ONLY, default=False,
                 annotation=Annotated[bool, typer.Option("--json", help="print one JSON object on stdout")],
             ),
+            inspect.Parameter(
+                "quiet", inspect.Parameter.KEYWORD_ONLY, default=False,
+                annotation=Annotated[
+                    bool, typer.Option("--quiet", help="no progress and no notes on stderr; errors stay")
+                ],
+            ),
         ]  # fmt: skip
 
-        def command(**given: Any) -> None:
+        def command(quiet: bool, **given: Any) -> None:
+            with quietly() if quiet else nullcontext():
+                call(**given)
+
+        def call(**given: Any) -> None:
             if not divided:
                 check_alone(function.__name__)
             as_json, file = given.pop("as_json"), given.pop("config")
