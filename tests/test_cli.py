@@ -15,6 +15,7 @@ from pathlib import Path
 
 import polars as pl
 import pytest
+import typer
 import yaml
 from safetensors import SafetensorError
 
@@ -648,6 +649,60 @@ def test_options_that_are_shown_are_a_file_that_says_the_same(run, tmp_path, ver
         assert f"{flag.removeprefix('--')}:".replace("-", "_") in shown.out or flag == "--no-ids", value
 
 
+@pytest.mark.parametrize(
+    ("typed", "words"),
+    [
+        ("foster dis", {"distill"}),
+        ("foster distill --meth", {"--method"}),
+        ("foster distill --method t", {"td3"}),
+        ("foster train data --back", {"--backbone"}),
+        ("foster train data --backbone gru", {"gru4rec"}),
+        ("foster config show sel", {"select"}),
+        ("foster train data --seed 1 --seed 2 --dim", {"--dim"}),
+    ],
+)
+def test_shells_complete_verbs_flags_and_choices(run, monkeypatch, typed, words):
+    monkeypatch.setenv("_FOSTER_COMPLETE", "complete_bash")
+    monkeypatch.setenv("COMP_WORDS", typed)
+    monkeypatch.setenv("COMP_CWORD", str(len(typed.split()) - 1))
+    done = run()
+    assert set(done.out.split()) == words and done.err == "", done
+
+
+def test_the_first_help_is_short_and_says_how_to_get_completion(run):
+    shown = run("--help").out
+    assert len(shown.splitlines()) < 60 and "--install-completion" in shown
+
+
+def single_flags() -> list[tuple[str, str, bool]]:
+    """Return every flag of every verb that holds one value, and whether it is a switch."""
+    commands = typer.main.get_command(cli.app).commands
+    return [
+        (verb, parameter.opts[0], parameter.is_flag)
+        for verb in cli.VERBS
+        for parameter in commands[verb].params
+        if parameter.param_type_name == "option" and not parameter.multiple
+    ]
+
+
+@pytest.mark.parametrize("verb", cli.VERBS)
+def test_a_flag_of_one_value_is_given_once(run, verb):
+    flags = [(flag, switch) for of_verb, flag, switch in single_flags() if of_verb == verb]
+    assert len(flags) >= 5
+    for flag, switch in flags:
+        twice = (flag, flag) if switch else (flag, "1", flag, "1")
+        assert run(verb, *twice).message == f"foster: {flag} is given twice; give it once"
+
+
+@pytest.mark.parametrize(
+    ("verb", "flag"),
+    [("prepare", "--text"), ("recommend", "--history"), ("similar", "--exclude"), ("reproduce", "--source")],
+)
+def test_flags_of_several_values_join(run, verb, flag):
+    shown = run("config", "show", verb, flag, "a", flag, "b", "--json").json
+    assert shown[flag.removeprefix("--")] == ["a", "b"]
+
+
 def test_options_of_a_file_are_as_good_as_none(run, made, tmp_path):
     # What is stored with the sequences still counts, and so does what follows from other options.
     for verb, source, given in (
@@ -659,7 +714,9 @@ def test_options_of_a_file_are_as_good_as_none(run, made, tmp_path):
         file.write_text(run("config", "show", verb, *given).out)
         assert run(verb, *source, *given, "--out", one).code == 0
         assert run(verb, *source, "--config", file, "--out", other).code == 0
-        assert files_of(one) == files_of(other)
+        made_so, made_too = files_of(one), files_of(other)
+        # The manifest says which options were given, of which there are more now.
+        assert {**made_so, "manifest.json": b""} == {**made_too, "manifest.json": b""}
 
 
 @pytest.mark.parametrize(

@@ -50,4 +50,4 @@ def _version(
 
 def main() -> None:
     """Run the command line; see ``foster.cli.errors.run`` for its exit codes."""
-    run(app)
+    run(lambda: app(prog_name="foster"))  # shells complete it by this name

@@ -30,7 +30,9 @@ def distill(
     data: Data,
     teacher: Annotated[Path, typer.Option(help="folder that 'foster pretrain' made of the same data")],
     out: OutOrNone = None,
-    method: Annotated[str, typer.Option(help="foster, or a baseline: dm, dc, mtt, farzi, td3")] = "foster",
+    method: Annotated[
+        str, typer.Option(help="foster, or a baseline: dm, dc, mtt, farzi, td3", autocompletion=lambda: list(OPTIONS))
+    ] = "foster",
     encoder: Annotated[str | None, typer.Option(help="another place of the teacher's encoder")] = None,
     overwrite: Overwrite = False,
     dry_run: DryRun = False,

@@ -29,7 +29,6 @@ app = typer.Typer(
     help="Condense an interaction log with item texts into a handful of synthetic sequences. Several processes of one "
     "machine: torchrun --nproc_per_node N -m foster VERB ..., for pretrain, distill, train, tune, evaluate and bench.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
 )
 
@@ -138,7 +137,12 @@ def verb(
             # Given a name, typer makes no negation of its own.
             names = f"{flag}/--no-{flag[2:]}" if kind is bool else flag
             where = default_where if owners[0] in TRAINING else ""
-            option = typer.Option(names, help=_flag_help(key, owners, classes, where), show_default=False)
+            option = typer.Option(
+                names,
+                help=_flag_help(key, owners, classes, where),
+                show_default=False,
+                autocompletion=_choices(owners[0].model_fields[key].annotation),
+            )
             flags[key] = inspect.Parameter(
                 key, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[kind | None, option]
             )
@@ -199,6 +203,14 @@ def _flag_type(annotation: Any) -> Any:
     if get_origin(kind) is Annotated:
         kind = get_args(kind)[0]
     return str if get_origin(kind) in (Literal, tuple) else kind
+
+
+def _choices(annotation: Any) -> Callable[[], list[str]] | None:
+    """Return what shells complete the value of a flag to, if that is one of several words."""
+    words = [
+        word for kind in (annotation, *get_args(annotation)) if get_origin(kind) is Literal for word in get_args(kind)
+    ]
+    return (lambda: [str(word) for word in words]) if words else None
 
 
 def _own_flag(parameter: inspect.Parameter) -> inspect.Parameter:
