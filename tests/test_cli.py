@@ -4,6 +4,7 @@ import errno
 import importlib.util
 import json
 import os
+import shlex
 import shutil
 import signal
 import subprocess
@@ -14,6 +15,8 @@ from pathlib import Path
 
 import polars as pl
 import pytest
+import typer
+import yaml
 from safetensors import SafetensorError
 
 import foster
@@ -382,6 +385,19 @@ def test_recommend_says_what_it_read_as_text(run, made):
     assert "'nothing known' is no item id of the catalogue" in found.err
 
 
+def test_quiet_leaves_errors_only(run, made, tmp_path, monkeypatch):
+    monkeypatch.setattr("foster.progress.LINE_SECONDS", 0.0)
+    recommend = ("recommend", made.teacher, "--history", "red castle")
+    distill = ("distill", made.data, "--teacher", made.teacher, *DISTILL)
+    for number, command in enumerate([recommend, (*distill, "--out")]):
+        loud, silent = ((tmp_path / f"{name}-{number}",) if command is not recommend else () for name in ("a", "b"))
+        assert run(*command, *loud).err
+        done = run(*command, *silent, "--quiet")
+        assert (done.code, done.err) == (0, "") and done.out
+    assert "holds a teacher" in run("check", made.teacher, "--quiet").message
+    assert all("--quiet" in run(verb, "--help").out for verb in cli.VERBS)
+
+
 def test_a_seed_below_zero_is_an_error_of_every_verb(run, made):
     assert "'seed'" in run("check", made.data, "--seed", "-5").message
     assert "--device foo" in run("doctor", "--device", "foo").message
@@ -579,18 +595,142 @@ def test_every_distillation_trains_a_model(run, made, tmp_path, method):
     assert run(*train, "--json").json["steps"] == 3
 
 
-def test_help_says_which_method_has_a_flag_and_its_defaults(run, monkeypatch):
+def flags_in(text: str) -> dict[str, str]:
+    """Return the flags that a help lists, each with its line."""
+    return {line.split()[1]: line for line in text.splitlines() if line.startswith("│ -")}
+
+
+@pytest.mark.parametrize("method", [None, *OPTIONS])
+def test_help_shows_the_flags_of_one_method_and_its_defaults(run, monkeypatch, method):
     monkeypatch.setenv("COLUMNS", "400")
-    lines = {line.split()[1]: line for line in run("distill", "--help").out.splitlines() if line.startswith("│ --")}
-    defaults = {name: options().steps for name, options in OPTIONS.items()}
-    assert f"default {defaults['foster']};" in lines["--steps"]
-    for name, steps in defaults.items():
-        assert name == "foster" or steps == defaults["foster"] or f"{name} {steps}" in lines["--steps"]
-    assert "td3: W, the last of these" in lines["--unroll"]
-    assert "foster: steps of the short windows" in lines["--window"]
+    done = run("distill", *(() if method is None else ("--method", method)), "--help")
+    lines, name = flags_in(done.out), method or "foster"
+    of_methods = {field for options in OPTIONS.values() for field in options.model_fields}
+    fields = OPTIONS[name].model_fields
+    assert {field for field in of_methods if f"--{field.replace('_', '-')}" in lines} == set(fields)
+    assert f"(default {fields['steps'].default})" in lines["--steps"]
     assert "(required)" in lines["--teacher"] and "(default foster)" in lines["--method"]
-    training = run("train", "--help").out
-    assert "(default 5000 for a data set; else what is stored with the sequences)" in training
+    assert "foster distill --method td3 --help" in done.out
+
+
+def test_help_of_what_is_no_method_and_where_defaults_hold(run, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "400")
+    assert "did you mean 'mtt'" in run("distill", "--method", "mt", "--help").message
+    training = flags_in(run("train", "--help").out)
+    assert "for a data set; else what is stored with the sequences)" in training["--steps"]
+    assert "(default 0)" in training["--seed"]
+
+
+@pytest.mark.parametrize("verb", cli.VERBS)
+def test_every_help_holds_examples_that_parse(run, monkeypatch, verb):
+    monkeypatch.setenv("COLUMNS", "100")
+    shown = run(verb, "--help").out
+    examples = [line.strip() for line in shown.splitlines() if line.strip().startswith(f"foster {verb}")]
+    examples = [line for line in examples if not line.endswith("--help")]
+    assert 2 <= len(examples) <= 3
+    for example in examples:
+        assert run("config", "show", *shlex.split(example)[1:]).code == 0
+
+
+@pytest.mark.parametrize("verb", cli.VERBS)
+def test_options_that_are_shown_are_a_file_that_says_the_same(run, tmp_path, verb):
+    flags = {
+        "distill": ("--method", "td3", "--rank", 4, "--teacher", "t"), "train": ("--lr", 1e-5, "--out", "m"),
+        "bench": ("--bytes", "3000,50000"), "tune": ("--trials", 3), "prepare": ("--text", "title", "--text", "brand"),
+        "recommend": ("--history", "007", "--history", "true"), "pretrain": ("--no-ids", "--seed", 5),
+    }  # fmt: skip
+    shown = run("config", "show", verb, *flags.get(verb, ()))
+    assert (shown.code, shown.err) == (0, "")
+    file = tmp_path / "options.yaml"
+    file.write_text(shown.out)
+    assert run("config", "show", verb, "--config", file).out == shown.out
+    assert {**yaml.safe_load(shown.out)} == run("config", "show", verb, *flags.get(verb, ()), "--json").json
+    for flag, value in zip(flags.get(verb, ())[::2], flags.get(verb, ())[1::2], strict=False):
+        assert f"{flag.removeprefix('--')}:".replace("-", "_") in shown.out or flag == "--no-ids", value
+
+
+@pytest.mark.parametrize(
+    ("typed", "words"),
+    [
+        ("foster dis", {"distill"}),
+        ("foster distill --meth", {"--method"}),
+        ("foster distill --method t", {"td3"}),
+        ("foster train data --back", {"--backbone"}),
+        ("foster train data --backbone gru", {"gru4rec"}),
+        ("foster config show sel", {"select"}),
+        ("foster train data --seed 1 --seed 2 --dim", {"--dim"}),
+    ],
+)
+def test_shells_complete_verbs_flags_and_choices(run, monkeypatch, typed, words):
+    monkeypatch.setenv("_FOSTER_COMPLETE", "complete_bash")
+    monkeypatch.setenv("COMP_WORDS", typed)
+    monkeypatch.setenv("COMP_CWORD", str(len(typed.split()) - 1))
+    done = run()
+    assert set(done.out.split()) == words and done.err == "", done
+
+
+def test_the_first_help_is_short_and_says_how_to_get_completion(run):
+    shown = run("--help").out
+    assert len(shown.splitlines()) < 60 and "--install-completion" in shown
+
+
+def single_flags() -> list[tuple[str, str, bool]]:
+    """Return every flag of every verb that holds one value, and whether it is a switch."""
+    commands = typer.main.get_command(cli.app).commands
+    return [
+        (verb, parameter.opts[0], parameter.is_flag)
+        for verb in cli.VERBS
+        for parameter in commands[verb].params
+        if parameter.param_type_name == "option" and not parameter.multiple
+    ]
+
+
+@pytest.mark.parametrize("verb", cli.VERBS)
+def test_a_flag_of_one_value_is_given_once(run, verb):
+    flags = [(flag, switch) for of_verb, flag, switch in single_flags() if of_verb == verb]
+    assert len(flags) >= 5
+    for flag, switch in flags:
+        twice = (flag, flag) if switch else (flag, "1", flag, "1")
+        assert run(verb, *twice).message == f"foster: {flag} is given twice; give it once"
+
+
+@pytest.mark.parametrize(
+    ("verb", "flag"),
+    [("prepare", "--text"), ("recommend", "--history"), ("similar", "--exclude"), ("reproduce", "--source")],
+)
+def test_flags_of_several_values_join(run, verb, flag):
+    shown = run("config", "show", verb, flag, "a", flag, "b", "--json").json
+    assert shown[flag.removeprefix("--")] == ["a", "b"]
+
+
+def test_options_of_a_file_are_as_good_as_none(run, made, tmp_path):
+    # What is stored with the sequences still counts, and so does what follows from other options.
+    for verb, source, given in (
+        ("train", (made.distilled,), ("--steps", 3)),
+        ("distill", (made.data,), ("--teacher", made.teacher, *but(DISTILL[4:], "--bytes", 4000), "--length", 6)),
+        ("select", ("random", made.data), ("--sequences", 2, "--encoder", made.encoder)),
+    ):
+        file, one, other = tmp_path / f"{verb}.yaml", tmp_path / f"{verb}-1", tmp_path / f"{verb}-2"
+        file.write_text(run("config", "show", verb, *given).out)
+        assert run(verb, *source, *given, "--out", one).code == 0
+        assert run(verb, *source, "--config", file, "--out", other).code == 0
+        made_so, made_too = files_of(one), files_of(other)
+        # The manifest says which options were given, of which there are more now.
+        assert {**made_so, "manifest.json": b""} == {**made_too, "manifest.json": b""}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("distil",), "did you mean 'distill'"),
+        (("distill", "--rank", 3), "none of foster's"),
+        (("distill", "--method", "td"), "did you mean 'td3'"),
+        (("train", "--lr", -1), "'lr'"),
+        (("train", "--seed", 1, "--seed", 2), "--seed is given twice"),
+    ],
+)
+def test_options_that_cannot_be_are_not_shown(run, arguments, words):
+    assert words in run("config", "show", *arguments).message
 
 
 @pytest.mark.parametrize("verb", ["prepare", "check", "select", "recommend", "demo", "doctor"])

@@ -35,7 +35,7 @@ VERBS = (
     "doctor",
 )  # in the order in which the help lists them
 
-for _verb in VERBS:
+for _verb in (*VERBS, "config"):
     importlib.import_module(f"foster.cli.{_verb}")
 
 
@@ -50,4 +50,4 @@ def _version(
 
 def main() -> None:
     """Run the command line; see ``foster.cli.errors.run`` for its exit codes."""
-    run(app)
+    run(lambda: app(prog_name="foster"))  # shells complete it by this name

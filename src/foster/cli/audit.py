@@ -15,7 +15,13 @@ from foster.cli.output import say, show
 from foster.cli.values import CommonOptions, Values
 
 
-@verb(AuditOptions)
+@verb(
+    AuditOptions,
+    examples=(
+        "foster audit distilled data --out audit",
+        "foster audit distilled data --teacher teacher --out audit --json",
+    ),
+)
 def audit(
     sequences: Annotated[Path, typer.Argument(help="folder that foster distill or select made")],
     data: Annotated[Path, typer.Argument(help="data set folder that it was made from")],

@@ -20,7 +20,16 @@ from foster.text.options import EncoderOptions
 from foster.training.options import TeacherOptions, TrainOptions
 
 
-@verb(BenchOptions, *TEACHER, divided=True)
+@verb(
+    BenchOptions,
+    *TEACHER,
+    examples=(
+        "foster bench data --out bench",
+        "foster bench data --methods foster,dm,herding --seeds 3 --out bench",
+        "foster bench data --dry-run",
+    ),
+    divided=True,
+)
 def bench(
     data: Data,
     out: Annotated[

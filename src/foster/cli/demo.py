@@ -13,7 +13,12 @@ from foster.cli.output import say, show
 from foster.cli.values import CommonOptions, Values
 
 
-@verb()
+@verb(
+    examples=(
+        "foster demo",
+        "foster demo --out demo --seed 1",
+    ),
+)
 def demo(
     out: Annotated[Path | None, typer.Option("--out", help="keep the artefacts in this folder")] = None,
     *,

@@ -9,21 +9,30 @@ from typing import Annotated, Any
 import typer
 
 from foster.cli.arguments import Data, DryRun, OutOrNone, Overwrite
-from foster.cli.flags import verb
+from foster.cli.flags import VERBS, verb
 from foster.cli.folders import free, place_or_here, read_data
 from foster.cli.output import report_condensed, report_estimate, say, warn
 from foster.cli.processes import running
 from foster.cli.values import CommonOptions, Values
 from foster.distillation.options import OPTIONS
-from foster.errors import InputError, did_you_mean
 
 
-@verb(*OPTIONS.values(), divided=True)
+@verb(
+    *OPTIONS.values(),
+    examples=(
+        "foster distill data --teacher teacher --out distilled",
+        "foster distill data --teacher teacher --bytes 100000 --out distilled",
+        "foster distill data --teacher teacher --method td3 --rank 4 --out distilled-td3",
+    ),
+    divided=True,
+)
 def distill(
     data: Data,
     teacher: Annotated[Path, typer.Option(help="folder that 'foster pretrain' made of the same data")],
     out: OutOrNone = None,
-    method: Annotated[str, typer.Option(help="foster, or a baseline: dm, dc, mtt, farzi, td3")] = "foster",
+    method: Annotated[
+        str, typer.Option(help="foster, or a baseline: dm, dc, mtt, farzi, td3", autocompletion=lambda: list(OPTIONS))
+    ] = "foster",
     encoder: Annotated[str | None, typer.Option(help="another place of the teacher's encoder")] = None,
     overwrite: Overwrite = False,
     dry_run: DryRun = False,
@@ -38,9 +47,9 @@ def distill(
     from foster.manifest import identity
     from foster.unfinished import unfinished
 
-    if method not in OPTIONS:
-        raise InputError(f"--method {method}: unknown{did_you_mean(method, OPTIONS)}; known: {', '.join(OPTIONS)}")
-    options, common = values.only(OPTIONS[method], method), values.of(CommonOptions)
+    VERBS["distill"].method(method)  # an unknown one is an error
+    options = values.only(OPTIONS[method], method)
+    common = values.of(CommonOptions)
     place = None if out is None else free(out, overwrite, data, teacher)
     out = place_or_here(out, dry_run)
     start = time.perf_counter()

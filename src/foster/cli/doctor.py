@@ -7,7 +7,12 @@ from foster.cli.output import show
 from foster.cli.values import CommonOptions, Values
 
 
-@verb()
+@verb(
+    examples=(
+        "foster doctor",
+        "foster doctor --device cuda --json",
+    ),
+)
 def doctor(*, values: Values, as_json: bool) -> None:
     """Show versions, devices and what is missing."""
     from foster.report.doctor import examine

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable
 from types import FrameType
 
-from foster.cli.output import say
+from foster.cli.output import complain
 from foster.errors import InputError
 
 
@@ -23,12 +23,12 @@ def run(command: Callable[[], None]) -> None:
     try:
         command()
     except InputError as error:
-        say(f"foster: {error}")
+        complain(f"foster: {error}")
         sys.exit(2)
     except Exception as error:
         if (line := _of_machine(error)) is None:
             raise  # a fault of ours: whoever mends it needs all of it
-        say(f"foster: {line}")
+        complain(f"foster: {line}")
         sys.exit(2)
 
 

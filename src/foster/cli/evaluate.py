@@ -16,7 +16,13 @@ from foster.cli.values import CommonOptions, Values
 from foster.errors import InputError
 
 
-@verb(divided=True)
+@verb(
+    examples=(
+        "foster evaluate model data",
+        "foster evaluate teacher data --split validation --ranks ranks.parquet",
+    ),
+    divided=True,
+)
 def evaluate(
     model: Annotated[Path, typer.Argument(help="model or teacher folder")],
     data: Data,

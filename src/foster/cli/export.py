@@ -17,7 +17,12 @@ from foster.errors import InputError
 OF_MODELS, OF_SEQUENCES = ("onnx",), ("jsonl", "hf")
 
 
-@verb()
+@verb(
+    examples=(
+        "foster export model --to onnx --out onnx",
+        "foster export distilled --to jsonl --out prompts",
+    ),
+)
 def export(
     source: Annotated[Path, typer.Argument(help="folder of a model or teacher (onnx), or of sequences (jsonl, hf)")],
     out: Out,

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import copy
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from contextlib import nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 from types import NoneType
 from typing import Annotated, Any, Literal, get_args, get_origin
@@ -13,36 +15,98 @@ import typer
 from typer.core import TyperCommand
 from typer.models import ArgumentInfo
 
+from foster.cli.arguments import TRAINING
 from foster.cli.processes import check_alone
 from foster.cli.values import CommonOptions, Values
-from foster.errors import InputError
+from foster.errors import InputError, did_you_mean
 from foster.options import Options
+from foster.progress import quietly
+
+METHOD = "foster.method"  # under which the parser keeps the value of --method for the help
 
 app = typer.Typer(
     name="foster",
     help="Condense an interaction log with item texts into a handful of synthetic sequences. Several processes of one "
     "machine: torchrun --nproc_per_node N -m foster VERB ..., for pretrain, distill, train, tune, evaluate and bench.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
 )
 
 
+@dataclass(frozen=True)
+class Verb:
+    """What a verb takes.
+
+    Attributes:
+        groups: its option groups, what every verb takes at last.
+        own: its own options.
+        default_where: where the defaults of model and training hold, if not everywhere.
+        examples: command lines.
+    """
+
+    groups: tuple[type[Options], ...]
+    own: Mapping[str, inspect.Parameter]
+    default_where: str
+    examples: tuple[str, ...]
+
+    @property
+    def methods(self) -> dict[str, type[Options]]:
+        """The option groups of which ``--method`` chooses one, by its values."""
+        return {str(group.method): group for group in self.groups if hasattr(group, "method")}
+
+    def method(self, name: str | None) -> type[Options]:
+        """Return the option group of a method, by default of the verb's own default.
+
+        Raises:
+            InputError: an unknown method.
+        """
+        name, known = str(self.own["method"].default) if name is None else name, self.methods
+        if name not in known:
+            raise InputError(f"--method {name}: unknown{did_you_mean(name, known)}; known: {', '.join(known)}")
+        return known[name]
+
+
+VERBS: dict[str, Verb] = {}
+"""What the verbs take, by their names."""
+
+
 class Once(TyperCommand):
-    """A command of which a flag that holds one value can be given once only; the usual one takes the last."""
+    """A command of which a flag that holds one value can be given once only; the usual one takes the last.
+
+    Its help shows the flags of one method where it has several.
+    """
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Parse the command line, after a look at what stands there twice."""
-        _, _, order = self.make_parser(ctx).parse_args(args=list(args))
+        given, _, order = self.make_parser(ctx).parse_args(args=list(args))
         for parameter in order:
             repeated = order.count(parameter) > 1 and parameter.param_type_name == "option"
-            if repeated and not parameter.multiple:
+            if repeated and not parameter.multiple and not ctx.resilient_parsing:
                 raise InputError(f"{parameter.opts[0]} is given twice; give it once")
+        ctx.meta[METHOD] = given.get("method")
         return super().parse_args(ctx, args)
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        """Write the help, with the flags of the method that ``--method`` names."""
+        taken = VERBS.get(self.name or "")
+        if taken is None or not taken.methods:
+            super().format_help(ctx, formatter)
+            return
+        group = taken.method(ctx.meta.get(METHOD))
+        others, keys = set(taken.methods.values()) - {group}, set(group.model_fields)
+        shown, shown.params = copy.copy(self), []
+        for parameter in self.params:
+            if parameter.name in keys:
+                parameter = copy.copy(parameter)
+                parameter.help = _flag_help(str(parameter.name), [group], (group,), taken.default_where)  # type: ignore[attr-defined]
+            elif any(parameter.name in other.model_fields for other in others):
+                continue
+            shown.params.append(parameter)
+        super(Once, shown).format_help(ctx, formatter)
 
 
 def verb(
-    *groups: type[Options], default_where: str = "", divided: bool = False
+    *groups: type[Options], examples: tuple[str, ...], default_where: str = "", divided: bool = False
 ) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Register a command whose flags are its own options and the fields of the option groups.
 
@@ -50,7 +114,8 @@ def verb(
 
     Args:
         groups: the option groups.
-        default_where: where the groups' defaults hold, if not everywhere; for the help.
+        examples: command lines for the help.
+        default_where: where the defaults of model and training hold, if not everywhere; for the help.
         divided: whether several processes divide the work; else several are an error.
     """
 
@@ -71,8 +136,13 @@ def verb(
             flag = f"--{key.replace('_', '-')}"
             # Given a name, typer makes no negation of its own.
             names = f"{flag}/--no-{flag[2:]}" if kind is bool else flag
-            where = "" if owners[0] is CommonOptions else default_where
-            option = typer.Option(names, help=_flag_help(key, owners, classes, where), show_default=False)
+            where = default_where if owners[0] in TRAINING else ""
+            option = typer.Option(
+                names,
+                help=_flag_help(key, owners, classes, where),
+                show_default=False,
+                autocompletion=_choices(owners[0].model_fields[key].annotation),
+            )
             flags[key] = inspect.Parameter(
                 key, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[kind | None, option]
             )
@@ -85,9 +155,19 @@ def verb(
                 "as_json", inspect.Parameter.KEYWORD_ONLY, default=False,
                 annotation=Annotated[bool, typer.Option("--json", help="print one JSON object on stdout")],
             ),
+            inspect.Parameter(
+                "quiet", inspect.Parameter.KEYWORD_ONLY, default=False,
+                annotation=Annotated[
+                    bool, typer.Option("--quiet", help="no progress and no notes on stderr; errors stay")
+                ],
+            ),
         ]  # fmt: skip
 
-        def command(**given: Any) -> None:
+        def command(quiet: bool, **given: Any) -> None:
+            with quietly() if quiet else nullcontext():
+                call(**given)
+
+        def call(**given: Any) -> None:
             if not divided:
                 check_alone(function.__name__)
             as_json, file = given.pop("as_json"), given.pop("config")
@@ -99,10 +179,21 @@ def verb(
         command.__signature__ = inspect.Signature([*arguments, *flags.values(), *extra])  # type: ignore[attr-defined]
         command.__doc__ = function.__doc__
         command.__name__ = function.__name__
-        app.command(function.__name__, cls=Once)(command)
+        taken = VERBS[function.__name__] = Verb(classes, own, default_where, examples)
+        app.command(function.__name__, cls=Once, epilog=_epilog(function.__name__, taken))(command)
         return function
 
     return register
+
+
+def _epilog(name: str, taken: Verb) -> str:
+    """Return what stands below the flags: examples and, where there are several methods, how to see their flags."""
+    text = "\n".join(("Examples:", *taken.examples))
+    if methods := list(taken.methods):
+        default = taken.own["method"].default
+        others = ", ".join(method for method in methods if method != default)
+        text = f"Flags of another method ({others}): foster {name} --method {methods[-1]} --help\n\n{text}"
+    return text
 
 
 def _flag_type(annotation: Any) -> Any:
@@ -112,6 +203,14 @@ def _flag_type(annotation: Any) -> Any:
     if get_origin(kind) is Annotated:
         kind = get_args(kind)[0]
     return str if get_origin(kind) in (Literal, tuple) else kind
+
+
+def _choices(annotation: Any) -> Callable[[], list[str]] | None:
+    """Return what shells complete the value of a flag to, if that is one of several words."""
+    words = [
+        word for kind in (annotation, *get_args(annotation)) if get_origin(kind) is Literal for word in get_args(kind)
+    ]
+    return (lambda: [str(word) for word in words]) if words else None
 
 
 def _own_flag(parameter: inspect.Parameter) -> inspect.Parameter:

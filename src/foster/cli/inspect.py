@@ -13,7 +13,12 @@ from foster.cli.output import show
 from foster.cli.values import CommonOptions, Values
 
 
-@verb()
+@verb(
+    examples=(
+        "foster inspect distilled",
+        "foster inspect distilled --data data --html report.html",
+    ),
+)
 def inspect(
     folder: Annotated[Path, typer.Argument(help="folder of a data set, teacher, model, sequences or a benchmark")],
     html: Annotated[Path | None, typer.Option("--html", help="file to make: one page that loads nothing")] = None,

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from foster.data.split import LEAVE_ONE_OUT
 from foster.errors import InputError
 from foster.json_text import to_json
+from foster.progress import is_quiet
 
 if TYPE_CHECKING:
     from foster.report.estimate import Estimate
@@ -18,7 +19,13 @@ SHOWN = 100  # characters of a text that are printed
 
 
 def say(text: str) -> None:
-    """Print progress for people; stdout stays free for results."""
+    """Print a note for people, unless they asked for none; stdout stays free for results."""
+    if not is_quiet():
+        complain(text)
+
+
+def complain(text: str) -> None:
+    """Print an error."""
     print(text, file=sys.stderr, flush=True)  # noqa: T201
 
 

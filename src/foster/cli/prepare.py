@@ -17,7 +17,13 @@ from foster.data.split import LEAVE_ONE_OUT
 from foster.errors import InputError
 
 
-@verb()
+@verb(
+    examples=(
+        "foster prepare log.csv items.csv --out data",
+        "foster prepare log.parquet --text title,brand --k-core 0 --out data",
+        "foster prepare ratings.csv --split time:0.9 --dry-run",
+    ),
+)
 def prepare(
     sources: Annotated[
         list[str],

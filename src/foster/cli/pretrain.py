@@ -16,7 +16,15 @@ from foster.text.options import EncoderOptions
 from foster.training.options import TeacherOptions, TrainOptions
 
 
-@verb(*TEACHER, divided=True)
+@verb(
+    *TEACHER,
+    examples=(
+        "foster pretrain data --out teacher",
+        "foster pretrain data --dry-run",
+        "foster pretrain data --out teacher --dim 128 --steps 4000 --device cuda",
+    ),
+    divided=True,
+)
 def pretrain(
     data: Data,
     out: OutOrNone = None,

@@ -12,7 +12,12 @@ from foster.cli.output import show
 from foster.cli.values import Values
 
 
-@verb()
+@verb(
+    examples=(
+        "foster push distilled organisation/name",
+        "foster push model organisation/name --public",
+    ),
+)
 def push(
     folder: Annotated[Path, typer.Argument(help="folder that foster made")],
     name: Annotated[str, typer.Argument(help="of the repository on the hub, as in organisation/name")],

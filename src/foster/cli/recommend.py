@@ -30,7 +30,13 @@ K = Annotated[int, typer.Option("-k", "--k", help="list length")]
 Encoder = Annotated[str | None, typer.Option(help="another place of the model's encoder")]
 
 
-@verb()
+@verb(
+    examples=(
+        "foster recommend model --history i17 --history i4",
+        "foster recommend model --users data --out lists.parquet",
+        "foster recommend model --history 'ground coffee, dark roast' -k 5 --json",
+    ),
+)
 def recommend(
     model: Annotated[Path, typer.Argument(help="model or teacher folder, or its name on the Hugging Face hub")],
     history: Annotated[

@@ -12,7 +12,12 @@ from foster.cli.output import say, show
 from foster.cli.values import CommonOptions, Values
 
 
-@verb()
+@verb(
+    examples=(
+        "foster reproduce distilled --data data --teacher teacher",
+        "foster reproduce data --source log.csv --source items.csv --json",
+    ),
+)
 def reproduce(
     folder: Annotated[Path, typer.Argument(help="folder of a data set, teacher, sequences, coreset or model")],
     data: Annotated[
@@ -31,8 +36,10 @@ def reproduce(
     from foster.engine import Engine
     from foster.reproduction.reproduce import reproduce as run
 
-    values.refuse({"seed": "the folder says its seed; leave it out"})
-    engine = Engine(values.of(CommonOptions).device)
+    common = values.of(CommonOptions)
+    if common.seed != 0:
+        values.refuse({"seed": "the folder says its seed; leave it out"})
+    engine = Engine(common.device)
     result = run(folder, data=data, teacher=teacher, sources=tuple(source or ()), engine=engine, say=say)
     show(result.as_dict(), as_json, result.as_text())
     if not result.equal:

@@ -17,7 +17,14 @@ from foster.models.options import ModelOptions
 from foster.text.options import EncoderOptions
 
 
-@verb(*MODEL, default_where="; with a teacher: its")
+@verb(
+    *MODEL,
+    examples=(
+        "foster select random data --out coreset",
+        "foster select herding data --sequences 50 --teacher teacher --out coreset",
+    ),
+    default_where="; with a teacher: its",
+)
 def select(
     method: Annotated[str, typer.Argument(help="random, random-length, stratified, herding, kcenter, ...")],
     data: Data,

@@ -13,7 +13,12 @@ from foster.cli.recommend import Candidates, Encoder, Exclude, K, choice
 from foster.cli.values import CommonOptions, Values
 
 
-@verb()
+@verb(
+    examples=(
+        "foster similar model i17",
+        "foster similar model 'ground coffee, dark roast' -k 5",
+    ),
+)
 def similar(
     model: Annotated[Path, typer.Argument(help="model or teacher folder, or its name on the Hugging Face hub")],
     item: Annotated[str, typer.Argument(help="item id, or the text of an item that the catalogue lacks")],

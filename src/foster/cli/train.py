@@ -20,7 +20,16 @@ from foster.text.options import EncoderOptions
 from foster.training.options import TrainOptions, affordable
 
 
-@verb(*TRAINING, default_where=" for a data set; else what is stored with the sequences", divided=True)
+@verb(
+    *TRAINING,
+    examples=(
+        "foster train distilled --out model",
+        "foster train distilled --validation data --out model",
+        "foster train data --backbone gru4rec --steps 2000 --out model",
+    ),
+    default_where=" for a data set; else what is stored with the sequences",
+    divided=True,
+)
 def train(
     source: Annotated[Path, typer.Argument(help="distilled, coreset or data set folder")],
     out: Out,

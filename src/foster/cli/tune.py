@@ -22,7 +22,16 @@ from foster.training.options import TrainOptions
 from foster.tuning.options import TuneOptions
 
 
-@verb(TuneOptions, *TRAINING, default_where=" for a data set; else what is stored with the sequences", divided=True)
+@verb(
+    TuneOptions,
+    *TRAINING,
+    examples=(
+        "foster tune distilled --validation data --out study",
+        "foster tune data --trials 50 --lr 0.001 --out study",
+    ),
+    default_where=" for a data set; else what is stored with the sequences",
+    divided=True,
+)
 def tune(
     source: Annotated[Path, typer.Argument(help="distilled, coreset or data set folder, on which trials train")],
     out: Annotated[Path, typer.Option("--out", help="folder of the study; one that is there goes on where it was")],

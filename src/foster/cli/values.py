@@ -30,6 +30,7 @@ class Values:
         own: options of the verb alone.
         file: the ``--config`` file.
         flags: values of both by name, None for what was not given.
+        partial: whether an option that is required may be missing.
     """
 
     def __init__(
@@ -38,6 +39,7 @@ class Values:
         own: Mapping[str, inspect.Parameter],
         file: Path | None,
         flags: Mapping[str, Any],
+        partial: bool = False,
     ) -> None:
         known = {name for group in groups for name in group.model_fields} | own.keys()
         config = read_yaml(file, "--config", "steps: 500") if file else {}
@@ -48,11 +50,23 @@ class Values:
                 raise InputError(f"{file}: unknown option '{key}'{hint}")
         # A flag that can be repeated is an empty list where it was not given.
         given = {key: value for key, value in flags.items() if value is not None and value != []}
-        own_values = {key: given[key] if key in given else _own_value(own[key], config, file) for key in own}
+        needed = {
+            key: option
+            for key, option in own.items()
+            if not partial or key in given or key in config or option.default is not inspect.Parameter.empty
+        }
+        own_values = {
+            key: given[key] if key in given else _own_value(option, config, file) for key, option in needed.items()
+        }
         self.own = {key: _at_home(value) for key, value in own_values.items()}
         self._given = {key: value for key, value in {**config, **given}.items() if key not in own}
         # An error names the file only for what the file says.
         self._sources = dict.fromkeys(config, str(file)) | dict.fromkeys(given, "command line")
+
+    @property
+    def given(self) -> frozenset[str]:
+        """The options of the groups that the file or a flag gives."""
+        return frozenset(self._given)
 
     def of(self, group: type[T], defaults: Options | None = None) -> T:
         """Return one group's options; ``defaults`` stand in for what the user did not set."""

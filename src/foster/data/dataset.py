@@ -58,6 +58,7 @@ from foster.data.texts import SEPARATOR, render, template_fields
 from foster.errors import InputError
 from foster.json_text import to_json
 from foster.manifest import read_whole, verify
+from foster.progress import stage
 
 HistorySplit = Literal["train", "validation", "test"]
 
@@ -500,15 +501,18 @@ class Dataset:
         if time_column is not None and not isinstance(time_column, str):
             time_column = ",".join(time_column)
         columns = Columns(user_column, item_column, time_column, time_format, input_order, tuple(text or ()), template)
-        data = _from_raw(
-            read_raw(source, items, columns),
-            k_core=k_core,
-            drop_textless=drop_textless,
-            popularity=popularity,
-            template=template,
-            name=name,
-            shortest=MIN_SEQUENCE if split == LEAVE_ONE_OUT else 1,
-        )
+        with stage("preparing: reading"):
+            raw = read_raw(source, items, columns)
+        with stage("preparing: choosing and ordering what stays"):
+            data = _from_raw(
+                raw,
+                k_core=k_core,
+                drop_textless=drop_textless,
+                popularity=popularity,
+                template=template,
+                name=name,
+                shortest=MIN_SEQUENCE if split == LEAVE_ONE_OUT else 1,
+            )
         roles = {f"{role}_column": getattr(columns, role) for role in ("user", "item", "time")}
         arguments = {
             **roles,

@@ -13,7 +13,6 @@ import http.client
 import json
 import logging
 import re
-import sys
 import urllib.error
 import urllib.request
 from dataclasses import asdict, dataclass, field
@@ -23,10 +22,10 @@ from typing import IO, Any
 from urllib.parse import SplitResult, quote, unquote, urlsplit
 
 from filelock import FileLock, Timeout
-from tqdm import tqdm
 
 from foster.errors import InputError
 from foster.json_text import to_json
+from foster.progress import Progress
 from foster.storage import cache_root, file_sha256, whole_file
 from foster.version import __version__
 
@@ -123,7 +122,7 @@ def fetch(url: str, progress: bool = True) -> Download:
 
     Args:
         url: an http or https address; ``#sha256=`` and 64 hex digits at its end are the checksum of the file.
-        progress: a bar on stderr, if that is a terminal.
+        progress: a bar on stderr, or a line a minute where that is no terminal.
 
     Raises:
         InputError: another scheme, no such file, a server that cannot be reached, a connection that was cut, another
@@ -223,15 +222,13 @@ class _Fetch:
         Raises:
             InputError: the connection was cut.
         """
-        bar = tqdm(
-            desc=f"fetching {self.path.name}",
+        bar = Progress(
+            what=f"fetching {self.path.name}",
             total=total,
             initial=start,
             unit="B",
             unit_scale=True,
-            file=sys.stderr,
-            # tqdm's own rule for None: silent unless the stream is a terminal.
-            disable=None if self.progress else True,
+            shown=self.progress,
         )
         with bar, self.part.open("ab" if start else "wb") as file:
             while True:

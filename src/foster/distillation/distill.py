@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -11,7 +10,6 @@ from typing import Any, Protocol
 
 import numpy as np
 import torch
-from tqdm import tqdm
 
 from foster.artefacts import KEPT_STEP, new_folder, not_finite, write_metrics
 from foster.condensed.sequences import Condensed
@@ -30,6 +28,7 @@ from foster.engine import Engine, check_seed, deterministic
 from foster.errors import Diverged, InputError
 from foster.manifest import read_whole
 from foster.models.recommender import TextRecommender
+from foster.progress import Progress
 from foster.runs import load_teacher
 from foster.training.trajectory import Trajectory
 from foster.unfinished import State, Unfinished, tensors_of
@@ -91,7 +90,7 @@ def distill(
         seed: of everything that is drawn.
         engine: device and processes.
         encoder: another place of the teacher's encoder.
-        progress: show a bar on stderr, if that is a terminal.
+        progress: show a bar on stderr, or a line a minute where that is no terminal.
         part: the state of a call with the same arguments that was cut off, to go on with; it is saved whenever a
             student has judged the sequences. See ``foster.unfinished``.
 
@@ -127,11 +126,9 @@ def distill(
         kept_ndcg = setting.student_ndcg(kept)
         log.append({"step": 0, "student_ndcg@10": float(kept_ndcg.mean())})
         _save(part, 0, setting, distiller, log, _kept(kept, 0, kept_ndcg))
-    disable = None if progress and engine.is_main else True
     steps = range(first, options.steps + 1)
-    for step in tqdm(
-        steps, "distilling", options.steps, initial=first - 1, file=sys.stderr, disable=disable, mininterval=1
-    ):
+    shown = progress and engine.is_main
+    for step in Progress(steps, what="distilling", total=options.steps, initial=first - 1, shown=shown):
         record = distiller.step(step)
         _check_finite(record, step, options)
         judged: dict[str, State] = {}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,12 +9,12 @@ import polars as pl
 import torch
 from polars.exceptions import PolarsError
 from polars.io.plugins import register_io_source
-from tqdm import tqdm
 
 from foster.data.histories import Histories
 from foster.errors import InputError
 from foster.models.item_index import ItemIndex, recall_of
 from foster.models.recommender import TextRecommender, check_k
+from foster.progress import Progress
 from foster.serving.users import Users
 from foster.storage import whole_file
 
@@ -65,7 +64,7 @@ def recommend_users(
         k: list length; a list is shorter where the history leaves fewer items.
         exclude_history: leave out the items of the history.
         index: what is ranked, as ``model.index`` or a backend of ``foster.serving`` makes it; by default all items.
-        progress: show a bar on stderr where that is a terminal.
+        progress: show a bar on stderr, or a line a minute where that is no terminal.
 
     Raises:
         InputError: ``k`` beyond the items that are ranked, or scores that are not finite.
@@ -74,8 +73,7 @@ def recommend_users(
     check_k(k, len(index))
     model.eval()
     table, item_ids = model.item_table(), pl.Series(model.catalogue.ids, dtype=pl.String)
-    bar = tqdm(total=len(users), desc="recommending", unit="user", file=sys.stderr, disable=None if progress else True)
-    with bar:
+    with Progress(what="recommending", total=len(users), shown=progress, unit="user") as bar:
         for start in range(0, len(users), USERS):
             rows = slice(start, start + USERS)
             histories = users.histories[rows]

@@ -10,15 +10,15 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import logging
-import sys
 import threading
 from collections.abc import Collection, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from foster.json_text import to_json
+from foster.progress import Progress
 from foster.storage import cache_root, large_table, whole_file
 from foster.text.encoder import TextEncoder, pooling_of
 from foster.text.hub import folder_fingerprint, locate
@@ -34,15 +34,13 @@ SHARD_TEXTS = 1_024
 UNSORTED = 2**16  # texts that the index of a folder holds beside the sorted ones
 _KEY_BYTES = 16
 
-Progress = bool | Literal["always"]
-
 
 def embed_texts(
     texts: Sequence[str],
     options: EncoderOptions | None = None,
     device: str | torch.device = "cpu",
     cache: bool = True,
-    progress: Progress = True,
+    progress: bool = True,
     encoder: TextEncoder | None = None,
 ) -> Tensor:
     """Encode texts, each distinct one once, and remember the vectors on disk.
@@ -54,7 +52,7 @@ def embed_texts(
         options: the encoder, its pooling and length.
         device: where a loaded encoder runs.
         cache: look up and store vectors under ``cache_root()``.
-        progress: a bar with the time left on stderr, if that is a terminal; "always" for other streams too.
+        progress: a bar with the time left on stderr, or a line a minute where that is no terminal.
         encoder: a loaded encoder, used instead of ``options`` and ``device``. Its weights must be those that
             it was loaded with, since the cache knows them by the hash of their files.
 
@@ -74,7 +72,7 @@ def embed_texts(
     if missing or vectors is None:
         encoder = encoder or TextEncoder.load(options, device)
         vectors = large_table(len(texts), encoder.width) if vectors is None else vectors
-        with progress_bar(len(missing), "encoding texts", progress) as bar:
+        with Progress(what="encoding texts", total=len(missing), shown=progress, unit="text") as bar:
             for start in range(0, len(missing), SHARD_TEXTS):
                 part = missing[start : start + SHARD_TEXTS]
                 new = encoder.encode(part, progress=bar.update)
@@ -115,15 +113,6 @@ def text_key(text: str) -> bytes:
 def content_name(*parts: object) -> str:
     """Return 16 hex digits that name a cache folder for the given parts (strings and numbers)."""
     return hashlib.sha256(to_json(parts, ascii_only=True).encode()).hexdigest()[:16]
-
-
-def progress_bar(total: int, what: str, progress: Progress) -> Any:
-    """Return a tqdm bar over texts on stderr; with ``progress=True`` it shows on a terminal only."""
-    from tqdm import tqdm
-
-    # tqdm's own rule for None is what we want by default: silent unless the stream is a terminal.
-    disable = {True: None, "always": False}.get(progress, True)
-    return tqdm(total=total, desc=what, unit="text", file=sys.stderr, disable=disable)
 
 
 def _folder_of(options: EncoderOptions, encoder: TextEncoder | None) -> Path:

@@ -20,8 +20,9 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from foster.errors import InputError
+from foster.progress import Progress
 from foster.storage import cache_root, whole_file
-from foster.text.cache import Progress, content_name, progress_bar, text_key
+from foster.text.cache import content_name, text_key
 from foster.text.encoder import BATCH_TOKENS, TextEncoder
 from foster.text.tokens import TokenTable
 
@@ -119,7 +120,7 @@ class TunableEncoder(nn.Module):
             if not parameter.requires_grad and parameter.dtype != dtype:
                 parameter.data = parameter.data.to(dtype)
 
-    def set_catalogue(self, texts: Sequence[str], progress: Progress = True) -> None:
+    def set_catalogue(self, texts: Sequence[str], progress: bool = True) -> None:
         """Take the texts that rows refer to, in place of any before; with "top:K" this runs the lower layers.
 
         Raises:
@@ -127,7 +128,7 @@ class TunableEncoder(nn.Module):
         """
         self._catalogue = _Catalogue.build(self._encoder, self._split, texts, progress)
 
-    def extend(self, texts: Sequence[str], progress: Progress = True) -> None:
+    def extend(self, texts: Sequence[str], progress: bool = True) -> None:
         """Add texts after those of the catalogue; their rows count on from its length."""
         added = _Catalogue.build(self._encoder, self._split, texts, progress)
         self._catalogue = self._catalogue.append(added) if self._catalogue else added
@@ -330,15 +331,14 @@ class _Catalogue:
         self._starts = np.cumsum([0, *(len(block) for block in blocks)])
 
     @classmethod
-    def build(
-        cls, encoder: TextEncoder, split: _LayerSplit | None, texts: Sequence[str], progress: Progress
-    ) -> _Catalogue:
+    def build(cls, encoder: TextEncoder, split: _LayerSplit | None, texts: Sequence[str], progress: bool) -> _Catalogue:
         if split is None or not texts:
             return cls(encoder.token_table(texts), [])
         # The pooling comes after the top layers, so it does not matter here.
         folder = cache_root() / "hidden" / content_name(encoder.fingerprint, encoder.max_tokens, split.below)
         tables, blocks = [], []
-        with progress_bar(len(texts), f"running the lower {split.below} layers", progress) as bar:
+        what = f"running the lower {split.below} layers"
+        with Progress(what=what, total=len(texts), shown=progress, unit="text") as bar:
             for start in range(0, len(texts), _BLOCK_TEXTS):
                 part = texts[start : start + _BLOCK_TEXTS]
                 name = hashlib.blake2b(b"".join(map(text_key, part)), digest_size=16).hexdigest()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -12,7 +11,6 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from foster.artefacts import not_finite
 from foster.data.batches import EndlessBatches, pad
@@ -23,6 +21,7 @@ from foster.errors import Diverged, InputError
 from foster.evaluation.evaluate import Evaluator
 from foster.evaluation.metrics import metrics_of
 from foster.models.recommender import TextRecommender
+from foster.progress import Progress
 from foster.training.losses import next_item_loss
 from foster.training.options import TrainOptions
 from foster.unfinished import State, Unfinished
@@ -210,7 +209,7 @@ def fit(
         record: called with the number of steps made and the model, from step 0 on.
         watch: called with the step and the NDCG@10 of each validation; what it raises ends the training.
         engine: device and processes.
-        progress: name of the bar on stderr, which shows on a terminal only; None for no bar.
+        progress: name of the bar on stderr, a line a minute where that is no terminal; None for no bar.
         part: the state of a run that was cut off, to go on with; and where it is saved at each validation.
 
     Raises:
@@ -247,11 +246,8 @@ def _fit(
         start -= result.seconds
     elif record:
         record(0, model)
-    disable = None if progress else True
-    steps = range(result.steps + 1, options.steps + 1)
-    for step in tqdm(
-        steps, progress, options.steps, initial=result.steps, file=sys.stderr, disable=disable, mininterval=1
-    ):
+    steps, done = range(result.steps + 1, options.steps + 1), result.steps
+    for step in Progress(steps, what=progress, total=options.steps, initial=done, shown=progress is not None):
         with multiplying(products, engine.device):
             loss = source.loss(model, options.candidates)
         due = step % options.eval_every == 0 or step == options.steps

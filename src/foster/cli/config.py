@@ -1,0 +1,94 @@
+"""``foster config``: options as a file."""
+
+from __future__ import annotations
+
+import copy
+import json
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperCommand
+
+from foster.cli.arguments import TRAINING
+from foster.cli.flags import VERBS, Once, Verb, app
+from foster.cli.values import Values
+from foster.errors import InputError, did_you_mean
+
+# What follows from another option, if that is given, unless it is given itself: a file that held it would say more.
+FOLLOWS = {"sequences": "bytes", "budgets": "bytes"}
+
+config = typer.Typer(name="config", help="Options of a verb as a file for --config.", no_args_is_help=True)
+
+
+@config.command(
+    cls=Once,
+    context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False},
+    epilog="Examples:\nfoster config show distill --method td3 --rank 4 > td3.yaml\n"
+    "foster distill data --teacher teacher --config td3.yaml --out distilled",
+)
+def show(
+    verb: Annotated[str, typer.Argument(help="a verb, such as distill", autocompletion=lambda: list(VERBS))],
+    flags: Annotated[list[str] | None, typer.Argument(help="its flags, as in a call; none is required")] = None,
+) -> None:
+    """Show the options that a call would have, from defaults, --config and flags, as YAML that --config takes."""
+    if verb not in VERBS:
+        raise InputError(f"config show {verb}: no verb{did_you_mean(verb, VERBS)}; known: {', '.join(VERBS)}")
+    given = _parsed(verb, flags or [])
+    file, as_json = given.pop("config"), given.pop("as_json")
+    taken = VERBS[verb]
+    names = (*taken.own, *(name for group in taken.groups for name in group.model_fields))
+    values = Values(taken.groups, taken.own, file, {name: given[name] for name in names}, partial=True)
+    held, left = _merged(taken, values)
+    print(json.dumps(held) if as_json else _yaml(verb, held, left), flush=True)  # noqa: T201
+
+
+def _parsed(verb: str, flags: list[str]) -> dict[str, Any]:
+    """Return what flags of a verb say, whose arguments may be missing."""
+    root = typer.main.get_command(app)
+    command = copy.copy(root.commands[verb])  # type: ignore[attr-defined]
+    assert isinstance(command, TyperCommand)
+    command.params = [copy.copy(parameter) for parameter in command.params]
+    for parameter in command.params:
+        parameter.required = False
+    given = command.make_context(f"foster {verb}", list(flags)).params
+    return {name: list(value) or None if isinstance(value, tuple) else value for name, value in given.items()}
+
+
+def _merged(taken: Verb, values: Values) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the options that a file can hold, and defaults that it must not: what is given counts for more."""
+    groups = list(taken.groups)
+    if methods := taken.methods:
+        chosen = taken.method(values.own["method"])
+        values.only(chosen, str(values.own["method"]))
+        groups = [chosen, *(group for group in groups if group not in methods.values())]
+    held = {name: _plain(value) for name, value in values.own.items() if value is not None}
+    left: dict[str, Any] = {}
+    for group in groups:
+        # Where defaults hold for some sources only, what a file gives would hold for all of them.
+        everywhere = not taken.default_where or group not in TRAINING
+        for name, value in values.of(group).model_dump(mode="json").items():
+            follows = FOLLOWS.get(name) in values.given
+            (held if name in values.given or (everywhere and not follows) else left)[name] = value
+    return {name: value for name, value in held.items() if value is not None}, left
+
+
+def _yaml(verb: str, held: dict[str, Any], left: dict[str, Any]) -> str:
+    import yaml
+
+    def lines(values: dict[str, Any]) -> list[str]:
+        text = yaml.safe_dump(values, sort_keys=False, allow_unicode=True, width=10**6)
+        return text.splitlines() if values else []
+
+    said = [f"# foster {verb}", *lines(held)]
+    left = {name: value for name, value in left.items() if value is not None}
+    if left:
+        where = VERBS[verb].default_where.strip(" ;:") or "what follows from other options"
+        said += [f"# defaults ({where}):", *(f"# {line}" for line in lines(left))]
+    return "\n".join(said)
+
+
+def _plain(value: Any) -> Any:
+    return value if isinstance(value, bool | int | float | str | list) else str(value)
+
+
+app.add_typer(config)
