@@ -16,7 +16,7 @@ demo: .venv/installed
 	$(BIN)/foster demo
 
 test: .venv/installed
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 lint: .venv/installed
 	$(BIN)/ruff check
