@@ -10,9 +10,9 @@ from typer.core import TyperCommand
 
 from foster.cli.arguments import TRAINING
 from foster.cli.flags import VERBS, Once, Verb, app
+from foster.cli.output import show
 from foster.cli.values import Values
 from foster.errors import InputError, did_you_mean
-from foster.json_text import to_json
 
 # What follows from another option, if that is given, unless it is given itself: a file that held it would say more.
 FOLLOWS = {"sequences": "bytes", "budgets": "bytes"}
@@ -39,7 +39,7 @@ def show(
     names = (*taken.own, *(name for group in taken.groups for name in group.model_fields))
     values = Values(taken.groups, taken.own, file, {name: given[name] for name in names}, partial=True)
     held, left = _merged(taken, values)
-    print(to_json(held) if as_json else _yaml(verb, held, left), flush=True)  # noqa: T201
+    show(held, as_json, "" if as_json else _yaml(verb, held, left))
 
 
 def _parsed(verb: str, flags: list[str]) -> dict[str, Any]:
