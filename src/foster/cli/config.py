@@ -10,7 +10,7 @@ from typer.core import TyperCommand
 
 from foster.cli.arguments import TRAINING
 from foster.cli.flags import VERBS, Once, Verb, app
-from foster.cli.output import show
+from foster.cli.output import show as print_result
 from foster.cli.values import Values
 from foster.errors import InputError, did_you_mean
 
@@ -39,7 +39,7 @@ def show(
     names = (*taken.own, *(name for group in taken.groups for name in group.model_fields))
     values = Values(taken.groups, taken.own, file, {name: given[name] for name in names}, partial=True)
     held, left = _merged(taken, values)
-    show(held, as_json, "" if as_json else _yaml(verb, held, left))
+    print_result(held, as_json, "" if as_json else _yaml(verb, held, left))
 
 
 def _parsed(verb: str, flags: list[str]) -> dict[str, Any]:
