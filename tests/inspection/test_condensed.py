@@ -136,12 +136,13 @@ def test_other_data_are_a_warning_and_none_in_common_an_error(data, distilled_fo
         look_at(distilled_folder, Look(foreign))
 
 
-def test_without_its_encoder_a_folder_is_shown_all_the_same(distilled, tmp_path):
+def test_without_its_encoder_a_folder_is_shown_all_the_same(distilled, tmp_path, network):
     away = replace(distilled, encoder=distilled.encoder.model_copy(update={"encoder": "nobody/has-this"}))
     sections = {s.name: s for s in look_at(away.save(tmp_path / "away")).sections()}
     for name in ("map", "labels"):
         (block,) = sections[name].blocks
         assert isinstance(block, Paragraph) and "nobody/has-this is not on this machine" in block.text
+    network.clear()  # the hub was asked for it
 
 
 def test_summary_says_what_it_is(distilled_folder, distilled):
