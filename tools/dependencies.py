@@ -7,7 +7,8 @@ It makes a virtual environment, resolves versions with uv (``pip install uv``), 
 ``pip check`` and then pytest. Only packages with wheels are taken.
 
 torch is apart, since most of its builds are gigabytes: ``--torch 2.13.0`` (the default) installs that version, and
-``--torch system`` takes the one of the interpreter's own site-packages, such as Debian's python3-torch. The last line
+``--torch system`` takes the one of the interpreter's own site-packages, such as Debian's python3-torch (whose torchrun
+needs ``USE_LIBUV=0``, which its tests of several processes do not survive). The last line
 says which torch was tested, and whether that is the lowest that pyproject.toml allows.
 """
 
