@@ -25,8 +25,9 @@ def test_table_has_a_line_a_method():
     assert "5 users, 7 items, full ranking, history masked" in lines[-1]
 
 
-def test_doctor_names_what_is_missing(monkeypatch):
+def test_doctor_names_what_is_missing(monkeypatch, network):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     found = examine()
     assert any("completejourney" in line for line in found["missing"])
     assert found["torch"]
+    network.clear()  # the encoder is looked for on the hub
