@@ -1,6 +1,7 @@
 """Scripts of the project that need a network or long installations: what they say without."""
 
 import importlib.util
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -46,6 +47,29 @@ def test_audit_without_a_network_is_one_line(capsys, monkeypatch, reason):
     assert audit.main([]) == 2
     said = capsys.readouterr().err
     assert "is there a network?" in said and said.count("\n") == 1
+
+
+SKIPPED = {"name": "a", "skip_reason": "not found"}
+SOUND = {"name": "b", "version": "1", "vulns": []}
+FAULTY = {"name": "c", "version": "2", "vulns": [{"id": "CVE-1", "fix_versions": ["3"]}]}
+
+
+@pytest.mark.parametrize(
+    ("packages", "code", "words"),
+    [
+        ([SOUND], 0, "1 packages of constraints.txt: no known faults"),
+        ([SOUND, FAULTY, SKIPPED], 1, "c 2: CVE-1, mended in 3"),
+        ([SOUND, SKIPPED], 0, "not looked up: a"),
+        ([SKIPPED], 2, "none of the 1 packages of constraints.txt could be looked up"),
+    ],
+)
+def test_audit_says_what_was_answered(capsys, monkeypatch, packages, code, words):
+    audit = tool("audit")
+    monkeypatch.setattr(audit.importlib.util, "find_spec", lambda name: object())
+    answer = subprocess.CompletedProcess([], code, stdout=json.dumps({"dependencies": packages}), stderr="")
+    monkeypatch.setattr(audit.subprocess, "run", lambda *_, **__: answer)
+    assert audit.main([]) == code
+    assert words in "".join(capsys.readouterr())
 
 
 def test_dependencies_says_how_it_is_used():
