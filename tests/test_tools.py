@@ -78,6 +78,12 @@ def test_dependencies_says_how_it_is_used():
     assert done.returncode == 0 and "lowest" in done.stdout and "--torch" in done.stdout
 
 
+def test_what_follows_two_dashes_is_for_pytest():
+    split_off = tool("dependencies").split_off
+    assert split_off(["lowest", "--torch", "x", "--", "-k", "y"]) == (["lowest", "--torch", "x"], ["-k", "y"])
+    assert split_off(["newest"]) == (["newest"], [])
+
+
 def test_only_torch_and_what_it_brings_is_left_out_of_the_pins():
     of_torch = tool("dependencies").OF_TORCH
     assert all(

@@ -33,13 +33,18 @@ QUICK = ("-m", "not slow and not shared", "-q", "-x", "-p", "no:cacheprovider")
 
 def main() -> int:
     """Make the environment, run the tests and say what was tested."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        usage="%(prog)s [options] {lowest,newest} [-- PYTEST ARGUMENTS]",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("versions", choices=("lowest", "newest"))
     parser.add_argument("--python", default=sys.executable, help="interpreter of the environment")
     parser.add_argument("--torch", default="2.13.0", help="version to install, or 'system'")
     parser.add_argument("--folder", type=Path, help="where the environment is made and kept; else it is temporary")
-    parser.add_argument("tests", nargs="*", help="arguments of pytest, after --; by default the quick tests")
-    given = parser.parse_args()
+    # What follows "--" is split off by hand: argparse of Python 3.11 refuses it behind options.
+    ours, tests = split_off(sys.argv[1:])
+    given = parser.parse_args(ours)
     if (uv := shutil.which("uv") or shutil.which("uv", path=str(Path(sys.executable).parent))) is None:
         return _fail("uv is missing: pip install uv")
     with tempfile.TemporaryDirectory(prefix="foster-dependencies-") as name:
@@ -52,9 +57,15 @@ def main() -> int:
             if wanted and _run(python, "-m", "pip", "install", "--quiet", *wanted):
                 return _fail(f"cannot be installed: {' '.join(wanted)}")
         _run(python, "-m", "pip", "check")  # Debian's and the demo's packages may lack what we do not use
-        code = _run(python, "-m", "pytest", *QUICK, *given.tests)
+        code = _run(python, "-m", "pytest", *QUICK, *tests)
         print(_tested(python, given.versions, code))
         return code
+
+
+def split_off(words: list[str]) -> tuple[list[str], list[str]]:
+    """Return the words before and behind "--"; those behind are for pytest."""
+    place = words.index("--") if "--" in words else len(words)
+    return words[:place], words[place + 1 :]
 
 
 def _make(folder: Path, interpreter: str, system: bool) -> Path:
