@@ -219,6 +219,8 @@ def check_free(out: str | Path, overwrite: bool = False, inputs: Iterable[str | 
     out = Path(out)
     try:
         place = out.resolve()
+        with contextlib.suppress(FileNotFoundError):
+            place.lstat()  # which tells a name that is too long; is_file and exists do not any more, from Python 3.14
         if place.is_file():
             raise InputError(f"{out}: is a file; give a folder to --out")
         if (writing := clear_leftovers(place)) is not None:
