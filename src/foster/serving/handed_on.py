@@ -5,7 +5,6 @@ Soft labels stay behind: they are scores of a teacher's map, which other program
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ import polars as pl
 
 from foster.artefacts import CARD_NAME, CONFIG_NAME, marked, write_json
 from foster.condensed.sequences import Condensed
+from foster.json_text import to_json
 from foster.models.recommender import NOT_STATED
 
 SEQUENCES, PROMPTS = "sequences", "prompts"
@@ -75,7 +75,7 @@ def write_jsonl(condensed: Condensed, folder: Path) -> dict[str, int]:
         counts[name] = 0
         with (folder / f"{name}.jsonl").open("w", encoding="utf-8") as file:
             for row in rows:
-                file.write(json.dumps(row, ensure_ascii=False) + "\n")
+                file.write(to_json(row) + "\n")
                 counts[name] += 1
     _write_about(condensed, folder, "")
     return counts

@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import io
-import json
 import logging
 import math
 import warnings
@@ -26,6 +25,7 @@ from torch import Tensor, nn
 from foster.artefacts import CARD_NAME, CONFIG_NAME, marked, write_json
 from foster.data.catalogue import MEAN_POPULARITY
 from foster.errors import InputError
+from foster.json_text import to_json
 from foster.models.item_tower import FrozenFeatures, ItemTower, Whitening
 from foster.models.recommender import NOT_STATED, TextRecommender
 from foster.text.cache import embed_texts
@@ -161,7 +161,7 @@ def write_onnx(model: TextRecommender, folder: Path, name: str = "model") -> dic
     np.save(folder / TABLE_NAME, np.ascontiguousarray(table.numpy()), allow_pickle=False)
     with (folder / TEXTS_NAME).open("w", encoding="utf-8") as file:
         for item_id, text in zip(model.catalogue.ids, model.catalogue.texts, strict=True):
-            file.write(json.dumps({"item_id": item_id, "text": text}, ensure_ascii=False) + "\n")
+            file.write(to_json({"item_id": item_id, "text": text}) + "\n")
     files = [*sorted(deviations), TABLE_NAME, TEXTS_NAME]
     content = {
         **marked("onnx"),
