@@ -16,7 +16,8 @@ demo: .venv/installed
 	$(BIN)/foster demo
 
 test: .venv/installed
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	# Two processes with one thread each: with more they wait for one another at every small product.
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
 lint: .venv/installed
 	$(BIN)/ruff check
