@@ -12,8 +12,6 @@ ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(Path(__file__).parent / "_extensions"))
 sys.path.insert(0, str(ROOT / "src"))
 
-from sphinx.application import Sphinx  # noqa: E402
-
 from foster.version import __version__  # noqa: E402
 
 project = "FOSTER"
@@ -54,16 +52,3 @@ html_extra_path = ["_root"]  # index.html, which leads to the first page
 html_copy_source = False
 html_theme_options = {"navigation_with_keys": True}
 pygments_style, pygments_dark_style = "a11y-high-contrast-light", "a11y-high-contrast-dark"
-
-
-def add_other_guides(app: Sphinx, docname: str, source: list[str]) -> None:
-    """Put pages that the index does not name behind the last guide."""
-    if docname == root_doc:
-        named = source[0].split()
-        others = sorted(page.stem for page in (ROOT / "docs").glob("*.md") if page.stem not in [*named, "index"])
-        source[0] = source[0].replace("\nsharing\n", "\n" + "\n".join(["sharing", *others]) + "\n")
-
-
-def setup(app: Sphinx) -> None:
-    """Register what stands above."""
-    app.connect("source-read", add_other_guides)
