@@ -239,10 +239,11 @@ def _fit(
     rates = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda made: schedule(made + 1, options))
     products = matrix_type(options.precision, engine.device)
     result, best = Fit(precision=str(products).removeprefix("torch.")), None
+    run = _Run(model, source, optimiser, rates, record, result, engine)
     model.train()
     if part is not None and (saved := part.take("fit")) is not None:
         best = part.take("best")
-        _go_on(saved, model, source, optimiser, rates, record, result, engine)
+        run.load_state(saved)
         start -= result.seconds
     elif record:
         record(0, model)
@@ -273,16 +274,15 @@ def _fit(
             if watch:
                 watch(step, ndcg)
             better = options.patience > 0 and (best is None or ndcg > (result.best_ndcg or 0.0))
-            if options.patience == 0:
+            if better:
+                best = model.trained_state()
+            if better or options.patience == 0:
                 result.best_step, result.best_ndcg = step, ndcg
-            elif better:
-                best, result.best_step, result.best_ndcg = model.trained_state(), step, ndcg
             elif step - result.best_step >= options.patience * options.eval_every:
                 break
         if part is not None and due and step < options.steps:
             result.seconds = time.perf_counter() - start
-            states: dict[str, State] = {"fit": _state(model, source, optimiser, rates, record, result, engine)}
-            part.save(f"step {step}", **states, **({"best": best} if better else {}))
+            part.save(f"step {step}", fit=run.state(), **({"best": best} if better else {}))
     if best is not None:
         model.load_trained_state(best)
     else:
@@ -292,46 +292,38 @@ def _fit(
     return result
 
 
-def _state(
-    model: TextRecommender,
-    source: Source,
-    optimiser: torch.optim.Optimizer,
-    rates: torch.optim.lr_scheduler.LRScheduler,
-    record: Callable[[int, TextRecommender], None] | None,
-    result: Fit,
-    engine: Engine,
-) -> State:
-    """Return all that the steps to come depend on, but for the best weights so far."""
-    return {
-        "model": model.trained_state(),
-        "optimiser": optimiser.state_dict(),
-        "rates": rates.state_dict(),
-        "source": source.state(),
-        "random": engine.random_states(),
-        "record": record.state() if isinstance(record, Record) else None,
-        "result": vars(result),
-    }
+@dataclass(frozen=True)
+class _Run:
+    """All that the steps to come depend on, but for the best weights so far."""
 
+    model: TextRecommender
+    source: Source
+    optimiser: torch.optim.Optimizer
+    rates: torch.optim.lr_scheduler.LRScheduler
+    record: Callable[[int, TextRecommender], None] | None
+    result: Fit
+    engine: Engine
 
-def _go_on(
-    saved: State,
-    model: TextRecommender,
-    source: Source,
-    optimiser: torch.optim.Optimizer,
-    rates: torch.optim.lr_scheduler.LRScheduler,
-    record: Callable[[int, TextRecommender], None] | None,
-    result: Fit,
-    engine: Engine,
-) -> None:
-    """Set everything to what ``_state`` returned."""
-    model.load_trained_state(saved["model"])
-    optimiser.load_state_dict(saved["optimiser"])
-    rates.load_state_dict(saved["rates"])
-    source.load_state(saved["source"])
-    if isinstance(record, Record):
-        record.load_state(saved["record"])
-    vars(result).update(saved["result"])
-    engine.set_random_states(saved["random"])
+    def state(self) -> State:
+        return {
+            "model": self.model.trained_state(),
+            "optimiser": self.optimiser.state_dict(),
+            "rates": self.rates.state_dict(),
+            "source": self.source.state(),
+            "random": self.engine.random_states(),
+            "record": self.record.state() if isinstance(self.record, Record) else None,
+            "result": vars(self.result),
+        }
+
+    def load_state(self, state: State) -> None:
+        self.model.load_trained_state(state["model"])
+        self.optimiser.load_state_dict(state["optimiser"])
+        self.rates.load_state_dict(state["rates"])
+        self.source.load_state(state["source"])
+        if isinstance(self.record, Record):
+            self.record.load_state(state["record"])
+        vars(self.result).update(state["result"])
+        self.engine.set_random_states(state["random"])
 
 
 def _check_finite(
