@@ -20,6 +20,7 @@ import yaml
 from safetensors import SafetensorError
 
 import foster
+from command_line import exit_status
 from foster import cli
 from foster.artefacts import Place, artefact_kind
 from foster.coresets import select as coresets
@@ -75,13 +76,8 @@ def run(capfd, monkeypatch):
     """
 
     def call(*arguments: object) -> Result:
-        monkeypatch.setattr(sys, "argv", ["foster", *map(str, arguments)])
         capfd.readouterr()
-        try:
-            cli.main()
-            code = 0
-        except SystemExit as ended:
-            code = int(ended.code or 0)
+        code = exit_status(monkeypatch, *arguments)
         return Result(code, *capfd.readouterr())
 
     return call

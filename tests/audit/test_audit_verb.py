@@ -7,7 +7,7 @@ import json
 import polars as pl
 import pytest
 
-from foster.cli import main
+from command_line import exit_status
 from foster.condensed.sequences import Condensed
 from foster.data.dataset import Dataset
 from foster.models.options import ModelOptions
@@ -18,13 +18,7 @@ from synthetic_log import synthetic_log
 @pytest.fixture
 def foster(monkeypatch, capsys):
     def call(*args):
-        monkeypatch.setattr("sys.argv", ["foster", *map(str, args)])
-        try:
-            main()
-            status = 0
-        except SystemExit as stop:
-            status = stop.code or 0
-        return status, *capsys.readouterr()
+        return exit_status(monkeypatch, *args), *capsys.readouterr()
 
     return call
 

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from foster import cli
+from command_line import exit_status
 from foster.manifest import read_manifest
 from synthetic_log import synthetic_log, write_csv
 
@@ -18,14 +18,8 @@ def run(capfd, monkeypatch):
     """Call ``foster ARGUMENTS`` in this process and return exit status, stdout and stderr."""
 
     def call(*arguments):
-        monkeypatch.setattr(sys, "argv", ["foster", *map(str, arguments)])
         capfd.readouterr()
-        try:
-            cli.main()
-            code = 0
-        except SystemExit as ended:
-            code = ended.code or 0
-        return code, *capfd.readouterr()
+        return exit_status(monkeypatch, *arguments), *capfd.readouterr()
 
     return call
 

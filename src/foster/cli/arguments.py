@@ -24,4 +24,7 @@ Overwrite = Annotated[
     bool,
     typer.Option("--overwrite", help="replace the folder if it exists, and what another command left unfinished there"),
 ]
+LabelEncoder = Annotated[
+    str | None, typer.Option(help="another place of the encoder that the sequences were made with")
+]
 Data = Annotated[Path, typer.Argument(help="folder that 'foster prepare' made")]

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from foster.audit.options import AuditOptions
-from foster.cli.arguments import Out, Overwrite
+from foster.cli.arguments import LabelEncoder, Out, Overwrite
 from foster.cli.flags import verb
 from foster.cli.folders import free, read_data
 from foster.cli.output import say, show
@@ -29,9 +29,7 @@ def audit(
     teacher: Annotated[
         Path | None, typer.Option(help="folder of its teacher: shadow teachers are trained as that one was")
     ] = None,
-    encoder: Annotated[
-        str | None, typer.Option(help="another place of the encoder that the sequences were made with")
-    ] = None,
+    encoder: LabelEncoder = None,
     overwrite: Overwrite = False,
     *,
     values: Values,

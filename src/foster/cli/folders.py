@@ -22,6 +22,16 @@ def read_data(folder: Path) -> Dataset:
     return Dataset.read(folder)
 
 
+def kind_to_train_on(folder: Path) -> str:
+    """Return the kind of a folder that models train on; InputError if it holds something else."""
+    from foster.artefacts import artefact_kind
+
+    kind = artefact_kind(folder)
+    if kind not in ("dataset", "distilled", "coreset"):
+        raise InputError(f"{folder}: holds a {kind}; give a folder that foster distill, select or prepare made")
+    return kind
+
+
 def free(out: Path, overwrite: bool, *inputs: str | Path | None) -> Place:
     """Return the place of what a verb makes, to be filled when its work is done."""
     from foster.artefacts import check_free

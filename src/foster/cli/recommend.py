@@ -122,26 +122,46 @@ def choice(model: TextRecommender, exclude: Sequence[str] | None, candidates: Se
     return out
 
 
-def _one(
-    model: TextRecommender, history: list[str], k: int, exclude_history: bool, chosen: dict[str, Any], as_json: bool
-) -> None:
+def show_items(
+    model: TextRecommender, name: str, number: str, found: Sequence[tuple[str, float]], more: dict[str, Any],
+    as_json: bool,
+) -> None:  # fmt: skip
+    """Print items with their numbers and texts.
+
+    Args:
+        model: of the items.
+        name: of the list in the JSON object.
+        number: the name of the numbers there.
+        found: raw ids and numbers, best first.
+        more: what else stands in the object.
+        as_json: print that object, and not lines for people.
+    """
     from foster.data.texts import shortened
 
     catalogue = model.catalogue
-    lists = model.recommend([history], k, exclude_history=exclude_history, **chosen)
-    found = [
-        {"item_id": item_id, "score": score, "text": catalogue.texts[catalogue.index[item_id]]}
-        for item_id, score in lists[0]
-    ]
-    texts = [entry for entry in history if entry not in catalogue.index]
-    for entry in texts:
-        say(f"'{shortened(entry, SHOWN)}' is no item id of the catalogue and was read as a text")
+    rows = [{"item_id": item, number: value, "text": catalogue.texts[catalogue.index[item]]} for item, value in found]
+    lines = [f"{x[number]:8.3f}  {x['item_id']}  {shortened(str(x['text']), SHOWN)}" for x in rows]
+    show({name: rows, **more}, as_json, "\n".join(lines))
+
+
+def read_as_texts(model: TextRecommender, entries: Sequence[str]) -> list[str]:
+    """Return the entries that are no item ids, and say so."""
+    from foster.data.texts import shortened
+
+    texts = [entry for entry in entries if entry not in model.catalogue.index]
+    for text in texts:
+        say(f"'{shortened(text, SHOWN)}' is no item id of the catalogue and was read as a text")
+    return texts
+
+
+def _one(
+    model: TextRecommender, history: list[str], k: int, exclude_history: bool, chosen: dict[str, Any], as_json: bool
+) -> None:
+    (found,) = model.recommend([history], k, exclude_history=exclude_history, **chosen)
+    texts = read_as_texts(model, history)
     if len(found) < k:
         say(f"{len(found)} items instead of {k}: the history holds the rest of those that are ranked")
-    show(
-        {"recommendations": found, "read_as_texts": texts}, as_json,
-        "\n".join(f"{x['score']:8.3f}  {x['item_id']}  {shortened(str(x['text']), SHOWN)}" for x in found),
-    )  # fmt: skip
+    show_items(model, "recommendations", "score", found, {"read_as_texts": texts}, as_json)
 
 
 def _many(

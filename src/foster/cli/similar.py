@@ -8,8 +8,7 @@ from typing import Annotated
 import typer
 
 from foster.cli.flags import verb
-from foster.cli.output import SHOWN, say, show
-from foster.cli.recommend import Candidates, Encoder, Exclude, K, choice
+from foster.cli.recommend import Candidates, Encoder, Exclude, K, choice, read_as_texts, show_items
 from foster.cli.values import CommonOptions, Values
 
 
@@ -31,21 +30,11 @@ def similar(
     as_json: bool,
 ) -> None:
     """Find the items most like another, by the cosine of item vectors."""
-    from foster.data.texts import shortened
     from foster.engine import Engine
     from foster.models.recommender import TextRecommender
 
     device = Engine(values.of(CommonOptions).device).device
     recommender = TextRecommender.from_pretrained(model, encoder=encoder, device=device)
-    catalogue, chosen = recommender.catalogue, choice(recommender, exclude, candidates)
-    found = [
-        {"item_id": item_id, "cosine": cosine, "text": catalogue.texts[catalogue.index[item_id]]}
-        for item_id, cosine in recommender.similar([item], k, **chosen)[0]
-    ]
-    by_text = item not in catalogue.index
-    if by_text:
-        say(f"'{shortened(item, SHOWN)}' is no item id of the catalogue and was read as a text")
-    show(
-        {"similar": found, "read_as_text": by_text}, as_json,
-        "\n".join(f"{x['cosine']:8.3f}  {x['item_id']}  {shortened(str(x['text']), SHOWN)}" for x in found),
-    )  # fmt: skip
+    (found,) = recommender.similar([item], k, **choice(recommender, exclude, candidates))
+    by_text = bool(read_as_texts(recommender, [item]))
+    show_items(recommender, "similar", "cosine", found, {"read_as_text": by_text}, as_json)

@@ -8,9 +8,9 @@ from typing import Annotated
 
 import typer
 
-from foster.cli.arguments import TRAINING, Out, Overwrite
+from foster.cli.arguments import TRAINING, LabelEncoder, Out, Overwrite
 from foster.cli.flags import verb
-from foster.cli.folders import free, read_data
+from foster.cli.folders import free, kind_to_train_on, read_data
 from foster.cli.output import report_fit, say, warn
 from foster.cli.processes import running
 from foster.cli.values import CommonOptions, Values
@@ -37,16 +37,13 @@ def train(
         Path | None,
         typer.Option(help="data set whose validation items stop training on sequences and choose the weights"),
     ] = None,
-    label_encoder: Annotated[
-        str | None, typer.Option(help="another place of the encoder that the sequences were made with")
-    ] = None,
+    label_encoder: LabelEncoder = None,
     overwrite: Overwrite = False,
     *,
     values: Values,
     as_json: bool,
 ) -> None:
     """Train a recommender on distilled sequences, a coreset or a log."""
-    from foster.artefacts import artefact_kind
     from foster.condensed.collapse import one_ranking
     from foster.condensed.sequences import Condensed
     from foster.data.dataset import Dataset
@@ -57,9 +54,7 @@ def train(
     from foster.unfinished import unfinished
 
     place = free(out, overwrite, source, validation)
-    kind = artefact_kind(source)
-    if kind not in ("dataset", "distilled", "coreset"):
-        raise InputError(f"{source}: holds a {kind}; give a folder that foster distill, select or prepare made")
+    kind = kind_to_train_on(source)
     if kind == "dataset":
         if validation or label_encoder:
             flag = "--validation" if validation else "--label-encoder"

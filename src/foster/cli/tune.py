@@ -9,9 +9,9 @@ from typing import Annotated
 
 import typer
 
-from foster.cli.arguments import TRAINING
+from foster.cli.arguments import TRAINING, LabelEncoder
 from foster.cli.flags import verb
-from foster.cli.folders import read_data
+from foster.cli.folders import kind_to_train_on, read_data
 from foster.cli.output import say, show
 from foster.cli.processes import running
 from foster.cli.values import CommonOptions, Values, read_yaml
@@ -45,16 +45,13 @@ def tune(
             "backbone, dim, layers, heads, max_length, dropout, lr and weight_decay, those given as flags left out"
         ),
     ] = None,
-    label_encoder: Annotated[
-        str | None, typer.Option(help="another place of the encoder that the sequences were made with")
-    ] = None,
+    label_encoder: LabelEncoder = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="begin anew if the study exists")] = False,
     *,
     values: Values,
     as_json: bool,
 ) -> None:
     """Search for options of model and recipe, with trials on sequences or on a log. Flags that are given are fixed."""
-    from foster.artefacts import artefact_kind
     from foster.condensed.sequences import Condensed
     from foster.data.dataset import Dataset
     from foster.evaluation.evaluate import is_of
@@ -66,9 +63,7 @@ def tune(
     require_optuna()
     inputs = (source, validation)
     place_of(out, overwrite, inputs)
-    kind = artefact_kind(source)
-    if kind not in ("dataset", "distilled", "coreset"):
-        raise InputError(f"{source}: holds a {kind}; give a folder that foster distill, select or prepare made")
+    kind = kind_to_train_on(source)
     if kind == "dataset" and label_encoder:
         raise InputError(f"--label-encoder: is for sequences; {source} is a data set")
     if kind != "dataset" and validation is None:
