@@ -137,9 +137,8 @@ class Place:
                 try:
                     yield work
                     work.chmod(0o777 & ~_umask())  # it was made private
-                    seal(
-                        work, _about(work) | ({"inputs": list(self.inputs)} if self.inputs else {}) | dict(about or {})
-                    )
+                    inputs = {"inputs": list(self.inputs)} if self.inputs else {}
+                    seal(work, {**_about(work), **inputs, **(about or {})})
                     self._take(work)
                 finally:
                     # What had to be kept has another name by now, or says so.

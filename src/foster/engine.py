@@ -20,15 +20,13 @@ import torch
 from torch import Tensor, nn
 
 from foster.errors import InputError
+from foster.options import MOST_SEED
 
 TORCHRUN = "torchrun --nproc_per_node N -m foster ..."
 """How several processes are started, on CPUs and on accelerators."""
 
 MPI_SIZES = ("OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "MV2_COMM_WORLD_SIZE")
 """Where Open MPI, Intel MPI or MPICH, and MVAPICH say how many processes they started."""
-
-
-MOST_SEED = 2**53
 
 
 class LaunchWarning(UserWarning):

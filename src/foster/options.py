@@ -21,6 +21,9 @@ Names = Annotated[tuple[str, ...], BeforeValidator(_split)]
 """A list of names: comma-separated on the command line, a list or that in a file."""
 
 
+MOST_SEED = 2**53
+"""Largest seed: readers of JSON would round greater ones."""
+
 MOST_RATE = 1e30
 """Largest learning rate or weight decay: optimisers compute with products that single precision has to hold."""
 

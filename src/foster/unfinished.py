@@ -215,9 +215,8 @@ def unfinished(
                 say(f"{folder}: keeps the state of {state.saved}; the same command goes on from there")
             raise
         finally:
-            # A signal may have come between the writing of a state and the note of it.
-            kept = state.folder is not None and (state.folder / STATE_NAME).exists()
-            if engine.is_main and state.folder is not None and (done or not kept):
+            # The file tells, not ``saved``: a signal may have come between the writing of a state and the note of it.
+            if engine.is_main and state.folder is not None and (done or not (folder / STATE_NAME).exists()):
                 shutil.rmtree(folder, ignore_errors=True)
                 for parent in made if not done else ():
                     with contextlib.suppress(OSError):

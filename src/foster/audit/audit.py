@@ -54,13 +54,13 @@ class Audit:
     def paragraph(self) -> str:
         """Say in the words of a card that the sequences are not anonymous, and how much so."""
         found, walks = self.pieces["sequences"], self.pieces["transitions"]
-        ten, base = (next(row for row in part["runs"] if row["n"] == 4) for part in (found, walks))
+        four, base = (next(row for row in part["runs"] if row["n"] == 4) for part in (found, walks))
         last = found["runs"][-1]
         text = [
             f"These {self.about['sequences']} sequences are not anonymous. Their longest run that stands in a user's "
             f"history has {found['longest_run']} items{' or more' if found['longest_run'] == LONGEST else ''}. "
-            f"Of their runs of 4 items {ten['found']:.0%} stand in a history and {ten['one_user']:.0%} in that of one "
-            f"user only; of walks along the log's transitions, copied from nobody, {base['found']:.0%} and "
+            f"Of their runs of 4 items {four['found']:.0%} stand in a history and {four['one_user']:.0%} in that of "
+            f"one user only; of walks along the log's transitions, copied from nobody, {base['found']:.0%} and "
             f"{base['one_user']:.0%}. {last['users_alone']:.0f} of {found['users']} users have a run in them that no "
             "other user has."
         ]

@@ -47,7 +47,7 @@ class Overlaps:
 
 def visible_sequences(data: Condensed) -> list[np.ndarray]:
     """Return the most probable item of each step, sequence after sequence."""
-    first = data.items.gather(-1, data.weights.argmax(-1, keepdim=True))[..., 0]
+    first = data.likeliest()
     return [first[row, :length].numpy() for row, length in enumerate(data.valid.sum(1).tolist())]
 
 

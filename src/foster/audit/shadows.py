@@ -121,21 +121,16 @@ class Shadow:
         """Return sequences of the members, made by options of a distillation, or like the coreset for None."""
         recipe = self.recipe
         if options is None:
-            few = len(recipe.sequences)
-            return select(
-                recipe.sequences.method, self.data, few, teacher=self.folder, seed=self.seed, engine=recipe.engine
-            )
+            return self.coreset(recipe.sequences.method)
         if options.steps == 0 and not (isinstance(options, DistillOptions) and options.bytes):
             return start_of(self.data, self.folder, options, seed=self.seed, engine=recipe.engine).rounded()
         made = {"seed": self.seed, "engine": recipe.engine, "progress": False}
         return distill(self.data, self.folder, options, **made)[0]  # type: ignore[arg-type]
 
-    def coreset(self) -> Condensed:
+    def coreset(self, method: str = "random") -> Condensed:
         """Return as many real histories as there are sequences."""
-        recipe = self.recipe
-        return select(
-            "random", self.data, len(recipe.sequences), teacher=self.folder, seed=self.seed, engine=recipe.engine
-        )
+        few, engine = len(self.recipe.sequences), self.recipe.engine
+        return select(method, self.data, few, teacher=self.folder, seed=self.seed, engine=engine)
 
     def student(self, sequences: Condensed) -> TextRecommender:
         """Train a student as the sequences say, for fewer steps."""

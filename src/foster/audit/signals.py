@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from foster.condensed.contexts import by_window, drawn_items, mixtures
+from foster.condensed.contexts import mixtures, window_items
 from foster.condensed.labels import label_keys
 from foster.condensed.sequences import Condensed
 from foster.data.batches import pad
@@ -60,9 +60,7 @@ def label_scores(data: Condensed, model: TextRecommender, histories: Histories) 
     if data.draws is None:
         read = mixtures(keys[data.items], data.weights)[:, at]
     else:
-        steps = by_window(data.draws, data.windows)
-        parts = [drawn_items(data.items[:, a:b], part) for (a, b), part in zip(data.windows, steps, strict=True)]
-        read = keys[torch.cat(parts, dim=1)]
+        read = keys[torch.cat(window_items(data.items, data.draws, data.windows), dim=1)]
     there = data.valid[:, at]
     contexts, codes = F.normalize(read[there], dim=-1), data.codes[there]
     kept = histories.latest(data.model.max_length + 1)

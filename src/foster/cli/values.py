@@ -10,7 +10,7 @@ from typing import Any, TypeVar, get_args
 from pydantic import Field, TypeAdapter, ValidationError
 
 from foster.errors import InputError, did_you_mean
-from foster.options import Options
+from foster.options import MOST_SEED, Options
 
 T = TypeVar("T", bound=Options)
 
@@ -18,7 +18,7 @@ T = TypeVar("T", bound=Options)
 class CommonOptions(Options):
     """What every verb takes."""
 
-    seed: int = Field(0, ge=0, le=2**53, description="of everything that is drawn")
+    seed: int = Field(0, ge=0, le=MOST_SEED, description="of everything that is drawn")
     device: str = Field("auto", description="auto, cpu, cuda, cuda:1, mps, ...")
 
 

@@ -39,6 +39,18 @@ def drawn_items(items: Tensor, draws: Tensor) -> Tensor:
     return items.gather(-1, draws[..., None])[..., 0]
 
 
+def window_items(items: Tensor, draws: Tensor, windows: Windows) -> list[Tensor]:
+    """Return the items ``[M, W]`` that were drawn for the steps of each window.
+
+    Args:
+        items: ``[M, L, k]`` of the sequences.
+        draws: ``[M, P]``, which of its k items each step of the windows one after another is.
+        windows: of the draws.
+    """
+    parts = by_window(draws, windows)
+    return [drawn_items(items[:, start:end], part) for (start, end), part in zip(windows, parts, strict=True)]
+
+
 def mixtures(vectors: Tensor, weights: Tensor) -> Tensor:
     """Return the mixture of each step's items, ``[m, l, d]``, of their vectors ``[m, l, k, d]`` and ``[m, l, k]``."""
     return torch.einsum("mlkd,mlk->mld", vectors, weights)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from foster.condensed.codes import WHOLE_BITS, rounded_for_scores
-from foster.condensed.contexts import Windows, by_window, drawn_items, mixtures
+from foster.condensed.contexts import Windows, mixtures, window_items
 from foster.condensed.score_matching import covariance
 from foster.condensed.sequences import Condensed
 from foster.errors import InputError
@@ -58,10 +58,7 @@ def with_soft_labels(
         steps = torch.cat([torch.arange(start, end) for start, end in windows])
         flat = torch.multinomial(chances[:, steps].flatten(0, 1), 1, generator=generator)
         draws = flat.view(len(items), len(steps))
-        parts = by_window(draws.to(items.device), windows)
-        contexts = [
-            table[drawn_items(items[:, start:end], part)] for (start, end), part in zip(windows, parts, strict=True)
-        ]
+        contexts = [table[drawn] for drawn in window_items(items, draws.to(items.device), windows)]
     unit = torch.eye(teacher.options.dim, device=table.device)
     codes = torch.cat([teacher.scores(teacher.backbone(context), unit) for context in contexts], dim=1)
     if bits < 4:

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from foster.artefacts import new_folder, not_finite
 from foster.condensed.codes import WHOLE_BITS, pack, unpack
-from foster.condensed.contexts import Windows
+from foster.condensed.contexts import Windows, drawn_items
 from foster.condensed.folder import read_fields, write
 from foster.condensed.packed_map import pack_map, unpack_map
 from foster.data.catalogue import Catalogue
@@ -111,6 +111,10 @@ class Condensed:
     def valid(self) -> Tensor:
         """Bool ``[M, L]``: where there is a step."""
         return self.weights.sum(-1) > 0
+
+    def likeliest(self) -> Tensor:
+        """Return the most probable item of each step, int64 ``[M, L]``; any item behind the end of a sequence."""
+        return drawn_items(self.items, self.weights.argmax(-1))
 
     def __len__(self) -> int:
         """Return M."""

@@ -62,6 +62,10 @@ class Histories(Sequence[np.ndarray]):
         """Return the last ``length`` items of each history, all of a shorter one."""
         return type(self)(self.items, np.maximum(self.starts, self.ends - length), self.ends)
 
+    def emptied(self) -> Self:
+        """Return as many histories without an item."""
+        return type(self)(self.items, self.starts, self.starts)
+
     def joined(self) -> np.ndarray:
         """Return the items of all histories one after another: a copy, ``[lengths.sum()]``."""
         lengths = self.lengths

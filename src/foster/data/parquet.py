@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 from urllib.parse import unquote
 
 import polars as pl
@@ -22,6 +23,15 @@ _SPLITS = {
 }
 # Spark's name of a folder for rows without a key.
 _NO_KEY = "__HIVE_DEFAULT_PARTITION__"
+
+
+def has_schema(path: Path, schema: Mapping[str, Any]) -> bool:
+    """Whether a file is Parquet with just these columns of these types, in this order."""
+    try:
+        with path.open("rb") as file:
+            return pl.read_parquet_schema(file) == schema
+    except (PolarsError, OSError):
+        return False
 
 
 def holds_parquet(folder: Path) -> bool:

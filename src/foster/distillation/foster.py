@@ -44,9 +44,11 @@ class Foster:
         self.windows = setting.form.windows(options)
         # Labels of their own free the steps from following one another: pieces of many users make more contexts.
         part = {"pieces": window, "whole": options.length, "long": 0}[options.start] if window else 0
-        start = setting.packed_histories(part) if part and options.anonymity is None else None
+        start = None
         if options.anonymity is not None:
             start = setting.shared_walks(part or options.length, options.anonymity)
+        elif part:
+            start = setting.packed_histories(part)
         self.synthetic = setting.latents(options, start)
         self.optimiser = torch.optim.Adam(self.synthetic.parameters(), lr=options.lr)
         self.outer, self.inner = copy.deepcopy(setting.best), copy.deepcopy(setting.best)

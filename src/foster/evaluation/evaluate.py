@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 import polars as pl
 import torch
-from polars.exceptions import PolarsError
 from torch import Tensor
 
 from foster.data.catalogue import Catalogue
 from foster.data.dataset import Dataset
 from foster.data.histories import Histories
 from foster.data.new_items import NewItems
+from foster.data.parquet import has_schema
 from foster.data.split import HeldOut, TargetSplit
 from foster.engine import Engine
 from foster.errors import InputError
@@ -120,14 +120,8 @@ def check_ranks_file(path: Path) -> None:
     """
     if path.is_dir() or not path.parent.is_dir():
         raise InputError(f"--ranks {path}: cannot be written; give a file in a folder that exists")
-    if path.exists():
-        try:
-            with path.open("rb") as file:
-                schema = pl.read_parquet_schema(file)
-        except (PolarsError, OSError):
-            schema = {}
-        if schema != RANKS_SCHEMA:
-            raise InputError(f"--ranks {path}: is there already and holds no ranks; give another file")
+    if path.exists() and not has_schema(path, RANKS_SCHEMA):
+        raise InputError(f"--ranks {path}: is there already and holds no ranks; give another file")
 
 
 class Evaluator:
@@ -211,10 +205,9 @@ class Evaluator:
         found, index = ListMetrics(table, seen, counts), ExactIndex(table)
         for block in prepared.blocks:
             histories = data.histories_before(self.held_out[block]).renumbered(prepared.to_model)
-            nothing = Histories(histories.items, histories.starts, histories.starts)
             queries = model.queries(model.states(histories, table))
             k = min(max(CUTOFFS), len(table))
-            found.add(index.search(queries, k, histories if self.mask_history else nothing)[0])
+            found.add(index.search(queries, k, histories if self.mask_history else histories.emptied())[0])
         return found.metrics(self.engine.total(found.parts()))
 
     def _prepare(self, model: TextRecommender) -> _Prepared:

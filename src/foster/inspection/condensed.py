@@ -132,7 +132,7 @@ class CondensedFolder:
     @cached_property
     def _tops(self) -> Tensor:
         """The most probable item of each step, ``[M, L]``."""
-        return self.data.items.gather(-1, self.data.weights.argmax(-1, keepdim=True))[..., 0]
+        return self.data.likeliest()
 
     @property
     def _first(self) -> float:

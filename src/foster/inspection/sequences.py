@@ -141,8 +141,7 @@ def _said(probability: float, drawn: int, windows: int) -> str:
 
 
 def _summary(data: Condensed, row: int, length: int) -> str:
-    first = data.items[row, :length].gather(-1, data.weights[row, :length].argmax(-1, keepdim=True))
-    distinct = len(first.unique())
+    distinct = len(data.likeliest()[row, :length].unique())
     steps, items = many(length, "step"), many(distinct, "item")
     if data.items.shape[-1] == 1:
         return f"{steps}, {items}"

@@ -10,7 +10,7 @@ import torch
 from polars.exceptions import PolarsError
 from polars.io.plugins import register_io_source
 
-from foster.data.histories import Histories
+from foster.data.parquet import has_schema
 from foster.errors import InputError
 from foster.models.item_index import ItemIndex, recall_of
 from foster.models.recommender import TextRecommender, check_k
@@ -36,12 +36,7 @@ def check_out(path: Path, overwrite: bool = False) -> None:
         return
     if not overwrite:
         raise InputError(f"--out {path}: exists already; give another file or add --overwrite")
-    try:
-        with path.open("rb") as file:
-            schema = pl.read_parquet_schema(file)
-    except (PolarsError, OSError):
-        schema = {}
-    if schema != SCHEMA:
+    if not has_schema(path, SCHEMA):
         raise InputError(f"--out {path}: holds no recommendations; give another file")
 
 
@@ -79,7 +74,7 @@ def recommend_users(
             histories = users.histories[rows]
             with torch.no_grad():
                 states = model.queries(model.states(histories, table))
-                items, scores = index.search(states, k, histories if exclude_history else _nothing(histories))
+                items, scores = index.search(states, k, histories if exclude_history else histories.emptied())
             found = items.cpu().reshape(-1).numpy()
             count = len(histories)
             part = pl.DataFrame(
@@ -144,9 +139,4 @@ def judged_recall(
     histories = users.histories[slice(0, step * JUDGED, step)]
     with torch.no_grad():
         states = model.queries(model.states(histories))
-    return recall_of(index, exact, states, k, histories if exclude_history else _nothing(histories))
-
-
-def _nothing(histories: Histories) -> Histories:
-    """Return as many empty histories."""
-    return Histories(histories.items, histories.starts, histories.starts)
+    return recall_of(index, exact, states, k, histories if exclude_history else histories.emptied())

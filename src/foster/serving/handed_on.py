@@ -35,8 +35,7 @@ def hard_sequences(condensed: Condensed) -> Iterator[dict[str, Any]]:
     their steps: 1 where a step is one item.
     """
     catalogue = condensed.catalogue
-    best, place = condensed.weights.max(-1)
-    items = condensed.items.gather(-1, place[..., None])[..., 0]
+    items, best = condensed.likeliest(), condensed.weights.amax(-1)
     for number, valid in enumerate(condensed.valid):
         row = items[number][valid].tolist()
         yield {

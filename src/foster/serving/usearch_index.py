@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import importlib.util
 import math
-from typing import Self
 
 import numpy as np
 import torch
@@ -63,11 +62,6 @@ class UsearchIndex:
             rows = slice(start, start + CHUNK)
             part = vectors[torch.from_numpy(numbers[rows]).to(vectors.device)].cpu().numpy()
             self._index.add(numbers[rows], np.ascontiguousarray(part), threads=threads)
-
-    @classmethod
-    def of(cls, exact: ExactIndex, threads: int = 1) -> Self:
-        """Return the graph of the items that ``exact`` ranks."""
-        return cls(exact, threads)
 
     def __len__(self) -> int:
         """Return how many items are ranked."""
