@@ -3,9 +3,10 @@
     python benchmarks/rank_agreement.py DATA --out RESULTS
 
 Configurations are drawn once. Each is trained on the full log with two seeds, and once by each cheaper way: distilled
-sequences (as they are, and with an item map that trains), random histories with hard and with soft labels, the log with
-a tenth of the steps. Successive halving on the log is read off the validations of the full trainings. A finished run
-is a JSON file and is never made again; ``results.json`` and ``results.md`` come from these files.
+sequences (as they are, with an item map that trains, and followed by a tenth of the steps on the log), random histories
+with hard and with soft labels, the log with a tenth of the steps. Successive halving on the log is read off the
+validations of the full trainings. A finished run is a JSON file and is never made again; ``results.json`` and
+``results.md`` come from these files.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from torch import Tensor
 
 from foster import (
     Condensed,
@@ -40,6 +42,7 @@ from foster.condensed.labels import start_from_labels
 from foster.engine import Engine
 from foster.errors import InputError
 from foster.storage import whole_file
+from foster.training.loop import Fit
 from foster.tuning.space import WITHOUT_EFFECT, merged
 
 CHOICES: dict[str, list[Any]] = {
@@ -57,10 +60,12 @@ SEQUENCES = 20
 HALVED = (9, 3, 1)  # successive halving: shares of the steps, of which the best third goes on
 TOP = (1, 3, 5)
 DRAWS = 2000
-SOFT = ("distilled", "distilled, free map", "random, soft labels")
+FINISHED = "distilled, then a tenth of the steps on the log"
+SOFT = ("distilled", "distilled, free map", "random, soft labels", FINISHED)
 MADE = {
     "distilled": "make distilled",
     "distilled, free map": "make distilled",
+    FINISHED: "make distilled",
     "random, hard labels": "make random",
     "random, soft labels": "make soft-label",
 }
@@ -160,13 +165,16 @@ class Runs:
         """Train a configuration on the full log."""
         return self.once(f"full {number} seed {seed}", partial(self._on_log, number, seed, 1.0, True))
 
-    def _on_log(self, number: int, seed: int, share: float, tested: bool) -> dict[str, Any]:
+    def _on_log(
+        self, number: int, seed: int, share: float, tested: bool, start: dict[str, Tensor] | None = None
+    ) -> dict[str, Any]:
         options, recipe = merged(self.configurations[number], ModelOptions(), self.recipe(share))
         if self.like is None:
             self.like = TextRecommender.build(self.data.catalogue, self.encoder, device=self.engine.device)
         model, fit = train(
-            self.data, encoder=self.encoder, model=options, train=recipe, like=self.like, seed=seed, engine=self.engine
-        )
+            self.data, encoder=self.encoder, model=options, train=recipe, like=self.like, start=start, seed=seed,
+            engine=self.engine,
+        )  # fmt: skip
         test = evaluate(model, self.data, "test", engine=self.engine).metrics["ndcg@10"] if tested else None
         return {"ndcg": fit.best_ndcg, "test": test, "history": fit.history}
 
@@ -175,6 +183,17 @@ class Runs:
         return self.once(f"{way} {number}", partial(self._student, number, source, free))
 
     def _student(self, number: int, source: Condensed, free: bool) -> dict[str, Any]:
+        return {"ndcg": self._trained_on(number, source, free)[1].best_ndcg}
+
+    def finished(self, number: int, source: Condensed) -> dict[str, Any]:
+        """Train a configuration on sequences, and from there with a tenth of the steps on the log."""
+        return self.once(f"{FINISHED} {number}", partial(self._finished, number, source))
+
+    def _finished(self, number: int, source: Condensed) -> dict[str, Any]:
+        start = self._trained_on(number, source, False)[0].trained_state()
+        return self._on_log(number, self.arguments.seed, 0.1, False, start)
+
+    def _trained_on(self, number: int, source: Condensed, free: bool) -> tuple[TextRecommender, Fit]:
         steps = self.arguments.student_steps or source.recipe.steps
         recipe = source.recipe.model_copy(update={"steps": steps, "eval_every": min(source.recipe.eval_every, steps)})
         options, recipe = merged(self.configurations[number], source.model, recipe)
@@ -187,11 +206,10 @@ class Runs:
             fresh = like.fresh(seed, options)
             start_from_labels(source, fresh)
             start = fresh.trained_state()
-        _, fit = train(
+        return train(
             source, model=options, train=recipe, validation=self.data, like=like, start=start, seed=seed,
             engine=self.engine,
         )  # fmt: skip
-        return {"ndcg": fit.best_ndcg}
 
 
 def tau_b(x: np.ndarray, y: np.ndarray) -> float:
@@ -248,6 +266,7 @@ def results(runs: Runs) -> dict[str, Any]:
     ways = {way: [runs.student(way, n, *source) for n in numbers] for way, source in sources.items()}
     tenth = [runs.once(f"tenth {n}", partial(runs._on_log, n, seed, 0.1, False)) for n in numbers]
     ways["log, a tenth of the steps"] = tenth
+    ways[FINISHED] = [runs.finished(n, made["distilled"]) for n in numbers]
     first, second = ([runs.full(n, s) for n in numbers] for s in (seed, seed + 1))
     full, again, test = (
         np.array([run[key] for run in some]) for some, key in ((first, "ndcg"), (second, "ndcg"), (first, "test"))
