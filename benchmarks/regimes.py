@@ -1,0 +1,190 @@
+"""Hard, fixed soft and abundant soft labels on 20 sequences of each method, at the same steps of students.
+
+    python benchmarks/regimes.py DATA --teacher TEACHER --out RESULTS --seeds 0,1,2
+
+Hard: each step is learned from those before it. Fixed: one label of the teacher a step, after the whole sequence so
+far. Abundant: a label in each window of ten steps beside (and, where a step holds several items, on one of them). The
+regimes are those of arXiv 2604.18811. A finished run is a JSON file and is never made again; ``results.json`` and
+``results.md`` come from these files. One teacher; seeds are those of sequences and students.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from foster import Condensed, Dataset, DistillOptions, TextRecommender, TrainOptions, distill, evaluate, select, train
+from foster.artefacts import write_json
+from foster.condensed.contexts import label_windows
+from foster.condensed.labels import with_soft_labels
+from foster.distillation.options import TD3Options
+from foster.engine import Engine
+from foster.evaluation.evaluate import evaluate_popularity
+from foster.runs import load_teacher
+from foster.storage import whole_file
+from foster.training.options import HARD_LABELS, LABEL_WINDOW, STUDENT
+
+CORESETS = ("stratified", "herding", "kcenter", "dealrec", "goracs")
+METHODS = ("random", *CORESETS, "td3", "not moved", "foster")
+REGIMES = ("hard", "fixed", "abundant")
+HARD_DROPOUT = 0.2
+METRIC = "ndcg@10"
+
+
+class Runs:
+    """Finished runs in a folder, and how missing ones are made.
+
+    Args:
+        arguments: of the command line.
+    """
+
+    def __init__(self, arguments: argparse.Namespace) -> None:
+        self.data, self.out, self.arguments = Dataset.read(arguments.data), Path(arguments.out), arguments
+        self.engine = Engine(arguments.device)
+        self.teacher = load_teacher(arguments.teacher, self.data, device=self.engine.device)
+        (self.out / "runs").mkdir(parents=True, exist_ok=True)
+        self.sequences: dict[tuple[str, str, int], Condensed] = {}
+
+    def run(self, method: str, regime: str, seed: int) -> dict[str, Any]:
+        """Return the record of a student, which is trained if it is not there."""
+        path = self.out / "runs" / f"{method} {regime} {seed}.json"
+        if not path.exists():
+            begun = time.process_time()
+            source = self.labelled(method, regime, seed)
+            making, begun = time.process_time() - begun, time.process_time()
+            model = self.student(source, regime, seed)
+            seconds = time.process_time() - begun
+            record = {
+                "validation": evaluate(model, self.data, "validation", engine=self.engine).metrics[METRIC],
+                "test": evaluate(model, self.data, "test", engine=self.engine).metrics[METRIC],
+                "making": making,
+                "seconds": seconds,
+                "labels": 0 if source.codes is None else source.codes.shape[0] * source.codes.shape[1],
+                "kept_step": source.info.get("kept_step"),
+            }
+            with whole_file(path) as part:
+                write_json(part, record)
+            print(path.stem, f"{record['validation']:.4f} {record['test']:.4f}", flush=True)
+        found: dict[str, Any] = json.loads(path.read_text())
+        return found
+
+    def student(self, source: Condensed, regime: str, seed: int) -> TextRecommender:
+        """Train a student; with hard labels validation chooses its weights, with soft ones the last count."""
+        steps, every = self.arguments.student_steps, HARD_LABELS.eval_every
+        hard = HARD_LABELS.model_copy(update={"steps": steps, "patience": steps // every + 1})
+        recipe: TrainOptions = hard if regime == "hard" else STUDENT.model_copy(update={"steps": steps})
+        dropout = HARD_DROPOUT if regime == "hard" else 0.0
+        return train(
+            source,
+            model=source.model.model_copy(update={"dropout": dropout}),
+            train=recipe,
+            validation=self.data if regime == "hard" else None,
+            like=self.teacher,
+            seed=seed,
+            engine=self.engine,
+        )[0]
+
+    def labelled(self, method: str, regime: str, seed: int) -> Condensed:
+        """Return the sequences of a method with the labels of a regime."""
+        if method in ("not moved", "foster"):
+            steps = 0 if method == "not moved" else self.arguments.distill_steps
+            options = {
+                "hard": DistillOptions(steps=steps, targets="next", lr=0.01),
+                "fixed": DistillOptions(steps=steps, window=0),
+                "abundant": DistillOptions(steps=steps),
+            }[regime]
+            return self.distilled(options, seed)
+        if method not in {key[0] for key in self.sequences if key[2] == seed}:
+            self.sequences[method, "", seed] = self.chosen(method, seed)
+        made = self.sequences[method, "", seed]
+        if regime == "hard":
+            return made
+        windows = label_windows(made.items.shape[1], 0 if regime == "fixed" else LABEL_WINDOW)
+        if made.items.shape[2] == 1 or regime == "fixed":
+            return with_soft_labels(made, self.teacher, windows).rounded()
+        counts = torch.from_numpy(self.data.item_counts())
+        return with_soft_labels(made, self.teacher, windows, torch.Generator().manual_seed(seed), counts).rounded()
+
+    def chosen(self, method: str, seed: int) -> Condensed:
+        """Return sequences of a method that works without labels of the teacher."""
+        if method == "td3":
+            return self.distilled(TD3Options(), seed)
+        return select(method, self.data, 20, teacher=self.arguments.teacher, seed=seed, engine=self.engine)
+
+    def distilled(self, options: DistillOptions | TD3Options, seed: int) -> Condensed:
+        """Return distilled sequences."""
+        return distill(self.data, self.arguments.teacher, options, seed=seed, engine=self.engine, progress=False)[0]
+
+
+def results(runs: Runs, seeds: list[int]) -> dict[str, Any]:
+    """Make what is missing, and return the comparison; the best coreset of a regime is that of validation."""
+    cells = {
+        method: {regime: [runs.run(method, regime, seed) for seed in seeds] for regime in REGIMES} for method in METHODS
+    }
+
+    def mean(method: str, regime: str) -> float:
+        return float(np.mean([run["validation"] for run in cells[method][regime]]))
+
+    best = {regime: max(CORESETS, key=lambda name: mean(name, regime)) for regime in REGIMES}
+    full = evaluate(runs.teacher, runs.data, "test", engine=runs.engine).metrics[METRIC]
+    return {
+        "data": runs.data.info.name,
+        "seeds": seeds,
+        "student_steps": runs.arguments.student_steps,
+        "full": full,
+        "popularity": evaluate_popularity(runs.data).metrics[METRIC],
+        "best coreset": best,
+        "cells": cells,
+    }
+
+
+def markdown(found: dict[str, Any]) -> str:
+    """Return the table."""
+    lines = ["| | " + " | ".join(REGIMES) + " |", "|" + "---|" * (1 + len(REGIMES))]
+    for method in METHODS:
+        texts = []
+        for regime in REGIMES:
+            scores = np.array([run["test"] for run in found["cells"][method][regime]])
+            spread = f" ± {scores.std(ddof=1):.4f}" if len(scores) > 1 else ""
+            text = f"{scores.mean():.4f}{spread} ({scores.mean() / found['full']:.2f})"
+            texts.append(f"**{text}**" if found["best coreset"][regime] == method else text)
+        lines.append(f"| {method} | " + " | ".join(texts) + " |")
+    seeds = ", ".join(map(str, found["seeds"]))
+    about = (
+        f"Test NDCG@10 (of the full log's), all users, full ranking, history masked; {found['student_steps']} steps a "
+        f"student; seeds {seeds} of one teacher. Full {found['full']:.4f}, popularity {found['popularity']:.4f}. In "
+        "bold the coreset that is best on validation."
+    )
+    return "\n".join([f"# {found['data']}", "", about, "", *lines, ""])
+
+
+def main() -> None:
+    """Run the comparison of the command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data", help="folder that 'foster prepare' made")
+    parser.add_argument("--teacher", required=True, help="folder that 'foster pretrain' made of it")
+    parser.add_argument("--out", required=True, help="folder of runs and results")
+    parser.add_argument("--seeds", default="0,1,2", help="comma-separated")
+    parser.add_argument("--student-steps", type=int, default=1000)
+    parser.add_argument("--distill-steps", type=int, default=200)
+    parser.add_argument("--device", default="auto")
+    arguments = parser.parse_args()
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    runs = Runs(arguments)
+    found = results(runs, [int(seed) for seed in arguments.seeds.split(",")])
+    with whole_file(runs.out / "results.json") as part:
+        write_json(part, found)
+    table = markdown(found)
+    (runs.out / "results.md").write_text(table, encoding="utf-8")
+    print(table)
+
+
+if __name__ == "__main__":
+    main()
