@@ -978,8 +978,8 @@ def option_case(rng: random.Random, place: Path) -> Run:
 
 def yaml_case(rng: random.Random, place: Path) -> Run:
     """Write a file of options, and hand it to what reads it."""
+    from foster.bench.options import BenchOptions
     from foster.models.options import ModelOptions
-    from foster.report.options import BenchOptions
     from foster.text.options import EncoderOptions
     from foster.training.options import TeacherOptions, TrainOptions
     from foster.tuning.space import DEFAULT
@@ -1060,9 +1060,9 @@ def plain(value: Any) -> Any:
 
 def read_options(reader: str, path: Path) -> None:
     """Read a file as the verbs do."""
+    from foster.bench.rows import Recipe, students_of, variants_of
     from foster.cli.values import read_yaml
     from foster.models.options import ModelOptions
-    from foster.report.rows import Recipe, students_of, variants_of
     from foster.text.options import EncoderOptions
     from foster.training.options import TeacherOptions, TrainOptions
     from foster.tuning.space import Space

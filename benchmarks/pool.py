@@ -18,8 +18,9 @@ import csv
 from pathlib import Path
 from typing import Any
 
+from foster.bench.summary import COSTS, summarise
 from foster.report.plots import plot_results
-from foster.report.results import COSTS, shown, spread, summarise
+from foster.report.tables import shown, spread
 
 FULL = "full"
 SECONDS = ("make_seconds", "train_seconds", "times_as_fast", "break_even")

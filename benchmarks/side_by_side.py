@@ -44,6 +44,7 @@ import torch
 from provenance import commit
 from torch import Tensor
 
+from foster.bench.summary import paired_bootstrap
 from foster.data.dataset import Dataset
 from foster.data.grocery import grocery
 from foster.data.histories import Histories
@@ -55,7 +56,7 @@ from foster.evaluation.ranks import rank_targets
 from foster.models.item_tower import FrozenFeatures, Whitening
 from foster.models.options import ModelOptions
 from foster.models.recommender import TextRecommender
-from foster.report.results import paired_bootstrap, spread
+from foster.report.tables import spread
 from foster.runs import train
 from foster.text.cache import embed_texts
 from foster.text.options import EncoderOptions

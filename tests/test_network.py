@@ -8,12 +8,12 @@ import urllib.request
 import polars as pl
 import pytest
 
+from foster import demo
 from foster.data.dataset import Dataset
 from foster.data.grocery import grocery
 from foster.distillation.options import DistillOptions
 from foster.engine import Engine
 from foster.models.options import ModelOptions
-from foster.report import demo
 from foster.training.options import TrainOptions
 from network import NetworkRefused, is_local
 

@@ -8,16 +8,16 @@ from typing import TYPE_CHECKING, Any
 from foster.version import __version__
 
 if TYPE_CHECKING:
+    from foster.bench.estimate import estimate_bench
     from foster.condensed.sequences import Condensed
     from foster.coresets.select import select
     from foster.data.dataset import Dataset
     from foster.distillation.distill import distill
     from foster.distillation.options import DistillOptions
+    from foster.estimation.jobs import estimate_distill, estimate_pretrain
     from foster.evaluation.evaluate import evaluate
     from foster.models.options import ModelOptions
     from foster.models.recommender import TextRecommender
-    from foster.report.estimate import estimate_distill, estimate_pretrain
-    from foster.report.estimate_bench import estimate_bench
     from foster.runs import pretrain, train
     from foster.text.options import EncoderOptions
     from foster.training.options import TeacherOptions, TrainOptions
@@ -41,9 +41,9 @@ _HOMES = {
     "TrainOptions": "foster.training.options",
     "TuneOptions": "foster.tuning.options",
     "distill": "foster.distillation.distill",
-    "estimate_bench": "foster.report.estimate_bench",
-    "estimate_distill": "foster.report.estimate",
-    "estimate_pretrain": "foster.report.estimate",
+    "estimate_bench": "foster.bench.estimate",
+    "estimate_distill": "foster.estimation.jobs",
+    "estimate_pretrain": "foster.estimation.jobs",
     "evaluate": "foster.evaluation.evaluate",
     "pretrain": "foster.runs",
     "select": "foster.coresets.select",

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from foster.artefacts import METRICS_NAME
+from foster.bench.summary import summarise
 from foster.condensed.contexts import label_windows
 from foster.condensed.labels import with_soft_labels
 from foster.condensed.sequences import Condensed
@@ -16,7 +17,6 @@ from foster.data.dataset import Dataset
 from foster.manifest import seal
 from foster.models.options import ModelOptions
 from foster.models.recommender import TextRecommender
-from foster.report.results import summarise
 from foster.text.options import EncoderOptions
 from mixture_steps import steps
 from synthetic_log import synthetic_log, write_csv

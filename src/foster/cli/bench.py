@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from foster.bench.options import BenchOptions
 from foster.cli.arguments import TEACHER, Data, DryRun
 from foster.cli.flags import verb
 from foster.cli.folders import place_or_here, read_data
@@ -15,7 +16,6 @@ from foster.cli.processes import running
 from foster.cli.values import CommonOptions, Values, read_yaml
 from foster.errors import InputError
 from foster.models.options import ModelOptions
-from foster.report.options import BenchOptions
 from foster.text.options import EncoderOptions
 from foster.training.options import TeacherOptions, TrainOptions
 
@@ -50,9 +50,9 @@ def bench(
     as_json: bool,
 ) -> None:
     """Compare methods on a log: quality, intervals, seconds, memory, bytes, break-even."""
-    from foster.report.bench import run_bench
-    from foster.report.results import markdown
-    from foster.report.rows import Recipe
+    from foster.bench.bench import run_bench
+    from foster.bench.rows import Recipe
+    from foster.report.tables import markdown
 
     common, example = values.of(CommonOptions), "no-reset: {method: foster, reset_every: 0}"
     recipe = Recipe(
@@ -75,7 +75,7 @@ def bench(
     out = place_or_here(out, dry_run)
     with running(common.device) as engine:
         if dry_run:
-            from foster.report.estimate_bench import estimate_bench
+            from foster.bench.estimate import estimate_bench
 
             report_estimate(estimate_bench(read_data(data), out, **asked, engine=engine), as_json)
             return

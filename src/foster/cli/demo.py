@@ -26,8 +26,8 @@ def demo(
     as_json: bool,
 ) -> None:
     """Run the main job on grocery data that a package carries: random 20, FOSTER 20 and the full log."""
+    from foster.demo import run_demo
     from foster.engine import Engine
-    from foster.report.demo import run_demo
 
     if out is not None:
         free(out, False)

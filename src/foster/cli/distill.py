@@ -56,7 +56,7 @@ def distill(
     with running(common.device) as engine:
         more: dict[str, Any] = {"seed": common.seed, "engine": engine, "encoder": encoder}
         if dry_run or place is None:
-            from foster.report.estimate import estimate_distill
+            from foster.estimation.jobs import estimate_distill
 
             report_estimate(estimate_distill(read_data(data), teacher, out, options, **more), as_json)
             return

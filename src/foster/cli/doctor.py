@@ -15,7 +15,7 @@ from foster.cli.values import CommonOptions, Values
 )
 def doctor(*, values: Values, as_json: bool) -> None:
     """Show versions, devices and what is missing."""
-    from foster.report.doctor import examine
+    from foster.doctor import examine
 
     result = examine(values.of(CommonOptions).device)
     rows = [f"{key:<24}{value}" for key, value in result.items() if key != "missing"]

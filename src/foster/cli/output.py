@@ -13,7 +13,7 @@ from foster.json_text import to_json
 from foster.progress import is_quiet
 
 if TYPE_CHECKING:
-    from foster.report.estimate import Estimate
+    from foster.estimation.estimate import Estimate
 
 SHOWN = 100  # characters of a text that are printed
 

@@ -52,7 +52,7 @@ def pretrain(
     start = time.perf_counter()
     with running(common.device) as engine:
         if dry_run:
-            from foster.report.estimate import estimate_pretrain
+            from foster.estimation.jobs import estimate_pretrain
 
             report_estimate(estimate_pretrain(read_data(data), out, **recipe, engine=engine), as_json)
             return

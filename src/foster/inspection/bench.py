@@ -7,15 +7,16 @@ from pathlib import Path
 from typing import Any
 
 from foster.artefacts import CONFIG_NAME, DATASET_NAME, folder_bytes, read_json
+from foster.bench.folder import BENCH_NAME
+from foster.bench.results import RESULTS
 from foster.errors import InputError
 from foster.inspection.figures import FAINT, drawing
 from foster.inspection.files import bytes_by_part
 from foster.inspection.inspect import Look
 from foster.inspection.page import Block, Cell, Figure, Figures, Items, Paragraph, Section, Summary, Table
 from foster.inspection.wording import clean, folder_name, many, place_name, plain, size
-from foster.report.bench import BENCH_NAME
 from foster.report.plots import TITLES, draw_metric
-from foster.report.results import RESULTS, remarks, shown, spread
+from foster.report.tables import remarks, shown, spread
 
 SUMMARY_NAME = next(name for name in RESULTS if name.endswith(".json"))
 QUALITY = ("recall@10", "ndcg@10")

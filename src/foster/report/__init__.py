@@ -1,1 +1,1 @@
-"""What is shown: the demo's table, the state of the installation."""
+"""What is shown of a benchmark: tables and plots."""

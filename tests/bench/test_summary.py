@@ -1,61 +1,14 @@
-"""Aggregation of finished runs: means, ratios, intervals, break-even, files."""
+"""Aggregation of finished runs: means, ratios, intervals, break-even."""
 
 from __future__ import annotations
-
-import csv
-import importlib.util
-import json
 
 import numpy as np
 import pytest
 
+from bench_records import ABOUT, RANKS, ranks, records_of
+from foster.bench.summary import break_even, paired_bootstrap, summarise
 from foster.evaluation.metrics import ndcg_of_ranks
-from foster.report.plots import plot_results
-from foster.report.results import break_even, markdown, paired_bootstrap, remarks, summarise, write_results
-
-ABOUT = {
-    "data": "toy",
-    "users": 4,
-    "items": 9,
-    "interactions": 20,
-    "split": "leave-one-out",
-    "parts": {"test_users": 4, "test_targets": 4},
-    "seeds": [0, 1],
-}
-RANKS = {
-    ("full", 0): [1, 1, 2, 30],
-    ("full", 1): [1, 2, 2, 30],
-    ("random", 0): [3, 40, 2, 30],
-    ("random", 1): [9, 40, 20, 30],
-    ("foster", 0): [1, 3, 2, 30],
-    ("foster", 1): [2, 2, 2, 30],
-}
-
-
-def records_of(budgets=(20,)):
-    out = []
-    for (name, seed), ranks in RANKS.items():
-        for budget in budgets if name != "full" else (None,):
-            out.append(
-                {
-                    "name": name,
-                    "method": name,
-                    "budget": budget,
-                    "seed": seed,
-                    "metrics": {
-                        "ndcg@10": float(ndcg_of_ranks(np.array(ranks)).mean()),
-                        "recall@10": float((np.array(ranks) <= 10).mean()),
-                    },
-                    "needs_teacher": name == "foster",
-                    "train_seconds": 100.0 + seed if name == "full" else 10.0,
-                    **({} if name == "full" else {"make_seconds": 45.0, "bytes": 1000, "recipe": "soft"}),
-                }
-            )
-    return out
-
-
-def ranks(record):
-    return np.array(RANKS[record["name"], record["seed"]], dtype=float)
+from foster.report.tables import markdown
 
 
 def test_means_deviations_and_ratios():
@@ -85,48 +38,6 @@ def test_without_ranks_only_the_intervals_are_missing():
     with_ranks, without = summarise(records_of(), ranks), summarise(records_of(), None)
     for name, row in with_ranks.items():
         assert without[name] == {**row, "minus_random": None, "minus_full": None}
-
-
-def test_what_the_table_says():
-    found = {  # users whose item is first, of 400
-        "popularity": range(250),
-        "random": range(100),
-        "other-hundred": range(150, 250),
-        "between": range(150),
-        "other-half": range(200, 400),
-        "other-half+checkpoint": range(200, 400),
-        "full": range(200),
-    }
-
-    def ranks(record):
-        return np.where(np.isin(np.arange(400), found[record["name"]]), 1.0, 30.0)
-
-    def table(*names):
-        records = []
-        for name in names:
-            made = {} if name in ("popularity", "full") else {"make_seconds": 1.0, "interactions": 100}
-            values = ndcg_of_ranks(ranks({"name": name}))
-            records.append(
-                {"name": name, "method": name, "budget": 20 if made else None, "seed": 0, "needs_teacher": False}
-                | {"metrics": {"ndcg@10": values.mean(), "recall@10": values.mean()}, "train_seconds": 1.0, **made}
-            )
-        return summarise(records, ranks)
-
-    popular, full, random = remarks(table(*found))
-    assert "Popularity" in popular
-    assert full.endswith("tell: other-half.") and random.endswith("tell: other-hundred.")
-    assert all(f"\n- {remark}\n" in markdown(table(*found), ABOUT) for remark in (popular, full, random))
-    assert remarks(table("random", "between", "full")) == []
-
-
-def test_a_distillation_that_kept_its_start_is_named():
-    found = [{**record, "interactions": 9} for record in records_of()]
-    for record in found:
-        if record["name"] == "foster":
-            record["kept_step"] = 100 * record["seed"]
-    said = remarks(summarise(found, ranks))
-    assert said[-1].endswith("better: foster in 1 of 2 runs.")
-    assert "starting point" not in " ".join(remarks(summarise([{**r, "kept_step": 100} for r in found], ranks)))
 
 
 def test_several_budgets_have_rows_of_their_own():
@@ -175,13 +86,6 @@ def test_ablations_are_compared_with_what_they_are_ablations_of():
     assert against_full["full"]["minus_reference"] is None
     plain = summarise(records_of(), ranks)
     assert "minus_reference" not in plain["random"] and "minus foster" not in markdown(plain, ABOUT)
-
-
-def test_the_file_has_single_blank_lines_with_and_without_remarks():
-    rows = summarise([{**record, "interactions": 9} for record in records_of()], ranks)
-    texts = [markdown(rows, ABOUT), markdown({"full": rows["full"]}, ABOUT)]
-    assert [bool(remarks(rows)), bool(remarks({"full": rows["full"]}))] == [True, False]
-    assert all("\n\n\n" not in text and text.endswith(".\n") for text in texts)
 
 
 def test_new_items_have_columns_of_their_own():
@@ -235,43 +139,3 @@ def test_intervals_are_over_the_users_of_the_targets():
     low, high = one["foster"]["minus_random"]
     assert low == high == pytest.approx(one["foster"]["ndcg@10"] - one["random"]["ndcg@10"])
     assert each == summarise(records_of(), ranks)
-
-
-def test_files(tmp_path):
-    records = records_of()
-    rows = summarise(records, ranks)
-    write_results(tmp_path, rows, ABOUT, records)
-    assert json.loads((tmp_path / "results.json").read_text())["rows"].keys() == rows.keys()
-    with (tmp_path / "results.csv").open() as file:
-        lines = list(csv.DictReader(file))
-    assert len(lines) == len(records) and {line["seed"] for line in lines} == {"0", "1"}
-    assert float(lines[0]["ndcg@10"]) == records[0]["metrics"]["ndcg@10"]
-    table = (tmp_path / "results.md").read_text()
-    row = next(line for line in table.splitlines() if line.startswith("| foster"))
-    assert f"{rows['foster']['ndcg@10']:.4f} ± {rows['foster']['ndcg@10_sd']:.4f}" in row
-    assert f"{rows['foster']['break_even']:.1f}" in row
-
-
-@pytest.mark.parametrize("budgets", [(20,), (20, 60)])
-def test_plots_show_every_row(tmp_path, budgets, monkeypatch):
-    figure = pytest.importorskip("matplotlib.figure").Figure
-    shown = []
-    monkeypatch.setattr(figure, "savefig", lambda self, path, **rest: (shown.append(self), path.write_bytes(b"")))
-    rows = summarise(records_of(budgets), ranks)
-    assert plot_results(tmp_path / "toy.png", rows, "toy") == tmp_path / "toy.png"
-    first, second = shown[0].axes
-    for axes, metric in ((first, "ndcg@10"), (second, "recall@10")):
-        if len(budgets) > 1:
-            drawn = {container.get_label(): list(container[0].get_ydata()) for container in axes.containers}
-            expected = {name: [rows[f"{name}-{budget}"][metric] for budget in budgets] for name in ("random", "foster")}
-            assert drawn == expected
-        else:
-            names = [label.get_text() for label in axes.get_yticklabels()]
-            drawn = dict(zip(names, axes.containers[0][0].get_xdata(), strict=True))
-            assert drawn == {name: row[metric] for name, row in rows.items()}
-
-
-def test_without_matplotlib_there_is_no_plot(tmp_path, monkeypatch):
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    assert plot_results(tmp_path / "toy.png", summarise(records_of(), ranks), "toy") is None
-    assert not list(tmp_path.iterdir())

@@ -2,8 +2,7 @@
 
 import json
 
-from foster.report.demo import DemoResult
-from foster.report.doctor import examine
+from foster.demo import DemoResult
 
 ROWS = {
     name: {"ndcg@10": 0.01 * n, "recall@10": 0.02 * n, "seconds": float(n), "bytes": 1000 * n}
@@ -23,11 +22,3 @@ def test_table_has_a_line_a_method():
     lines = DemoResult(ROWS, ABOUT).table().splitlines()
     assert lines[3].split() == ["foster", "0.0300", "0.0600", "3.0", "3,000"]
     assert "5 users, 7 items, full ranking, history masked" in lines[-1]
-
-
-def test_doctor_names_what_is_missing(monkeypatch, network):
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    found = examine()
-    assert any("completejourney" in line for line in found["missing"])
-    assert found["torch"]
-    network.clear()  # the encoder is looked for on the hub

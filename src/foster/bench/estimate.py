@@ -10,6 +10,10 @@ import numpy as np
 from torch import Tensor
 
 from foster.artefacts import folder_bytes
+from foster.bench.folder import BenchFolder
+from foster.bench.plan import BenchArguments, Plan, plan_of
+from foster.bench.rows import Run, Student
+from foster.bench.students import trainings
 from foster.condensed.sequences import Condensed
 from foster.condensed.sources import student_source
 from foster.coresets.pool import Pool
@@ -18,27 +22,21 @@ from foster.data.dataset import Dataset
 from foster.distillation.distill import as_distilled
 from foster.distillation.setting import Checkpoints
 from foster.engine import Engine, deterministic
-from foster.evaluation.evaluate import evaluate_popularity
-from foster.models.recommender import TextRecommender
-from foster.report.bench import WITH_DROPOUT, Bench, BenchArguments, prepare_bench, recipes_of
-from foster.report.estimate import (
-    Estimate,
-    Parts,
+from foster.estimation.estimate import Estimate, Parts, limits_of, one_process, timed
+from foster.estimation.jobs import distillation_parts
+from foster.estimation.steps import (
     count_weights,
-    distillation_parts,
-    limits_of,
-    one_process,
     ranking_seconds,
     recipe_parts,
     seconds_a_step,
     teacher_bytes,
-    timed,
     training_parts,
     untrained,
 )
-from foster.report.rows import Run, Student
+from foster.evaluation.evaluate import evaluate_popularity
+from foster.models.recommender import TextRecommender
 from foster.training.loop import validator
-from foster.training.options import STUDENT, affordable
+from foster.training.options import STUDENT
 from foster.training.trajectory import checkpoint_steps
 
 HISTORIES = 500, 1000  # of which a selection is tried
@@ -62,9 +60,11 @@ def estimate_bench(
         InputError: memory or disk will not do, or what ``run_bench`` raises before its first run.
     """
     engine = one_process(engine)
-    bench = prepare_bench(data, out, engine=engine, dry_run=True, **asked)
+    plan = plan_of(data, **asked)
+    folder = BenchFolder(Path(out), plan)
+    folder.claim(engine, dry_run=True)
     with limits_of(engine, out) as limits:
-        trial = _Trial(bench, engine)
+        trial = _Trial(plan, folder, engine)
         parts = trial.parts()
     return limits.estimate(parts, disk=trial.disk, more_memory=4 * count_weights(trial.model))
 
@@ -93,9 +93,9 @@ class _Trial:
         disk: bytes of what was asked for so far.
     """
 
-    def __init__(self, bench: Bench, engine: Engine) -> None:
-        self.bench, self.data, self.recipe, self.engine = bench, bench.data, bench.recipe, engine
-        self.seed = bench.seeds[0]
+    def __init__(self, plan: Plan, folder: BenchFolder, engine: Engine) -> None:
+        self.plan, self.folder, self.data, self.recipe, self.engine = plan, folder, plan.data, plan.recipe, engine
+        self.seed = plan.seeds[0]
         self.disk = 0
         self.model, self.start = self._untrained(None)
         self._students: dict[Student | None, tuple[TextRecommender, float, float, float]] = {}
@@ -106,11 +106,11 @@ class _Trial:
         out: dict[str, tuple[float, float]] = {}
         known: dict[str, tuple[float, float]] = {}
         artefacts = set()
-        for run in self.bench.missing():
+        for run in self.folder.missing():
             if run.name not in known:
                 known[run.name] = self._run(run)
             spent = [known[run.name]]
-            if (run.artefact, run.seed) not in artefacts and not self.bench.is_made(run):
+            if (run.artefact, run.seed) not in artefacts and not self.folder.is_made(run):
                 artefacts.add((run.artefact, run.seed))
                 spent.append(self._making(run))
             before = out.get(run.row, (0.0, 0.0))
@@ -153,7 +153,7 @@ class _Trial:
                 sequences, seconds = self._selection(run)
                 least = seconds
             else:
-                options = self.bench.options_of(run)
+                options = self.plan.options_of(run)
                 best = as_distilled(self.model, options)
                 parts, sequences = distillation_parts(
                     self.data, best, self._trajectory(best), options, self.seed, self.engine
@@ -198,13 +198,8 @@ class _Trial:
         """Return the seconds of the students of a run, one a recipe."""
         sequences, *_ = self._artefact(run)
         model, start, validation, _ = self._student(run.student)
-        kind = run.student or self.recipe
-        spent, most = [2 * start, 2 * start], self.bench.options.student_steps
-        for label, recipe in recipes_of(run, sequences).items():
-            options = kind.model if label in WITH_DROPOUT else kind.model.model_copy(update={"dropout": 0.0})
-            recipe = affordable(recipe, kind.model.finetune)
-            if most is not None:
-                recipe = recipe.model_copy(update={"steps": min(recipe.steps, most)})
+        spent = [2 * start, 2 * start]
+        for _, options, recipe in trainings(self.plan, run, sequences):
             student = model.fresh(self.seed, options)
             losses = student_source(sequences, student, self.seed, not run.checkpoint, recipe.mixup)
             step = seconds_a_step(student, losses, recipe, self.seed, self.engine, budget=A_STUDENT)

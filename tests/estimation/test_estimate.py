@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from types import SimpleNamespace
 
 import numpy as np
@@ -15,10 +16,10 @@ from foster.distillation.distill import distill, write_distilled
 from foster.distillation.options import DistillOptions
 from foster.engine import Engine
 from foster.errors import InputError
-from foster.memory import free_memory
+from foster.estimation import estimate, steps
+from foster.estimation.jobs import estimate_distill, estimate_pretrain
+from foster.estimation.steps import recipe_parts, seconds_a_step, training_parts
 from foster.models.options import ModelOptions
-from foster.report import estimate as module
-from foster.report.estimate import estimate_distill, estimate_pretrain, recipe_parts, seconds_a_step, training_parts
 from foster.runs import pretrain
 from foster.text.options import EncoderOptions
 from foster.training import loop
@@ -34,7 +35,7 @@ DISTILL = DistillOptions(sequences=3, length=6, steps=2, select_every=2, student
 def clock(monkeypatch) -> SimpleNamespace:
     """Stop the clock of estimates; a test moves it by the work that is done."""
     clock = SimpleNamespace(now=0.0)
-    monkeypatch.setattr(module.time, "perf_counter", lambda: clock.now)
+    monkeypatch.setattr(time, "perf_counter", lambda: clock.now)
     return clock
 
 
@@ -66,7 +67,7 @@ def test_a_training_takes_its_steps_and_validations_whatever_lengths_the_tried_b
 
         return validate
 
-    monkeypatch.setattr(module, "validator", validator)
+    monkeypatch.setattr(steps, "validator", validator)
     options = TrainOptions(steps=5000, batch_size=16, eval_every=100, patience=4)
     parts = training_parts(log, small_recommender(60), options, 0, ENGINE)
     source = LogSource(log, options, 10, 0, ENGINE)
@@ -125,13 +126,13 @@ def test_folders_have_the_estimated_size_and_a_dry_run_leaves_nothing(log, tmp_p
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 def test_the_memory_of_a_batch_is_told_from_small_ones(log, monkeypatch, precision):
     asked = []
-    monkeypatch.setattr(module, "_refuse_memory", lambda needed, free: asked.append(needed))
+    monkeypatch.setattr(steps, "refuse_memory", lambda needed, free: asked.append(needed))
     model = small_recommender(60, adapter="moe")
     options = TrainOptions(batch_size=600, precision=precision)
     source = LogSource(log, options, 10, 0, ENGINE)
-    module._check_batch(log, model, options, source, 0, ENGINE)
+    steps.check_batch(log, model, options, source, 0, ENGINE)
     longest = np.argsort(source.lengths, kind="stable")[-600:]
-    kept = module._kept_bytes(model, LogSource(log, options, 10, 0, ENGINE, longest), options, 0)
+    kept = steps._kept_bytes(model, LogSource(log, options, 10, 0, ENGINE, longest), options, 0)
     weights = 16 * sum(x.numel() for x in model.parameters())
     assert kept > 10 * weights
     assert asked[0] == pytest.approx(kept + weights, rel=0.1)
@@ -139,60 +140,38 @@ def test_the_memory_of_a_batch_is_told_from_small_ones(log, monkeypatch, precisi
 
 def test_what_does_not_fit_is_refused_before_it_is_tried(log, tmp_path, tiny_encoder, monkeypatch):
     encoder, made = EncoderOptions(encoder=str(tiny_encoder)), []
-    monkeypatch.setattr(module, "seconds_a_step", lambda *rest, **more: made.append(1) or 0.1)
+    monkeypatch.setattr(steps, "seconds_a_step", lambda *rest, **more: made.append(1) or 0.1)
     with monkeypatch.context() as patch:
-        patch.setattr(module, "free_memory", lambda: 200_000)
+        patch.setattr(steps, "free_memory", lambda: 200_000)
         with pytest.raises(InputError, match=r"memory will not do: about .* are needed and 200 kB are free; lower"):
             estimate_pretrain(log, tmp_path, encoder=encoder, engine=ENGINE)
     assert not made
-    monkeypatch.setattr(module.shutil, "disk_usage", lambda place: SimpleNamespace(free=3000))
+    monkeypatch.setattr(estimate.shutil, "disk_usage", lambda place: SimpleNamespace(free=3000))
     with pytest.raises(InputError, match=r"a/b: takes about .*, but 3.0 kB are free there"):
         estimate_pretrain(log, tmp_path / "a" / "b", encoder=encoder, engine=ENGINE)
 
 
 @pytest.mark.parametrize("error", [RuntimeError("DefaultCPUAllocator: can't allocate memory: 9 bytes"), MemoryError()])
 def test_memory_that_ends_in_the_trial_is_one_line(tmp_path, error):
-    with pytest.raises(InputError, match="memory will not do: "), module.limits_of(ENGINE, tmp_path):
+    with pytest.raises(InputError, match="memory will not do: "), estimate.limits_of(ENGINE, tmp_path):
         raise error
-    with pytest.raises(RuntimeError, match="another"), module.limits_of(ENGINE, tmp_path):
+    with pytest.raises(RuntimeError, match="another"), estimate.limits_of(ENGINE, tmp_path):
         raise RuntimeError("another")
 
 
 def test_texts_that_are_not_in_the_cache_are_not_all_encoded(log, tmp_path, tiny_encoder, clock, monkeypatch):
     monkeypatch.setenv("FOSTER_CACHE", str(tmp_path))
-    monkeypatch.setattr(module, "TEXTS", 10)
-    original, encoded = module.TextEncoder.encode, []
+    monkeypatch.setattr(steps, "TEXTS", 10)
+    original, encoded = steps.TextEncoder.encode, []
 
     def encode(self, texts, *rest, **more):
         encoded.extend(texts)
         clock.now += len(texts) / 4
         return original(self, texts, *rest, **more)
 
-    monkeypatch.setattr(module.TextEncoder, "encode", encode)
+    monkeypatch.setattr(steps.TextEncoder, "encode", encode)
     encoder, options = EncoderOptions(encoder=str(tiny_encoder)), ModelOptions(dim=8, heads=1)
-    model, seconds = module.untrained(log.catalogue, encoder, options, 0, ENGINE)
+    model, seconds = steps.untrained(log.catalogue, encoder, options, 0, ENGINE)
     assert 10 <= len(encoded) <= 12
     assert seconds == pytest.approx(len(set(log.catalogue.texts)) / 4)
     assert model.item_table().shape == (60, 8) and torch.isfinite(model.item_table()).all()
-
-
-def test_free_memory_is_what_the_container_grants(tmp_path):
-    def write(path: str, text: str) -> None:
-        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / path).write_text(text)
-
-    machine = free_memory(tmp_path)
-    assert machine > 10_000
-    write("proc/self/cgroup", "0::/job/step\n")
-    write("sys/fs/cgroup/job/memory.max", "9000\n")
-    write("sys/fs/cgroup/job/memory.current", "5000\n")
-    write("sys/fs/cgroup/job/memory.stat", "anon 4000\ninactive_file 1000\n")
-    write("sys/fs/cgroup/job/step/memory.max", "max\n")
-    write("sys/fs/cgroup/job/step/memory.current", "5000\n")
-    write("sys/fs/cgroup/job/step/memory.stat", "inactive_file 0\n")
-    assert free_memory(tmp_path) == 5000
-    write("proc/self/cgroup", "5:cpu:/x\n4:memory:/docker/abc\n0::/\n")
-    write("sys/fs/cgroup/memory/memory.limit_in_bytes", "7000\n")
-    write("sys/fs/cgroup/memory/memory.usage_in_bytes", "6500\n")
-    write("sys/fs/cgroup/memory/memory.stat", "total_inactive_file 200\n")
-    assert free_memory(tmp_path) == 700

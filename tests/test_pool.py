@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from foster.report.results import write_results
+from foster.bench.results import write_results
 
-POOL = Path(__file__).parents[2] / "benchmarks" / "pool.py"
+POOL = Path(__file__).parents[1] / "benchmarks" / "pool.py"
 ABOUT = {
     "data": "toy",
     "users": 4,

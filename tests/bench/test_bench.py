@@ -12,20 +12,23 @@ import torch
 import yaml
 
 from foster.artefacts import read_json, write_json
+from foster.bench import bench as benches
+from foster.bench import estimate as trials
+from foster.bench import making, plan
+from foster.bench import students as training
+from foster.bench.bench import run_bench
+from foster.bench.options import BenchOptions
+from foster.bench.rows import METHODS, Recipe, students_of, variants_of
+from foster.bench.students import RECIPES
 from foster.data.catalogue import Catalogue
 from foster.data.dataset import Dataset
 from foster.distillation import compact
 from foster.engine import Engine
 from foster.errors import InputError
+from foster.estimation.jobs import untrained
 from foster.evaluation.metrics import metrics_of
 from foster.manifest import seal
 from foster.models.options import ModelOptions
-from foster.report import bench as module
-from foster.report import estimate_bench as trials
-from foster.report.bench import RECIPES, run_bench
-from foster.report.estimate import untrained
-from foster.report.options import BenchOptions
-from foster.report.rows import METHODS, Recipe, students_of, variants_of
 from foster.runs import pretrain
 from foster.text.options import EncoderOptions
 from foster.training.options import TeacherOptions, TrainOptions
@@ -111,7 +114,7 @@ def test_random_popularity_and_full_are_always_there(bench):
 
 def test_a_killed_benchmark_goes_on_and_makes_nothing_twice(bench, monkeypatch):
     made, alive = [], []
-    for name in ("pretrain", "select", "distill", "train"):
+    for module, name in ((making, "pretrain"), (making, "select"), (making, "distill"), (training, "train")):
         original = getattr(module, name)
 
         def counted(*arguments, name=name, original=original, **rest):
@@ -145,7 +148,7 @@ def test_an_artefact_without_its_cost_is_made_again(bench):
 
 
 def test_the_recipe_that_is_better_on_validation_counts(bench, monkeypatch):
-    original, seen = module.train, []
+    original, seen = training.train, []
 
     def scripted(*arguments, **rest):
         model, fit = original(*arguments, **rest)
@@ -153,7 +156,7 @@ def test_the_recipe_that_is_better_on_validation_counts(bench, monkeypatch):
         seen.append(rest["train"].lr)
         return model, fit
 
-    monkeypatch.setattr(module, "train", scripted)
+    monkeypatch.setattr(training, "train", scripted)
     rows = bench()["rows"]
     assert rows["foster"]["recipes"] == rows["random"]["recipes"] == ["hard"]
     assert seen == [recipe.lr for recipe in RECIPES.values()] * 2
@@ -248,7 +251,7 @@ def test_a_teacher_that_diverges_takes_no_other_row_with_it(bench):
 
 def test_a_recipe_with_which_students_diverge_is_no_candidate(bench, monkeypatch):
     broken = {**RECIPES, "soft": RECIPES["soft"].model_copy(update={"lr": 1e10, "warmup": 0})}
-    monkeypatch.setattr(module, "RECIPES", broken)
+    monkeypatch.setattr(training, "RECIPES", broken)
     said = []
     result = bench(methods="random", extra=None, say=said.append)
     assert result["rows"]["random"]["recipes"] == ["hard"] and not result["about"]["failed"]
@@ -279,14 +282,14 @@ def test_variants_are_rows_with_options_of_their_own(bench):
 
 def test_students_of_methods_whose_papers_do_so_start_from_a_checkpoint_too(bench, monkeypatch):
     bench(methods="random-length", extra=None)
-    monkeypatch.setattr(module, "CHECKPOINT_STARTS", frozenset({"foster"}))
-    original, starts = module.train, []
+    monkeypatch.setattr(plan, "CHECKPOINT_STARTS", frozenset({"foster"}))
+    original, starts = training.train, []
 
     def watched(*arguments, **rest):
         starts.append(rest["start"])
         return original(*arguments, **rest)
 
-    monkeypatch.setattr(module, "train", watched)
+    monkeypatch.setattr(training, "train", watched)
     rows = bench(methods="random-length,foster")["rows"]
     assert list(rows) == [
         *("popularity", "random", "random+checkpoint", "random-length", "foster", "foster+checkpoint"),
@@ -374,7 +377,8 @@ def test_methods_that_need_frozen_vectors_are_refused_at_once(bench):
 
 def test_methods_that_do_not_work_on_the_models_are_left_out_unless_they_are_named(bench, monkeypatch):
     made, said = [], []
-    monkeypatch.setattr("foster.report.bench.Bench.make", lambda self: made.extend(self.variants) or ([], {}))
+    monkeypatch.setattr(benches, "make_all", lambda plan, *rest: made.extend(plan.variants))
+    monkeypatch.setattr(benches.BenchFolder, "records", lambda self: ([], {}))
     shape = ModelOptions(dim=8, heads=1, backbone="gru4rec", finetune="all")
     bench(methods=None, recipe=Recipe(**{**vars(bench.recipe), "model": shape}), say=said.append)
     names = {variant.name for variant in made}
@@ -405,13 +409,13 @@ def test_changed_options_are_refused_before_anything_is_made(bench):
 def test_other_students_train_on_the_same_artefacts_and_on_the_log(bench, monkeypatch):
     students = {"gru": {"backbone": "gru4rec"}, "wide": {"dim": 16}}
     bench()
-    original, trained = module.train, []
+    original, trained = training.train, []
 
     def watched(source, **rest):
         trained.append((isinstance(source, Dataset), rest["model"].backbone, rest["model"].dim))
         return original(source, **rest)
 
-    monkeypatch.setattr(module, "train", watched)
+    monkeypatch.setattr(training, "train", watched)
     rows = bench(students=students)["rows"]
     own = ["popularity", "random", "foster", "full"]
     assert list(rows) == own + [f"{name}@{student}" for student in students for name in own[1:]]
@@ -519,12 +523,12 @@ def test_a_dry_run_sums_what_is_missing_and_leaves_no_trace(log, bench, monkeypa
 
 
 def test_students_of_hard_labels_may_stop_early(bench, monkeypatch):
-    original, seen = module.train, {}
+    original, seen = training.train, {}
 
     def watched(sequences, **rest):
         seen.setdefault(sequences.codes is None, []).append(rest["train"].patience)
         return original(sequences, **rest)
 
-    monkeypatch.setattr(module, "train", watched)
+    monkeypatch.setattr(training, "train", watched)
     bench()
-    assert seen == {False: [0, RECIPES["hard"].patience], True: [module.EARLY, RECIPES["hard"].patience]}
+    assert seen == {False: [0, RECIPES["hard"].patience], True: [training.EARLY, RECIPES["hard"].patience]}

@@ -1,0 +1,1 @@
+"""A benchmark: every method on one log, on equal terms."""

@@ -1,0 +1,163 @@
+"""What ``pretrain`` and ``distill`` will take, from a short calibration: some of their own steps on this log, here.
+
+Nothing is known of machines or models beforehand.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+
+from foster.artefacts import folder_bytes
+from foster.condensed.sequences import Condensed
+from foster.data.dataset import Dataset
+from foster.distillation.baselines.mtt import TrajectoryMatching
+from foster.distillation.compact import EXPERTS, LINEAR
+from foster.distillation.distill import DISTILLERS, Distiller, read_teacher, within_bytes, write_distilled
+from foster.distillation.options import CondenseOptions, DistillOptions
+from foster.distillation.setting import JUDGES, SUBSET, Checkpoints, Setting
+from foster.engine import Engine, deterministic
+from foster.estimation.estimate import Estimate, Parts, limits_of, one_process, timed
+from foster.estimation.steps import (
+    SECONDS,
+    WARM,
+    check_batch,
+    count_weights,
+    ranking_seconds,
+    recipe_parts,
+    seconds_a_step,
+    synchronise,
+    teacher_bytes,
+    training_parts,
+    untrained,
+)
+from foster.models.options import ModelOptions
+from foster.models.recommender import TextRecommender
+from foster.text.options import EncoderOptions
+from foster.training.loop import LogSource
+from foster.training.options import TeacherOptions, TrainOptions
+
+
+@deterministic()
+def estimate_pretrain(
+    data: Dataset,
+    out: str | Path,
+    *,
+    encoder: EncoderOptions | None = None,
+    model: ModelOptions | None = None,
+    train: TrainOptions | None = None,
+    teacher: TeacherOptions | None = None,
+    seed: int = 0,
+    engine: Engine | None = None,
+) -> Estimate:
+    """Say what ``pretrain`` will take, from some seconds of its training; arguments are those of ``pretrain``.
+
+    Texts that are encoded on the way are kept in the cache.
+
+    Raises:
+        InputError: memory or disk will not do.
+    """
+    engine = one_process(engine)
+    train, teacher, model = train or TrainOptions(), teacher or TeacherOptions(), model or ModelOptions()
+    with limits_of(engine, out) as limits:
+        recommender, start = untrained(data.catalogue, encoder or EncoderOptions(), model, seed, engine)
+        parts = {"texts and model": (start, start), **training_parts(data, recommender, train, seed, engine)}
+    disk, weights = teacher_bytes(recommender, train, teacher), count_weights(recommender)
+    # Beside what was measured there are the best weights so far.
+    return limits.estimate(parts, disk=disk, more_memory=4 * weights)
+
+
+@deterministic()
+def estimate_distill(
+    data: Dataset,
+    teacher: str | Path,
+    out: str | Path,
+    options: CondenseOptions | None = None,
+    *,
+    seed: int = 0,
+    engine: Engine | None = None,
+    encoder: str | None = None,
+) -> Estimate:
+    """Say what ``distill`` will take, from some of its steps and of those of one student.
+
+    Args:
+        data: the log.
+        teacher: a folder that ``pretrain`` wrote.
+        out: where the sequences will be written.
+        options: the method's.
+        seed: of everything that is drawn.
+        engine: device.
+        encoder: another place of the teacher's encoder.
+
+    Raises:
+        InputError: memory or disk will not do, or what ``distill`` raises before its first step.
+    """
+    options, engine = options or DistillOptions(), one_process(engine)
+    with limits_of(engine, out) as limits:
+        (best, trajectory), loading = timed(
+            lambda: read_teacher(data, teacher, options, encoder=encoder, device=engine.device)
+        )
+        parts, sequences = distillation_parts(data, best, trajectory, options, seed, engine)
+    with TemporaryDirectory() as folder:
+        write_distilled(sequences, [], Path(folder))
+        disk = folder_bytes(folder)
+    return limits.estimate({"teacher": (loading, loading), **parts}, disk=disk)
+
+
+def distillation_parts(
+    data: Dataset, best: TextRecommender, trajectory: Checkpoints, options: CondenseOptions, seed: int, engine: Engine
+) -> tuple[Parts, Condensed]:
+    """Return what a distillation takes, and its sequences after the steps that were tried."""
+    real = TrainOptions(batch_size=options.batch_size, candidates=SUBSET)
+    whole = LogSource(data, real, best.options.max_length, seed, engine)
+    check_batch(data, best.fresh(seed), real, whole, seed, engine)
+
+    def start() -> tuple[Setting, Distiller]:
+        setting = Setting(data, best, trajectory, options, seed, engine)
+        if isinstance(options, DistillOptions) and options.bytes is not None:
+            setting = within_bytes(setting, options, trained=False)
+        distiller = DISTILLERS[options.method](setting, setting.options)
+        if isinstance(distiller, TrajectoryMatching):
+            distiller.train_experts()
+        return setting, distiller
+
+    (setting, distiller), starting = timed(start)
+    compact: Parts = {}
+    if setting.form.compact:
+        recipe = LINEAR if setting.form.linear else EXPERTS
+        training = training_parts(data, setting.best, recipe, seed, engine).values()
+        compact["compact map"] = sum(part[0] for part in training), sum(part[1] for part in training)
+    seconds: list[float] = []
+    while len(seconds) < options.steps and sum(seconds) < SECONDS * (1 if len(seconds) > WARM else 3):
+        began = time.perf_counter()
+        distiller.step(len(seconds) + 1)
+        synchronise(engine)
+        seconds.append(time.perf_counter() - began)
+    step = float(np.mean(seconds[min(WARM, len(seconds) - 1) :])) if seconds else 0.0
+    sequences, export = timed(lambda: distiller.export().rounded())
+    (student, source, recipe, validate), making = timed(lambda: setting.student(sequences))
+    of_student = seconds_a_step(student, source, recipe, seed, engine, budget=SECONDS / 2) * recipe.steps
+    least = of_student
+    if validate is not None:
+        validation = timed(lambda: validate(student))[1]
+        trained = recipe_parts(recipe, of_student / recipe.steps, validation).values()
+        of_student, least = (sum(part[which] for part in trained) for which in (0, 1))
+    judging = making + ranking_seconds(data, student, "validation", JUDGES, engine)
+    students = 1 + math.ceil(options.steps / options.select_every)
+    moving: Parts = {}
+    if options.steps:
+        moving[f"distilling, {options.steps:,} steps of {step:.3g} s"] = options.steps * step, options.steps * step
+    parts = {
+        "start": (starting, starting),
+        **compact,
+        **moving,
+        f"{students:,} student{'s' if students > 1 else ''}, up to {of_student + judging:.3g} s each": (
+            students * (export + of_student + judging),
+            students * (export + least + judging),
+        ),
+    }
+    return parts, sequences
