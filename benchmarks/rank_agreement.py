@@ -154,7 +154,7 @@ class Runs:
             "distilled": lambda: distill(self.data, teacher, options, **more)[0],
             "random": lambda: select("random", self.data, SEQUENCES, encoder=self.encoder, model=model, **more),
             "soft-label": lambda: select(
-                "soft-label", self.data, SEQUENCES, teacher=teacher, encoder=self.encoder, model=model, **more
+                "soft-label", self.data, SEQUENCES, teacher_path=teacher, encoder=self.encoder, model=model, **more
             ),
         }
         for name, way in ways.items():

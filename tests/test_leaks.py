@@ -64,7 +64,7 @@ def everything(data: Dataset, root: Path, encoder: Path) -> dict[str, bytes]:
     pretrain(data, teacher, **asked, train=TRAIN, teacher=TeacherOptions(checkpoints=4))
     files = [teacher / "model.safetensors", teacher / "items.safetensors", *sorted((teacher / "trajectory").iterdir())]
     found |= {f"teacher {path.name}": path.read_bytes() for path in files}
-    made = {method: select(method, data, 5, teacher=teacher, **asked) for method in METHODS}
+    made = {method: select(method, data, 5, teacher_path=teacher, **asked) for method in METHODS}
     for name, changes in FORMS.items():
         options = OPTIONS[name.split()[0]]
         given = {key: value for key, value in SHORT.items() if key in options.model_fields}

@@ -146,7 +146,7 @@ def test_what_condenses_the_log_knows_nothing_after_the_cut(tmp_path, tiny_encod
         rest = {"encoder": one.encoder, "model": one.model}
         sequences = {}
         for method in METHODS:
-            sequences[method] = select(method, one.data, 5, teacher=one.root / "teacher", **rest)
+            sequences[method] = select(method, one.data, 5, teacher_path=one.root / "teacher", **rest)
         for method, options in OPTIONS.items():
             keys = {"keys": "learned" if adapter == "moe" else "text"}
             given = {name: value for name, value in (SHORT | keys).items() if name in options.model_fields}
@@ -170,7 +170,7 @@ def test_students_of_another_width_and_a_tuned_teacher(tmp_path, tiny_encoder, m
         for one in pair:
             monkeypatch.setenv("FOSTER_CACHE", str(one.root / "cache"))
             items.append(distill(one.data, one.root / "teacher", short, progress=False)[0].items)
-            sequences = select("soft-label", one.data, 5, teacher=one.root / "teacher")
+            sequences = select("soft-label", one.data, 5, teacher_path=one.root / "teacher")
             recipe = TrainOptions(steps=4, eval_every=2, candidates=16)
             other = model_options().model_copy(update={"dim": 4})
             found.append(train(sequences, model=other, train=recipe, validation=one.data)[0].trained_state())
@@ -302,7 +302,7 @@ def test_validation_users_have_a_validation_target():
 def test_folders_keep_which_items_are_known(tmp_path, tiny_encoder):
     data = data_of(1)
     made = Made(data, tmp_path, tiny_encoder, model_options())
-    sequences = select("random", data, 5, teacher=tmp_path / "teacher")
+    sequences = select("random", data, 5, teacher_path=tmp_path / "teacher")
     made.condensed(sequences, "random")
     for name in ("teacher", "random", "random-student"):
         config = json.loads((tmp_path / name / "config.json").read_text())

@@ -10,24 +10,26 @@ from foster.version import __version__
 if TYPE_CHECKING:
     from foster.bench.estimate import estimate_bench
     from foster.condensed.sequences import Condensed
-    from foster.coresets.select import select
+    from foster.coresets.select import select, select_with
     from foster.data.dataset import Dataset
-    from foster.distillation.distill import distill
+    from foster.distillation.distill import distill, distill_with
     from foster.distillation.options import DistillOptions
     from foster.estimation.jobs import estimate_distill, estimate_pretrain
     from foster.evaluation.evaluate import evaluate
     from foster.models.options import ModelOptions
     from foster.models.recommender import TextRecommender
-    from foster.runs import pretrain, train
+    from foster.runs import pretrain, train, train_teacher
     from foster.text.options import EncoderOptions
     from foster.training.options import TeacherOptions, TrainOptions
+    from foster.training.trajectory import Recording, Trajectory
     from foster.tuning.options import TuneOptions
     from foster.tuning.tune import tune
 
 __all__ = [
-    "Condensed", "Dataset", "DistillOptions", "EncoderOptions", "ModelOptions", "TeacherOptions", "TextRecommender",
-    "TrainOptions", "TuneOptions", "__version__", "distill", "estimate_bench", "estimate_distill", "estimate_pretrain",
-    "evaluate", "pretrain", "select", "train", "tune",
+    "Condensed", "Dataset", "DistillOptions", "EncoderOptions", "ModelOptions", "Recording", "TeacherOptions",
+    "TextRecommender", "TrainOptions", "Trajectory", "TuneOptions", "__version__", "distill", "distill_with",
+    "estimate_bench", "estimate_distill", "estimate_pretrain", "evaluate", "pretrain", "select", "select_with", "train",
+    "train_teacher", "tune",
 ]  # fmt: skip
 
 _HOMES = {
@@ -36,18 +38,23 @@ _HOMES = {
     "DistillOptions": "foster.distillation.options",
     "EncoderOptions": "foster.text.options",
     "ModelOptions": "foster.models.options",
+    "Recording": "foster.training.trajectory",
     "TeacherOptions": "foster.training.options",
     "TextRecommender": "foster.models.recommender",
     "TrainOptions": "foster.training.options",
+    "Trajectory": "foster.training.trajectory",
     "TuneOptions": "foster.tuning.options",
     "distill": "foster.distillation.distill",
+    "distill_with": "foster.distillation.distill",
     "estimate_bench": "foster.bench.estimate",
     "estimate_distill": "foster.estimation.jobs",
     "estimate_pretrain": "foster.estimation.jobs",
     "evaluate": "foster.evaluation.evaluate",
     "pretrain": "foster.runs",
     "select": "foster.coresets.select",
+    "select_with": "foster.coresets.select",
     "train": "foster.runs",
+    "train_teacher": "foster.runs",
     "tune": "foster.tuning.tune",
 }
 

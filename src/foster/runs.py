@@ -22,7 +22,7 @@ from foster.models.recommender import NOT_STATED, ORIGIN, TextRecommender, store
 from foster.text.options import EncoderOptions
 from foster.training.loop import Fit, LogSource, Source, Watch, fit, validator
 from foster.training.options import TeacherOptions, TrainOptions, affordable
-from foster.training.trajectory import Recorder, checkpoint_steps
+from foster.training.trajectory import Recorder, Recording, checkpoint_steps
 from foster.unfinished import Unfinished, unfinished
 
 
@@ -78,25 +78,75 @@ def pretrain(
             due = checkpoint_steps(train.steps, teacher.checkpoints)
             _check_room(folder, recommender, len(due), teacher.half, out)
             record = Recorder((part and part.folder) or folder, due, teacher.half)
-        result = fit(
-            recommender,
-            source,
-            train,
-            seed=seed,
-            validate=validator(data, train.eval_users, engine),
-            record=record,
-            engine=engine,
-            progress="training on the log" if engine.is_main else None,
-            part=part,
-        )
-        if folder and record:
+        result = _fit_teacher(recommender, source, data, train, seed, engine, record, part)
+        if folder and record is not None:
             if record.folder.parent != folder:
                 record.move_to(folder)
-            recommender.origin = _origin(data, recommender, "all weights and the trajectory")
             recommender.write_to(folder, training_record(train, seed, result) | {"kind": "teacher"})
             write_metrics(folder, [*result.history, {"steps": result.steps, "seconds": result.seconds}])
     engine.wait()
     return recommender, result
+
+
+def train_teacher(
+    data: Dataset,
+    *,
+    encoder: EncoderOptions | None = None,
+    model: ModelOptions | None = None,
+    train: TrainOptions | None = None,
+    teacher: TeacherOptions | None = None,
+    seed: int = 0,
+    engine: Engine | None = None,
+) -> tuple[TextRecommender, Recording, Fit]:
+    """Train on the full log and keep the trajectory in memory: the teacher of ``pretrain``, without a folder.
+
+    Args:
+        data: the log.
+        encoder: as of ``pretrain``.
+        model: as there.
+        train: as there.
+        teacher: as there; the trajectory takes as much memory as it would take on a disk.
+        seed: as there.
+        engine: as there.
+
+    Returns:
+        The model, its trajectory, both for ``distill_with``, and how training went.
+
+    Raises:
+        InputError: an unknown encoder, a log without training pairs, or a training that diverged.
+    """
+    engine, train, teacher = engine or Engine(), train or TrainOptions(), teacher or TeacherOptions()
+    check_seed(seed)
+    recommender = TextRecommender.build(data.catalogue, encoder, model, seed=seed, device=engine.device)
+    source = LogSource(data, train, recommender.options.max_length, seed, engine)
+    trajectory = Recording(checkpoint_steps(train.steps, teacher.checkpoints), teacher.half)
+    result = _fit_teacher(recommender, source, data, train, seed, engine, trajectory)
+    return recommender, trajectory, result
+
+
+def _fit_teacher(
+    recommender: TextRecommender,
+    source: LogSource,
+    data: Dataset,
+    options: TrainOptions,
+    seed: int,
+    engine: Engine,
+    record: Callable[[int, TextRecommender], None] | None,
+    part: Unfinished | None = None,
+) -> Fit:
+    result = fit(
+        recommender,
+        source,
+        options,
+        seed=seed,
+        validate=validator(data, options.eval_users, engine),
+        record=record,
+        engine=engine,
+        progress="training on the log" if engine.is_main else None,
+        part=part,
+    )
+    recommender.origin = _origin(data, recommender, "all weights and the trajectory")
+    return result
 
 
 def _check_room(folder: Path, model: TextRecommender, checkpoints: int, half: bool, out: str | Path) -> None:
@@ -112,33 +162,49 @@ def _check_room(folder: Path, model: TextRecommender, checkpoints: int, half: bo
 
 
 def load_teacher(
-    teacher: str | Path, data: Dataset, *, encoder: str | None = None, device: str | torch.device = "cpu"
+    teacher_path: str | Path, data: Dataset, *, encoder_path: str | None = None, device: str | torch.device = "cpu"
 ) -> TextRecommender:
     """Load the best model of a teacher folder, and see to it that it knows this log.
 
     Args:
-        teacher: a folder that ``pretrain`` wrote.
+        teacher_path: a folder that ``pretrain`` wrote.
         data: the log.
-        encoder: another place of the teacher's encoder.
+        encoder_path: another place of the teacher's encoder.
         device: where the model goes.
 
     Raises:
         InputError: no teacher, a damaged one, or one of other data.
     """
-    if read_config(teacher, "teacher").get("data_fingerprint") != data.info.fingerprint:
+    if read_config(teacher_path, "teacher").get("data_fingerprint") != data.info.fingerprint:
         raise InputError(
-            f"{teacher}: was trained on other data than {data.info.name}; run 'foster pretrain' on this data"
+            f"{teacher_path}: was trained on other data than {data.info.name}; run 'foster pretrain' on this data"
         )
-    return TextRecommender.from_pretrained(teacher, encoder=encoder, device=device)
+    return TextRecommender.from_pretrained(teacher_path, encoder_path=encoder_path, device=device)
 
 
-def teacher_options(teacher: str | Path) -> tuple[EncoderOptions, ModelOptions]:
+def check_teacher(teacher: TextRecommender, data: Dataset, engine: Engine) -> None:
+    """See that a teacher knows a log, and is where the work will be.
+
+    Raises:
+        InputError: it does not, or is not.
+    """
+    known = is_of(teacher.origin.get("data_fingerprint"), data)
+    if known is False or (known is None and teacher.catalogue.ids != data.item_ids):
+        raise InputError(f"the teacher was trained on other data than {data.info.name}; train one on these")
+    if teacher.device.type != engine.device.type:
+        raise InputError(
+            f"the teacher is on {teacher.device} and the work would be on {engine.device}; move it by "
+            f"teacher.to('{engine.device}'), or give engine=Engine('{teacher.device}')"
+        )
+
+
+def teacher_options(teacher_path: str | Path) -> tuple[EncoderOptions, ModelOptions]:
     """Return the encoder and the shape of a teacher, the defaults of what is made with it.
 
     Raises:
         InputError: no teacher, or a damaged one.
     """
-    config, where = read_config(teacher, "teacher"), str(Path(teacher) / CONFIG_NAME)
+    config, where = read_config(teacher_path, "teacher"), str(Path(teacher_path) / CONFIG_NAME)
     encoder, model = (config_field(config, name, where) for name in ("encoder", "model"))
     return EncoderOptions.stored(encoder, where), stored_shape(model, where)
 

@@ -79,7 +79,7 @@ def test_sequences_start_as_walks_where_that_is_asked_for(made):
 def test_a_folder_of_all_that_was_found(made, tmp_path):
     data, teacher, sequences = made
     said: list[str] = []
-    found = audit(sequences, data, teacher=teacher, options=FEW, engine=Engine("cpu"), say=said.append)
+    found = audit(sequences, data, teacher_path=teacher, options=FEW, engine=Engine("cpu"), say=said.append)
     assert len(said) == 3
     names = {"sequences", "labels", "student", "teacher", "coreset sequences", "coreset student"}
     assert found.membership is not None and found.membership.keys() == names
@@ -99,7 +99,7 @@ def test_a_folder_of_all_that_was_found(made, tmp_path):
 
 def test_coresets_are_audited_too(made):
     data, teacher, _ = made
-    coreset = select("soft-label", data, 3, teacher=teacher)
+    coreset = select("soft-label", data, 3, teacher_path=teacher)
     recipe = Recipe.of(coreset, FEW, None, 0, Engine("cpu"))
     members = random_halves(len(askable(data)), 1, 0)[0]
     with shadow_of(data, members, recipe, 0) as shadow:

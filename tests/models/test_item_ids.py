@@ -13,7 +13,7 @@ from foster.manifest import seal
 from foster.models.item_tower import IDS, IDS_DROPOUT, ItemTower
 from foster.models.recommender import TextRecommender
 from foster.training.losses import next_item_loss
-from foster.training.trajectory import Recorder, Trajectory
+from foster.training.trajectory import Recorder, Trajectory, without_ids
 from small_models import small_recommender
 
 ADAPTERS = ["linear", "moe"]
@@ -150,7 +150,7 @@ def test_the_trajectory_holds_them_unless_it_is_read_without(tmp_path):
     other = small_recommender(seed=5, adapter="moe", ids=True)
     other.load_trained_state(state)
     torch.testing.assert_close(other.item_table(), model.item_table(), atol=1e-2, rtol=1e-2)
-    model.without_ids().load_trained_state(Trajectory(tmp_path, ids=False).state(0))
+    model.without_ids().load_trained_state(without_ids(Trajectory(tmp_path)).state(0))
 
 
 def test_held_vectors_are_loaded_and_have_no_gradients():

@@ -57,7 +57,7 @@ def make(place, tiny_encoder, seed):
     sequences, records = distill(data, place / "teacher", DISTILL, seed=seed, engine=engine, progress=False)
     with new_folder(place / "distilled", about=engine.about) as folder:
         write_distilled(sequences, records, folder)
-    select("soft-label", data, 3, teacher=place / "teacher", seed=seed, engine=engine).save(place / "labelled")
+    select("soft-label", data, 3, teacher_path=place / "teacher", seed=seed, engine=engine).save(place / "labelled")
     select("random", data, 3, seed=seed, encoder=encoder, model=MODEL, engine=engine).save(place / "random")
     jobs = {
         "model": (Condensed.read(place / "distilled"), data),
@@ -77,14 +77,14 @@ def inputs_of(made, name):
     """Return where that lies from which a folder was made."""
     data, teacher, log = made / "data", made / "teacher", str(made / "log.csv")
     return {
-        "data": {"sources": (log,)},
-        "teacher": {"data": data},
-        "distilled": {"data": data, "teacher": teacher},
-        "labelled": {"data": data, "teacher": teacher},
-        "random": {"data": data},
-        "model": {"data": data, "sources": (str(made / "distilled"),)},
-        "unjudged": {"sources": (str(made / "random"),)},
-        "full": {"data": data},
+        "data": {"source_paths": (log,)},
+        "teacher": {"data_path": data},
+        "distilled": {"data_path": data, "teacher_path": teacher},
+        "labelled": {"data_path": data, "teacher_path": teacher},
+        "random": {"data_path": data},
+        "model": {"data_path": data, "source_paths": (str(made / "distilled"),)},
+        "unjudged": {"source_paths": (str(made / "random"),)},
+        "full": {"data_path": data},
     }[name]
 
 
@@ -102,7 +102,7 @@ def test_sources_that_lie_elsewhere_give_the_same_data_set(made, tmp_path):
     moved = tmp_path / "another" / "log.csv"
     moved.parent.mkdir()
     moved.write_bytes((made / "log.csv").read_bytes())
-    assert reproduce(made / "data", sources=(str(moved),), engine=Engine("cpu")).equal
+    assert reproduce(made / "data", source_paths=(str(moved),), engine=Engine("cpu")).equal
 
 
 def test_what_differs_is_said_with_file_tensor_and_size(made, tmp_path, monkeypatch):
@@ -114,7 +114,7 @@ def test_what_differs_is_said_with_file_tensor_and_size(made, tmp_path, monkeypa
     about = dict(read_manifest(made / "teacher").about)
     about["versions"] = {**about["versions"], "polars": "0.1"}
     seal(copy, {**about, "threads": 99})
-    found = reproduce(copy, data=made / "data", engine=Engine("cpu"))
+    found = reproduce(copy, data_path=made / "data", engine=Engine("cpu"))
     assert not found.equal and [one.file for one in found.differences] == ["model.safetensors"]
     assert found.differences[0].largest == pytest.approx(0.25, abs=1e-6)
     assert f"'{name}' in 1 of" in found.differences[0].what
@@ -127,10 +127,12 @@ def test_another_teacher_is_named_before_the_work(made, tmp_path):
     copy = copied(made / "distilled", tmp_path / "distilled")
     seal(copy, {**read_manifest(made / "distilled").about, "inputs": [stated]})
     said = []
-    found = reproduce(copy, data=made / "data", teacher=made / "teacher", engine=Engine("cpu"), say=said.append)
+    found = reproduce(
+        copy, data_path=made / "data", teacher_path=made / "teacher", engine=Engine("cpu"), say=said.append
+    )
     assert found.equal and said == found.inputs and "teacher: its files differ" in said[0]
     seal(copy, {**read_manifest(made / "distilled").about, "inputs": [stated_input(made / "teacher")]})
-    assert reproduce(copy, data=made / "data", teacher=made / "teacher", engine=Engine("cpu")).inputs == []
+    assert reproduce(copy, data_path=made / "data", teacher_path=made / "teacher", engine=Engine("cpu")).inputs == []
 
 
 @pytest.mark.slow
@@ -140,7 +142,7 @@ def test_a_budget_in_bytes_finds_the_number_of_sequences_again(made, tmp_path):
     sequences, records = distill(data, made / "teacher", options, engine=engine, progress=False)
     with new_folder(tmp_path / "out") as folder:
         write_distilled(sequences, records, folder)
-    found = reproduce(tmp_path / "out", data=made / "data", teacher=made / "teacher", engine=engine)
+    found = reproduce(tmp_path / "out", data_path=made / "data", teacher_path=made / "teacher", engine=engine)
     assert found.equal, found.as_text()
     assert "does not state" not in found.as_text()
 
@@ -148,15 +150,15 @@ def test_a_budget_in_bytes_finds_the_number_of_sequences_again(made, tmp_path):
 @pytest.mark.parametrize(
     ("name", "change", "message"),
     [
-        ("data", {"sources": ()}, r"--source is missing: log.csv, from which .*data was made"),
-        ("data", {"teacher": "x"}, "--teacher: .*data was made without it; leave it out"),
-        ("teacher", {"data": None}, "--data is missing: the data set, from which .*teacher was made"),
-        ("teacher", {"sources": ("x",)}, "--source: .* was made without it"),
-        ("distilled", {"teacher": None}, "--teacher is missing: the teacher"),
-        ("labelled", {"teacher": None}, "--teacher is missing: the teacher"),
-        ("model", {"data": None}, "--data is missing"),
-        ("unjudged", {"data": "x"}, "--data: .*unjudged was made without it"),
-        ("full", {"data": None}, "--data is missing"),
+        ("data", {"source_paths": ()}, r"--source is missing: log.csv, from which .*data was made"),
+        ("data", {"teacher_path": "x"}, "--teacher: .*data was made without it; leave it out"),
+        ("teacher", {"data_path": None}, "--data is missing: the data set, from which .*teacher was made"),
+        ("teacher", {"source_paths": ("x",)}, "--source: .* was made without it"),
+        ("distilled", {"teacher_path": None}, "--teacher is missing: the teacher"),
+        ("labelled", {"teacher_path": None}, "--teacher is missing: the teacher"),
+        ("model", {"data_path": None}, "--data is missing"),
+        ("unjudged", {"data_path": "x"}, "--data: .*unjudged was made without it"),
+        ("full", {"data_path": None}, "--data is missing"),
     ],
 )
 def test_inputs_that_are_missing_or_not_needed_are_named(made, name, change, message):
@@ -168,17 +170,17 @@ def test_inputs_that_are_missing_or_not_needed_are_named(made, name, change, mes
 def test_other_data_are_refused(made, tmp_path):
     Dataset.prepare(write_csv(tmp_path / "log.csv", synthetic_log(seed=7)), k_core=2).save(tmp_path / "data")
     with pytest.raises(InputError, match=r"is of other data than .*teacher"):
-        reproduce(made / "teacher", data=tmp_path / "data", engine=Engine("cpu"))
+        reproduce(made / "teacher", data_path=tmp_path / "data", engine=Engine("cpu"))
 
 
 def test_folders_that_do_not_say_how_they_were_made_are_refused(made, tmp_path):
     Dataset.read(made / "data").save(tmp_path / "data")
     with pytest.raises(InputError, match=r"does not say how it was made: .*make it anew with 'foster prepare'"):
-        reproduce(tmp_path / "data", sources=(str(made / "log.csv"),), engine=Engine("cpu"))
+        reproduce(tmp_path / "data", source_paths=(str(made / "log.csv"),), engine=Engine("cpu"))
     copy = copied(made / "teacher", tmp_path / "teacher")
     seal(copy)  # as an earlier version did
     with pytest.raises(InputError, match="make it anew with 'foster pretrain'"):
-        reproduce(copy, data=made / "data", engine=Engine("cpu"))
+        reproduce(copy, data_path=made / "data", engine=Engine("cpu"))
 
 
 @pytest.mark.parametrize(
@@ -189,7 +191,7 @@ def test_a_manifest_of_nonsense_is_one_line(made, tmp_path, about):
     copy = copied(made / "data", tmp_path / "data")
     seal(copy, {**read_manifest(made / "data").about, **about})
     with pytest.raises(InputError, match=MANIFEST_NAME) as caught:
-        reproduce(copy, sources=(str(made / "log.csv"),), engine=Engine("cpu"))
+        reproduce(copy, source_paths=(str(made / "log.csv"),), engine=Engine("cpu"))
     assert "\n" not in str(caught.value)
 
 
@@ -197,7 +199,7 @@ def test_nothing_is_left_behind(made, tmp_path, monkeypatch):
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     monkeypatch.setattr(module, "compare", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
-        reproduce(made / "data", sources=(str(made / "log.csv"),), engine=Engine("cpu"))
+        reproduce(made / "data", source_paths=(str(made / "log.csv"),), engine=Engine("cpu"))
     assert list(tmp_path.iterdir()) == []
 
 

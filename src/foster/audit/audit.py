@@ -156,7 +156,7 @@ def audit(
     sequences: Condensed,
     data: Dataset,
     *,
-    teacher: str | Path | None = None,
+    teacher_path: str | Path | None = None,
     options: AuditOptions | None = None,
     seed: int = 0,
     engine: Engine | None = None,
@@ -167,7 +167,7 @@ def audit(
     Args:
         sequences: distilled, or a coreset.
         data: the log.
-        teacher: the folder of their teacher, whose recipe shadow teachers follow; by default that of ``pretrain``.
+        teacher_path: the folder of their teacher, whose recipe shadow teachers follow; by default that of ``pretrain``.
         options: number and size of the shadows.
         seed: of everything that is drawn.
         engine: device.
@@ -183,7 +183,7 @@ def audit(
         raise InputError(f"audit: the sequences were made from other data than {data.info.name}, by their fingerprints")
     if 0 < options.shadows < FEWEST:
         raise InputError(f"--shadows {options.shadows}: give {FEWEST} or more, or 0 to look at pieces alone")
-    recipe = Recipe.of(sequences, options, _teachers(teacher), seed, engine) if options.shadows else None
+    recipe = Recipe.of(sequences, options, _teachers(teacher_path), seed, engine) if options.shadows else None
     users = askable(data)
     visible, histories = visible_sequences(sequences), data.histories("train", users)
     about = {
@@ -249,11 +249,11 @@ def derived(sequences: Condensed) -> dict[str, str]:
     return parts | {"catalogue": texts}
 
 
-def _teachers(teacher: str | Path | None) -> tuple[ModelOptions, TrainOptions] | None:
+def _teachers(teacher_path: str | Path | None) -> tuple[ModelOptions, TrainOptions] | None:
     """Return the shape of a teacher, and how it was trained."""
-    if teacher is None:
+    if teacher_path is None:
         return None
-    config, where = read_config(teacher, "teacher"), str(Path(teacher) / CONFIG_NAME)
+    config, where = read_config(teacher_path, "teacher"), str(Path(teacher_path) / CONFIG_NAME)
     recipe = TrainOptions.parse(config_field(config, "training", where), where, strict=True)
     return stored_shape(config_field(config, "model", where), where), recipe
 

@@ -130,7 +130,7 @@ class Shadow:
     def coreset(self, method: str = "random") -> Condensed:
         """Return as many real histories as there are sequences."""
         few, engine = len(self.recipe.sequences), self.recipe.engine
-        return select(method, self.data, few, teacher=self.folder, seed=self.seed, engine=engine)
+        return select(method, self.data, few, teacher_path=self.folder, seed=self.seed, engine=engine)
 
     def student(self, sequences: Condensed) -> TextRecommender:
         """Train a student as the sequences say, for fewer steps."""

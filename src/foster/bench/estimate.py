@@ -20,7 +20,6 @@ from foster.coresets.pool import Pool
 from foster.coresets.select import NEED_TEACHER, coreset_of
 from foster.data.dataset import Dataset
 from foster.distillation.distill import as_distilled
-from foster.distillation.setting import Checkpoints
 from foster.engine import Engine, deterministic
 from foster.estimation.estimate import Estimate, Parts, limits_of, one_process, timed
 from foster.estimation.jobs import distillation_parts
@@ -37,7 +36,7 @@ from foster.evaluation.evaluate import evaluate_popularity
 from foster.models.recommender import TextRecommender
 from foster.training.loop import validator
 from foster.training.options import STUDENT
-from foster.training.trajectory import checkpoint_steps
+from foster.training.trajectory import Checkpoints, checkpoint_steps
 
 HISTORIES = 500, 1000  # of which a selection is tried
 A_STUDENT = 1.0  # seconds that a student's steps are tried
@@ -154,18 +153,16 @@ class _Trial:
                 least = seconds
             else:
                 options = self.plan.options_of(run)
-                best = as_distilled(self.model, options)
-                parts, sequences = distillation_parts(
-                    self.data, best, self._trajectory(best), options, self.seed, self.engine
-                )
+                best, trajectory = as_distilled(self.model, self._trajectory(), options)
+                parts, sequences = distillation_parts(self.data, best, trajectory, options, self.seed, self.engine)
                 seconds, least = _sum(parts, 0), _sum(parts, 1)
             with TemporaryDirectory() as folder:
                 sequences.write_to(Path(folder))
                 self._made[key] = sequences, seconds, least, folder_bytes(folder)
         return self._made[key]
 
-    def _trajectory(self, model: TextRecommender) -> Checkpoints:
-        return _Start(model, checkpoint_steps(self.recipe.train.steps, self.recipe.teacher.checkpoints))
+    def _trajectory(self) -> Checkpoints:
+        return _Start(self.model, checkpoint_steps(self.recipe.train.steps, self.recipe.teacher.checkpoints))
 
     def _selection(self, run: Run) -> tuple[Condensed, float]:
         """Select from some histories and from twice as many, and tell from these how long all take."""

@@ -176,7 +176,7 @@ class Maker:
                 method,
                 data,
                 sequences,
-                teacher=teacher,
+                teacher_path=teacher,
                 seed=run.seed,
                 encoder=recipe.encoder,
                 model=recipe.model,

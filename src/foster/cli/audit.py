@@ -42,9 +42,9 @@ def audit(
 
     place, common = free(out, overwrite, sequences, data, teacher), values.of(CommonOptions)
     found = run(
-        Condensed.read(sequences, encoder=encoder),
+        Condensed.read(sequences, encoder_path=encoder),
         read_data(data),
-        teacher=teacher,
+        teacher_path=teacher,
         options=values.of(AuditOptions),
         seed=common.seed,
         engine=Engine(common.device),

@@ -54,7 +54,7 @@ def distill(
     out = place_or_here(out, dry_run)
     start = time.perf_counter()
     with running(common.device) as engine:
-        more: dict[str, Any] = {"seed": common.seed, "engine": engine, "encoder": encoder}
+        more: dict[str, Any] = {"seed": common.seed, "engine": engine, "encoder_path": encoder}
         if dry_run or place is None:
             from foster.estimation.jobs import estimate_distill
 

@@ -48,7 +48,7 @@ def evaluate(
     if ranks is not None:
         check_ranks_file(ranks)
     with running(values.of(CommonOptions).device) as engine:
-        recommender = TextRecommender.from_pretrained(model, encoder=encoder, device=engine.device)
+        recommender = TextRecommender.from_pretrained(model, encoder_path=encoder, device=engine.device)
         log = read_data(data)
         result = run(recommender, log, split, mask_history=not keep_history, lists=lists, engine=engine)  # type: ignore[arg-type]
         if not engine.is_main:

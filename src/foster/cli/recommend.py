@@ -100,7 +100,7 @@ def recommend(
 
         require_usearch()
     device = Engine(values.of(CommonOptions).device).device
-    recommender = TextRecommender.from_pretrained(model, encoder=encoder, device=device)
+    recommender = TextRecommender.from_pretrained(model, encoder_path=encoder, device=device)
     chosen = choice(recommender, exclude, candidates)
     if users is None:
         _one(recommender, history or [], k, not keep_history, chosen, as_json)

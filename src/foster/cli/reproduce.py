@@ -40,7 +40,7 @@ def reproduce(
     if common.seed != 0:
         values.refuse({"seed": "the folder says its seed; leave it out"})
     engine = Engine(common.device)
-    result = run(folder, data=data, teacher=teacher, sources=tuple(source or ()), engine=engine, say=say)
+    result = run(folder, data_path=data, teacher_path=teacher, source_paths=tuple(source or ()), engine=engine, say=say)
     show(result.as_dict(), as_json, result.as_text())
     if not result.equal:
         raise typer.Exit(1)

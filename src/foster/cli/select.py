@@ -51,7 +51,7 @@ def select(
         method,
         read_data(data),
         sequences,
-        teacher=teacher,
+        teacher_path=teacher,
         seed=common.seed,
         encoder=values.of(EncoderOptions, made_with[0]),
         model=values.of(ModelOptions, made_with[1]),

@@ -34,7 +34,7 @@ def similar(
     from foster.models.recommender import TextRecommender
 
     device = Engine(values.of(CommonOptions).device).device
-    recommender = TextRecommender.from_pretrained(model, encoder=encoder, device=device)
+    recommender = TextRecommender.from_pretrained(model, encoder_path=encoder, device=device)
     (found,) = recommender.similar([item], k, **choice(recommender, exclude, candidates))
     by_text = bool(read_as_texts(recommender, [item]))
     show_items(recommender, "similar", "cosine", found, {"read_as_text": by_text}, as_json)

@@ -66,7 +66,7 @@ def train(
         if validation is None:
             reason = "is for validation; add --validation DATA, or leave it out"
             values.refuse(dict.fromkeys(("eval_every", "eval_users", "patience"), reason))
-        data = Condensed.read(source, encoder=label_encoder)
+        data = Condensed.read(source, encoder_path=label_encoder)
         encoder = values.of(EncoderOptions, data.encoder)
         model = values.of(ModelOptions, data.model)
         recipe = values.of(TrainOptions, affordable(data.recipe, model.finetune))

@@ -69,7 +69,7 @@ def tune(
     if kind != "dataset" and validation is None:
         raise InputError("--validation is missing: the data set whose validation items judge the trials")
     searched = read_yaml(space, "--space", "dim: [64, 128]") if space else None
-    data = Dataset.read(source) if kind == "dataset" else Condensed.read(source, encoder=label_encoder)
+    data = Dataset.read(source) if kind == "dataset" else Condensed.read(source, encoder_path=label_encoder)
     judges = read_data(validation) if validation else None
     encoder = values.of(EncoderOptions, data.encoder if isinstance(data, Condensed) else None)
     common, start = values.of(CommonOptions), time.perf_counter()

@@ -141,7 +141,7 @@ def _config(sequences: Condensed) -> dict[str, Any]:
     }
 
 
-def read_fields(folder: str | Path, encoder: str | None = None) -> dict[str, Any]:
+def read_fields(folder: str | Path, encoder_path: str | None = None) -> dict[str, Any]:
     """Return the fields of what ``Condensed.read`` reads; arguments and errors are its own."""
     folder = Path(folder)
     config, where = read_config(folder, ("distilled", "coreset")), str(folder / CONFIG_NAME)
@@ -174,7 +174,7 @@ def read_fields(folder: str | Path, encoder: str | None = None) -> dict[str, Any
         "items": tensors["items"].long(),
         "weights": tensors["weights"].float(),
         "catalogue": catalogue,
-        "encoder": EncoderOptions.stored(stated.encoder, where).at(encoder),
+        "encoder": EncoderOptions.stored(stated.encoder, where).at(encoder_path),
         "model": stored_shape(stated.model, where),
         "windows": tuple((start, end) for start, end in windows),
         "recipe": TrainOptions.stored(stated.recipe, where),

@@ -149,20 +149,20 @@ class Condensed:
         write(self, folder)
 
     @classmethod
-    def read(cls, folder: str | Path, *, encoder: str | None = None) -> Self:
+    def read(cls, folder: str | Path, *, encoder_path: str | None = None) -> Self:
         """Read a distilled or coreset folder.
 
         Args:
             folder: what ``save`` wrote, or the name of such a folder on the Hugging Face hub, as in
                 ``organisation/name``.
-            encoder: another place of the encoder that it was made with, where the stored name does not exist on this
-                machine.
+            encoder_path: another place of the encoder that it was made with, where the stored name does not exist on
+                this machine.
 
         Raises:
             InputError: another folder, or a damaged one.
         """
         place = folder_of(folder, "dataset")
-        return read_whole(place, lambda: cls(**read_fields(place, encoder)))
+        return read_whole(place, lambda: cls(**read_fields(place, encoder_path)))
 
     def push_to_hub(self, name: str, *, private: bool = True) -> str:
         """Send the folder to the Hugging Face hub, and return the address; see ``foster.hub.push_to_hub``.

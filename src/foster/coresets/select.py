@@ -20,7 +20,8 @@ from foster.data.dataset import Dataset
 from foster.engine import Engine, deterministic
 from foster.errors import InputError, did_you_mean
 from foster.models.options import ModelOptions
-from foster.runs import load_teacher
+from foster.models.recommender import TextRecommender
+from foster.runs import check_teacher, load_teacher
 from foster.text.encoder import same_encoder
 from foster.text.options import EncoderOptions
 from foster.training.options import HARD_LABELS, LABEL_WINDOW
@@ -50,48 +51,78 @@ def select(
     data: Dataset,
     sequences: int = 20,
     *,
-    teacher: str | Path | None = None,
+    teacher_path: str | Path | None = None,
     seed: int = 0,
     encoder: EncoderOptions | None = None,
     model: ModelOptions | None = None,
     engine: Engine | None = None,
 ) -> Condensed:
-    """Choose M training histories.
+    """Choose M training histories, with the teacher of a folder where the method needs one.
 
     Args:
         method: a name in ``METHODS``.
         data: the log.
         sequences: M.
-        teacher: a folder that ``pretrain`` wrote of the same log; the methods in ``NEED_TEACHER`` work with it.
-            Students have its encoder and shape, unless others are given.
+        teacher_path: a folder that ``pretrain`` wrote of the same log, in place of the teacher of ``select_with``.
+        seed: as of ``select_with``.
+        encoder: as there.
+        model: as there.
+        engine: device.
+
+    Raises:
+        InputError: no teacher, a damaged one, or what ``select_with`` raises.
+    """
+    _check_method(method)
+    engine = engine or Engine()
+    teacher = None if teacher_path is None else load_teacher(teacher_path, data, device=engine.device)
+    return select_with(method, data, sequences, teacher=teacher, seed=seed, encoder=encoder, model=model, engine=engine)
+
+
+@deterministic()
+def select_with(
+    method: str,
+    data: Dataset,
+    sequences: int = 20,
+    *,
+    teacher: TextRecommender | None = None,
+    seed: int = 0,
+    encoder: EncoderOptions | None = None,
+    model: ModelOptions | None = None,
+    engine: Engine | None = None,
+) -> Condensed:
+    """Choose M training histories, with a teacher that is in memory.
+
+    Args:
+        method: a name in ``METHODS``.
+        data: the log.
+        sequences: M.
+        teacher: a model that was trained on the log; the methods in ``NEED_TEACHER`` work with it. Students have its
+            encoder and shape, unless others are given.
         seed: of everything that is drawn.
         encoder: encoder of the students; soft labels refer to the teacher's, and students of another one can be
             trained on them afterwards.
         model: shape of the students; its ``max_length`` cuts the histories.
-        engine: device.
+        engine: device; the teacher's by default.
 
     Raises:
         InputError: an unknown method, a method that needs a teacher without one, a teacher of other data, a missing
             extra, a budget beyond the users that have two training items, or soft labels for longer histories than the
             teacher reads.
     """
-    if method not in METHODS:
-        raise InputError(
-            f"select: unknown method '{method}'{did_you_mean(method, METHODS)}; known: {', '.join(METHODS)}"
-        )
-    engine, trained = engine or Engine(), None
+    _check_method(method)
+    engine = engine or (Engine() if teacher is None else Engine(str(teacher.device)))
     if teacher is not None:
-        trained = load_teacher(teacher, data, device=engine.device)
-        encoder, model = encoder or trained.encoder, model or trained.options
-        if method == "soft-label" and not same_encoder(encoder, trained.encoder):
+        check_teacher(teacher.eval(), data, engine)
+        encoder, model = encoder or teacher.encoder, model or teacher.options
+        if method == "soft-label" and not same_encoder(encoder, teacher.encoder):
             raise InputError(
-                f"select soft-label: the labels refer to the teacher's encoder, {trained.encoder.encoder}; leave the "
+                f"select soft-label: the labels refer to the teacher's encoder, {teacher.encoder.encoder}; leave the "
                 "encoder out, and name another one to 'foster train'"
             )
-        if method == "soft-label" and model.max_length > trained.options.max_length:
+        if method == "soft-label" and model.max_length > teacher.options.max_length:
             raise InputError(
                 f"--max-length {model.max_length}: soft labels are the teacher's, which reads "
-                f"{trained.options.max_length} items; give at most that"
+                f"{teacher.options.max_length} items; give at most that"
             )
     elif method in NEED_TEACHER:
         raise InputError(
@@ -105,8 +136,15 @@ def select(
             f"--sequences {sequences}: the log has {len(histories)} users with two training items; give 1 to that"
         )
     kept = histories.latest(model.max_length)
-    pool = Pool(data, kept, sequences, np.random.default_rng(seed), seed, encoder, model, engine, trained)
+    pool = Pool(data, kept, sequences, np.random.default_rng(seed), seed, encoder, model, engine, teacher)
     return coreset_of(method, pool)
+
+
+def _check_method(method: str) -> None:
+    if method not in METHODS:
+        raise InputError(
+            f"select: unknown method '{method}'{did_you_mean(method, METHODS)}; known: {', '.join(METHODS)}"
+        )
 
 
 def coreset_of(method: str, pool: Pool) -> Condensed:

@@ -29,8 +29,8 @@ from foster.errors import Diverged, InputError
 from foster.manifest import read_whole
 from foster.models.recommender import TextRecommender
 from foster.progress import Progress
-from foster.runs import load_teacher
-from foster.training.trajectory import Trajectory
+from foster.runs import check_teacher, load_teacher
+from foster.training.trajectory import Checkpoints, Trajectory, without_ids
 from foster.unfinished import State, Unfinished, tensors_of
 
 
@@ -68,16 +68,52 @@ DISTILLERS: dict[str, Callable[[Setting, Any], Distiller]] = {
 @deterministic()
 def distill(
     data: Dataset,
-    teacher: str | Path,
+    teacher_path: str | Path,
     options: CondenseOptions | None = None,
     *,
     seed: int = 0,
     engine: Engine | None = None,
-    encoder: str | None = None,
+    encoder_path: str | None = None,
     progress: bool = True,
     part: Unfinished | None = None,
 ) -> tuple[Condensed, list[dict[str, Any]]]:
-    """Condense a log into M synthetic sequences.
+    """Condense a log into M synthetic sequences, with the teacher of a folder: ``distill_with`` what lies there.
+
+    Args:
+        data: the log.
+        teacher_path: a folder that ``pretrain`` wrote: the best model and the trajectory of the same log.
+        options: as of ``distill_with``.
+        seed: as there.
+        engine: device and processes.
+        encoder_path: another place of the teacher's encoder.
+        progress: as there.
+        part: as there.
+
+    Returns:
+        What ``distill_with`` returns.
+
+    Raises:
+        InputError: no teacher, a damaged one, or what ``distill_with`` raises.
+    """
+    options, engine = options or DistillOptions(), engine or Engine()
+    check_seed(seed)
+    teacher, trajectory = read_teacher(data, teacher_path, options, encoder_path=encoder_path, device=engine.device)
+    return distill_with(data, teacher, trajectory, options, seed=seed, engine=engine, progress=progress, part=part)
+
+
+@deterministic()
+def distill_with(
+    data: Dataset,
+    teacher: TextRecommender,
+    trajectory: Checkpoints,
+    options: CondenseOptions | None = None,
+    *,
+    seed: int = 0,
+    engine: Engine | None = None,
+    progress: bool = True,
+    part: Unfinished | None = None,
+) -> tuple[Condensed, list[dict[str, Any]]]:
+    """Condense a log into M synthetic sequences, with a teacher that is in memory.
 
     Sequences start as real histories. Students of the states on the way are judged on validation users, and a state
     takes the place of an earlier one, the start included, only if its student is better by more than the standard
@@ -85,11 +121,11 @@ def distill(
 
     Args:
         data: the log.
-        teacher: a folder that ``pretrain`` wrote: the best model and the trajectory of the same log.
+        teacher: a model that was trained on it.
+        trajectory: checkpoints of that training, as ``train_teacher`` or ``Trajectory`` gives them.
         options: their class says the method: ``DistillOptions`` (the default) is FOSTER; the others are baselines.
         seed: of everything that is drawn.
-        engine: device and processes.
-        encoder: another place of the teacher's encoder.
+        engine: device, the teacher's by default, and processes.
         progress: show a bar on stderr, or a line a minute where that is no terminal.
         part: the state of a call with the same arguments that was cut off, to go on with; it is saved whenever a
             student has judged the sequences. See ``foster.unfinished``.
@@ -104,9 +140,11 @@ def distill(
             that are too few or, with ``sequences``, too many, a teacher of other data, a language model that is tuned
             where the method needs the vectors of all items, or a distillation that diverged.
     """
-    options, engine = options or DistillOptions(), engine or Engine()
+    options, engine = options or DistillOptions(), engine or Engine(str(teacher.device))
     check_seed(seed)
-    best, trajectory = read_teacher(data, teacher, options, encoder=encoder, device=engine.device)
+    check_teacher(teacher, data, engine)
+    best, trajectory = as_distilled(teacher.eval(), trajectory, options)
+    _check(data, best, trajectory, options)
     setting = Setting(data, best, trajectory, options, seed, engine)
     if isinstance(options, DistillOptions) and options.bytes is not None:
         setting = within_bytes(setting, options, part=part)
@@ -168,11 +206,11 @@ def _kept(sequences: Condensed, step: int, ndcg: np.ndarray) -> dict[str, State]
 
 
 def start_of(
-    data: Dataset, teacher: str | Path, options: CondenseOptions, *, seed: int = 0, engine: Engine | None = None
+    data: Dataset, teacher_path: str | Path, options: CondenseOptions, *, seed: int = 0, engine: Engine | None = None
 ) -> Condensed:
     """Return the sequences that a distillation starts from; arguments and errors are those of ``distill``."""
     engine = engine or Engine()
-    best, trajectory = read_teacher(data, teacher, options, device=engine.device)
+    best, trajectory = read_teacher(data, teacher_path, options, device=engine.device)
     return DISTILLERS[options.method](Setting(data, best, trajectory, options, seed, engine), options).export()
 
 
@@ -254,36 +292,40 @@ def write_distilled(distilled: Condensed, log: list[dict[str, Any]], folder: Pat
 
 def read_teacher(
     data: Dataset,
-    teacher: str | Path,
+    teacher_path: str | Path,
     options: CondenseOptions,
     *,
-    encoder: str | None = None,
+    encoder_path: str | None = None,
     device: str | torch.device = "cpu",
-) -> tuple[TextRecommender, Trajectory]:
+) -> tuple[TextRecommender, Checkpoints]:
     """Load what a distillation starts from, the best model and the trajectory, and see that the options fit them.
 
     Raises:
         InputError: see ``distill``.
     """
 
-    def read() -> tuple[TextRecommender, Trajectory]:
-        best = as_distilled(load_teacher(teacher, data, encoder=encoder, device=device), options)
-        return best, Trajectory(teacher, ids=best.options.ids)
+    def read() -> tuple[TextRecommender, Checkpoints]:
+        teacher = load_teacher(teacher_path, data, encoder_path=encoder_path, device=device)
+        return as_distilled(teacher, Trajectory(teacher_path), options)
 
-    best, trajectory = read_whole(teacher, read)
+    best, trajectory = read_whole(teacher_path, read)
     _check(data, best, trajectory, options)
     return best, trajectory
 
 
-def as_distilled(teacher: TextRecommender, options: CondenseOptions) -> TextRecommender:
+def as_distilled(
+    teacher: TextRecommender, trajectory: Checkpoints, options: CondenseOptions
+) -> tuple[TextRecommender, Checkpoints]:
     """Return a teacher as a method works with it: FOSTER with the vectors that items have of their own.
 
     The others move what texts give: with tables in it their unrolled steps would fill the memory.
     """
-    return teacher if isinstance(options, DistillOptions) else teacher.without_ids()
+    if isinstance(options, DistillOptions) or not teacher.options.ids:
+        return teacher, trajectory
+    return teacher.without_ids(), without_ids(trajectory)
 
 
-def _check(data: Dataset, best: TextRecommender, trajectory: Trajectory, options: CondenseOptions) -> None:
+def _check(data: Dataset, best: TextRecommender, trajectory: Checkpoints, options: CondenseOptions) -> None:
     if isinstance(options, DistillOptions) and (options.checkpoints or 0) > len(trajectory):
         raise InputError(
             f"--checkpoints {options.checkpoints}: the teacher recorded {len(trajectory)}; give at most that, or leave "
@@ -293,6 +335,8 @@ def _check(data: Dataset, best: TextRecommender, trajectory: Trajectory, options
         raise InputError(
             f"--subset {options.subset}: the catalogue has {best.n_known} items; give at most that, or leave it out"
         )
+    if not len(trajectory):
+        raise InputError("the trajectory has no checkpoint; 'train_teacher' and 'pretrain' record some")
     users = len(data.histories("train"))
     if options.sequences > users:
         raise InputError(f"--sequences {options.sequences}: the log has {users} users to train on; give at most that")

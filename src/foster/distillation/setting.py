@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Protocol
 
 import numpy as np
 import torch
@@ -26,24 +25,11 @@ from foster.models.recommender import TextRecommender
 from foster.training.loop import LogSource, Source, Validate, fit, validation_users, validator
 from foster.training.losses import sample_items
 from foster.training.options import HARD_LABELS, STUDENT, TrainOptions, affordable
+from foster.training.trajectory import Checkpoints
 from foster.unfinished import State
 
 SUBSET = 512
 JUDGES = 20_000  # most validation users that judge a student: states differ by less than the noise of a few thousand
-
-
-class Checkpoints(Protocol):
-    """Recorded states of a model, such as a ``Trajectory``."""
-
-    def __len__(self) -> int: ...
-
-    def step(self, which: int) -> int:
-        """Return the optimiser step of a checkpoint."""
-        ...
-
-    def state(self, which: int) -> dict[str, Tensor]:
-        """Return the parameters of a checkpoint."""
-        ...
 
 
 @dataclass(eq=False)

@@ -19,7 +19,7 @@ from foster.distillation.baselines.mtt import TrajectoryMatching
 from foster.distillation.compact import EXPERTS, LINEAR
 from foster.distillation.distill import DISTILLERS, Distiller, read_teacher, within_bytes, write_distilled
 from foster.distillation.options import CondenseOptions, DistillOptions
-from foster.distillation.setting import JUDGES, SUBSET, Checkpoints, Setting
+from foster.distillation.setting import JUDGES, SUBSET, Setting
 from foster.engine import Engine, deterministic
 from foster.estimation.estimate import Estimate, Parts, limits_of, one_process, timed
 from foster.estimation.steps import (
@@ -40,6 +40,7 @@ from foster.models.recommender import TextRecommender
 from foster.text.options import EncoderOptions
 from foster.training.loop import LogSource
 from foster.training.options import TeacherOptions, TrainOptions
+from foster.training.trajectory import Checkpoints
 
 
 @deterministic()
@@ -74,24 +75,24 @@ def estimate_pretrain(
 @deterministic()
 def estimate_distill(
     data: Dataset,
-    teacher: str | Path,
+    teacher_path: str | Path,
     out: str | Path,
     options: CondenseOptions | None = None,
     *,
     seed: int = 0,
     engine: Engine | None = None,
-    encoder: str | None = None,
+    encoder_path: str | None = None,
 ) -> Estimate:
     """Say what ``distill`` will take, from some of its steps and of those of one student.
 
     Args:
         data: the log.
-        teacher: a folder that ``pretrain`` wrote.
+        teacher_path: a folder that ``pretrain`` wrote.
         out: where the sequences will be written.
         options: the method's.
         seed: of everything that is drawn.
         engine: device.
-        encoder: another place of the teacher's encoder.
+        encoder_path: another place of the teacher's encoder.
 
     Raises:
         InputError: memory or disk will not do, or what ``distill`` raises before its first step.
@@ -99,7 +100,7 @@ def estimate_distill(
     options, engine = options or DistillOptions(), one_process(engine)
     with limits_of(engine, out) as limits:
         (best, trajectory), loading = timed(
-            lambda: read_teacher(data, teacher, options, encoder=encoder, device=engine.device)
+            lambda: read_teacher(data, teacher_path, options, encoder_path=encoder_path, device=engine.device)
         )
         parts, sequences = distillation_parts(data, best, trajectory, options, seed, engine)
     with TemporaryDirectory() as folder:

@@ -190,7 +190,7 @@ class CondensedFolder:
             InputError: the encoder is not what the sequences were made with, or ``metrics.jsonl`` is damaged.
         """
         data, fault = self.data, self._encoder_fault()
-        encoder = data.encoder.at(self.look.encoder)
+        encoder = data.encoder.at(self.look.encoder_path)
         vectors = None if fault else embed_texts(data.catalogue.texts, encoder, self.look.device)
         sections = [Section("sequences", "Sequences", self._sequences(vectors))]
         if vectors is None:
@@ -216,7 +216,7 @@ class CondensedFolder:
 
     def _encoder_fault(self) -> str | None:
         """Return why texts cannot be encoded here; a place that the user named is looked up elsewhere."""
-        if self.look.encoder is not None:
+        if self.look.encoder_path is not None:
             return None
         try:
             locate(self.data.encoder.encoder)

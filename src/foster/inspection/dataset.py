@@ -50,7 +50,7 @@ class DatasetFolder:
             raise InputError(f"--data: {folder} is a data set itself; leave it out")
         self.folder = folder
         self.data = Dataset.read(folder)
-        self.encoder = EncoderOptions().at(look.encoder)
+        self.encoder = EncoderOptions().at(look.encoder_path)
 
     @cached_property
     def report(self) -> CheckReport:

@@ -43,12 +43,12 @@ class Look:
 
     Attributes:
         data: the log that it is compared with, if any.
-        encoder: another place of the encoder that it was made with.
+        encoder_path: another place of the encoder that it was made with.
         device: where texts are encoded.
     """
 
     data: Dataset | None = None
-    encoder: str | None = None
+    encoder_path: str | None = None
     device: str | torch.device = "cpu"
 
 

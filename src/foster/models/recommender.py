@@ -641,7 +641,7 @@ class TextRecommender(nn.Module):
 
     @classmethod
     def from_pretrained(
-        cls, folder: str | Path, *, encoder: str | None = None, device: str | torch.device = "cpu"
+        cls, folder: str | Path, *, encoder_path: str | None = None, device: str | torch.device = "cpu"
     ) -> Self:
         """Load a model folder (or a teacher's).
 
@@ -650,23 +650,23 @@ class TextRecommender(nn.Module):
         Args:
             folder: what ``save_pretrained`` wrote, or the name of such a folder on the Hugging Face hub, as in
                 ``organisation/name``.
-            encoder: another place of the same encoder, where the stored name does not exist on this machine.
+            encoder_path: another place of the same encoder, where the stored name does not exist on this machine.
             device: where the model goes.
 
         Raises:
             InputError: no model folder, or a damaged one.
         """
         place = folder_of(folder, "model")
-        return read_whole(place, lambda: cls._read(place, encoder, device))
+        return read_whole(place, lambda: cls._read(place, encoder_path, device))
 
     @classmethod
-    def _read(cls, folder: Path, encoder: str | None, device: str | torch.device) -> Self:
+    def _read(cls, folder: Path, encoder_path: str | None, device: str | torch.device) -> Self:
         """Read what ``from_pretrained`` returns."""
         config = read_config(folder, ("model", "teacher"))
         where = str(folder / CONFIG_NAME)
         stated = StoredModel.of(config, where)
         options = stored_shape(stated.model, where)
-        encoder_options = EncoderOptions.stored(stated.encoder, where).at(encoder)
+        encoder_options = EncoderOptions.stored(stated.encoder, where).at(encoder_path)
         catalogue = Catalogue.read(folder)
         if stated.items != len(catalogue):
             raise InputError(f"{where}: field 'items' is not {len(catalogue)}, the length of {CATALOGUE_NAME}")

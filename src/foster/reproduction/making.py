@@ -214,7 +214,7 @@ class Making:
             OPTIONS[method].parse(options, self.where, strict=True),
             seed=self._seed(info),
             engine=self.engine,
-            encoder=None if encoder == teacher_options(teacher)[0].encoder else encoder,
+            encoder_path=None if encoder == teacher_options(teacher)[0].encoder else encoder,
         )
         with new_folder(self.out, about=self.engine.about) as folder:
             write_distilled(made, log, folder)
@@ -231,7 +231,7 @@ class Making:
             method,
             self._data(),
             config["sequences"],
-            teacher=self._teacher() if needed else self.inputs.teacher,
+            teacher_path=self._teacher() if needed else self.inputs.teacher,
             seed=self._seed(config["info"]),
             encoder=self._encoder(config),
             model=stored_shape(config["model"], self.where),

@@ -89,9 +89,9 @@ class Reproduction:
 def reproduce(
     folder: str | Path,
     *,
-    data: str | Path | None = None,
-    teacher: str | Path | None = None,
-    sources: tuple[str, ...] = (),
+    data_path: str | Path | None = None,
+    teacher_path: str | Path | None = None,
+    source_paths: tuple[str, ...] = (),
     engine: Engine | None = None,
     say: Callable[[str], None] | None = None,
 ) -> Reproduction:
@@ -102,9 +102,9 @@ def reproduce(
 
     Args:
         folder: a data set, a teacher, distilled sequences, a coreset or a model.
-        data: the data set from which it was made; of a model of sequences, the one that validated it.
-        teacher: the teacher from which sequences were made.
-        sources: the source files of a data set, or the folder of sequences that a model was trained on.
+        data_path: the data set from which it was made; of a model of sequences, the one that validated it.
+        teacher_path: the teacher from which sequences were made.
+        source_paths: the source files of a data set, or the folder of sequences that a model was trained on.
         engine: device.
         say: called with what is to be said before the work: that an input is another one than then.
 
@@ -114,7 +114,11 @@ def reproduce(
     """
     begun, folder, engine = time.perf_counter(), Path(folder), engine or Engine()
     kind, before = artefact_kind(folder), read_manifest(folder)
-    inputs = Inputs(None if data is None else Path(data), None if teacher is None else Path(teacher), tuple(sources))
+    inputs = Inputs(
+        None if data_path is None else Path(data_path),
+        None if teacher_path is None else Path(teacher_path),
+        tuple(source_paths),
+    )
     statement = Statement.read(folder)
     others = _other_inputs(statement.inputs, inputs)
     for line in others if say else ():

@@ -245,7 +245,7 @@ def _fit(
         best = part.take("best")
         run.load_state(saved)
         start -= result.seconds
-    elif record:
+    elif record is not None:
         record(0, model)
     steps, done = range(result.steps + 1, options.steps + 1), result.steps
     for step in Progress(steps, what=progress, total=options.steps, initial=done, shown=progress is not None):
@@ -264,14 +264,14 @@ def _fit(
         if due:
             (loss,) = engine.average([loss])
             _check_finite(model, optimiser, loss, step, options)
-        if record:
+        if record is not None:
             record(step, model)
         better = False
-        if validate and due:
+        if validate is not None and due:
             ndcg = validate(model)
             model.train()
             result.history.append({"step": step, "loss": loss.item(), "ndcg@10": ndcg})
-            if watch:
+            if watch is not None:
                 watch(step, ndcg)
             better = options.patience > 0 and (best is None or ndcg > (result.best_ndcg or 0.0))
             if better:

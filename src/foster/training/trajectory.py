@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 from pathlib import Path
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -28,6 +29,88 @@ def checkpoint_steps(steps: int, count: int) -> list[int]:
     first = steps / max(count // 2, 1)
     early = {0, *(round(first / 2**i) for i in range(1, count - count // 2))}
     return sorted(even | early)
+
+
+class Checkpoints(Protocol):
+    """Recorded states of a model in training."""
+
+    def __len__(self) -> int: ...
+
+    def step(self, which: int) -> int:
+        """Return the optimiser step of a checkpoint."""
+        ...
+
+    def state(self, which: int) -> dict[str, Tensor]:
+        """Return the parameters of a checkpoint, as ``trained_state`` names them."""
+        ...
+
+
+class Recording:
+    """Checkpoints of a training that are kept in memory: those that a ``Recorder`` writes and a ``Trajectory`` reads.
+
+    Args:
+        due: when to record.
+        half: keep float16, half the size; weights are widened when they are asked for.
+    """
+
+    def __init__(self, due: list[int], half: bool = True) -> None:
+        self._due, self._half = set(due), half
+        self._states: dict[int, dict[str, Tensor]] = {}
+
+    def __call__(self, step: int, model: TextRecommender) -> None:
+        """Record the model after ``step`` optimiser steps, if it is due.
+
+        Raises:
+            Diverged: weights are not finite, or not in half precision.
+        """
+        if step in self._due:
+            state = _recorded(step, model, self._half)
+            self._states[step] = {name: tensor.cpu() for name, tensor in state.items()}
+
+    def __len__(self) -> int:
+        return len(self._states)
+
+    def step(self, which: int) -> int:
+        """Return the optimiser step of a checkpoint."""
+        return list(self._states)[which]
+
+    def state(self, which: int) -> dict[str, Tensor]:
+        """Return the parameters of a checkpoint, float32 on the CPU."""
+        return {name: tensor.to(torch.float32) for name, tensor in self._states[self.step(which)].items()}
+
+
+class _WithoutIds:
+    def __init__(self, checkpoints: Checkpoints) -> None:
+        self._checkpoints = checkpoints
+
+    def __len__(self) -> int:
+        return len(self._checkpoints)
+
+    def step(self, which: int) -> int:
+        return self._checkpoints.step(which)
+
+    def state(self, which: int) -> dict[str, Tensor]:
+        return {name: tensor for name, tensor in self._checkpoints.state(which).items() if name not in OF_IDS}
+
+
+def without_ids(checkpoints: Checkpoints) -> Checkpoints:
+    """Return checkpoints without the vectors that items have of their own."""
+    return _WithoutIds(checkpoints)
+
+
+def _recorded(step: int, model: TextRecommender, half: bool) -> dict[str, Tensor]:
+    """Return what is recorded of a model after ``step`` optimiser steps.
+
+    Raises:
+        Diverged: weights are not finite, or not in half precision.
+    """
+    state = model.trained_state()
+    if half:
+        state = {name: tensor.half() for name, tensor in state.items()}
+    if name := not_finite(state):
+        kind = " in half precision" if half else ""
+        raise Diverged(f"training diverged: {name} is not finite{kind} at step {step}; lower --lr")
+    return state
 
 
 class Recorder:
@@ -53,12 +136,7 @@ class Recorder:
             Diverged: weights are not finite, or not in half precision.
         """
         if step in self.steps:
-            state = model.trained_state()
-            if self.half:
-                state = {name: tensor.half() for name, tensor in state.items()}
-            if name := not_finite(state):
-                kind = " in half precision" if self.half else ""
-                raise Diverged(f"training diverged: {name} is not finite{kind} at step {step}; lower --lr")
+            state = _recorded(step, model, self.half)
             path = self.folder / f"step_{step:06d}.safetensors"
             save_tensors(path, state)
             self.written[path.name] = file_sha256(path)
@@ -101,21 +179,19 @@ class Trajectory:
     """The recorded checkpoints of a teacher folder.
 
     Args:
-        teacher: the folder.
-        ids: whether states have the vectors of items' own, if the teacher has them.
+        folder: of the teacher.
 
     Raises:
         InputError: the folder has none, or is damaged.
     """
 
-    def __init__(self, teacher: str | Path, ids: bool = True) -> None:
-        self.left_out = () if ids else OF_IDS
-        self._manifest = verify(teacher, later=FOLDER_NAME)
+    def __init__(self, folder: str | Path) -> None:
+        self._manifest = verify(folder, later=FOLDER_NAME)
         names = sorted(name for name in self._manifest.files if STEP.fullmatch(name))
-        self.files = [Path(teacher) / name for name in names]
+        self.files = [Path(folder) / name for name in names]
         if not self.files:
-            raise InputError(f"{teacher}: has no trajectory; make a teacher with 'foster pretrain'")
-        weights = tensor_shapes(Path(teacher) / WEIGHTS_NAME)
+            raise InputError(f"{folder}: has no trajectory; make a teacher with 'foster pretrain'")
+        weights = tensor_shapes(Path(folder) / WEIGHTS_NAME)
         self._shapes = {name: shape for name, (_, shape) in weights.items() if not name.startswith(WHITENING)}
 
     def __len__(self) -> int:
@@ -136,7 +212,7 @@ class Trajectory:
         self._manifest.check(name)
         state = load_tensors(path, self._wrong)
         self._manifest.check(name)  # the teacher may have been replaced just now
-        return {name: tensor.to(torch.float32) for name, tensor in state.items() if name not in self.left_out}
+        return {name: tensor.to(torch.float32) for name, tensor in state.items()}
 
     def _wrong(self, shapes: Shapes) -> str | None:
         """Return what is wrong with the tensors of a checkpoint, which are those of the teacher's model; or None."""
