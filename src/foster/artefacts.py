@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Self
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self
 
 import polars as pl
 from polars.exceptions import PanicException, PolarsError
@@ -81,7 +81,7 @@ Size = Annotated[int, Field(ge=1)]
 class Stored(BaseModel):
     """Fields of the JSON file of a folder: each has a type and a range, and there are no others."""
 
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
+    model_config: ClassVar[ConfigDict] = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
 
     @classmethod
     def of(cls, content: Mapping[str, Any], where: str | Path) -> Self:

@@ -115,7 +115,9 @@ class Engine:
     def __init__(self, device: str = "auto") -> None:
         # CUDA's matrix products repeat only with workspaces of a fixed size, which it asks for once, before the first.
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-        self.rank, self.world = 0, 1
+        self.device: torch.device
+        self.rank: int = 0
+        self.world: int = 1
         self._accelerator = None
         if (fault := launch_fault()) is not None:
             warnings.warn(fault, LaunchWarning, stacklevel=2)
@@ -132,7 +134,8 @@ class Engine:
             # Unless it is told, accelerate connects no processes where there is no accelerator: each would do it all.
             self._accelerator = Accelerator(cpu=on_cpu, kwargs_handlers=[patience])
             self.device = self._accelerator.device
-            self.rank, self.world = self._accelerator.process_index, self._accelerator.num_processes
+            self.rank = self._accelerator.process_index
+            self.world = self._accelerator.num_processes
             if self.world != started:
                 raise InputError(
                     f"{started} processes were started, but {self.world} found one another; start one, or give "

@@ -23,8 +23,8 @@ class Measure:
     """
 
     def __init__(self, device: torch.device) -> None:
-        self.seconds = 0.0
-        self.peak_bytes = 0
+        self.seconds: float = 0.0
+        self.peak_bytes: int = 0
         self._cuda = device if device.type == "cuda" else None
         self._process = psutil.Process()
         self._done = threading.Event()

@@ -35,7 +35,7 @@ def _takes_bool(annotation: Any) -> bool:
 class Options(BaseModel):
     """Base of every group of options: immutable; an unknown key is an error, and so is a number that is not finite."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+    model_config: ClassVar[ConfigDict] = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     later: ClassVar[Mapping[str, Any]] = {}
     """Fields that came after folders were first written, with the value that folders without them mean."""

@@ -94,7 +94,7 @@ class Progress(_Base):
         if self._as_lines and not self.disable:
             if self.last_print_t >= self.start_t + LINE_SECONDS and self.n > self.last_print_n:
                 self.display()
-            self.last_print_t = 0.0  # so that tqdm ends without what ends a bar
+            self.last_print_t: float = 0.0  # so that tqdm ends without what ends a bar
         super().close()
 
 

@@ -48,12 +48,14 @@ class Unfinished:
     """
 
     def __init__(self, folder: Path | None, command: Mapping[str, Any], say: Callable[[str], None]) -> None:
-        self.folder, self._command, self._say = folder, command, say
+        self.folder: Path | None = folder
+        self._command = command
+        self._say = say
         self._at = ""
         self._loaded: dict[str, State] = {}
         self._entries: dict[str, Any] = {}
         self._count = 0
-        self.writes = folder is not None
+        self.writes: bool = folder is not None
 
     def take(self, name: str) -> State | None:
         """Return, once, the part of the state with which the run goes on, or None where it has to begin."""

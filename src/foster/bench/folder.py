@@ -34,7 +34,8 @@ class BenchFolder:
     """
 
     def __init__(self, out: Path, plan: Plan) -> None:
-        self.out, self.plan = out, plan
+        self.out: Path = out
+        self.plan: Plan = plan
 
     def claim(self, engine: Engine, dry_run: bool = False) -> None:
         """Mark the folder as one of this log and these options, or see that it is or can be.

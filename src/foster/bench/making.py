@@ -43,7 +43,10 @@ class Maker:
     """
 
     def __init__(self, plan: Plan, folder: BenchFolder, engine: Engine, say: Say) -> None:
-        self.plan, self.folder, self.engine, self.say = plan, folder, engine, say
+        self.plan: Plan = plan
+        self.folder: BenchFolder = folder
+        self.engine: Engine = engine
+        self.say: Say = say
 
     def make(self, run: Run) -> None:
         """Make a run, if it is not finished; write its record, or why there is none."""

@@ -24,7 +24,7 @@ from foster.progress import quietly
 
 METHOD = "foster.method"  # under which the parser keeps the value of --method for the help
 
-app = typer.Typer(
+app: typer.Typer = typer.Typer(
     name="foster",
     help="Condense an interaction log with item texts into a handful of synthetic sequences. Several processes of one "
     "machine: torchrun --nproc_per_node N -m foster VERB ..., for pretrain, distill, train, tune, evaluate and bench.",

@@ -58,7 +58,7 @@ class Values:
         own_values = {
             key: given[key] if key in given else _own_value(option, config, file) for key, option in needed.items()
         }
-        self.own = {key: _at_home(value) for key, value in own_values.items()}
+        self.own: dict[str, Any] = {key: _at_home(value) for key, value in own_values.items()}
         self._given = {key: value for key, value in {**config, **given}.items() if key not in own}
         # An error names the file only for what the file says.
         self._sources = dict.fromkeys(config, str(file)) | dict.fromkeys(given, "command line")

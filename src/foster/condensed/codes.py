@@ -9,7 +9,7 @@ from torch.nn import functional as F
 from foster.models.kernels import widened
 
 WHOLE_BITS = 16  # of a number in half precision, which is not packed
-LEVELS = {1: (1.0,), 2: (0.3, 1.0), 4: tuple(float(level) for level in range(8))}
+LEVELS: dict[int, tuple[float, ...]] = {1: (1.0,), 2: (0.3, 1.0), 4: tuple(float(level) for level in range(8))}
 """What a number can be, in units of its row's scale, on either side of zero. Those of two bits are the best ones for a
 normal distribution (Max, IRE Transactions on Information Theory 6, 1960), those of four are even, and zero is one."""
 SCALES = {1: 0.8, 2: 1.51}  # of a normal row with those levels, in standard deviations: the best ones again

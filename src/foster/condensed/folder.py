@@ -44,7 +44,7 @@ TENSORS_NAME = "sequences.safetensors"
 ADAPTER = "adapter."  # what the names of its weights begin with in that file
 SMALL = 2**16  # items that two bytes can tell apart
 STEPS = 2**31  # that sequences have at most, when all are as long as the longest
-TYPES = {
+TYPES: dict[str, tuple[str, ...]] = {
     "items": ("I32", "U16"), "lengths": ("I32",), "weights": ("F16",), "codes": ("U8",), "code_scales": ("F16",),
     "draws": ("U8",), "keys": ("F16",),
 }  # fmt: skip

@@ -37,7 +37,8 @@ class ScoreMatching:
     """
 
     def __init__(self, tower: ItemTower, keys: Tensor, table: Tensor | None = None, known: int | None = None) -> None:
-        self.samples, self.moves = table is None and tower.linear is None, table is None
+        self.samples: bool = table is None and tower.linear is None
+        self.moves: bool = table is None
         if self.samples:
             self.keys = keys
             return
@@ -45,8 +46,9 @@ class ScoreMatching:
             assert isinstance(tower.features, FrozenFeatures)  # others are not linear
             table = tower.features.vectors
         table, keys = table[:known], keys[:known]
-        self.own, self.cross = covariance(table, table), covariance(table, keys)
-        self.label = covariance(keys, keys)
+        self.own: Tensor = covariance(table, table)
+        self.cross: Tensor = covariance(table, keys)
+        self.label: Tensor = covariance(keys, keys)
 
     def __call__(self, states: Tensor, labels: Tensor, tower: ItemTower, sample: Tensor | None = None) -> Tensor:
         """Return the loss, a scalar.

@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-from foster.condensed.contexts import Steps, by_window, drawn_items, mixtures, short_windows
+from foster.condensed.contexts import Steps, Windows, by_window, drawn_items, mixtures, short_windows
 from foster.condensed.labels import label_keys, labels_fit, start_from_labels
 from foster.condensed.score_matching import ProbabilityMatching, ScoreMatching
 from foster.condensed.sequences import Condensed
@@ -59,8 +59,10 @@ class StepReader:
     def __init__(
         self, data: Condensed, model: TextRecommender, generator: torch.Generator, table: Tensor | None, drawn: bool
     ) -> None:
-        self.items, self.weights = data.items.to(model.device), data.weights.to(model.device)
-        self.generator, self.table = generator, table
+        self.items: Tensor = data.items.to(model.device)
+        self.weights: Tensor = data.weights.to(model.device)
+        self.generator: torch.Generator = generator
+        self.table: Tensor | None = table
         self.mixed: Tensor | None = None
         if not drawn and (table is not None or model.tower.texts_alone):
             # A linear adapter maps a mixture of features to the mixture of item vectors: mix once, not every step.
@@ -116,15 +118,17 @@ class HardLabels(_Drawing):
     """
 
     def __init__(self, data: Condensed, model: TextRecommender, seed: int) -> None:
-        self.generator = torch.Generator().manual_seed(seed * 1009)
-        self.length = min(model.options.max_length, data.items.shape[1])
-        self.read = StepReader(data, model, self.generator, None, drawn=False)
+        self.generator: torch.Generator = torch.Generator().manual_seed(seed * 1009)
+        self.length: int = min(model.options.max_length, data.items.shape[1])
+        self.read: StepReader = StepReader(data, model, self.generator, None, drawn=False)
         # Of a flat step most of the stored items weigh next to nothing: those are no targets.
-        self.followed = data.valid.to(model.device)[:, 1 : self.length]
+        self.followed: Tensor = data.valid.to(model.device)[:, 1 : self.length]
         following, weights = (x[:, 1 : self.length][self.followed] for x in (self.read.items, self.read.weights))
         used = (weights >= LEAST).any(0)
-        self.following, self.targets = following[:, used], weights[:, used]
+        self.following: Tensor = following[:, used]
+        self.targets: Tensor = weights[:, used]
         self.followed_features: Tensor | None = None
+        self.followed_places: Tensor
         if model.tower.linear is not None:
             distinct, self.followed_places = torch.unique(self.following, return_inverse=True)
             self.followed_features = model.tower.features(distinct)
@@ -167,10 +171,10 @@ class HistoryBatches(_Drawing):
     """
 
     def __init__(self, data: Condensed, model: TextRecommender, seed: int) -> None:
-        self.generator = torch.Generator().manual_seed(seed * 1009)
+        self.generator: torch.Generator = torch.Generator().manual_seed(seed * 1009)
         length = min(model.options.max_length + 1, data.items.shape[1])
-        self.items = torch.where(data.valid, data.items[..., 0], -1)[:, :length].to(model.device)
-        self.lengths = data.valid[:, :length].sum(1)
+        self.items: Tensor = torch.where(data.valid, data.items[..., 0], -1)[:, :length].to(model.device)
+        self.lengths: Tensor = data.valid[:, :length].sum(1)
 
     def loss(self, model: TextRecommender, candidates: int) -> Tensor:
         """Return the next-item loss of a batch.
@@ -201,12 +205,14 @@ class SoftLabels(_Drawing):
         self, data: Condensed, model: TextRecommender, seed: int, fixed: bool = False, mixup: bool = False
     ) -> None:
         assert data.codes is not None
-        self.windows, self.mixup = data.windows, mixup
-        self.generator = torch.Generator().manual_seed(seed * 1009)
+        self.windows: Windows = data.windows
+        self.mixup: bool = mixup
+        self.generator: torch.Generator = torch.Generator().manual_seed(seed * 1009)
         device = model.device
-        self.length = min(model.options.max_length, data.items.shape[1])
-        self.valid = data.valid.to(device)
-        self.positions, self.short_ones = int(data.valid.sum()), not bool(data.valid.all())
+        self.length: int = min(model.options.max_length, data.items.shape[1])
+        self.valid: Tensor = data.valid.to(device)
+        self.positions: int = int(data.valid.sum())
+        self.short_ones: bool = not bool(data.valid.all())
         keys, table = label_keys(data, model), None
         if fixed:
             own = model.tower.item_map()
@@ -215,16 +221,20 @@ class SoftLabels(_Drawing):
             same = keys.shape[1] == model.options.dim
             table = keys if same else mapped(model.tower.features.vectors, own)
         known, fits = model.catalogue.known, labels_fit(data, model)
-        self.matching = ScoreMatching(model.tower, keys, table, known) if fits else ProbabilityMatching(keys)
+        self.matching: ScoreMatching | ProbabilityMatching = (
+            ScoreMatching(model.tower, keys, table, known) if fits else ProbabilityMatching(keys)
+        )
         # Of whole sequences [M, L, ...] and of their short windows [M, windows, W, ...], where there are such.
-        self.short = short_windows(self.windows, data.items.shape[1])
-        self.codes = self._whole_and_short(data.codes.to(device))
-        self.draws = (None, None) if data.draws is None else self._whole_and_short(data.draws.to(device))
-        self.starts = torch.tensor([start for start, _ in self.short], dtype=torch.int64, device=device)
+        self.short: Windows = short_windows(self.windows, data.items.shape[1])
+        self.codes: tuple[Tensor | None, Tensor | None] = self._whole_and_short(data.codes.to(device))
+        self.draws: tuple[Tensor | None, Tensor | None] = (
+            (None, None) if data.draws is None else self._whole_and_short(data.draws.to(device))
+        )
+        self.starts: Tensor = torch.tensor([start for start, _ in self.short], dtype=torch.int64, device=device)
         # Behind the end of a short history there are windows, too, but no steps in them to learn from.
         first = self.valid[:, self.starts]
-        self.contexts = torch.arange(first.numel(), device=device)[first.flatten()]
-        self.read = StepReader(data, model, self.generator, table, drawn=data.draws is not None)
+        self.contexts: Tensor = torch.arange(first.numel(), device=device)[first.flatten()]
+        self.read: StepReader = StepReader(data, model, self.generator, table, drawn=data.draws is not None)
         if not fixed:
             model.tower.mark(self.read.items[self.read.weights > 0])
 

@@ -46,12 +46,12 @@ class SampleGradients:
     def __init__(
         self, model: TextRecommender, layer: nn.Linear, histories: Histories, seed: int, candidates: int = 2048
     ) -> None:
-        self.model = model.eval()
+        self.model: TextRecommender = model.eval()
         self.layer = layer
         self.histories = histories
-        self.table = model.item_table()
+        self.table: Tensor = model.item_table()
         generator = torch.Generator().manual_seed(seed)
-        self.sample = sample_items(model.n_known, candidates, generator).to(model.device)
+        self.sample: Tensor = sample_items(model.n_known, candidates, generator).to(model.device)
 
     def norms(self) -> np.ndarray:
         """Return the Frobenius norm of each sample's gradient, float64 ``[U]``."""

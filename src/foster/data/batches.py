@@ -44,7 +44,9 @@ class EndlessBatches(Iterator[np.ndarray]):
     """
 
     def __init__(self, lengths: np.ndarray, batch_size: int, rng: np.random.Generator) -> None:
-        self.lengths, self.batch_size, self.rng = lengths, batch_size, rng
+        self.lengths: np.ndarray = lengths
+        self.batch_size: int = batch_size
+        self.rng: np.random.Generator = rng
         self._before: dict[str, Any] | None = None  # state of the source when the pass began
         self._pass: list[np.ndarray] = []
         self._taken = 0

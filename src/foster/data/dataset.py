@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 import numpy as np
 import polars as pl
@@ -76,7 +76,7 @@ SOURCE_TERMS = "that of the source data"
 class Dropped(BaseModel):
     """What ``prepare`` left out, in counts."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config: ClassVar[ConfigDict] = ConfigDict(frozen=True, extra="forbid")
 
     textless_items: Count = 0
     """Items of the log without a text."""
@@ -94,7 +94,7 @@ class Dropped(BaseModel):
 class DatasetInfo(BaseModel):
     """What a data set is and how it was made; the content of ``dataset.json``."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    model_config: ClassVar[ConfigDict] = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     name: str
     users: Size

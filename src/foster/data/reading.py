@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from pydantic import BaseModel, ConfigDict
 
 from foster.artefacts import Count, Size
@@ -10,7 +12,7 @@ from foster.artefacts import Count, Size
 class Reading(BaseModel):
     """Which columns were taken for what, and what was read."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config: ClassVar[ConfigDict] = ConfigDict(frozen=True, extra="forbid")
 
     log: str
     """The log: its path, or the kind of frame."""

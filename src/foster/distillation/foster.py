@@ -23,6 +23,7 @@ from foster.distillation.objective import (
 )
 from foster.distillation.options import DistillOptions
 from foster.distillation.setting import Setting
+from foster.distillation.synthetic import SyntheticSequences
 from foster.engine import Engine
 from foster.models.kernels import widened
 from foster.models.recommender import TextRecommender
@@ -39,9 +40,10 @@ class Foster:
     """
 
     def __init__(self, setting: Setting, options: DistillOptions) -> None:
-        self.setting, self.options = setting, options
+        self.setting: Setting = setting
+        self.options: DistillOptions = options
         window = options.window if options.targets == "soft" else 0
-        self.windows = setting.form.windows(options)
+        self.windows: Windows = setting.form.windows(options)
         # Labels of their own free the steps from following one another: pieces of many users make more contexts.
         part = {"pieces": window, "whole": options.length, "long": 0}[options.start] if window else 0
         start = None
@@ -49,9 +51,10 @@ class Foster:
             start = setting.shared_walks(part or options.length, options.anonymity)
         elif part:
             start = setting.packed_histories(part)
-        self.synthetic = setting.latents(options, start)
-        self.optimiser = torch.optim.Adam(self.synthetic.parameters(), lr=options.lr)
-        self.outer, self.inner = copy.deepcopy(setting.best), copy.deepcopy(setting.best)
+        self.synthetic: SyntheticSequences = setting.latents(options, start)
+        self.optimiser: torch.optim.Adam = torch.optim.Adam(self.synthetic.parameters(), lr=options.lr)
+        self.outer: TextRecommender = copy.deepcopy(setting.best)
+        self.inner: TextRecommender = copy.deepcopy(setting.best)
         for model in (self.outer, self.inner):
             model.hold_ids()
         self.reset()
@@ -65,8 +68,8 @@ class Foster:
             model.load_trained_state(state)
             model.eval()  # dropout off: the gap is a difference, and noise in either term would drown it
         lr = self.options.model_lr
-        self.outer_optimiser = torch.optim.AdamW(self.outer.parameter_groups(lr))
-        self.inner_optimiser = torch.optim.AdamW(self.inner.parameter_groups(lr))
+        self.outer_optimiser: torch.optim.AdamW = torch.optim.AdamW(self.outer.parameter_groups(lr))
+        self.inner_optimiser: torch.optim.AdamW = torch.optim.AdamW(self.inner.parameter_groups(lr))
         return trajectory.step(which)
 
     def state(self) -> State:

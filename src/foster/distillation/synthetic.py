@@ -25,7 +25,7 @@ class SyntheticSequences(nn.Module):
     def __init__(self, keys: Tensor, items: Tensor, temperature: float) -> None:
         super().__init__()
         self.keys = keys
-        self.latents = nn.Parameter(self.unit_keys(items))
+        self.latents: nn.Parameter = nn.Parameter(self.unit_keys(items))
         self.temperature = temperature
 
     def unit_keys(self, index: Tensor | slice) -> Tensor:

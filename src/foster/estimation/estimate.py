@@ -69,9 +69,11 @@ class Limits:
         place = Path(out).resolve()
         while not place.exists():
             place = place.parent
-        self.free, self.disk = free_memory(), shutil.disk_usage(place).free
-        self.before = psutil.Process().memory_info().rss
-        self.out, self.measure = out, Measure(engine.device)
+        self.free: int = free_memory()
+        self.disk: int = shutil.disk_usage(place).free
+        self.before: int = psutil.Process().memory_info().rss
+        self.out: str | Path = out
+        self.measure: Measure = Measure(engine.device)
 
     def estimate(self, parts: Parts, *, disk: int, more_memory: int = 0) -> Estimate:
         """Return the estimate.

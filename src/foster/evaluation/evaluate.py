@@ -26,7 +26,12 @@ from foster.models.item_index import ExactIndex
 from foster.models.recommender import NOT_STATED, STATES, TextRecommender
 from foster.storage import whole_file
 
-RANKS_SCHEMA = {"user_id": pl.String, "item_id": pl.String, "rank": pl.Float64, "cold": pl.Boolean}
+RANKS_SCHEMA: dict[str, type[pl.DataType]] = {
+    "user_id": pl.String,
+    "item_id": pl.String,
+    "rank": pl.Float64,
+    "cold": pl.Boolean,
+}
 """The columns of a file of ranks, by which foster knows it as its own."""
 
 
@@ -148,9 +153,11 @@ class Evaluator:
         mask_history: bool = True,
         engine: Engine | None = None,
     ) -> None:
-        self.data, self.split, self.mask_history = data, split, mask_history
-        self.engine = engine or Engine()
-        self.held_out = data.held_out(split, users)
+        self.data: Dataset = data
+        self.split = split
+        self.mask_history: bool = mask_history
+        self.engine: Engine = engine or Engine()
+        self.held_out: HeldOut = data.held_out(split, users)
         self._prepared: _Prepared | None = None
 
     def ranks(self, model: TextRecommender) -> np.ndarray:

@@ -47,7 +47,7 @@ class BenchFolder:
         if look.data is not None:
             raise InputError("--data: is for distilled sequences and coresets; give a folder within the benchmark")
         self.folder = folder
-        self.config = read_json(folder / BENCH_NAME)
+        self.config: dict[str, Any] = read_json(folder / BENCH_NAME)
         path = folder / SUMMARY_NAME
         content = read_json(path) if path.is_file() else {"about": {}, "rows": {}}
         if not _holds_results(content):

@@ -70,8 +70,9 @@ class CondensedFolder:
     """
 
     def __init__(self, folder: Path, look: Look) -> None:
-        self.folder, self.look = folder, look
-        self.data = Condensed.read(folder)
+        self.folder: Path = folder
+        self.look: Look = look
+        self.data: Condensed = Condensed.read(folder)
         if look.data is not None and not set(look.data.item_ids).intersection(self.data.catalogue.ids):
             raise InputError(f"--data {look.data.info.name}: has none of the items of {folder}; give its own log")
 

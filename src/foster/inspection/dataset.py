@@ -49,8 +49,8 @@ class DatasetFolder:
         if look.data is not None:
             raise InputError(f"--data: {folder} is a data set itself; leave it out")
         self.folder = folder
-        self.data = Dataset.read(folder)
-        self.encoder = EncoderOptions().at(look.encoder_path)
+        self.data: Dataset = Dataset.read(folder)
+        self.encoder: EncoderOptions = EncoderOptions().at(look.encoder_path)
 
     @cached_property
     def report(self) -> CheckReport:

@@ -23,9 +23,9 @@ class GRU4Rec(nn.Module):
 
     def __init__(self, dim: int, layers: int, dropout: float) -> None:
         super().__init__()
-        self.dropout = Dropout(dropout)
-        self.gru = nn.GRU(dim, dim, layers, batch_first=True, dropout=dropout if layers > 1 else 0.0)
-        self.norm = nn.LayerNorm(dim)
+        self.dropout: Dropout = Dropout(dropout)
+        self.gru: nn.GRU = nn.GRU(dim, dim, layers, batch_first=True, dropout=dropout if layers > 1 else 0.0)
+        self.norm: nn.LayerNorm = nn.LayerNorm(dim)
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Return the states ``[batch, length, d]`` after each step of item vectors ``[batch, length, d]``."""

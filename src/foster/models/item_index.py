@@ -53,7 +53,7 @@ class ExactIndex:
     """
 
     def __init__(self, table: Tensor, numbers: Tensor | None = None, left_out: Tensor | None = None) -> None:
-        self.n_catalogue = len(table)
+        self.n_catalogue: int = len(table)
         self._table, self._numbers = table, numbers
         self._vectors = table if numbers is None else table[numbers]
         # A few items are cheaper to leave out of the scores than of the table, of which that would be a copy.

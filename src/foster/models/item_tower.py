@@ -118,9 +118,9 @@ class TunedFeatures(nn.Module):
     def __init__(self, encoder: TunableEncoder, words: Words, whitening: Whitening) -> None:
         super().__init__()
         self.encoder = encoder
-        self.words = words
+        self.words: Words = words
         self.whitening = whitening
-        self.width = whitening.mean.shape[0]
+        self.width: int = whitening.mean.shape[0]
 
     def __len__(self) -> int:
         return len(self.encoder)

@@ -18,10 +18,10 @@ class MeanPool(nn.Module):
 
     def __init__(self, dim: int, dropout: float) -> None:
         super().__init__()
-        self.dropout = Dropout(dropout)
-        self.feed_norm = nn.LayerNorm(dim)
-        self.feed = nn.Sequential(nn.Linear(dim, 4 * dim), nn.GELU(), nn.Linear(4 * dim, dim))
-        self.norm = nn.LayerNorm(dim)
+        self.dropout: Dropout = Dropout(dropout)
+        self.feed_norm: nn.LayerNorm = nn.LayerNorm(dim)
+        self.feed: nn.Sequential = nn.Sequential(nn.Linear(dim, 4 * dim), nn.GELU(), nn.Linear(4 * dim, dim))
+        self.norm: nn.LayerNorm = nn.LayerNorm(dim)
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Return the states ``[batch, length, d]`` after each step of item vectors ``[batch, length, d]``."""

@@ -32,14 +32,14 @@ class MoEAdapter(nn.Module):
 
     def __init__(self, width: int, dim: int, dropout: float) -> None:
         super().__init__()
-        self.base = nn.Parameter(torch.randn(width, dim) / math.sqrt(width))
-        self.down = nn.Parameter(torch.randn(width, EXPERTS * RANK) / math.sqrt(width))
+        self.base: nn.Parameter = nn.Parameter(torch.randn(width, dim) / math.sqrt(width))
+        self.down: nn.Parameter = nn.Parameter(torch.randn(width, EXPERTS * RANK) / math.sqrt(width))
         # Nearly alike: of independent experts noisy gates make noisy vectors, and training takes twice the steps.
-        self.up = nn.Parameter(torch.randn(EXPERTS * RANK, dim) * SPREAD / math.sqrt(RANK))
-        self.shift = nn.Parameter(torch.zeros(EXPERTS * RANK))
-        self.gate = nn.Parameter(torch.zeros(width, EXPERTS))
-        self.noise = nn.Parameter(torch.zeros(width, EXPERTS))
-        self.dropout = Dropout(dropout)
+        self.up: nn.Parameter = nn.Parameter(torch.randn(EXPERTS * RANK, dim) * SPREAD / math.sqrt(RANK))
+        self.shift: nn.Parameter = nn.Parameter(torch.zeros(EXPERTS * RANK))
+        self.gate: nn.Parameter = nn.Parameter(torch.zeros(width, EXPERTS))
+        self.noise: nn.Parameter = nn.Parameter(torch.zeros(width, EXPERTS))
+        self.dropout: Dropout = Dropout(dropout)
 
     def forward(self, features: Tensor) -> Tensor:
         """Return item vectors ``[..., d]`` of text features ``[..., width]``."""

@@ -145,8 +145,8 @@ class TextRecommender(nn.Module):
         self.encoder = encoder
         self.options = options
         self.whitening = whitening
-        self.tower = ItemTower(features, options, catalogue.n_known)
-        self.backbone = _backbone(options)
+        self.tower: ItemTower = ItemTower(features, options, catalogue.n_known)
+        self.backbone: nn.Module = _backbone(options)
         self.origin: dict[str, str] = {}
         self._stored_table: GrowingRows | None = None
 

@@ -24,10 +24,10 @@ class SASRec(nn.Module):
     def __init__(self, dim: int, layers: int, heads: int, max_length: int, dropout: float) -> None:
         super().__init__()
         self.max_length = max_length
-        self.positions = nn.Embedding(max_length, dim)
-        self.dropout = Dropout(dropout)
-        self.blocks = nn.ModuleList(Block(dim, heads, dropout) for _ in range(layers))
-        self.norm = nn.LayerNorm(dim)
+        self.positions: nn.Embedding = nn.Embedding(max_length, dim)
+        self.dropout: Dropout = Dropout(dropout)
+        self.blocks: nn.ModuleList = nn.ModuleList(Block(dim, heads, dropout) for _ in range(layers))
+        self.norm: nn.LayerNorm = nn.LayerNorm(dim)
         nn.init.normal_(self.positions.weight, std=0.02)
 
     def forward(self, inputs: Tensor) -> Tensor:
@@ -54,12 +54,12 @@ class Block(nn.Module):
     def __init__(self, dim: int, heads: int, dropout: float) -> None:
         super().__init__()
         self.heads = heads
-        self.attention_norm = nn.LayerNorm(dim)
-        self.qkv = nn.Linear(dim, 3 * dim)
-        self.project = nn.Linear(dim, dim)
-        self.feed_norm = nn.LayerNorm(dim)
-        self.feed = nn.Sequential(nn.Linear(dim, 4 * dim), nn.GELU(), nn.Linear(4 * dim, dim))
-        self.dropout = Dropout(dropout)
+        self.attention_norm: nn.LayerNorm = nn.LayerNorm(dim)
+        self.qkv: nn.Linear = nn.Linear(dim, 3 * dim)
+        self.project: nn.Linear = nn.Linear(dim, dim)
+        self.feed_norm: nn.LayerNorm = nn.LayerNorm(dim)
+        self.feed: nn.Sequential = nn.Sequential(nn.Linear(dim, 4 * dim), nn.GELU(), nn.Linear(4 * dim, dim))
+        self.dropout: Dropout = Dropout(dropout)
 
     def forward(self, x: Tensor, batch: int, length: int) -> Tensor:
         """Map the steps ``[batch * length, d]`` of all sequences, and rows behind them that do not count."""

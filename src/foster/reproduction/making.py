@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, NoReturn
+from typing import Any, ClassVar, Literal, NoReturn
 
 from pydantic import ConfigDict, Field
 
@@ -85,7 +85,7 @@ class StatedInput(Stored):
 class Statement(Stored):
     """What a manifest says of the making of its folder; earlier versions said less."""
 
-    model_config = ConfigDict(extra="ignore")
+    model_config: ClassVar[ConfigDict] = ConfigDict(extra="ignore")
 
     foster: str
     torch: str
@@ -153,9 +153,12 @@ class Making:
     """
 
     def __init__(self, folder: Path, out: Path, inputs: Inputs, engine: Engine) -> None:
-        self.folder, self.out, self.inputs, self.engine = folder, out, inputs, engine
-        self.where = str(folder / CONFIG_NAME)
-        self.stated = Statement.read(folder)
+        self.folder: Path = folder
+        self.out: Path = out
+        self.inputs: Inputs = inputs
+        self.engine: Engine = engine
+        self.where: str = str(folder / CONFIG_NAME)
+        self.stated: Statement = Statement.read(folder)
 
     def dataset(self) -> None:
         """Make a data set again."""

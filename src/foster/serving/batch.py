@@ -18,7 +18,12 @@ from foster.progress import Progress
 from foster.serving.users import Users
 from foster.storage import whole_file
 
-SCHEMA = {"user_id": pl.String, "rank": pl.Int32, "item_id": pl.String, "score": pl.Float32}
+SCHEMA: dict[str, type[pl.DataType]] = {
+    "user_id": pl.String,
+    "rank": pl.Int32,
+    "item_id": pl.String,
+    "score": pl.Float32,
+}
 """The columns of a file of recommendations, by which foster knows it as its own."""
 USERS = 2048  # whose lists are computed and written together
 JUDGED = 1000  # users by whom an index is judged

@@ -27,6 +27,7 @@ from foster.data.catalogue import MEAN_POPULARITY
 from foster.errors import InputError
 from foster.json_text import to_json
 from foster.models.item_tower import FrozenFeatures, ItemTower, Whitening
+from foster.models.moe import MoEAdapter
 from foster.models.recommender import NOT_STATED, TextRecommender
 from foster.text.cache import embed_texts
 from foster.text.words import word_vectors
@@ -57,7 +58,8 @@ class ItemSide(nn.Module):
 
     def __init__(self, tower: ItemTower, whitening: Whitening) -> None:
         super().__init__()
-        self.adapter, self.whitening = tower.adapter, whitening
+        self.adapter: nn.Linear | MoEAdapter = tower.adapter
+        self.whitening: Whitening = whitening
         if tower.ids is not None:
             # Behind them a row of zeros, which is that of items that have nothing of their own.
             own = tower.ids.detach() * tower.seen[:, None]
@@ -86,7 +88,8 @@ class SequenceSide(nn.Module):
 
     def __init__(self, model: TextRecommender) -> None:
         super().__init__()
-        self.backbone, self.scale = model.backbone, math.sqrt(model.options.dim)
+        self.backbone: nn.Module = model.backbone
+        self.scale: float = math.sqrt(model.options.dim)
 
     def forward(self, vectors: Tensor, lengths: Tensor) -> Tensor:
         """Return the states ``[batch, d]`` of histories.

@@ -47,7 +47,9 @@ class UsearchIndex:
         require_usearch()
         from usearch.index import Index
 
-        self.n_catalogue, self._exact, self._threads = exact.n_catalogue, exact, threads
+        self.n_catalogue: int = exact.n_catalogue
+        self._exact = exact
+        self._threads = threads
         numbers, vectors = exact.ranked()
         self._numbers = numbers
         self._index = Index(

@@ -40,7 +40,7 @@ class TextEncoder:
         self.tokenizer = tokenizer
         self.pooling = pooling
         self.max_tokens = max_tokens
-        self.width = int(model.config.hidden_size)  # type: ignore[union-attr, arg-type]
+        self.width: int = int(model.config.hidden_size)  # type: ignore[union-attr, arg-type]
         self._folder = folder
         self._reading = folder_reading(folder)
 

@@ -100,12 +100,13 @@ class TunableEncoder(nn.Module):
         """
         super().__init__()
         self.finetune = finetune
-        self.width = encoder.width
+        self.width: int = encoder.width
         self._dtype, self._chunk = dtype, chunk
         # Neither is a module of ours: what is frozen is not in the state and is not moved or copied with it.
         self._encoder = encoder
         self._catalogue: _Catalogue | None = None
         self._split: _LayerSplit | None = None
+        self.model: nn.Module
         kind, number = parse_finetune(finetune)
         if kind == "all":
             self.model = copy.deepcopy(encoder.model).requires_grad_(True)

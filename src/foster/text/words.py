@@ -94,7 +94,8 @@ class Words:
     """
 
     def __init__(self, texts: Sequence[str], width: int) -> None:
-        self.texts, self.width = texts, width
+        self.texts: Sequence[str] = texts
+        self.width: int = width
 
     def __call__(self, index: Tensor) -> Tensor:
         """Return vectors ``[n, width]`` of the texts with the numbers ``[n]``, on the CPU."""

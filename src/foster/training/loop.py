@@ -91,17 +91,17 @@ class LogSource:
         engine: Engine,
         rows: np.ndarray | None = None,
     ) -> None:
-        self.histories = data.training_histories()
+        self.histories: Histories = data.training_histories()
         if not self.histories:
             raise InputError(f"{data.info.name}: no training history has two items; lower --k-core or bring more data")
         self.max_length = max_length
         self.engine = engine
-        self.lengths = np.minimum(self.histories.lengths, max_length)
-        self.rng = np.random.default_rng([seed, 0])
-        self.batch_size = options.batch_size or min(max(len(self.histories) // 16, 32), 256)
-        self.rows = np.arange(len(self.histories)) if rows is None else rows
-        self.batches = EndlessBatches(self.lengths[self.rows], self.batch_size, self.rng)
-        self.generator = torch.Generator().manual_seed(seed * 1009)
+        self.lengths: np.ndarray = np.minimum(self.histories.lengths, max_length)
+        self.rng: np.random.Generator = np.random.default_rng([seed, 0])
+        self.batch_size: int = options.batch_size or min(max(len(self.histories) // 16, 32), 256)
+        self.rows: np.ndarray = np.arange(len(self.histories)) if rows is None else rows
+        self.batches: EndlessBatches = EndlessBatches(self.lengths[self.rows], self.batch_size, self.rng)
+        self.generator: torch.Generator = torch.Generator().manual_seed(seed * 1009)
 
     def batch(self) -> Tensor:
         """Return the next padded batch ``[batch, length]``, as a whole in every process."""

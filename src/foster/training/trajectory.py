@@ -123,10 +123,10 @@ class Recorder:
     """
 
     def __init__(self, folder: Path, steps: list[int], half: bool = True) -> None:
-        self.folder = folder / FOLDER_NAME
+        self.folder: Path = folder / FOLDER_NAME
         self.folder.mkdir(exist_ok=True)
         self.written: dict[str, str] = {}
-        self.steps = set(steps)
+        self.steps: set[int] = set(steps)
         self.half = half
 
     def __call__(self, step: int, model: TextRecommender) -> None:
@@ -188,7 +188,7 @@ class Trajectory:
     def __init__(self, folder: str | Path) -> None:
         self._manifest = verify(folder, later=FOLDER_NAME)
         names = sorted(name for name in self._manifest.files if STEP.fullmatch(name))
-        self.files = [Path(folder) / name for name in names]
+        self.files: list[Path] = [Path(folder) / name for name in names]
         if not self.files:
             raise InputError(f"{folder}: has no trajectory; make a teacher with 'foster pretrain'")
         weights = tensor_shapes(Path(folder) / WEIGHTS_NAME)

@@ -114,7 +114,7 @@ class Worker:
     """
 
     def __init__(self, out: Path) -> None:
-        self.name = f"worker-{uuid.uuid4().hex[:12]}"
+        self.name: str = f"worker-{uuid.uuid4().hex[:12]}"
         self._lock = FileLock(_lock_file(out, self.name))
         self._lock.acquire()
 

@@ -28,7 +28,7 @@ SHOWN = 10  # trials in the table
 ENOUGH = 20  # finished trials from which on importances are given: of the best quarter there are five then
 QUARTER = 0.25
 ON = {"dataset": "the log", "distilled": "distilled sequences", "coreset": "a coreset"}
-NOTES = {"last_step": pl.Int64, "best_step": pl.Int64, "seconds": pl.Float64}
+NOTES: dict[str, type[pl.DataType]] = {"last_step": pl.Int64, "best_step": pl.Int64, "seconds": pl.Float64}
 
 
 def frame_of(study: Study, setting: Setting) -> pl.DataFrame:

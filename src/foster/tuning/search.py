@@ -27,6 +27,7 @@ from foster.tuning.folder import DATABASE, Worker, is_dead, study_lock
 from foster.tuning.space import Space, merged
 
 if TYPE_CHECKING:
+    from filelock import FileLock
     from optuna import Study, Trial
     from optuna.trial import FrozenTrial
 
@@ -91,12 +92,18 @@ class Search:
     ) -> None:
         from optuna.pruners import MedianPruner
 
-        self.out, self.setting, self.trials, self.like, self.say = out, setting, trials, like, say
-        self.end = None if timeout is None else time.monotonic() + timeout
-        self.lock, self.worker, self._open = study_lock(out), Worker(out), ExitStack()
+        self.out: Path = out
+        self.setting: Setting = setting
+        self.trials: int = trials
+        self.like: TextRecommender = like
+        self.say: Callable[[str], None] = say
+        self.end: float | None = None if timeout is None else time.monotonic() + timeout
+        self.lock: FileLock = study_lock(out)
+        self.worker: Worker = Worker(out)
+        self._open = ExitStack()
         try:
             with self.lock:
-                self.study = self._open.enter_context(open_study(out))
+                self.study: Study = self._open.enter_context(open_study(out))
                 self.study.pruner = MedianPruner(UNPRUNED, n_warmup_steps=setting.train.steps // WARM)
                 usual = {**setting.model.model_dump(), **setting.train.model_dump()}
                 if not self.study.get_trials(deepcopy=False) and setting.space.holds(usual):

@@ -71,9 +71,9 @@ class Files:
     """
 
     def __init__(self, paths: Sequence[Path]) -> None:
-        self.folder = paths[0] if len(paths) == 1 and paths[0].is_dir() else None
-        self.paths = list(paths) if self.folder is None else _files_of(self.folder)
-        self.name = ", ".join(str(path) for path in paths)
+        self.folder: Path | None = paths[0] if len(paths) == 1 and paths[0].is_dir() else None
+        self.paths: list[Path] = list(paths) if self.folder is None else _files_of(self.folder)
+        self.name: str = ", ".join(str(path) for path in paths)
         self._looks: dict[Path, _Look] = {}
 
     def named(self, pattern: str) -> list[Path]:

@@ -12,6 +12,7 @@ from foster.distillation.baselines.matching import Matching, next_step_loss
 from foster.distillation.functional import Parameters, gradients, require_frozen, second_order
 from foster.distillation.options import DCOptions
 from foster.distillation.setting import Setting
+from foster.models.recommender import TextRecommender
 from foster.unfinished import State
 
 
@@ -41,8 +42,10 @@ class GradientMatching(Matching):
 
     def restart(self) -> None:
         """Take a new random model."""
-        self.model = self.setting.best.fresh(int(self.setting.rng.integers(2**31))).eval()
-        self.model_optimiser = torch.optim.AdamW(self.model.trained_parameters(), lr=self.options.model_lr)
+        self.model: TextRecommender = self.setting.best.fresh(int(self.setting.rng.integers(2**31))).eval()
+        self.model_optimiser: torch.optim.AdamW = torch.optim.AdamW(
+            self.model.trained_parameters(), lr=self.options.model_lr
+        )
 
     def state(self) -> State:
         """Return the latents, the model and both optimisers."""

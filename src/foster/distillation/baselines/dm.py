@@ -39,7 +39,7 @@ class DistributionMatching(Matching):
         best = setting.best
         features = FrozenFeatures.of(setting.features)  # of the public encoder, whatever the teacher's was tuned to
         public = TextRecommender(best.catalogue, best.encoder, best.options, features, best.whitening)
-        self.public = public.to(best.device)
+        self.public: TextRecommender = public.to(best.device)
 
     def step(self, step: int) -> dict[str, Any]:
         """Match the moments of one real batch under one random network; return what is logged."""

@@ -45,8 +45,8 @@ class LowRankSequences(nn.Module):
         centred = features - features.mean(0)
         directions = torch.linalg.eigh(centred.T @ centred).eigenvectors[:, -width:]
         codes = F.normalize(centred @ directions, dim=-1)
-        self.latents = nn.Parameter(codes[items].clone())
-        self.decoder = nn.Parameter(codes.T.clone())
+        self.latents: nn.Parameter = nn.Parameter(codes[items].clone())
+        self.decoder: nn.Parameter = nn.Parameter(codes.T.clone())
         self.temperature = temperature
 
     def logits(self) -> Tensor:
@@ -72,13 +72,14 @@ class Farzi:
     def __init__(self, setting: Setting, options: FarziOptions) -> None:
         # Steps are replayed one by one, so that one graph over all items is alive at a time.
         require_frozen(setting.best, options.method, setting.best.n_items)
-        self.setting, self.options = setting, options
-        self.features = setting.wide_features
-        self.synthetic = LowRankSequences(
+        self.setting: Setting = setting
+        self.options: FarziOptions = options
+        self.features: Tensor = setting.wide_features
+        self.synthetic: LowRankSequences = LowRankSequences(
             self.features, setting.real_histories(), options.width, options.temperature
         ).to(setting.engine.device)
-        self.optimiser = torch.optim.Adam(self.synthetic.parameters(), lr=options.lr)
-        self.model = setting.best.eval()  # its shape; dropout off, since steps are replayed
+        self.optimiser: torch.optim.Adam = torch.optim.Adam(self.synthetic.parameters(), lr=options.lr)
+        self.model: TextRecommender = setting.best.eval()  # its shape; dropout off, since steps are replayed
 
     def state(self) -> State:
         """Return the latents, the decoder and the optimiser."""

@@ -12,6 +12,7 @@ from foster.distillation.budget import STORED_ITEMS
 from foster.distillation.objective import entropy, scores_on_subset, synthetic_loss
 from foster.distillation.options import LatentOptions
 from foster.distillation.setting import Setting
+from foster.distillation.synthetic import SyntheticSequences
 from foster.models.recommender import TextRecommender
 from foster.unfinished import State
 
@@ -31,8 +32,8 @@ class Matching:
 
     def __init__(self, setting: Setting, options: LatentOptions) -> None:
         self.setting = setting
-        self.synthetic = setting.latents(options)
-        self.optimiser = torch.optim.Adam(self.synthetic.parameters(), lr=options.lr)
+        self.synthetic: SyntheticSequences = setting.latents(options)
+        self.optimiser: torch.optim.Adam = torch.optim.Adam(self.synthetic.parameters(), lr=options.lr)
 
     def descend(self, loss: Tensor, p: Tensor) -> dict[str, float]:
         """Move the latents, and whatever else the optimiser holds, against the gradient of the loss.

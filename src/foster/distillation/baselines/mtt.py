@@ -43,7 +43,9 @@ class TrajectoryMatching(Matching):
         require_frozen(setting.best, options.method, setting.subset_size, options.inner_steps)
         super().__init__(setting, options)
         self.options = options
-        self.log_rate = nn.Parameter(torch.tensor(math.log(options.student_lr), device=setting.engine.device))
+        self.log_rate: nn.Parameter = nn.Parameter(
+            torch.tensor(math.log(options.student_lr), device=setting.engine.device)
+        )
         self.optimiser.add_param_group({"params": [self.log_rate], "lr": options.rate_lr})
         self.paths: list[list[Parameters]] = []  # trained when the first step needs them
 

@@ -58,9 +58,9 @@ class TuckerSequences(nn.Module):
         unit = F.normalize(table - table.mean(0), dim=-1)
         latents = start_score / table.norm(dim=-1).mean() * unit[items]
         sequences, positions = (_directions(latents.transpose(0, mode).flatten(1), rank) for mode in (0, 1))
-        self.core = nn.Parameter(torch.einsum("mlk,mi,lj->ijk", latents, sequences, positions))
-        self.sequences = nn.Parameter(sequences)
-        self.positions = nn.Parameter(positions)
+        self.core: nn.Parameter = nn.Parameter(torch.einsum("mlk,mi,lj->ijk", latents, sequences, positions))
+        self.sequences: nn.Parameter = nn.Parameter(sequences)
+        self.positions: nn.Parameter = nn.Parameter(positions)
 
     def logits(self) -> Tensor:
         """Return the logarithms of the step distributions, constants aside, ``[M, L, V]``."""
@@ -85,14 +85,19 @@ class TD3:
 
     def __init__(self, setting: Setting, options: TD3Options) -> None:
         require_frozen(setting.best, options.method, setting.best.n_items, options.unroll)
-        self.setting, self.options = setting, options
-        self.features = setting.wide_features
-        self.synthetic = TuckerSequences(
+        self.setting: Setting = setting
+        self.options: TD3Options = options
+        self.features: Tensor = setting.wide_features
+        self.synthetic: TuckerSequences = TuckerSequences(
             setting.item_table(), setting.real_histories(), options.rank, options.start_score
         )
-        self.optimiser = torch.optim.Adam(self.synthetic.parameters(), lr=options.lr, weight_decay=WEIGHT_DECAY)
-        self.schedule = torch.optim.lr_scheduler.CosineAnnealingLR(self.optimiser, max(options.steps, 1))
-        self.model = setting.best.eval()  # the learner's shape; dropout off
+        self.optimiser: torch.optim.Adam = torch.optim.Adam(
+            self.synthetic.parameters(), lr=options.lr, weight_decay=WEIGHT_DECAY
+        )
+        self.schedule: torch.optim.lr_scheduler.CosineAnnealingLR = torch.optim.lr_scheduler.CosineAnnealingLR(
+            self.optimiser, max(options.steps, 1)
+        )
+        self.model: TextRecommender = setting.best.eval()  # the learner's shape; dropout off
         self.learner: Parameters = {}
 
     def state(self) -> State:
