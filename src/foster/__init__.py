@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from foster.distillation.options import DistillOptions
     from foster.estimation.jobs import estimate_distill, estimate_pretrain
     from foster.evaluation.evaluate import evaluate
+    from foster.finishing import finish
     from foster.models.options import ModelOptions
     from foster.models.recommender import TextRecommender
     from foster.runs import pretrain, train, train_teacher
@@ -28,8 +29,8 @@ if TYPE_CHECKING:
 __all__ = [
     "Condensed", "Dataset", "DistillOptions", "EncoderOptions", "ModelOptions", "Recording", "TeacherOptions",
     "TextRecommender", "TrainOptions", "Trajectory", "TuneOptions", "__version__", "distill", "distill_with",
-    "estimate_bench", "estimate_distill", "estimate_pretrain", "evaluate", "pretrain", "select", "select_with", "train",
-    "train_teacher", "tune",
+    "estimate_bench", "estimate_distill", "estimate_pretrain", "evaluate", "finish", "pretrain", "select",
+    "select_with", "train", "train_teacher", "tune",
 ]  # fmt: skip
 
 _HOMES = {
@@ -50,6 +51,7 @@ _HOMES = {
     "estimate_distill": "foster.estimation.jobs",
     "estimate_pretrain": "foster.estimation.jobs",
     "evaluate": "foster.evaluation.evaluate",
+    "finish": "foster.finishing",
     "pretrain": "foster.runs",
     "select": "foster.coresets.select",
     "select_with": "foster.coresets.select",

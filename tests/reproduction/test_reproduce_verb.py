@@ -26,7 +26,7 @@ def run(capfd, monkeypatch):
 
 def test_what_the_verbs_made_comes_out_again(run, tmp_path, tiny_encoder):
     log = write_csv(tmp_path / "log.csv", synthetic_log())
-    data, teacher, sequences, coreset, model = (tmp_path / name for name in ("d", "t", "s", "c", "m"))
+    data, teacher, sequences, coreset, model, finished = (tmp_path / name for name in ("d", "t", "s", "c", "m", "f"))
     common = ("--seed", 5, "--device", "cpu")
     encoder = ("--encoder", tiny_encoder)
     steps = ("--steps", 10, "--eval-every", 5)
@@ -36,6 +36,7 @@ def test_what_the_verbs_made_comes_out_again(run, tmp_path, tiny_encoder):
         ("distill", data, "--teacher", teacher, "--out", sequences, "--sequences", 3, "--length", 6, *common),
         ("select", "random", data, "--out", coreset, "--sequences", 3, *MODEL, *encoder, *common),
         ("train", sequences, "--out", model, "--validation", data, *steps, *common),
+        ("train", sequences, "--out", finished, "--finish", data, *steps, *common),
     )
     for words in made:
         code, _, err = run(*words)
@@ -48,6 +49,7 @@ def test_what_the_verbs_made_comes_out_again(run, tmp_path, tiny_encoder):
         (sequences, "--data", data, "--teacher", teacher),
         (coreset, "--data", data),
         (model, "--source", sequences, "--data", data),
+        (finished, "--source", sequences, "--data", data),
     ):
         code, out, err = run("reproduce", *words, "--json", "--device", "cpu")
         assert code == 0 and json.loads(out)["equal"], out + err

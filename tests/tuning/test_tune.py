@@ -63,7 +63,8 @@ def labelled(log, coreset) -> Condensed:
 
 
 def tune(source, out, log, trials=6, space=SPACE, recipe=RECIPE, **more):
-    options = TuneOptions(trials=trials, **{name: more.pop(name) for name in ("timeout", "retrain") if name in more})
+    of_a_search = ("timeout", "retrain", "finish")
+    options = TuneOptions(trials=trials, **{name: more.pop(name) for name in of_a_search if name in more})
     return foster.tune(source, out, validation=log, space=space, train=recipe, options=options, **more)
 
 
@@ -114,6 +115,19 @@ def test_the_best_options_train_the_same_model_again(labelled, log, tmp_path):
     assert fit.best_ndcg == study.best_value
     with pytest.raises(InputError, match="another recipe"):
         tune(labelled, tmp_path / "study", log, recipe=RECIPE.model_copy(update={"weight_decay": 0.5}))
+
+
+def test_trials_can_go_on_with_the_log(labelled, log, tmp_path):
+    space = {name: values for name, values in SPACE.items() if name != "steps"}
+    recipe = TrainOptions(steps=6, eval_every=3, eval_users=40, weight_decay=0.2)
+    study, _ = tune(labelled, tmp_path / "study", log, trials=3, space=space, recipe=recipe, finish=True)
+    config = yaml.safe_load((tmp_path / "study" / "best.yaml").read_text())
+    # What is given for the log holds for a whole training on it, too, but for how long it is.
+    assert config["weight_decay"] == 0.2 and not {"steps", "eval_every"} & set(config)
+    model = labelled.model.model_copy(update={name: config[name] for name in ("dim", "heads", "dropout")})
+    _, fit = foster.finish(labelled, log, model=model, train=recipe.model_copy(update={"lr": config["lr"]}))
+    assert fit.best_ndcg == study.best_value and fit.steps == 6
+    assert "and went on with the log" in (tmp_path / "study" / "README.md").read_text()
 
 
 def test_one_seed_gives_one_search_and_features_are_shared(coreset, log, tmp_path):
@@ -338,6 +352,10 @@ def test_what_does_not_go_together_is_refused_before_a_folder_is_made(coreset, l
     with pytest.raises(InputError, match="other data than the log"):
         other = write_csv(tmp_path / "log.csv", synthetic_log(users=70))
         tune(log, tmp_path / "study", Dataset.prepare([str(other)]))
+    with pytest.raises(InputError, match=r"--finish: .* is other data"):
+        tune(coreset, tmp_path / "study", Dataset.prepare([str(other)]), finish=True)
+    with pytest.raises(InputError, match="--finish: is for sequences"):
+        tune(log, tmp_path / "study", None, finish=True)
     monkeypatch.setitem(__import__("sys").modules, "optuna", None)
     with pytest.raises(InputError, match=r"pip install 'foster\[tune\]'"):
         tune(coreset, tmp_path / "study", log)

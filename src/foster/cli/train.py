@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -17,7 +17,7 @@ from foster.cli.values import CommonOptions, Values
 from foster.errors import InputError
 from foster.models.options import ModelOptions
 from foster.text.options import EncoderOptions
-from foster.training.options import TrainOptions, affordable
+from foster.training.options import FINISH, TrainOptions, affordable
 
 
 @verb(
@@ -25,6 +25,7 @@ from foster.training.options import TrainOptions, affordable
     examples=(
         "foster train distilled --out model",
         "foster train distilled --validation data --out model",
+        "foster train distilled --finish data --steps 500 --out model",
         "foster train data --backbone gru4rec --steps 2000 --out model",
     ),
     default_where=" for a data set; else what is stored with the sequences",
@@ -37,30 +38,45 @@ def train(
         Path | None,
         typer.Option(help="data set whose validation items stop training on sequences and choose the weights"),
     ] = None,
+    finish: Annotated[
+        Path | None,
+        typer.Option(
+            help="data set that the sequences were made from, on which the model goes on after 500 steps on them; "
+            "options of model and recipe then count there (--steps 800 by default)"
+        ),
+    ] = None,
     label_encoder: LabelEncoder = None,
     overwrite: Overwrite = False,
     *,
     values: Values,
     as_json: bool,
 ) -> None:
-    """Train a recommender on distilled sequences, a coreset or a log."""
+    """Train a recommender on distilled sequences, a coreset or a log, or on sequences first and then on their log."""
     from foster.condensed.collapse import one_ranking
     from foster.condensed.sequences import Condensed
     from foster.data.dataset import Dataset
     from foster.evaluation.evaluate import is_of
+    from foster.finishing import STUDENT_STEPS, check_own_log, shape_on_log
+    from foster.finishing import finish as finish_on
     from foster.manifest import identity
     from foster.runs import train as run
     from foster.runs import training_record
     from foster.unfinished import unfinished
 
-    place = free(out, overwrite, source, validation)
+    place = free(out, overwrite, source, validation or finish)
     kind = kind_to_train_on(source)
+    if validation and finish:
+        raise InputError("--validation: the data set of --finish validates; leave one of the two out")
     if kind == "dataset":
-        if validation or label_encoder:
-            flag = "--validation" if validation else "--label-encoder"
+        if validation or label_encoder or finish:
+            flag = "--validation" if validation else "--label-encoder" if label_encoder else "--finish"
             raise InputError(f"{flag}: is for sequences; {source} is a data set, which has validation items of its own")
         data: Dataset | Condensed = Dataset.read(source)
         encoder, model, recipe = values.of(EncoderOptions), values.of(ModelOptions), values.of(TrainOptions)
+    elif finish:
+        data = Condensed.read(source, encoder_path=label_encoder)
+        encoder, model = values.of(EncoderOptions, data.encoder), values.of(ModelOptions, shape_on_log(data))
+        recipe = values.of(TrainOptions, FINISH)
     else:
         values.refuse({"batch_size": "a step sees all sequences, or an eighth of their labels; leave it out"})
         if validation is None:
@@ -71,7 +87,9 @@ def train(
         model = values.of(ModelOptions, data.model)
         recipe = values.of(TrainOptions, affordable(data.recipe, model.finetune))
     common = values.of(CommonOptions)
-    judges = read_data(validation) if validation else None
+    judges, log = read_data(validation) if validation else None, read_data(finish) if finish else None
+    if log and isinstance(data, Condensed):
+        check_own_log(data, log)
     of_this_data = is_of(data.info.get("data_fingerprint"), judges) if judges and isinstance(data, Condensed) else None
     start = time.perf_counter()
     with running(common.device) as engine:
@@ -80,25 +98,22 @@ def train(
         command = {
             "verb": "train", "source": identity(source), "validation": judges and judges.info.fingerprint,
             "seed": common.seed, "encoder": encoder.model_dump(), "model": model.model_dump(),
-            "train": recipe.model_dump(),
+            "train": recipe.model_dump(), **({} if log is None else {"finish": log.info.fingerprint}),
         }  # fmt: skip
         with unfinished(place, command, engine, overwrite=overwrite, say=say) as part:
-            recommender, fit = run(
-                data,
-                encoder=encoder,
-                model=model,
-                train=recipe,
-                seed=common.seed,
-                engine=engine,
-                validation=judges,
-                part=part,
-            )
+            more: dict[str, Any] = {"encoder": encoder, "model": model, "train": recipe, "seed": common.seed}
+            if log and isinstance(data, Condensed):
+                recommender, fit = finish_on(data, log, engine=engine, part=part, **more)
+            else:
+                recommender, fit = run(data, engine=engine, validation=judges, part=part, **more)
             if not engine.is_main:
                 return
             seconds = time.perf_counter() - start
-            with place.fill(engine.about) as folder:
+            first = {} if log is None else {"arguments": {"student_steps": STUDENT_STEPS}}
+            with place.fill({**engine.about, **first}) as folder:
                 recommender.write_to(folder, training_record(recipe, common.seed, fit))
-        if (judge := judges if isinstance(data, Condensed) else data) is not None:
+        judge = (judges or log) if isinstance(data, Condensed) else data
+        if judge is not None:
             warn(out, one_ranking(recommender, judge))
-        more = {"validation_of_this_data": of_this_data} if judges else {}
-        report_fit(recommender, out, fit, seconds, as_json, more)
+        validated = {"validation_of_this_data": of_this_data} if judges else {}
+        report_fit(recommender, out, fit, seconds, as_json, validated)

@@ -20,6 +20,7 @@ from foster.distillation.distill import distill, write_distilled
 from foster.distillation.options import OPTIONS
 from foster.engine import Engine
 from foster.errors import InputError
+from foster.finishing import finish
 from foster.manifest import MANIFEST_NAME, Manifest, read_manifest, verify
 from foster.models.recommender import stored_shape
 from foster.runs import pretrain, teacher_options, train, training_record
@@ -264,16 +265,17 @@ class Making:
                 self._without("data")
             validation = Dataset.read(self._place("data")) if validated else None
         recipe, seed = self._recipe(config), self._seed(config)
-        made, fit = train(
-            source,
-            encoder=self._encoder(config),
-            model=stored_shape(config["model"], self.where),
-            train=recipe,
-            validation=validation,
-            seed=seed,
-            engine=self.engine,
-        )
-        with new_folder(self.out, about=self.engine.about) as folder:
+        more: dict[str, Any] = {
+            "encoder": self._encoder(config), "model": stored_shape(config["model"], self.where), "train": recipe,
+            "seed": seed, "engine": self.engine,
+        }  # fmt: skip
+        if self.stated.arguments is not None and isinstance(source, Condensed) and validation is not None:
+            about = {**self.engine.about, "arguments": self.stated.arguments}
+            made, fit = finish(source, validation, **more)  # no other model on sequences states arguments
+        else:
+            about = self.engine.about
+            made, fit = train(source, validation=validation, **more)
+        with new_folder(self.out, about=about) as folder:
             made.write_to(folder, training_record(recipe, seed, fit))
 
     def _config(self, kind: Kind) -> dict[str, Any]:

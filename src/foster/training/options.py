@@ -52,6 +52,9 @@ STUDENT = TrainOptions(steps=4000, lr=2e-2, weight_decay=0.1, candidates=2048, p
 HARD_LABELS = TrainOptions(steps=300, lr=1e-3, warmup=20, candidates=2048, eval_every=20, patience=5)
 """The recipe for real histories: they are learned by heart within some dozens of steps, so validate often."""
 
+FINISH = TrainOptions(steps=800)
+"""The recipe on the log of a model that was trained on sequences before: a tenth of the steps."""
+
 LABEL_WINDOW = 10  # steps of the short windows that have soft labels of their own, by default
 
 TUNED_CANDIDATES = 512

@@ -28,6 +28,7 @@ MEANT = {
     "encoder": "another encoder",
     "model": "other options of the model",
     "train": "another recipe",
+    "finish": "trials that go on with the log, or do not",
     "seed": "another seed",
 }
 """What a study is of, by the fields of its ``config.json``."""

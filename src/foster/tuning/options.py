@@ -14,6 +14,11 @@ class TuneOptions(Options):
         50, ge=1, description="trials of the study in all, those of earlier calls and of other processes included"
     )
     timeout: float | None = Field(None, gt=0, description="seconds after which this call starts no further trial")
+    finish: bool = Field(
+        False,
+        description="go on with each trial on the log of --validation, for --steps (800 by default): options then rank "
+        "nearly as on the log, where sequences alone do not tell (dropout, weight decay, learning rate)",
+    )
     retrain: int = Field(
         0, ge=0, description="how many of the best trials' options are trained on the full log, to see which is right"
     )

@@ -149,6 +149,7 @@ def results_of(study: Study, setting: Setting) -> dict[str, Any]:
         "trial": None if first is None else first.number,
         "config": None if first is None else config_of(first, setting),
         "source": setting.source.kind if isinstance(setting.source, Condensed) else "dataset",
+        "finish": setting.finish,
         "seed": setting.seed,
     }
 
@@ -191,15 +192,17 @@ def _yaml(results: Mapping[str, Any]) -> str:
 
 
 def _card(results: Mapping[str, Any]) -> str:
-    return f"# A search on {ON[results['source']]}, seed {results['seed']}\n\n{markdown(results)}\n"
+    return f"# A search on {_on(results)}, seed {results['seed']}\n\n{markdown(results)}\n"
+
+
+def _on(results: Mapping[str, Any]) -> str:
+    return ON[results["source"]] + (", and went on with the log" if results["finish"] else "")
 
 
 def markdown(results: Mapping[str, Any]) -> str:
     """Return the tables of a study in Markdown."""
     counts = ", ".join(f"{number} {state}" for state, number in sorted(results["trials"].items()))
-    parts = [
-        f"Trials: {counts or 'none'}. NDCG@10 on validation, of models that were trained on {ON[results['source']]}."
-    ]
+    parts = [f"Trials: {counts or 'none'}. NDCG@10 on validation, of models that were trained on {_on(results)}."]
     if best := results["best"]:
         names = [
             name for name in best[0] if name not in {"trial", "state", "value", "default", "reason", "full_log", *NOTES}

@@ -17,6 +17,7 @@ from foster.condensed.sequences import Condensed
 from foster.data.dataset import Dataset
 from foster.engine import Engine
 from foster.errors import InputError
+from foster.finishing import finish
 from foster.models.options import ModelOptions
 from foster.models.recommender import TextRecommender
 from foster.runs import train
@@ -52,8 +53,8 @@ class Setting:
         model: what of the model is not searched.
         train: what of the recipe is not searched.
         space: what is searched.
-        given: of model and recipe, what the user set and a training on the full log shares; of the recipe nothing where
-            trials train on sequences.
+        given: of model and recipe, what the user set and a training on the full log shares.
+        finish: whether trials on sequences go on with the log.
         seed: of draws and of every training.
         engine: of this process alone.
     """
@@ -65,6 +66,7 @@ class Setting:
     train: TrainOptions
     space: Space
     given: Mapping[str, Any]
+    finish: bool
     seed: int
     engine: Engine
 
@@ -232,6 +234,19 @@ class Search:
         """
         setting = self.setting
         model, recipe = merged(options, setting.model, setting.train)
+        if setting.finish:
+            assert isinstance(setting.source, Condensed)  # a log needs no finishing
+            return finish(
+                setting.source,
+                setting.validation,
+                encoder=setting.encoder,
+                model=model,
+                train=recipe,
+                like=self.like,
+                watch=watch,
+                seed=setting.seed,
+                engine=setting.engine,
+            )[1]
         return train(
             setting.source,
             encoder=setting.encoder,

@@ -18,13 +18,14 @@ from foster.data.dataset import Dataset
 from foster.engine import Engine
 from foster.errors import InputError
 from foster.evaluation.evaluate import is_of
+from foster.finishing import check_own_log, shape_on_log
 from foster.models.item_tower import IDS
 from foster.models.options import ModelOptions
 from foster.models.recommender import TextRecommender
 from foster.runs import train, training_record
 from foster.text.options import EncoderOptions
 from foster.training.loop import LogSource, validator
-from foster.training.options import TrainOptions, affordable
+from foster.training.options import FINISH, TrainOptions, affordable
 from foster.tuning.folder import MEANT, claim, described, place_of, retraining_lock
 from foster.tuning.options import TuneOptions
 from foster.tuning.results import best_trials, config_of, frame_of, note_retrained, parsed, retrained, write_results
@@ -35,6 +36,9 @@ from foster.unfinished import unfinished
 if TYPE_CHECKING:
     from optuna import Study
     from optuna.trial import FrozenTrial
+
+OF_A_LENGTH = frozenset({"steps", "warmup", "eval_every", "patience"})
+"""Options of a recipe that belong to how long it is."""
 
 
 @dataclass(frozen=True)
@@ -141,7 +145,7 @@ def search(
     require_optuna()
     engine, options, out = engine or Engine(), options or TuneOptions(), Path(out)
     place = place_of(out, overwrite, inputs)
-    setting = _setting(source, validation, space, where, encoder, model, train, seed, engine.alone())
+    setting = _setting(source, validation, space, where, encoder, model, train, options.finish, seed, engine.alone())
     with quiet():
         fault = setting.space.check(setting.model, setting.train, where)
         like = _rehearsed(setting)
@@ -182,6 +186,7 @@ def _setting(
     encoder: EncoderOptions | None,
     model: ModelOptions | None,
     train: TrainOptions | None,
+    finish: bool,
     seed: int,
     engine: Engine,
 ) -> Setting:
@@ -194,6 +199,8 @@ def _setting(
     given_recipe = {} if train is None else train.model_dump(exclude_unset=True)
     given = {**given_model, **given_recipe}
     if isinstance(source, Dataset):
+        if finish:
+            raise InputError("--finish: is for sequences; trials on a log are on the log from the start")
         if validation is not None and validation.info.fingerprint != source.info.fingerprint:
             raise InputError("--validation: is other data than the log that is searched on; leave it out")
         validation = source
@@ -203,6 +210,9 @@ def _setting(
             raise InputError("--validation is missing: the data set whose validation items judge the trials")
         finetune = given_model.get("finetune", source.model.finetune)
         stored_encoder, stored_model, stored_recipe = source.encoder, source.model, affordable(source.recipe, finetune)
+        if finish:
+            check_own_log(source, validation)
+            stored_model, stored_recipe = shape_on_log(source), FINISH
     if not len(validation.held_out("validation")):
         raise InputError(f"{validation.info.name}: has no validation items, by which trials are judged; split it anew")
     parts = Space.default(list(given), given.get("backbone")) if space is None else Space.parse(space, where)
@@ -210,7 +220,7 @@ def _setting(
         if name in given:
             raise InputError(f"{where}: '{name}' is searched, but also given as {given[name]!r}; leave one out")
     if isinstance(source, Condensed):
-        _check_sequences(source, parts, given, where)
+        _check_sequences(source, parts, given, where, finish)
     return Setting(
         source,
         validation,
@@ -218,15 +228,23 @@ def _setting(
         ModelOptions.parse({**stored_model.model_dump(), **given_model}),
         TrainOptions.parse({**stored_recipe.model_dump(), **given_recipe}),
         parts,
-        given_model if isinstance(source, Condensed) else given,
+        _shared(source, given_model, given_recipe, finish),
+        finish,
         seed,
         engine,
     )
 
 
-def _check_sequences(source: Condensed, space: Space, given: Mapping[str, Any], where: str) -> None:
+def _shared(source: Dataset | Condensed, model: dict[str, Any], recipe: dict[str, Any], finish: bool) -> dict[str, Any]:
+    """Return what of the given options a training on the full log shares."""
+    if isinstance(source, Dataset):
+        return {**model, **recipe}
+    return {**model, **{name: value for name, value in recipe.items() if finish and name not in OF_A_LENGTH}}
+
+
+def _check_sequences(source: Condensed, space: Space, given: Mapping[str, Any], where: str, finish: bool) -> None:
     """Raise InputError for options that sequences have no use for."""
-    if "batch_size" in space.parts or "batch_size" in given:
+    if not finish and ("batch_size" in space.parts or "batch_size" in given):
         raise InputError(
             f"{where if 'batch_size' in space.parts else 'options'}: 'batch_size': a step on sequences sees all of "
             "them, or an eighth of their labels; leave it out"
@@ -270,6 +288,7 @@ def _claim(out: Path, setting: Setting) -> None:
         "encoder": setting.encoder.model_dump(),
         "model": setting.model.model_dump(),
         "train": setting.train.model_dump(),
+        "finish": setting.finish or None,
         "seed": setting.seed,
     }
     assert about.keys() == MEANT.keys()

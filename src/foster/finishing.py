@@ -1,0 +1,101 @@
+"""Training on sequences first and on their log afterwards: a trial that ranks options as the log does."""
+
+from __future__ import annotations
+
+from foster.condensed.sequences import Condensed
+from foster.data.dataset import Dataset
+from foster.engine import Engine
+from foster.errors import InputError
+from foster.evaluation.evaluate import is_of
+from foster.models.options import ModelOptions
+from foster.models.recommender import TextRecommender
+from foster.runs import train as train_on
+from foster.text.options import EncoderOptions
+from foster.training.loop import Fit, Watch
+from foster.training.options import FINISH, TrainOptions, affordable
+from foster.unfinished import Unfinished
+
+STUDENT_STEPS = 500
+"""Most steps on the sequences: more of them teach little that the log does not (benchmarks/research.md, 72)."""
+
+
+def shape_on_log(source: Condensed) -> ModelOptions:
+    """Return the stored shape of sequences with the dropout of a log, of which labels need less."""
+    return source.model.model_copy(update={"dropout": ModelOptions().dropout})
+
+
+def check_own_log(source: Condensed, data: Dataset) -> None:
+    """Raise InputError unless sequences were made from a log: item features of another are whitened otherwise."""
+    if is_of(source.info.get("data_fingerprint"), data) is not True:
+        raise InputError(
+            f"--finish: {data.info.name} is other data than that which the sequences were made from, and a model can "
+            "go on with their own log only; distil from this one, or leave it out"
+        )
+
+
+def finish(
+    source: Condensed,
+    data: Dataset,
+    *,
+    encoder: EncoderOptions | None = None,
+    model: ModelOptions | None = None,
+    train: TrainOptions | None = None,
+    like: TextRecommender | None = None,
+    watch: Watch | None = None,
+    seed: int = 0,
+    engine: Engine | None = None,
+    part: Unfinished | None = None,
+) -> tuple[TextRecommender, Fit]:
+    """Train a recommender on sequences, and go on with it on the log that they were made from.
+
+    On the sequences it has their stored recipe, of at most ``STUDENT_STEPS`` steps, and their dropout. All options of
+    the model and of the recipe count on the log, which sees all of its weights.
+
+    Args:
+        source: sequences.
+        data: the log, whose validation targets choose the weights.
+        encoder: text encoder; by default the one that is stored with the sequences.
+        model: shape; by default ``shape_on_log``.
+        train: recipe on the log; by default ``FINISH``.
+        like: as of ``train``.
+        watch: as of ``train``, for validations on the log.
+        seed: of everything that is drawn.
+        engine: device and processes.
+        part: as of ``train``; a call that was cut off trains on the sequences again, and goes on with the log.
+
+    Returns:
+        The model and how training on the log went.
+
+    Raises:
+        InputError: a log that the sequences were not made from, or what ``train`` raises.
+    """
+    encoder, model = encoder or source.encoder, model or shape_on_log(source)
+    check_own_log(source, data)
+    first = affordable(source.recipe, model.finetune)
+    first = first.model_copy(update={"steps": min(first.steps, STUDENT_STEPS)})
+    student, _ = train_on(
+        source,
+        encoder=encoder,
+        model=model.model_copy(update={"dropout": source.model.dropout}),
+        train=first,
+        validation=data if first.patience else None,
+        like=like,
+        seed=seed,
+        engine=engine,
+    )
+    recommender, fit = train_on(
+        data,
+        encoder=encoder,
+        model=model,
+        train=train or FINISH,
+        start=student.trained_state(),
+        like=like or student,
+        watch=watch,
+        seed=seed,
+        engine=engine,
+        part=part,
+    )
+    recommender.origin["from_real_data"] += (
+        f"; trained first on {len(source)} {source.kind} sequences ({source.method})"
+    )
+    return recommender, fit
