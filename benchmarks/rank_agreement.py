@@ -21,7 +21,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from torch import Tensor
 
 from foster import (
     Condensed,
@@ -33,6 +32,7 @@ from foster import (
     TrainOptions,
     distill,
     evaluate,
+    finish,
     pretrain,
     select,
     train,
@@ -42,7 +42,6 @@ from foster.condensed.labels import start_from_labels
 from foster.engine import Engine
 from foster.errors import InputError
 from foster.storage import whole_file
-from foster.training.loop import Fit
 from foster.tuning.space import WITHOUT_EFFECT, merged
 
 CHOICES: dict[str, list[Any]] = {
@@ -117,15 +116,15 @@ class Runs:
         _write(path, about)
 
     def once(self, name: str, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-        """Return the record of a run, which is made if it is not there; its seconds are measured."""
+        """Return the record of a run, which is made if it is not there; its processor seconds are measured."""
         path = self.out / "runs" / f"{name}.json"
         if not path.exists():
-            start = time.perf_counter()
+            start = time.process_time()
             try:
                 record = make()
             except InputError as error:  # a training that diverges is a bad one, not none
                 record = {"ndcg": 0.0, "test": 0.0, "history": [], "error": str(error)}
-            _write(path, {"seconds": time.perf_counter() - start, **record})
+            _write(path, {"seconds": time.process_time() - start, **record})
             print(name, json.loads(path.read_text()).get("ndcg"), flush=True)
         return json.loads(path.read_text())
 
@@ -165,35 +164,38 @@ class Runs:
         """Train a configuration on the full log."""
         return self.once(f"full {number} seed {seed}", partial(self._on_log, number, seed, 1.0, True))
 
-    def _on_log(
-        self, number: int, seed: int, share: float, tested: bool, start: dict[str, Tensor] | None = None
-    ) -> dict[str, Any]:
+    def _on_log(self, number: int, seed: int, share: float, tested: bool) -> dict[str, Any]:
         options, recipe = merged(self.configurations[number], ModelOptions(), self.recipe(share))
-        if self.like is None:
-            self.like = TextRecommender.build(self.data.catalogue, self.encoder, device=self.engine.device)
         model, fit = train(
-            self.data, encoder=self.encoder, model=options, train=recipe, like=self.like, start=start, seed=seed,
+            self.data, encoder=self.encoder, model=options, train=recipe, like=self._features(), seed=seed,
             engine=self.engine,
         )  # fmt: skip
         test = evaluate(model, self.data, "test", engine=self.engine).metrics["ndcg@10"] if tested else None
         return {"ndcg": fit.best_ndcg, "test": test, "history": fit.history}
 
+    def _features(self) -> TextRecommender:
+        if self.like is None:
+            self.like = TextRecommender.build(self.data.catalogue, self.encoder, device=self.engine.device)
+        return self.like
+
     def student(self, way: str, number: int, source: Condensed, free: bool) -> dict[str, Any]:
         """Train a configuration on sequences."""
         return self.once(f"{way} {number}", partial(self._student, number, source, free))
 
-    def _student(self, number: int, source: Condensed, free: bool) -> dict[str, Any]:
-        return {"ndcg": self._trained_on(number, source, free)[1].best_ndcg}
-
     def finished(self, number: int, source: Condensed) -> dict[str, Any]:
-        """Train a configuration on sequences, and from there with a tenth of the steps on the log."""
+        """Train on sequences by their recipe, and a configuration from there with a tenth of the steps on the log."""
         return self.once(f"{FINISHED} {number}", partial(self._finished, number, source))
 
     def _finished(self, number: int, source: Condensed) -> dict[str, Any]:
-        start = self._trained_on(number, source, False)[0].trained_state()
-        return self._on_log(number, self.arguments.seed, 0.1, False, start)
+        options, recipe = merged(self.configurations[number], ModelOptions(), self.recipe(0.1))
+        model, fit = finish(
+            source, self.data, model=options, train=recipe, like=self._features(), seed=self.arguments.seed,
+            engine=self.engine,
+        )  # fmt: skip
+        test = evaluate(model, self.data, "test", engine=self.engine).metrics["ndcg@10"]
+        return {"ndcg": fit.best_ndcg, "test": test, "history": fit.history}
 
-    def _trained_on(self, number: int, source: Condensed, free: bool) -> tuple[TextRecommender, Fit]:
+    def _student(self, number: int, source: Condensed, free: bool) -> dict[str, Any]:
         steps = self.arguments.student_steps or source.recipe.steps
         recipe = source.recipe.model_copy(update={"steps": steps, "eval_every": min(source.recipe.eval_every, steps)})
         options, recipe = merged(self.configurations[number], source.model, recipe)
@@ -206,10 +208,11 @@ class Runs:
             fresh = like.fresh(seed, options)
             start_from_labels(source, fresh)
             start = fresh.trained_state()
-        return train(
+        _, fit = train(
             source, model=options, train=recipe, validation=self.data, like=like, start=start, seed=seed,
             engine=self.engine,
         )  # fmt: skip
+        return {"ndcg": fit.best_ndcg}
 
 
 def tau_b(x: np.ndarray, y: np.ndarray) -> float:
