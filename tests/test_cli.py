@@ -297,6 +297,9 @@ def test_a_config_file_is_used_and_flags_win(run, made, tmp_path):
         ("dim: 9", ("--heads", "2"), ("recipe.yaml", "command line", "dim 9 is no multiple of heads 2")),
         ("- steps", (), ("recipe.yaml", "must hold names and values")),
         ("steps: [", (), ("recipe.yaml", "no valid YAML")),
+        ("steps: !!timestamp x", (), ("recipe.yaml", "no valid YAML (a value is not what its tag says)")),
+        ("steps: !!bool x", (), ("recipe.yaml", "no valid YAML (a value is not what its tag says)")),
+        ("steps: !!int ''", (), ("recipe.yaml", "no valid YAML (a value is not what its tag says)")),
         (None, (), ("recipe.yaml", "cannot be read")),
     ],
 )

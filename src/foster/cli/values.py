@@ -121,8 +121,13 @@ def read_yaml(path: Path, flag: str, example: str) -> dict[str, Any]:
         raise InputError(f"{flag} {path}: cannot be read ({error.strerror})") from error
     except InputError:
         raise
-    except (yaml.YAMLError, ValueError, TypeError, RecursionError) as error:  # dates and numbers that there are not
-        reason = "nested too deeply" if isinstance(error, RecursionError) else (str(error).splitlines() or ["?"])[0]
+    # Dates, numbers and truth values that there are not: the loader has no errors of its own for them.
+    except (yaml.YAMLError, ValueError, TypeError, AttributeError, LookupError, RecursionError) as error:
+        reason = (str(error).splitlines() or ["?"])[0]
+        if isinstance(error, RecursionError):
+            reason = "nested too deeply"
+        if isinstance(error, AttributeError | LookupError):
+            reason = "a value is not what its tag says"
         raise InputError(f"{flag} {path}: is no valid YAML ({reason})") from error
     if content is None:
         return {}
