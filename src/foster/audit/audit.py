@@ -254,7 +254,7 @@ def _teachers(teacher_path: str | Path | None) -> tuple[ModelOptions, TrainOptio
     if teacher_path is None:
         return None
     config, where = read_config(teacher_path, "teacher"), str(Path(teacher_path) / CONFIG_NAME)
-    recipe = TrainOptions.parse(config_field(config, "training", where), where, strict=True)
+    recipe = TrainOptions.stored(config_field(config, "training", where), where)
     return stored_shape(config_field(config, "model", where), where), recipe
 
 

@@ -189,7 +189,7 @@ class Making:
         """Train a teacher again."""
         self._without("teacher", "sources")
         config = self._config("teacher")
-        options = TeacherOptions.parse(self._arguments("pretrain"), str(self.folder / MANIFEST_NAME), strict=True)
+        options = TeacherOptions.stored(self._arguments("pretrain"), str(self.folder / MANIFEST_NAME))
         pretrain(
             self._data(),
             self.out,
@@ -288,7 +288,7 @@ class Making:
         return EncoderOptions.stored(config["encoder"], self.where)
 
     def _recipe(self, config: dict[str, Any]) -> TrainOptions:
-        return TrainOptions.parse(config["training"], self.where, strict=True)
+        return TrainOptions.stored(config["training"], self.where)
 
     def _seed(self, config: dict[str, Any]) -> int:
         if (seed := config.get("seed")) is None:
