@@ -453,7 +453,7 @@ def config_field(config: dict[str, Any], name: str, source: str) -> Any:
 
 
 def artefact_kind(folder: str | Path) -> str:
-    """Return the ``kind`` of an artefact folder: dataset, teacher, distilled, coreset or model.
+    """Return the ``kind`` of an artefact folder, one of ``FILES``.
 
     Raises:
         InputError: not a folder that foster wrote.

@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from foster.audit.audit import audit, derived
+from foster.audit.folder import read_audit
 from foster.audit.membership import random_halves
 from foster.audit.options import AuditOptions
 from foster.audit.pieces import visible_sequences
@@ -95,6 +96,11 @@ def test_a_folder_of_all_that_was_found(made, tmp_path):
     card = (out / "README.md").read_text()
     assert found.paragraph() in card and all(f"| {name} |" in card for name in names)
     assert found.save(tmp_path / "report", overwrite=True) == out
+    assert read_audit(out) == found
+    stored["pieces"]["sequences"]["runs"][0]["found"] = 0.25
+    (out / "results.json").write_text(json.dumps(stored))
+    with pytest.raises(InputError, match=r"results\.json: is not the file"):
+        read_audit(out)
 
 
 def test_coresets_are_audited_too(made):

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from foster.artefacts import METRICS_NAME
+from foster.audit.audit import Audit
 from foster.bench.summary import summarise
 from foster.condensed.contexts import label_windows
 from foster.condensed.labels import with_soft_labels
@@ -126,7 +127,37 @@ def bench_folder(tmp_path_factory) -> Path:
     return folder
 
 
-@pytest.fixture(params=["data", "distilled", "coreset", "model", "bench"])
+def an_audit() -> Audit:
+    """Return what an audit with shadows may find."""
+    runs = [
+        {"n": n, "runs": 9, "found": 0.9, "one_user": 0.5, "2_to_4_users": 0.25, "5_or_more": 0.15,
+         "users_with_run": 4, "users_alone": 2}
+        for n in range(2, 17)
+    ]  # fmt: skip
+    pieces = {"users": 60, "steps": 32, "runs": runs, "longest_run": 16, "windows": 4, "near": 0.5, "near_one": 0.25}
+    attack = {
+        "auc": 0.75, "auc_interval": [0.7, 0.8], "tpr@0.001": 0.01, "tpr@0.001_interval": [0.0, 0.1],
+        "tpr@0.01": 0.02, "tpr@0.01_interval": [0.0, 0.2], "targets": 3, "users": 60,
+    }  # fmt: skip
+    about = {
+        "data_fingerprint": "0" * 64, "method": "<b>foster", "sequences": 4, "users": 60, "seed": 0, "shadows": 3,
+        "shadow_steps": 4, "shadow_student_steps": 4,
+    }  # fmt: skip
+    return Audit(
+        about,
+        {"all of it": "<b>histories</b>", "codes": "the teacher's states"},
+        dict.fromkeys(("sequences", "popularity", "transitions"), pieces),
+        [{"n": n, "members": 0.5, "others": 0.25} for n in range(2, 17)],
+        {"sequences": attack, "<i>student": attack},
+    )
+
+
+@pytest.fixture(scope="session")
+def audit_folder(tmp_path_factory) -> Path:
+    return an_audit().save(tmp_path_factory.mktemp("audit") / "audit")
+
+
+@pytest.fixture(params=["data", "distilled", "coreset", "model", "audit", "bench"])
 def any_folder(request) -> Path:
     """A folder of each kind."""
     folder: Path = request.getfixturevalue(f"{request.param}_folder")

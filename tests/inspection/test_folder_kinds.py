@@ -15,7 +15,7 @@ from foster.data.check import check
 from foster.errors import InputError
 from foster.inspection.curves import curves, series_of
 from foster.inspection.inspect import Look, look_at
-from foster.inspection.page import Figures, Paragraph, Table
+from foster.inspection.page import Figures, Paragraph, Share, Table
 from foster.inspection.projection import Projection
 
 
@@ -44,6 +44,17 @@ def test_model(model_folder, data):
     similar = vectors[0] @ vectors.T
     similar[0] = -2
     assert table.rows[0][0].text == data.texts[0] and table.rows[0][1].text == data.texts[int(similar.argmax())]
+
+
+def test_audit(audit_folder):
+    found = look_at(audit_folder)
+    summary = found.summary()
+    assert dict(summary.facts)["users"] == "60" and "not anonymous" in summary.as_text()
+    sections = {section.name: section for section in found.sections()}
+    pieces, held_out = (block for block in sections["pieces"].blocks if isinstance(block, Table))
+    assert pieces.rows[2][:3] == ("4", Share(0.9), Share(0.5)) and held_out.rows[0] == ("2", Share(0.5), Share(0.25))
+    (attacks,) = sections["membership"].blocks
+    assert attacks.rows[0] == ("sequences", "0.750 (0.700 to 0.800)", Share(0.01), Share(0.02))
 
 
 def test_bench(bench_folder):
@@ -77,8 +88,8 @@ def test_a_bench_without_results_or_with_damaged_ones(bench_folder, tmp_path):
             look_at(started)
 
 
-def test_only_sequences_are_compared_with_a_log(data, data_folder, model_folder, bench_folder):
-    for folder in (data_folder, model_folder, bench_folder):
+def test_only_sequences_are_compared_with_a_log(data, data_folder, model_folder, audit_folder, bench_folder):
+    for folder in (data_folder, model_folder, audit_folder, bench_folder):
         with pytest.raises(InputError, match="--data"):
             look_at(folder, Look(data))
 

@@ -20,7 +20,9 @@ from foster.cli.values import CommonOptions, Values
     ),
 )
 def inspect(
-    folder: Annotated[Path, typer.Argument(help="folder of a data set, teacher, model, sequences or a benchmark")],
+    folder: Annotated[
+        Path, typer.Argument(help="folder of a data set, teacher, model, sequences, an audit or a benchmark")
+    ],
     html: Annotated[Path | None, typer.Option("--html", help="file to make: one page that loads nothing")] = None,
     data: Annotated[
         Path | None, typer.Option(help="log of the sequences, to compare their popularity and categories with")

@@ -25,7 +25,7 @@ FILES = {
     "README.md": "card",
     "bench.json": "options",
     "results.md": "table of the results",
-    "results.json": "results by row",
+    "results.json": "results",
     "results.csv": "results by run",
     "results.png": "picture of the results",
 }

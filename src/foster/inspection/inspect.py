@@ -25,6 +25,7 @@ KINDS: Mapping[str, str] = MappingProxyType(
         "coreset": "condensed",
         "teacher": "model",
         "model": "model",
+        "audit": "audit",
         "bench": "bench",
     }
 )
