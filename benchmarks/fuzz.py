@@ -1034,7 +1034,8 @@ YAML_VALUES: list[Any] = [
 ]  # fmt: skip
 YAML_TEXTS = [
     b"", b"\0", b"- a\n- b\n", b"a", b"5", b"{", b"a: b: c", b"a: &x [*x]", b"a: *x", b"&a {x: *a}",
-    b"!!python/object/apply:os.system [x]", b"!!set {a, b}", b"a: !!int x", b"a: !!float .", b"a: !!binary x", b"a: !!bool x", b"a: !!int ''", b"a: !!float ''", b"a: !!null x", b"a: !!omap x", b"a: !!pairs x",
+    b"!!python/object/apply:os.system [x]", b"!!set {a, b}", b"a: !!int x", b"a: !!float .", b"a: !!binary x",
+    b"a: !!bool x", b"a: !!int ''", b"a: !!float ''", b"a: !!null x", b"a: !!omap x", b"a: !!pairs x",
     b"a: !!timestamp x", b"? [a]\n: b", b"? {a: 1}\n: b", b"<<: 5", b"<<: [1]", b"<<: {steps: 5}", b"steps: 2020-99-99",
     b"steps: 1:99:99", b"steps: 0b2", b"steps: 0o9", b"%YAML 9.9\n---\na: 1", b"a: 1\n---\nb: 2",
     b"a: |\n" + b" x\n" * 9, b"a: \t1", b"\xff", b"[" * 3000, b"{a: " * 3000, b"- " * 3000,

@@ -92,6 +92,40 @@ def test_objects_without_words(value):
     assert "column 'title' holds" in refused(frame) and "in row 1" in refused(frame)
 
 
+def test_half_a_character_in_a_written_list():
+    for words in ('["\\ud800"]', "['\\ud800', 'b']", '{"a": ["\\ud800"]}'):
+        frame = pl.DataFrame(a_log(title=[words, "b", "c", words]))
+        field = "title.a" if words.startswith("{") else "title"
+        assert "holds half a surrogate pair in a list, which is no character" in refused(frame, text=field)
+
+
+def test_lists_with_a_backslash_that_begins_nothing():
+    frame = pl.DataFrame(a_log(title=["['\\u12', 'b']", "b", "c", "['\\u12', 'b']"]))
+    assert Dataset.prepare(frame, k_core=0).texts[0] == "['\\u12', 'b']"
+
+
+def test_names_and_options_that_are_no_text(tmp_path):
+    for options in ({"template": "{title} \udcff"}, {"name": "\udcff"}):
+        assert "holds bytes that are no UTF-8; write it anew" in refused(pl.DataFrame(a_log()), **options)
+    path = tmp_path / "log-\udcff.csv"
+    pl.DataFrame(a_log()).write_csv(tmp_path / "log.csv")
+    (tmp_path / "log.csv").rename(path)
+    with pytest.raises(InputError, match="its name holds bytes that are no UTF-8; rename it"):
+        Dataset.prepare(str(path), k_core=0)
+
+
+def test_an_index_of_times_beside_a_column_named_index():
+    frame = pd.DataFrame(a_log(index=[1, 2, 3, 4]))
+    frame.index = pd.date_range("2020-01-01", periods=4)
+    assert "its index cannot become columns (cannot insert index, already exists)" in refused(frame)
+
+
+def test_a_set_has_an_order():
+    words = sorted(f"w{n}" for n in range(20))
+    frame = pl.DataFrame(a_log(title=[str(set(words)), "b", "c", str(set(words))]))
+    assert Dataset.prepare(frame, k_core=0).texts[0] == ", ".join(words)
+
+
 def test_a_list_that_holds_itself():
     circle: list = []
     circle.append(circle)

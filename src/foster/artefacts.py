@@ -24,7 +24,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from foster.errors import InputError, KeptElsewhereError
 from foster.exchange import KEPT_NAME, MARK, clear_leftovers, place_locked, replace, settle, work_folder
-from foster.json_text import of_json, to_json
+from foster.json_text import is_unicode, of_json, to_json
 from foster.manifest import MANIFEST_NAME, read_manifest, seal, verify
 from foster.panics import hushed
 from foster.version import __version__
@@ -365,9 +365,12 @@ def write_metrics(folder: Path, records: Iterable[dict[str, Any]]) -> None:
 
 def _json(path: Path, content: Mapping[str, Any], indent: int | None = None) -> str:
     try:
-        return to_json(content, indent)
+        text = to_json(content, indent)
     except ValueError as error:
         raise InputError(f"{path.name}: a number in it is not finite ({error}); nothing was saved") from error
+    if not is_unicode(text):
+        raise InputError(f"{path.name}: a name or a text in it holds bytes that are no UTF-8; nothing was saved")
+    return text
 
 
 def read_metrics(folder: str | Path) -> list[dict[str, Any]]:

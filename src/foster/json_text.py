@@ -16,6 +16,15 @@ def to_json(content: Any, indent: int | None = None, ascii_only: bool = False) -
     return json.dumps(content, indent=indent, ensure_ascii=ascii_only, allow_nan=False)
 
 
+def is_unicode(text: str) -> bool:
+    """Whether a text can be written: not one with halves of characters, as Python has them for bytes in names."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def of_json(text: str) -> Any:
     """Return what a JSON text says.
 

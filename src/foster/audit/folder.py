@@ -120,8 +120,10 @@ def read_audit(folder: str | Path) -> Audit:
     stated = StoredAudit.of(content, path)
     pieces, held_out = stated.pieces, stated.held_out
     rows: list[Sequence[StoredRuns | StoredHeldOut]] = [
-        pieces.sequences.runs, pieces.popularity.runs, pieces.transitions.runs, *([] if held_out is None else [held_out])
+        pieces.sequences.runs, pieces.popularity.runs, pieces.transitions.runs
     ]  # fmt: skip
+    if held_out is not None:
+        rows.append(held_out)
     if any([row.n for row in table] != LENGTHS for table in rows):
         raise InputError(f"{path}: a table has not one row for each n of {LENGTHS[0]} to {LONGEST}; make it again")
     if (held_out is None) != (stated.membership is None) or (held_out is None) != (stated.about.shadows == 0):

@@ -56,7 +56,7 @@ from foster.data.split import (
 )
 from foster.data.texts import SEPARATOR, render, template_fields
 from foster.errors import InputError
-from foster.json_text import to_json
+from foster.json_text import is_unicode, to_json
 from foster.manifest import read_whole, verify
 from foster.progress import stage
 
@@ -495,6 +495,9 @@ class Dataset:
         """
         if k_core < 0:
             raise InputError(f"--k-core {k_core}: must be 0 (off) or more")
+        for flag, value in (("--template", template), ("--name", name)):
+            if value is not None and not is_unicode(value):
+                raise InputError(f"{flag} {value!r}: holds bytes that are no UTF-8; write it anew")
         split_options(split, targets)  # a wrong one is an error before all is read
         if isinstance(text, str):
             text = [column.strip() for column in text.split(",")]

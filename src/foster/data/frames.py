@@ -61,11 +61,14 @@ def _from_pandas(source: Any, name: str) -> pl.DataFrame:
     if source.columns.nlevels > 1:
         raise InputError(f"{name}: its columns have several levels; give them one name each")
     indexes = [level for level in source.index.names if level is not None and level not in source.columns]
-    if indexes:
-        source = source.reset_index(level=[level for level in source.index.names if level in indexes])
-    elif str(source.index.dtype).startswith("datetime"):
-        source = source.rename_axis("index").reset_index()
-    elif source.index.name is None and source.index.dtype.kind not in "iu" and len(source):
+    try:
+        if indexes:
+            source = source.reset_index(level=[level for level in source.index.names if level in indexes])
+        elif str(source.index.dtype).startswith("datetime"):
+            source = source.rename_axis("index").reset_index()
+    except ValueError as error:  # a name that stands twice
+        raise InputError(f"{name}: its index cannot become columns ({error}); name it, or drop it") from error
+    if not indexes and source.index.name is None and source.index.dtype.kind not in "iu" and len(source):
         raise InputError(f"{name}: its index holds words without a name; make it a column, or drop it (reset_index)")
     names = [str(column) for column in source.columns]
     _once(names, name)

@@ -33,6 +33,7 @@ from foster.data.reading import Reading
 from foster.data.texts import check_template, render, split_field, template_fields, tidy, within
 from foster.data.timestamps import SAMPLE, join_times, parse_times
 from foster.errors import InputError, did_you_mean
+from foster.json_text import is_unicode
 
 Source = str | Path | IntoFrame
 
@@ -254,6 +255,8 @@ def open_sources(source: Source | Sequence[Source], items: Source | None, user_c
 
 
 def _check_name(path: Path) -> None:
+    if not is_unicode(str(path)):
+        raise InputError(f"{path}: its name holds bytes that are no UTF-8; rename it")
     try:
         path.lstat()  # exists says nothing of names that are too long from Python 3.14
     except (FileNotFoundError, NotADirectoryError, ValueError):

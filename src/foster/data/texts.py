@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import contextlib
 import json
 import math
 import re
@@ -183,7 +184,15 @@ def _plain_words(values: pl.Series, where: str) -> pl.Series:
 
 def _words_or_refuse(value: Any, name: str, where: str) -> str | None:
     try:
-        return _join(value, name)
+        words = _join(value, name)
+        if words is not None and not words.isascii():
+            words.encode()
+        return words
+    except UnicodeEncodeError as error:
+        raise InputError(
+            f"{where}: column '{name}' holds half a surrogate pair in a list, which is no character; correct "
+            "or remove it"
+        ) from error
     except _ObjectError as error:
         fields = [field for field in error.fields if isinstance(field, str)][:8]
         first = f"{name}.{fields[0]}" if fields else f"{name}.FIELD"
@@ -212,7 +221,8 @@ def _parsed(word: str) -> Any:
         pass
     if _PRINTED_LIST.fullmatch(bare):
         # One by one: numpy leaves the commas out, and Python would join what has none between.
-        return [_entry(one) for one in re.findall(_ENTRY, bare)]
+        with contextlib.suppress(ValueError, SyntaxError):  # a backslash that begins nothing
+            return [_entry(one) for one in re.findall(_ENTRY, bare)]
     if re.match(r"""[\[{]+\s*['"]""", bare):
         try:
             return ast.literal_eval(bare)
@@ -259,7 +269,9 @@ def _join(value: Any, name: str) -> str | None:
         if not any(one is not None for one in value.values()):
             return None
         raise _ObjectError(list(value))
-    if isinstance(value, list | tuple | set):
+    if isinstance(value, set):  # whose order is another one in each process
+        value = sorted(value, key=str)
+    if isinstance(value, list | tuple):
         parts = (_join(part, name) for part in value)
         return SEPARATOR.join(part.strip() for part in parts if part and part.strip()) or None
     if isinstance(value, float):
