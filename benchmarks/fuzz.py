@@ -1193,7 +1193,8 @@ def the_folders() -> tuple[dict[str, Any], Path]:
 def folder_case(rng: random.Random, place: Path) -> Run:
     """Damage a folder, and read it."""
     damage, folders = the_folders()
-    change = rng.choice(rng.choice([damage["DAMAGE"], damage["WRONG"], damage["ANY"]]))
+    changes = rng.choice([damage["DAMAGE"], damage["WRONG"], damage["ANY"]])
+    change = rng.choice([one for one in changes if one.__name__ != "sparse"])  # gigabytes, which take their time
     name = rng.choice(sorted(path.name for path in (folders / "0").iterdir()))
     folder = Path(shutil.copytree(folders / "0" / name, place / name))
     change(rng, folder, folders / "1" / name)
