@@ -6,6 +6,16 @@ from pathlib import Path
 
 import psutil
 
+try:
+    import resource
+except ImportError:  # Windows: no process has a limit of its own there
+    resource = None  # type: ignore[assignment]
+
+LEAST, LEAST_LEFT = (
+    2**30,
+    2**26,
+)  # bytes of a limit, and what of it has to be left, for libraries not to end the process
+
 
 def free_memory(root: Path = Path("/")) -> int:
     """Return the bytes that this process can still take: those that the machine has, or that its container grants it.
@@ -15,7 +25,23 @@ def free_memory(root: Path = Path("/")) -> int:
     Args:
         root: where ``proc`` and ``sys`` are.
     """
-    return min([psutil.virtual_memory().available, *_granted(root)])
+    limited = [] if (limit := limited_memory()) is None else [limit[1]]
+    return min([psutil.virtual_memory().available, *limited, *_granted(root)])
+
+
+def limited_memory() -> tuple[int, int] | None:
+    """Return how many bytes of addresses this process may have (``ulimit -v``), and how many are left; None: any."""
+    if resource is None or (limit := resource.getrlimit(resource.RLIMIT_AS)[0]) == resource.RLIM_INFINITY:
+        return None
+    return limit, max(limit - psutil.Process().memory_info().vms, 0)
+
+
+def too_little() -> str | None:
+    """Say that a limit is one at which libraries end the process, which nobody can catch; None where it is not."""
+    if (limit := limited_memory()) is None or (limit[0] >= LEAST and limit[1] >= LEAST_LEFT):
+        return None
+    whole, left = (f"{count / 2**20:,.0f} MiB" for count in limit)
+    return f"memory is limited to {whole} (ulimit -v), of which {left} are left; allow 1 GiB more, or lift the limit"
 
 
 def _granted(root: Path) -> list[int]:

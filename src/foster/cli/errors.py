@@ -4,23 +4,31 @@ from __future__ import annotations
 
 import errno
 import io
+import os
 import signal
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from types import FrameType
 
 from foster.cli.output import complain
 from foster.errors import InputError
+from foster.memory import too_little
 
 
 def run(command: Callable[[], None]) -> None:
     """Run a command line; exit 0, 2 for bad input with one line on stderr, 143 when told to stop, or 1."""
     # What schedulers, containers and `timeout` send: by itself it would end Python without any cleaning up.
     signal.signal(signal.SIGTERM, _stop)
+    _open_standard_streams()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # a terminal of few characters shows the others' codes
     try:
+        if sys.stdout is None:
+            raise InputError("standard output is closed, so that no result could be shown; send it somewhere (> FILE)")
+        if (fault := too_little()) is not None:
+            raise InputError(fault)
         command()
     except InputError as error:
         complain(f"foster: {error}")
@@ -30,6 +38,17 @@ def run(command: Callable[[], None]) -> None:
             raise  # a fault of ours: whoever mends it needs all of it
         complain(f"foster: {line}")
         sys.exit(2)
+
+
+def _open_standard_streams() -> None:
+    """Let the numbers of closed streams lead nowhere: the next file would get them, and what libraries print."""
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # the lowest number that is free
+    if sys.stderr is None:
+        sys.stderr = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 - to the end of the process
 
 
 def _stop(number: int, _: FrameType | None) -> None:
@@ -47,7 +66,7 @@ def _of_machine(error: Exception) -> str | None:
         fixes = {
             errno.ENOSPC: "make room, or write elsewhere (--out; FOSTER_CACHE for what can be computed again)",
             errno.EDQUOT: "make room, or write elsewhere (--out; FOSTER_CACHE for what can be computed again)",
-            errno.EACCES: "see who may read and write there",
+            errno.EACCES: "see who may read and write there; FOSTER_CACHE names another cache",
             errno.EROFS: "write elsewhere (--out; FOSTER_CACHE for what can be computed again)",
             errno.EMFILE: "allow more open files (ulimit -n)",
             errno.ENAMETOOLONG: "give a shorter name",

@@ -10,7 +10,7 @@ from foster.audit.folder import read_audit
 from foster.errors import InputError
 from foster.inspection.files import bytes_by_part
 from foster.inspection.inspect import Look
-from foster.inspection.page import Block, ItemText, Paragraph, Section, Share, Summary, Table
+from foster.inspection.page import Block, Cell, ItemText, Paragraph, Section, Share, Summary, Table
 from foster.inspection.wording import clean, folder_name, plain, size
 
 
@@ -82,7 +82,7 @@ class AuditFolder:
             self.found.pieces["sequences"],
             [self.found.pieces[name] for name in ("popularity", "transitions")],
         )
-        rows = [
+        rows: list[tuple[Cell, ...]] = [
             (
                 str(row["n"]),
                 *(Share(row[name]) for name in ("found", "one_user", "2_to_4_users", "5_or_more")),
@@ -99,7 +99,7 @@ class AuditFolder:
         return Table("Runs of n consecutive items, and of draws that were copied from nobody", head, rows)
 
     def _membership(self) -> Table:
-        rows = [
+        rows: list[tuple[Cell, ...]] = [
             (
                 clean(name),
                 f"{row['auc']:.3f} ({row['auc_interval'][0]:.3f} to {row['auc_interval'][1]:.3f})",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -120,6 +121,8 @@ def load_tokenizer(folder: Path) -> Any:
     Raises:
         InputError: the folder holds none, or one that cannot be loaded.
     """
+    if not os.access(folder, os.R_OK | os.X_OK) and folder.exists():
+        raise InputError(f"{folder}: cannot be read (no permission); see who may read there")
     if not has_vocabulary(folder):
         raise InputError(
             f"{folder}: holds no tokenizer.json and no vocabulary; give the folder of a transformers encoder"
