@@ -16,13 +16,20 @@ HISTORIES = [np.array([3, 5, 7, 1]), np.array([2, 9]), np.array([30, 31, 32])]
 
 
 def small_recommender(
-    n_items: int = 40, seed: int = 0, dropout: float = 0.0, adapter: str = "linear", ids: bool = False
+    n_items: int = 40,
+    seed: int = 0,
+    dropout: float = 0.0,
+    adapter: str = "linear",
+    ids: bool = False,
+    backbone: str = "sasrec",
 ) -> TextRecommender:
     """Return a model over items "0".."n-1"; the features are the same for every seed, the weights are not."""
     vectors = torch.randn(n_items, 12, generator=torch.Generator().manual_seed(7))
     whitening = Whitening.fit(vectors)
     catalogue = Catalogue([str(i) for i in range(n_items)], [f"item {i}" for i in range(n_items)])
-    options = ModelOptions(dim=8, layers=1, heads=2, max_length=10, dropout=dropout, adapter=adapter, ids=ids)
+    options = ModelOptions(
+        dim=8, layers=1, heads=2, max_length=10, dropout=dropout, adapter=adapter, ids=ids, backbone=backbone
+    )
     torch.manual_seed(seed)
     return TextRecommender(
         catalogue, EncoderOptions(), options, FrozenFeatures.of(whitening(vectors)), whitening

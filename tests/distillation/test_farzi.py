@@ -32,8 +32,9 @@ OPTIONS = FarziOptions(
 class Checkpoints:
     """A trajectory in memory: the same shape with other weights at steps 0, 10, ..., in double precision or not."""
 
-    def __init__(self, count: int = 4, adapter: str = "linear") -> None:
-        self.states = [small_recommender(ITEMS, seed, adapter=adapter).trained_state() for seed in range(count)]
+    def __init__(self, count: int = 4, adapter: str = "linear", backbone: str = "sasrec") -> None:
+        shape = {"adapter": adapter, "backbone": backbone}
+        self.states = [small_recommender(ITEMS, seed, **shape).trained_state() for seed in range(count)]
 
     def __len__(self) -> int:
         return len(self.states)
@@ -60,13 +61,15 @@ def small_setting(
     seed: int = 0,
     adapter: str = "linear",
     engine: Engine | None = None,
+    backbone: str = "sasrec",
 ) -> Setting:
     """Return a setting over 30 items; in double precision for finite differences."""
-    best = best or small_recommender(ITEMS, seed=9, adapter=adapter)
+    best = best or small_recommender(ITEMS, seed=9, adapter=adapter, backbone=backbone)
     if double:
         best = best.double()
         best.tower.features = FrozenFeatures.of(best.public_features(best.encoder).double())
-    return Setting(small_log(), best, Checkpoints(adapter=best.options.adapter), options, seed, engine or Engine("cpu"))
+    trajectory = Checkpoints(adapter=best.options.adapter, backbone=best.options.backbone)
+    return Setting(small_log(), best, trajectory, options, seed, engine or Engine("cpu"))
 
 
 def assert_gradient_is_slope(make, parameters=lambda run: list(run.synthetic.parameters())):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from dataclasses import replace
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -20,6 +21,8 @@ from foster.text.tuning import TunableEncoder
 from foster.training.losses import next_item_loss
 from foster.training.options import TrainOptions
 from small_models import small_recommender
+
+BACKBONES = get_args(ModelOptions.model_fields["backbone"].annotation)
 
 
 @pytest.fixture
@@ -82,7 +85,7 @@ def test_equally_popular_items():
     assert popularity_of(np.full(3, 7)) == [0.0, 0.0, 0.0]
 
 
-@pytest.mark.parametrize("name", ["sasrec", "gru4rec", "mean"])
+@pytest.mark.parametrize("name", BACKBONES)
 def test_states_do_not_depend_on_what_follows(model, name):
     options = ModelOptions(backbone=name, dim=8, layers=2, heads=2, max_length=10, dropout=0.0)
     backbone = model.fresh(0, options).backbone.eval()
@@ -94,7 +97,7 @@ def test_states_do_not_depend_on_what_follows(model, name):
     assert torch.allclose(states[:, -1], swapped, atol=1e-5) == (name == "mean")
 
 
-@pytest.mark.parametrize("name", ["gru4rec", "mean"])
+@pytest.mark.parametrize("name", BACKBONES[1:])
 def test_another_sequence_model_is_trained_saved_and_loaded(model, name, tmp_path):
     other = model.fresh(0, model.options.model_copy(update={"backbone": name}))
     generator = torch.Generator().manual_seed(0)

@@ -38,6 +38,8 @@ def build(tiny_encoder, popularity: bool = False, words: int = 16, **options) ->
 CASES = {
     "sasrec, experts": {"backbone": "sasrec", "adapter": "moe"},
     "gru4rec, linear, ids": {"backbone": "gru4rec", "adapter": "linear", "ids": True},
+    "hstu, linear": {"backbone": "hstu", "adapter": "linear"},
+    "ligr, linear": {"backbone": "ligr", "adapter": "linear"},
     "mean, experts, ids, popularity, no words": {"backbone": "mean", "ids": True, "popularity": True, "words": 0},
 }
 

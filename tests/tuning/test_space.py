@@ -56,7 +56,7 @@ def test_terms_come_back_and_are_optunas():
         ({"layers": {"low": 1.5, "high": 3}}, "integer"),
         ({"dropout": {"low": 0, "high": 0.5, "log": True}}, "option 'dropout': "),
         ({"backbone": {"low": 1, "high": 2}}, "is no number; give choices"),
-        ({"backbone": ["gru"]}, "must be 'sasrec', 'gru4rec' or 'mean'"),
+        ({"backbone": ["gru"]}, "must be 'sasrec', 'gru4rec', 'hstu', 'ligr' or 'mean'"),
         ({"dim": []}, "choices are empty"),
         ({"dim": {"choices": [8], "low": 1}}, "choices must be a list, and stand alone"),
         ({"dim": [8, 8]}, "8 stands there twice"),

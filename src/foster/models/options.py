@@ -13,8 +13,10 @@ class ModelOptions(Options):
     """Shape of the item tower and the sequence model."""
 
     dim: int = Field(128, ge=4, le=2**16, description="width of item vectors and states")
-    backbone: Literal["sasrec", "gru4rec", "mean"] = Field(
-        "sasrec", description="sequence model: self-attention, recurrent units, or the mean of the history"
+    backbone: Literal["sasrec", "gru4rec", "hstu", "ligr", "mean"] = Field(
+        "sasrec",
+        description="sequence model: self-attention, recurrent units, gated aggregation without a softmax, "
+        "self-attention with gated residuals, or the mean of the history",
     )
     adapter: Literal["moe", "linear"] = Field(
         "moe", description="from text features to item vectors: UniSRec's mixture of experts, or a linear map"
@@ -22,8 +24,8 @@ class ModelOptions(Options):
     ids: bool = Field(
         False, description="give each item that occurs in training a vector of its own, added to what its text says"
     )
-    layers: int = Field(2, ge=1, le=2**10, description="SASRec blocks or GRU4Rec layers")
-    heads: int = Field(2, ge=1, description="attention heads of SASRec")
+    layers: int = Field(2, ge=1, le=2**10, description="blocks of SASRec and LiGR, layers of GRU4Rec, units of HSTU")
+    heads: int = Field(2, ge=1, description="heads of SASRec, LiGR and HSTU")
     max_length: int = Field(50, ge=2, le=2**20, description="the most recent items of a history that the model reads")
     dropout: float = Field(0.2, ge=0, lt=1, description="dropout of text features and sequence model")
     finetune: str = Field(

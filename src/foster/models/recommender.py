@@ -38,8 +38,10 @@ from foster.hub import folder_of, push_to_hub
 from foster.manifest import read_whole
 from foster.memory import free_memory
 from foster.models.gru4rec import GRU4Rec
+from foster.models.hstu import HSTU
 from foster.models.item_index import ExactIndex, ItemIndex
 from foster.models.item_tower import ROWS, FeatureSource, FrozenFeatures, ItemTower, TunedFeatures, Whitening
+from foster.models.ligr import LiGR
 from foster.models.mean_pool import MeanPool
 from foster.models.options import ModelOptions
 from foster.models.sasrec import SASRec
@@ -791,7 +793,8 @@ def _backbone(options: ModelOptions) -> nn.Module:
         return GRU4Rec(options.dim, options.layers, options.dropout)
     if options.backbone == "mean":
         return MeanPool(options.dim, options.dropout)
-    return SASRec(options.dim, options.layers, options.heads, options.max_length, options.dropout)
+    attentive = {"sasrec": SASRec, "hstu": HSTU, "ligr": LiGR}[options.backbone]
+    return attentive(options.dim, options.layers, options.heads, options.max_length, options.dropout)
 
 
 def _features(

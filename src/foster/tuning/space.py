@@ -33,7 +33,13 @@ DEFAULT: dict[str, Any] = {
 """The same for logs, coresets and soft labels, so that searches can be compared: what students hardly notice is in it,
 what only a log or only hard labels have (batches, sampled items, another map of items) is not."""
 
-WITHOUT_EFFECT: dict[str, tuple[str, ...]] = {"sasrec": (), "gru4rec": ("heads",), "mean": ("layers", "heads")}
+WITHOUT_EFFECT: dict[str, tuple[str, ...]] = {
+    "sasrec": (),
+    "gru4rec": ("heads",),
+    "hstu": (),
+    "ligr": (),
+    "mean": ("layers", "heads"),
+}
 """Options that a backbone does not read; where it is given, they are left out of the default space."""
 
 TERMS = ("choices", "low", "high", "step", "log")
