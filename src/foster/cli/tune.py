@@ -13,7 +13,7 @@ from foster.cli.arguments import TRAINING, LabelEncoder
 from foster.cli.flags import verb
 from foster.cli.folders import kind_to_train_on, read_data
 from foster.cli.output import say, show
-from foster.cli.processes import running
+from foster.cli.processes import helped, is_helper, running, shared_threads
 from foster.cli.values import CommonOptions, Values, read_yaml
 from foster.errors import InputError
 from foster.models.options import ModelOptions
@@ -27,7 +27,7 @@ from foster.tuning.options import TuneOptions
     *TRAINING,
     examples=(
         "foster tune distilled --validation data --out study",
-        "foster tune distilled --validation data --finish --retrain 3 --out study",
+        "foster tune distilled --validation data --finish --retrain 3 --jobs 2 --out study",
         "foster tune data --trials 50 --lr 0.001 --out study",
     ),
     default_where=" for a data set; else what is stored with the sequences",
@@ -47,6 +47,10 @@ def tune(
         ),
     ] = None,
     label_encoder: LabelEncoder = None,
+    jobs: Annotated[
+        int,
+        typer.Option(min=1, help="processes of this machine that make trials at once, each with its share of cores"),
+    ] = 1,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="begin anew if the study exists")] = False,
     *,
     values: Values,
@@ -62,6 +66,8 @@ def tune(
     from foster.tuning.tune import search
 
     require_optuna()
+    if is_helper():  # of a command whose folder is there by now
+        jobs, overwrite = 1, False
     inputs = (source, validation)
     place_of(out, overwrite, inputs)
     kind = kind_to_train_on(source)
@@ -75,6 +81,9 @@ def tune(
     encoder = values.of(EncoderOptions, data.encoder if isinstance(data, Condensed) else None)
     common, start = values.of(CommonOptions), time.perf_counter()
     with running(common.device) as engine:
+        if jobs > 1 and engine.world > 1:
+            raise InputError(f"--jobs {jobs}: torchrun started {engine.world} processes already; leave one out")
+        beside = helped(jobs - 1, shared_threads(jobs)) if jobs > 1 else None
         if isinstance(data, Condensed) and judges and is_of(data.info.get("data_fingerprint"), judges) is False:
             say(f"--validation {validation}: is other data than that which {source} was made from")
         tuned = search(
@@ -91,6 +100,7 @@ def tune(
             engine=engine,
             overwrite=overwrite,
             inputs=inputs,
+            beside=beside,
             say=say,
         )
         if not engine.is_main:

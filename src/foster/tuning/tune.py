@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -119,6 +120,7 @@ def search(
     engine: Engine | None = None,
     overwrite: bool = False,
     inputs: Iterable[str | Path | None] = (),
+    beside: AbstractContextManager[None] | None = None,
     say: Callable[[str], None] = lambda line: None,
 ) -> Tuned:
     """Do what ``tune`` does, and return what there is also where it was stopped.
@@ -137,6 +139,8 @@ def search(
         engine: as there.
         overwrite: as there.
         inputs: folders that are read, which are not to be written over.
+        beside: entered once the folder is the study's, and left when this process has done its part: it can have others
+            take part, and wait for them.
         say: called with a line a trial.
 
     Raises:
@@ -160,10 +164,12 @@ def search(
         stopped: BaseException | None = None
         work = Search(out, setting, options.trials, options.timeout, like, say)
         try:
-            work.run()
-            if options.retrain:
-                work.wait()
-                _retrain(work, options.retrain)
+            with beside or nullcontext():
+                work.run()
+                if options.retrain:
+                    work.wait()
+                    _retrain(work, options.retrain)
+            work.run()  # again what a process beside this one was at when it was killed
         except (KeyboardInterrupt, SystemExit) as error:
             stopped = error
         finally:
