@@ -24,7 +24,6 @@ from foster.training.options import FINISH, TrainOptions, affordable
     *TRAINING,
     examples=(
         "foster train distilled --out model",
-        "foster train distilled --validation data --out model",
         "foster train distilled --finish data --steps 500 --out model",
         "foster train data --backbone gru4rec --steps 2000 --out model",
     ),
