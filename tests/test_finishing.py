@@ -34,7 +34,7 @@ def labelled(log, tiny_encoder) -> Condensed:
 
 def test_it_is_a_training_on_the_log_from_the_weights_of_a_student(labelled, log):
     model, fit = foster.finish(labelled, log, train=RECIPE, seed=3)
-    student, _ = foster.train(labelled, seed=3)
+    student, _ = foster.train(labelled, train=labelled.recipe.model_copy(update={"warmup": 2}), seed=3)
     shape = labelled.model.model_copy(update={"dropout": ModelOptions().dropout})
     again, same = foster.train(
         log, encoder=labelled.encoder, model=shape, train=RECIPE, start=student.trained_state(), seed=3

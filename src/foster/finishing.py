@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from foster.condensed.labels import student_recipe
 from foster.condensed.sequences import Condensed
 from foster.data.dataset import Dataset
 from foster.engine import Engine
@@ -12,7 +13,7 @@ from foster.models.recommender import TextRecommender
 from foster.runs import train as train_on
 from foster.text.options import EncoderOptions
 from foster.training.loop import Fit, Watch
-from foster.training.options import FINISH, TrainOptions, affordable
+from foster.training.options import FINISH, TrainOptions
 from foster.unfinished import Unfinished
 
 STUDENT_STEPS = 500
@@ -71,8 +72,10 @@ def finish(
     """
     encoder, model = encoder or source.encoder, model or shape_on_log(source)
     check_own_log(source, data)
-    first = affordable(source.recipe, model.finetune)
-    first = first.model_copy(update={"steps": min(first.steps, STUDENT_STEPS)})
+    first = source.recipe.model_copy(update={"steps": min(source.recipe.steps, STUDENT_STEPS)})
+    if source.codes is not None:
+        first = first.model_copy(update={"warmup": first.steps // 2})  # so few steps at a high rate need it
+    first = student_recipe(source, encoder, model, first)
     student, _ = train_on(
         source,
         encoder=encoder,

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from foster.artefacts import CONFIG_NAME, check_free, config_field, read_config, write_metrics
+from foster.condensed.labels import student_recipe
 from foster.condensed.sequences import Condensed
 from foster.condensed.sources import student_source
 from foster.data.dataset import Dataset
@@ -21,7 +22,7 @@ from foster.models.options import ModelOptions
 from foster.models.recommender import NOT_STATED, ORIGIN, TextRecommender, stored_shape
 from foster.text.options import EncoderOptions
 from foster.training.loop import Fit, LogSource, Source, Watch, fit, validator
-from foster.training.options import TeacherOptions, TrainOptions, affordable
+from foster.training.options import TeacherOptions, TrainOptions
 from foster.training.trajectory import Recorder, Recording, checkpoint_steps
 from foster.unfinished import Unfinished, unfinished
 
@@ -232,7 +233,7 @@ def train(
         source: what to train on. Distilled sequences and coresets need nothing else: no log, no teacher.
         encoder: text encoder; by default the one that is stored with the source.
         model: shape; by default the stored one.
-        train: recipe; by default the stored one (see ``affordable`` for tuned language models).
+        train: recipe; by default the stored one (see ``student_recipe``).
         validation: a log whose validation targets are ranked on the way and, where the recipe has a patience, stop
             training and choose the weights; a log as source is its own.
         start: weights to start from, as ``trained_state`` and ``Trajectory.state`` give them. Weights that were
@@ -251,7 +252,7 @@ def train(
     check_seed(seed)
     if isinstance(source, Condensed):
         encoder, model = encoder or source.encoder, model or source.model
-        train = train or affordable(source.recipe, model.finetune)
+        train = train or student_recipe(source, encoder, model)
     train = train or TrainOptions()
     validation = source if isinstance(source, Dataset) else validation
     model = model or ModelOptions()

@@ -11,7 +11,15 @@ from safetensors.torch import load_file, save_file
 
 from condensed_labels import soft_labelled
 from foster.condensed.contexts import label_windows
-from foster.condensed.labels import label_keys, labels_fit, start_from_labels, with_soft_labels
+from foster.condensed.labels import (
+    SAMPLED_RATE,
+    WARM,
+    label_keys,
+    labels_fit,
+    start_from_labels,
+    student_recipe,
+    with_soft_labels,
+)
 from foster.condensed.score_matching import ProbabilityMatching, ScoreMatching
 from foster.condensed.sequences import Condensed
 from foster.condensed.sources import MANY, HardLabels, SoftLabels, student_source
@@ -347,7 +355,7 @@ def test_students_on_another_encoder_learn_the_probabilities_of_the_labels(monke
     assert labels_fit(labelled, model)
     # As if the student's features were of another encoder than these.
     monkeypatch.setattr("foster.condensed.sources.label_keys", lambda *_: teacher.item_table())
-    monkeypatch.setattr("foster.condensed.labels._refer_to_encoder_of", lambda *_: False)
+    monkeypatch.setattr("foster.condensed.labels._refer_to", lambda *_: False)
     source = student_source(labelled, model, 0, start=False)
     assert isinstance(source.matching, ProbabilityMatching)
     own, keys, whole = model.item_table(), teacher.item_table(), labelled.items[..., 0]
@@ -376,6 +384,25 @@ def test_a_linear_student_of_experts_learns_probabilities(of_teacher, of_student
     source = student_source(labelled, student, 0)
     assert isinstance(source.matching, loss)
     assert torch.isfinite(source.loss(student, 7))
+
+
+@pytest.mark.parametrize("of_teacher", ["linear", "moe"])
+@pytest.mark.parametrize("of_student", ["linear", "moe"])
+def test_students_whose_loss_takes_a_sample_of_items_take_small_steps(of_teacher, of_student):
+    plain = small_recommender()
+    labelled, _ = soft_labelled(plain, adapter=of_teacher)
+    student = plain.fresh(1, plain.options.model_copy(update={"adapter": of_student}))
+    recipe = student_recipe(labelled, student.encoder, student.options)
+    if student_source(labelled, student, 0).matching.samples:
+        assert (recipe.lr, recipe.warmup) == (SAMPLED_RATE, labelled.recipe.steps // WARM)
+    else:
+        assert recipe == labelled.recipe
+    tuned = student.options.model_copy(update={"finetune": "top:1"})
+    assert student_recipe(labelled, student.encoder, tuned).lr == SAMPLED_RATE
+    slow = labelled.recipe.model_copy(update={"lr": 1e-4, "warmup": 999})
+    assert student_recipe(labelled, student.encoder, student.options, slow) == slow
+    hard = replace(labelled, codes=None, adapter=None, windows=())
+    assert student_recipe(hard, student.encoder, student.options) == hard.recipe
 
 
 def test_draws_follow_the_counts_of_items():

@@ -13,6 +13,7 @@ import numpy as np
 from foster.audit.options import AuditOptions
 from foster.audit.pieces import run_scores, shared_runs, visible_sequences
 from foster.audit.signals import label_scores, model_scores
+from foster.condensed.labels import student_recipe
 from foster.condensed.sequences import Condensed
 from foster.coresets.select import METHODS, select
 from foster.data.dataset import Dataset, fingerprint
@@ -25,7 +26,7 @@ from foster.errors import InputError
 from foster.models.options import ModelOptions
 from foster.models.recommender import TextRecommender
 from foster.runs import pretrain, train
-from foster.training.options import TrainOptions, affordable
+from foster.training.options import TrainOptions
 
 RUNS = "runs"
 """Key of the longest run that each history shares with the sequences, beside the scores."""
@@ -134,7 +135,7 @@ class Shadow:
 
     def student(self, sequences: Condensed) -> TextRecommender:
         """Train a student as the sequences say, for fewer steps."""
-        recipe = affordable(sequences.recipe, sequences.model.finetune)
+        recipe = student_recipe(sequences, sequences.encoder, sequences.model)
         recipe = recipe.model_copy(update={"steps": min(recipe.steps, self.recipe.student_steps)})
         return train(sequences, train=recipe, like=self.teacher, seed=self.seed, engine=self.recipe.engine)[0]
 

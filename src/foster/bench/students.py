@@ -9,6 +9,7 @@ import torch
 
 from foster.bench.plan import Plan, Say
 from foster.bench.rows import Recipe, Run, Student
+from foster.condensed.labels import student_recipe
 from foster.condensed.sequences import Condensed
 from foster.engine import Engine
 from foster.errors import InputError
@@ -17,7 +18,7 @@ from foster.models.options import ModelOptions
 from foster.models.recommender import TextRecommender
 from foster.runs import train
 from foster.training.loop import Fit
-from foster.training.options import HARD_LABELS, STUDENT, TrainOptions, affordable
+from foster.training.options import HARD_LABELS, STUDENT, TrainOptions
 
 RECIPES = {"soft": STUDENT, "hard": HARD_LABELS}
 """Recipes that every method's students are trained with; the better one on validation counts."""
@@ -44,7 +45,7 @@ def trainings(plan: Plan, run: Run, sequences: Condensed) -> Iterator[tuple[str,
     """Yield the name, the shape and the recipe of each student of a run."""
     kind, most = run.student or plan.recipe, plan.options.student_steps
     for label, recipe in recipes_of(run, sequences).items():
-        recipe = affordable(recipe, kind.model.finetune)
+        recipe = student_recipe(sequences, kind.encoder, kind.model, recipe)
         if most is not None:
             recipe = recipe.model_copy(update={"steps": min(recipe.steps, most)})
         yield label, kind.model if label in WITH_DROPOUT else kind.model.model_copy(update={"dropout": 0.0}), recipe

@@ -17,7 +17,7 @@ from foster.cli.values import CommonOptions, Values
 from foster.errors import InputError
 from foster.models.options import ModelOptions
 from foster.text.options import EncoderOptions
-from foster.training.options import FINISH, TrainOptions, affordable
+from foster.training.options import FINISH, TrainOptions
 
 
 @verb(
@@ -52,6 +52,7 @@ def train(
 ) -> None:
     """Train a recommender on distilled sequences, a coreset or a log, or on sequences first and then on their log."""
     from foster.condensed.collapse import one_ranking
+    from foster.condensed.labels import student_recipe
     from foster.condensed.sequences import Condensed
     from foster.data.dataset import Dataset
     from foster.evaluation.evaluate import is_of
@@ -84,7 +85,7 @@ def train(
         data = Condensed.read(source, encoder_path=label_encoder)
         encoder = values.of(EncoderOptions, data.encoder)
         model = values.of(ModelOptions, data.model)
-        recipe = values.of(TrainOptions, affordable(data.recipe, model.finetune))
+        recipe = values.of(TrainOptions, student_recipe(data, encoder, model))
     common = values.of(CommonOptions)
     judges, log = read_data(validation) if validation else None, read_data(finish) if finish else None
     if log and isinstance(data, Condensed):

@@ -14,9 +14,14 @@ from foster.condensed.score_matching import covariance
 from foster.condensed.sequences import Condensed
 from foster.errors import InputError
 from foster.models.item_tower import IDS, FrozenFeatures, item_map_features, mapped
+from foster.models.options import ModelOptions
 from foster.models.recommender import TextRecommender
 from foster.text.encoder import same_encoder
-from foster.training.options import STUDENT
+from foster.text.options import EncoderOptions
+from foster.training.options import STUDENT, TrainOptions, affordable
+
+SAMPLED_RATE = 5e-3  # most of the learning rate of students whose loss needs a sample of the items
+WARM = 8  # such students warm up over an eighth of their steps
 
 
 @torch.no_grad()
@@ -103,7 +108,7 @@ def start_from_labels(sequences: Condensed, model: TextRecommender) -> bool:
         takes eight times the time and is no better (benchmarks/research.md, 48).
     """
     frozen = isinstance(model.tower.features, FrozenFeatures)
-    if sequences.adapter is None or not frozen or not _refer_to_encoder_of(sequences, model):
+    if sequences.adapter is None or not frozen or not _refer_to(sequences, model.encoder):
         return False
     if model.options.ids and IDS not in sequences.adapter:
         raise InputError(
@@ -113,12 +118,47 @@ def start_from_labels(sequences: Condensed, model: TextRecommender) -> bool:
     return model.tower.load_item_map(sequences.adapter, model.catalogue.known) and model.tower.linear is None
 
 
+def student_recipe(
+    sequences: Condensed, encoder: EncoderOptions, model: ModelOptions, recipe: TrainOptions | None = None
+) -> TrainOptions:
+    """Return the recipe of students on some encoder and of some shape.
+
+    Students that move their items by the labels, on a sample of items, take small steps: with the rate of those that
+    take over the labels' map, wide or deep ones come to nothing (benchmarks/research.md, 74).
+
+    Args:
+        sequences: what they train on.
+        encoder: of the students.
+        model: of the students.
+        recipe: of students that take over the map; by default the stored one.
+
+    Raises:
+        InputError: an encoder is not to be found.
+    """
+    recipe = affordable(recipe or sequences.recipe, model.finetune)
+    if sequences.codes is None or _in_closed_form(sequences, encoder, model):
+        return recipe
+    return recipe.model_copy(
+        update={"lr": min(recipe.lr, SAMPLED_RATE), "warmup": max(recipe.warmup, recipe.steps // WARM)}
+    )
+
+
+def _in_closed_form(sequences: Condensed, encoder: EncoderOptions, model: ModelOptions) -> bool:
+    """Whether the loss of such students needs no sample of items."""
+    if model.finetune != "frozen":
+        return False
+    if sequences.adapter is None:
+        return model.adapter == "linear"
+    same_kind = ("weight" in sequences.adapter) == (model.adapter == "linear")
+    return same_kind and (IDS not in sequences.adapter or model.ids) and _refer_to(sequences, encoder)
+
+
 def label_keys(sequences: Condensed, model: TextRecommender) -> Tensor:
     """Return ``[V, r]`` on the model's device: a label ``y`` scores item v as ``<y, label_keys[v]>``."""
     if sequences.adapter is None:
         assert sequences.keys is not None  # the sequences have soft labels
         return sequences.keys.to(model.device)
-    same = _refer_to_encoder_of(sequences, model)
+    same = _refer_to(sequences, model.encoder)
     features = model.public_features(model.encoder if same else sequences.encoder)
     if (given := features.shape[1]) != (wanted := item_map_features(sequences.adapter)):
         raise InputError(
@@ -140,12 +180,12 @@ def labels_fit(sequences: Condensed, model: TextRecommender) -> bool:
     if IDS in sequences.adapter and model.tower.ids is None:
         return False
     of_a_linear_map = "weight" in sequences.adapter and IDS not in sequences.adapter
-    return (of_a_linear_map or model.tower.linear is None) and _refer_to_encoder_of(sequences, model)
+    return (of_a_linear_map or model.tower.linear is None) and _refer_to(sequences, model.encoder)
 
 
-def _refer_to_encoder_of(sequences: Condensed, model: TextRecommender) -> bool:
+def _refer_to(sequences: Condensed, encoder: EncoderOptions) -> bool:
     try:
-        return same_encoder(sequences.encoder, model.encoder)
+        return same_encoder(sequences.encoder, encoder)
     except InputError as error:
         raise InputError(
             f"{error}; soft labels refer to that encoder: name the place where it lies now by --label-encoder"

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from foster.condensed.labels import student_recipe
 from foster.condensed.sequences import Condensed
 from foster.condensed.sources import student_source
 from foster.data.dataset import Dataset
@@ -24,7 +25,7 @@ from foster.models.kernels import widened
 from foster.models.recommender import TextRecommender
 from foster.training.loop import LogSource, Source, Validate, fit, validation_users, validator
 from foster.training.losses import sample_items
-from foster.training.options import HARD_LABELS, STUDENT, TrainOptions, affordable
+from foster.training.options import HARD_LABELS, STUDENT, TrainOptions
 from foster.training.trajectory import Checkpoints
 from foster.unfinished import State
 
@@ -171,7 +172,7 @@ class Setting:
     def student(self, sequences: Condensed) -> tuple[TextRecommender, Source, TrainOptions, Validate | None]:
         """Return an untrained student of the sequences, its losses, its recipe, and what validates it, if anything."""
         student = self.best.fresh(self.seed, sequences.model)
-        recipe = affordable(sequences.recipe, student.options.finetune)
+        recipe = student_recipe(sequences, student.encoder, student.options)
         source = student_source(sequences, student, self.seed, mixup=recipe.mixup)
         if sequences.codes is None:
             return student, source, recipe, self.validate

@@ -13,6 +13,7 @@ import polars as pl
 from filelock import Timeout
 
 from foster.artefacts import check_free
+from foster.condensed.labels import student_recipe
 from foster.condensed.sequences import Condensed
 from foster.condensed.sources import student_source
 from foster.data.dataset import Dataset
@@ -26,7 +27,7 @@ from foster.models.recommender import TextRecommender
 from foster.runs import train, training_record
 from foster.text.options import EncoderOptions
 from foster.training.loop import LogSource, validator
-from foster.training.options import FINISH, TrainOptions, affordable
+from foster.training.options import FINISH, TrainOptions
 from foster.tuning.folder import MEANT, claim, described, place_of, retraining_lock
 from foster.tuning.options import TuneOptions
 from foster.tuning.results import best_trials, config_of, frame_of, note_retrained, parsed, retrained, write_results
@@ -214,11 +215,13 @@ def _setting(
     else:
         if validation is None:
             raise InputError("--validation is missing: the data set whose validation items judge the trials")
-        finetune = given_model.get("finetune", source.model.finetune)
-        stored_encoder, stored_model, stored_recipe = source.encoder, source.model, affordable(source.recipe, finetune)
+        stored_encoder, stored_model, stored_recipe = source.encoder, source.model, FINISH
         if finish:
             check_own_log(source, validation)
-            stored_model, stored_recipe = shape_on_log(source), FINISH
+            stored_model = shape_on_log(source)
+        else:
+            shape = ModelOptions.parse({**stored_model.model_dump(), **given_model})
+            stored_recipe = student_recipe(source, encoder or stored_encoder, shape)
     if not len(validation.held_out("validation")):
         raise InputError(f"{validation.info.name}: has no validation items, by which trials are judged; split it anew")
     parts = Space.default(list(given), given.get("backbone")) if space is None else Space.parse(space, where)
