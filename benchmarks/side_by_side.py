@@ -46,9 +46,10 @@ from torch import Tensor
 
 from foster.bench.summary import paired_bootstrap
 from foster.data.dataset import Dataset
+from foster.data.defaults import LEAVE_ONE_OUT
 from foster.data.grocery import grocery
 from foster.data.histories import Histories
-from foster.data.split import LEAVE_ONE_OUT, TargetSplit
+from foster.data.split import TargetSplit
 from foster.engine import Engine
 from foster.evaluation.evaluate import evaluate, evaluate_popularity
 from foster.evaluation.metrics import metrics_of, ndcg_of_ranks

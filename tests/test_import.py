@@ -4,12 +4,16 @@ import importlib.util
 import subprocess
 import sys
 
+import pytest
+
 import foster
 
+HEAVY = ("torch", "transformers", "polars", "numpy", "accelerate")
 
-def test_importing_the_package_loads_nothing_that_takes_time():
-    heavy = "{'torch', 'transformers', 'polars', 'numpy', 'pydantic', 'typer', 'accelerate'}"
-    code = f"import sys, foster; print(sorted({heavy} & set(sys.modules)))"
+
+@pytest.mark.parametrize(("name", "heavy"), [("foster", (*HEAVY, "pydantic", "typer")), ("foster.cli", HEAVY)])
+def test_importing_the_package_loads_nothing_that_takes_time(name, heavy):
+    code = f"import sys, {name}; print(sorted(set({heavy}) & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
 
 

@@ -17,8 +17,8 @@ from foster.condensed.labels import student_recipe
 from foster.condensed.sequences import Condensed
 from foster.coresets.select import METHODS, select
 from foster.data.dataset import Dataset, fingerprint
+from foster.data.defaults import LEAVE_ONE_OUT
 from foster.data.histories import Histories
-from foster.data.split import LEAVE_ONE_OUT
 from foster.distillation.distill import distill, start_of
 from foster.distillation.options import OPTIONS, CondenseOptions, DistillOptions
 from foster.engine import Engine

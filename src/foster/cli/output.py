@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from foster.data.split import LEAVE_ONE_OUT
+from foster.data.defaults import LEAVE_ONE_OUT
 from foster.errors import InputError
 from foster.json_text import to_json
 from foster.progress import is_quiet

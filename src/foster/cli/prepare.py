@@ -12,8 +12,7 @@ from foster.cli.flags import verb
 from foster.cli.folders import free
 from foster.cli.output import show
 from foster.cli.values import Values
-from foster.data.core import K_CORE
-from foster.data.split import LEAVE_ONE_OUT
+from foster.data.defaults import K_CORE, LEAVE_ONE_OUT
 from foster.errors import InputError
 
 

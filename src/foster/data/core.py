@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 
-K_CORE = 5
-"""The least interactions of a user and of an item, as in the literature, unless another number is given."""
-
 _CHUNK = 2**22  # numbers counted at once: numpy counts a copy of eight bytes each
 
 

@@ -35,13 +35,13 @@ from foster.artefacts import (
     write_json,
 )
 from foster.data.catalogue import Catalogue, popularity_of
-from foster.data.core import K_CORE, count_numbers, k_core_mask
+from foster.data.core import count_numbers, k_core_mask
+from foster.data.defaults import K_CORE, LEAVE_ONE_OUT
 from foster.data.histories import Histories
 from foster.data.ids import number_categories
 from foster.data.reading import Reading
 from foster.data.sources import INPUT_ORDER, Columns, Raw, Source, read_raw, time_words
 from foster.data.split import (
-    LEAVE_ONE_OUT,
     TARGET_SEED,
     HeldOut,
     Partition,

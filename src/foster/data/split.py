@@ -12,12 +12,12 @@ from typing import Literal, Self, get_args
 
 import numpy as np
 
+from foster.data.defaults import LEAVE_ONE_OUT
 from foster.errors import InputError, did_you_mean
 
 TargetSplit = Literal["validation", "test"]
 TargetRule = Literal["last", "random", "successive"]
 
-LEAVE_ONE_OUT = "leave-one-out"
 TARGET_RULES: tuple[TargetRule, ...] = get_args(TargetRule)
 TARGET_SEED = 0  # of the draw of random targets
 

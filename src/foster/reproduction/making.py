@@ -13,9 +13,9 @@ from foster.artefacts import CONFIG_NAME, Count, Fingerprint, Stored, artefact_k
 from foster.condensed.sequences import Condensed
 from foster.coresets.select import NEED_TEACHER, select
 from foster.data.dataset import Dataset
+from foster.data.defaults import LEAVE_ONE_OUT
 from foster.data.grocery import Granularity, grocery
 from foster.data.reading import Reading
-from foster.data.split import LEAVE_ONE_OUT
 from foster.distillation.distill import distill, write_distilled
 from foster.distillation.options import OPTIONS
 from foster.engine import Engine
