@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from foster import runs
-from foster.artefacts import KEPT_STEP
+from foster.artefacts import KEPT_STEP, check_free
 from foster.condensed.sequences import Condensed
 from foster.data.dataset import Dataset
 from foster.distillation import setting as distillation_setting
@@ -24,6 +24,7 @@ from foster.runs import pretrain, train
 from foster.text.options import EncoderOptions
 from foster.training.options import TeacherOptions, TrainOptions
 from foster.training.trajectory import Trajectory
+from foster.unfinished import unfinished
 from tiny_encoder import build_tiny_encoder
 
 OPTIONS = DistillOptions(
@@ -284,3 +285,12 @@ def test_a_step_sees_a_sample_or_all_items(setting, asked, size):
 def test_a_subset_of_one_item_is_refused():
     with pytest.raises(InputError, match="option 'subset': must be at least 2, or 0 for the whole catalogue"):
         DistillOptions.parse({"subset": 1})
+
+
+def test_the_state_is_copied_once_at_each_judgement(setting, tmp_path, monkeypatch):
+    data, teacher = setting
+    original, copied = Foster.state, []
+    monkeypatch.setattr(Foster, "state", lambda self: copied.append(1) or original(self))
+    with unfinished(check_free(tmp_path / "out"), {}, Engine("cpu")) as part:
+        distill(data, teacher, OPTIONS, engine=Engine("cpu"), part=part)
+    assert len(copied) == 1 + OPTIONS.steps // OPTIONS.select_every  # that of the start, too

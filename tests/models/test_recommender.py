@@ -366,6 +366,20 @@ def test_similar_items_are_those_of_the_greatest_cosine(model):
     # The text of an item is that item.
     assert model.similar([model.catalogue.texts[4]], 1)[0][0] == ("i4", pytest.approx(1, abs=1e-4))
     assert [item for item, _ in model.similar(["i4"], 1, exclude=[f"i{order[0]}"])[0]] == [f"i{order[1]}"]
+    assert model.similar([], 5) == []
+
+
+@pytest.mark.parametrize(
+    ("asked", "message"),
+    [
+        ({"k": 0}, r"^k=0; give 1 to \d+, the number of items that are ranked$"),
+        ({"candidates": []}, "^no item is left to be ranked; exclude fewer, or give more candidates$"),
+        ({"entries": "i4"}, "^similar: entries is a list of items"),
+    ],
+)
+def test_what_similar_cannot_do_names_no_other_verb(model, asked, message):
+    with pytest.raises(InputError, match=message):
+        model.similar(**{"entries": ["i4"], **asked})
 
 
 @pytest.mark.parametrize("text", ["\ud800", "caf\udce9"])

@@ -163,15 +163,17 @@ def distill_with(
     else:
         kept_ndcg = setting.student_ndcg(kept)
         log.append({"step": 0, "student_ndcg@10": float(kept_ndcg.mean())})
-        _save(part, 0, setting, distiller, log, _kept(kept, 0, kept_ndcg))
+        _save(part, 0, setting, distiller.state(), log, _kept(kept, 0, kept_ndcg))
     steps = range(first, options.steps + 1)
     shown = progress and engine.is_main
     for step in Progress(steps, what="distilling", total=options.steps, initial=first - 1, shown=shown):
         record = distiller.step(step)
         _check_finite(record, step, options)
         judged: dict[str, State] = {}
+        state: State | None = None
         if step % options.select_every == 0 or step == options.steps:
-            _check_state(distiller, step, options)
+            state = distiller.state()  # a copy of its models: one for the look at it and for what is saved
+            _check_state(state, step, options)
             sequences = distiller.export().rounded()
             ndcg = setting.student_ndcg(sequences)
             record["student_ndcg@10"] = float(ndcg.mean())
@@ -180,8 +182,8 @@ def distill_with(
                 judged = _kept(kept, kept_step, kept_ndcg)
         if step % 10 == 0 or "student_ndcg@10" in record or "reset" in record:
             log.append({"step": step, **record})
-        if "student_ndcg@10" in record:
-            _save(part, step, setting, distiller, log, judged)
+        if state is not None:
+            _save(part, step, setting, state, log, judged)
     return replace(kept, info={**kept.info, KEPT_STEP: kept_step}), log
 
 
@@ -189,13 +191,13 @@ def _save(
     part: Unfinished | None,
     step: int,
     setting: Setting,
-    distiller: Distiller,
+    distiller: State,
     log: list[dict[str, Any]],
     kept: dict[str, State],
 ) -> None:
     """Save the state after a step, but for the last one."""
     if part is not None and step < setting.options.steps:
-        state = {"step": step, "setting": setting.state(), "distiller": distiller.state(), "log": log}
+        state = {"step": step, "setting": setting.state(), "distiller": distiller, "log": log}
         part.save(f"step {step}", distillation=state, **kept)
 
 
@@ -258,9 +260,9 @@ def _check_finite(record: dict[str, Any], step: int, options: CondenseOptions) -
         raise _diverged(name, step, options)
 
 
-def _check_state(distiller: Distiller, step: int, options: CondenseOptions) -> None:
+def _check_state(state: State, step: int, options: CondenseOptions) -> None:
     """Raise Diverged where numbers are not finite that no loss has told of yet."""
-    if name := not_finite(tensors_of(distiller.state())):
+    if name := not_finite(tensors_of(state)):
         raise _diverged(f"{name} of its state", step, options)
 
 

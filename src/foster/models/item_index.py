@@ -102,7 +102,7 @@ class ExactIndex:
             scores = (self._vectors @ torch.cat([queries, queries]).T).T[:1].contiguous()
         least, most = scores.aminmax()
         if not (least.isfinite() and most.isfinite()):
-            raise InputError("recommend: the model gives scores that are not finite; train it with a lower --lr")
+            raise InputError("the model gives scores that are not finite; train it with a lower --lr")
         return scores
 
     def _mask(self, scores: Tensor, masked: Histories) -> None:

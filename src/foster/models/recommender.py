@@ -431,14 +431,18 @@ class TextRecommender(nn.Module):
             For each entry ``k`` pairs of raw item id and cosine, best first, the item itself left out.
 
         Raises:
-            InputError: ``k`` beyond the items that can be found, an id that is none, or a blank text.
+            InputError: ``k`` beyond the items that can be found, an id that is none, a blank text, or no list.
         """
+        if isinstance(entries, str):
+            raise InputError("similar: entries is a list of items, as in ['id1', 'id2']")
         numbers, left_out = self._chosen(exclude, candidates)
         self.eval()
         table = self.item_table()
         places = [self._place(entry) for entry in entries]
         index = ExactIndex(F.normalize(table, dim=1), numbers, left_out)
         check_k(k, len(index))
+        if not places:
+            return []
         texts = [entry for entry, place in zip(entries, places, strict=True) if place is None]
         encoded = iter(self.encode_texts(texts)) if texts else iter(())
         vectors = [next(encoded) if place is None else table[place] for place in places]
@@ -482,7 +486,7 @@ class TextRecommender(nn.Module):
         else:
             numbers, left = NO_ITEMS, self.n_items - len(left_out)
         if not left:
-            raise InputError("recommend: no item is left to be ranked; exclude fewer, or give more candidates")
+            raise InputError("no item is left to be ranked; exclude fewer, or give more candidates")
 
         def tensor(some: np.ndarray) -> Tensor | None:
             return torch.from_numpy(some).to(self.device) if len(some) else None
@@ -712,7 +716,7 @@ def check_k(k: int, n_items: int) -> None:
         InputError: more than there are, or less than one.
     """
     if not 1 <= k <= n_items:
-        raise InputError(f"recommend: k={k}; give 1 to {n_items}, the number of items that are ranked")
+        raise InputError(f"k={k}; give 1 to {n_items}, the number of items that are ranked")
 
 
 def stored_shape(values: dict[str, Any], where: str) -> ModelOptions:
