@@ -71,11 +71,16 @@ def test_sdist_holds_what_building_and_testing_need(built):
     needed = {
         "pyproject.toml", "README.md", "LICENSE", "CHANGELOG.md", "CITATION.cff", "SECURITY.md", "constraints.txt",
         "src/foster/py.typed", "tests/conftest.py", "docs/artefacts.md",
+        # Tests run them, and pages link to their results.
+        "benchmarks/damage.py", "benchmarks/fuzz.py", "benchmarks/pool.py", "benchmarks/ablations.yaml",
+        "benchmarks/results/baselines.md",
     }  # fmt: skip
     assert needed <= names
     tops = {name.split("/")[0] for name in names}
-    assert tops <= {"src", "tests", "docs", "tools", ".gitignore", "PKG-INFO", "Makefile"} | needed
-    assert not {name for name in names if name.endswith((".parquet", ".safetensors", ".pyc", ".bin", ".csv", ".db"))}
+    assert tops <= {"src", "tests", "docs", "tools", "benchmarks", ".gitignore", "PKG-INFO", "Makefile"} | needed
+    assert not {name for name in names if name.endswith((".parquet", ".safetensors", ".pyc", ".bin", ".db"))}
+    tables = {name for name in names if name.endswith(".csv")}  # a line a run of a benchmark, and no data
+    assert {str(Path(name).parent) for name in tables} == {"benchmarks/results/runs"}
 
 
 def test_citation_names_this_version():
