@@ -116,7 +116,7 @@ class Runs:
         """Return sequences of a method that works without labels of the teacher."""
         if method == "td3":
             return self.distilled(TD3Options(), seed)
-        return select(method, self.data, 20, teacher=self.arguments.teacher, seed=seed, engine=self.engine)
+        return select(method, self.data, 20, teacher_path=self.arguments.teacher, seed=seed, engine=self.engine)
 
     def distilled(self, options: DistillOptions | TD3Options, seed: int) -> Condensed:
         """Return distilled sequences."""

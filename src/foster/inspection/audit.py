@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from foster.artefacts import folder_bytes
-from foster.audit.audit import SHOWN
+from foster.audit.audit import SHOWN, Audit
 from foster.audit.folder import read_audit
 from foster.errors import InputError
 from foster.inspection.files import bytes_by_part
@@ -37,7 +37,8 @@ class AuditFolder:
     def __init__(self, folder: Path, look: Look) -> None:
         if look.data is not None:
             raise InputError("--data: is for distilled sequences and coresets; an audit has been compared with its log")
-        self.folder, self.found = folder, read_audit(folder)
+        self.folder: Path = folder
+        self.found: Audit = read_audit(folder)
 
     def summary(self) -> Summary:
         """Return what was looked at, and the paragraph that says what was found."""

@@ -26,10 +26,10 @@ class HSTU(nn.Module):
     def __init__(self, dim: int, layers: int, heads: int, max_length: int, dropout: float) -> None:
         super().__init__()
         self.max_length = max_length
-        self.positions = nn.Embedding(max_length, dim)
-        self.dropout = Dropout(dropout)
-        self.units = nn.ModuleList(Unit(dim, heads, max_length, dropout) for _ in range(layers))
-        self.norm = nn.LayerNorm(dim)
+        self.positions: nn.Embedding = nn.Embedding(max_length, dim)
+        self.dropout: Dropout = Dropout(dropout)
+        self.units: nn.ModuleList = nn.ModuleList(Unit(dim, heads, max_length, dropout) for _ in range(layers))
+        self.norm: nn.LayerNorm = nn.LayerNorm(dim)
         nn.init.normal_(self.positions.weight, std=0.02)
 
     def forward(self, inputs: Tensor) -> Tensor:
@@ -63,12 +63,12 @@ class Unit(nn.Module):
     def __init__(self, dim: int, heads: int, max_length: int, dropout: float) -> None:
         super().__init__()
         self.heads = heads
-        self.norm = nn.LayerNorm(dim, elementwise_affine=False)
-        self.uvqk = nn.Linear(dim, 4 * dim, bias=False)
-        self.relative = nn.Parameter(torch.empty(heads, max_length))
-        self.mixed_norm = nn.LayerNorm(dim, elementwise_affine=False)
-        self.dropout = Dropout(dropout)
-        self.project = nn.Linear(dim, dim)
+        self.norm: nn.LayerNorm = nn.LayerNorm(dim, elementwise_affine=False)
+        self.uvqk: nn.Linear = nn.Linear(dim, 4 * dim, bias=False)
+        self.relative: nn.Parameter = nn.Parameter(torch.empty(heads, max_length))
+        self.mixed_norm: nn.LayerNorm = nn.LayerNorm(dim, elementwise_affine=False)
+        self.dropout: Dropout = Dropout(dropout)
+        self.project: nn.Linear = nn.Linear(dim, dim)
         nn.init.normal_(self.relative, std=0.02)
 
     def forward(self, x: Tensor, batch: int, length: int, back: Tensor, shares: Tensor) -> Tensor:

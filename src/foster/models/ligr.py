@@ -29,10 +29,10 @@ class LiGR(nn.Module):
     def __init__(self, dim: int, layers: int, heads: int, max_length: int, dropout: float) -> None:
         super().__init__()
         self.max_length = max_length
-        self.positions = nn.Embedding(max_length, dim)
-        self.dropout = Dropout(dropout)
-        self.blocks = nn.ModuleList(GatedBlock(dim, heads, dropout) for _ in range(layers))
-        self.norm = nn.LayerNorm(dim)
+        self.positions: nn.Embedding = nn.Embedding(max_length, dim)
+        self.dropout: Dropout = Dropout(dropout)
+        self.blocks: nn.ModuleList = nn.ModuleList(GatedBlock(dim, heads, dropout) for _ in range(layers))
+        self.norm: nn.LayerNorm = nn.LayerNorm(dim)
         nn.init.normal_(self.positions.weight, std=0.02)
 
     def forward(self, inputs: Tensor) -> Tensor:
@@ -59,15 +59,15 @@ class GatedBlock(nn.Module):
     def __init__(self, dim: int, heads: int, dropout: float) -> None:
         super().__init__()
         self.heads = heads
-        self.attention_norm = nn.LayerNorm(dim)
-        self.qkv = nn.Linear(dim, 3 * dim)
-        self.project = nn.Linear(dim, dim)
-        self.attention_gate = nn.Linear(dim, dim)
-        self.feed_norm = nn.LayerNorm(dim)
-        self.feed_in = nn.Linear(dim, 8 * dim, bias=False)
-        self.feed_out = nn.Linear(4 * dim, dim, bias=False)
-        self.feed_gate = nn.Linear(dim, dim)
-        self.dropout = Dropout(dropout)
+        self.attention_norm: nn.LayerNorm = nn.LayerNorm(dim)
+        self.qkv: nn.Linear = nn.Linear(dim, 3 * dim)
+        self.project: nn.Linear = nn.Linear(dim, dim)
+        self.attention_gate: nn.Linear = nn.Linear(dim, dim)
+        self.feed_norm: nn.LayerNorm = nn.LayerNorm(dim)
+        self.feed_in: nn.Linear = nn.Linear(dim, 8 * dim, bias=False)
+        self.feed_out: nn.Linear = nn.Linear(4 * dim, dim, bias=False)
+        self.feed_gate: nn.Linear = nn.Linear(dim, dim)
+        self.dropout: Dropout = Dropout(dropout)
 
     def forward(self, x: Tensor, batch: int, length: int) -> Tensor:
         """Map the steps ``[batch * length, d]`` of all sequences, and rows behind them that do not count."""
