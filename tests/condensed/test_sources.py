@@ -329,7 +329,7 @@ def test_scores_of_an_adapter_of_experts_are_matched_on_the_sample():
     g = torch.Generator().manual_seed(0)
     states, labels = torch.randn(6, model.options.dim, generator=g), torch.randn(6, 12, generator=g)
     keys, sample = torch.randn(40, 12, generator=g), torch.tensor([1, 2, 5, 8, 30])
-    loss = ScoreMatching(model.tower, keys)(states, labels, model.tower, sample)
+    loss = ScoreMatching(model.tower, keys)(states, labels, model.tower, sample, model.tower(sample))
     vectors = model.tower(sample)
     contexts = centred_error(states @ vectors.T, labels @ keys[sample].T)
     # The items are contexts too, and their scores of one another are matched.
@@ -344,7 +344,7 @@ def test_items_of_a_turned_and_wider_space_match():
     sample, none = torch.arange(40), torch.zeros(1, model.options.dim)
     turn = torch.linalg.qr(torch.randn(20, 20, generator=torch.Generator().manual_seed(0))).Q[: model.options.dim]
     keys = model.tower(sample).detach() @ turn
-    loss = ScoreMatching(model.tower, keys)(none, torch.zeros(1, 20), model.tower, sample)
+    loss = ScoreMatching(model.tower, keys)(none, torch.zeros(1, 20), model.tower, sample, model.tower(sample))
     torch.testing.assert_close(loss, torch.zeros(()), atol=1e-4, rtol=0)
 
 

@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import nn
 
+from allocations import Allocations
 from foster.errors import InputError
 from foster.text.encoder import TextEncoder
 from foster.text.tuning import TunableEncoder, _LayerSplit, _run, parse_finetune
@@ -366,6 +367,40 @@ def test_chunks_are_computed_again_and_give_the_same_gradient(encoder, finetune,
     for mine, other in zip(kept.parameters(), whole.parameters(), strict=True):
         if other.grad is not None:
             torch.testing.assert_close(mine.grad, other.grad, atol=1e-4, rtol=1e-3)
+
+
+def peak_of_a_step(module, n):
+    index = EVERY.repeat(n)
+    with Allocations() as made:
+        module(index).square().sum().backward()
+    return made.peak
+
+
+@pytest.mark.parametrize("finetune", ["all", "top:1", "lora:2"])
+def test_memory_of_chunks_does_not_depend_on_how_many_texts_there_are(encoder, finetune):
+    kept, whole = TunableEncoder(encoder, finetune, chunk=14), tunable(encoder, finetune)
+    kept.set_catalogue(TEXTS)
+    for module in (kept, whole):
+        peak_of_a_step(module, 2)  # gradients are there now
+    assert peak_of_a_step(kept, 32) < 1.25 * peak_of_a_step(kept, 4)
+    assert peak_of_a_step(whole, 32) > 4 * peak_of_a_step(whole, 4)
+
+
+def test_texts_of_like_length_run_together(encoder, monkeypatch):
+    module = tunable(encoder, "all")
+    expected = module(EVERY)
+    padded, real = [], _run
+    monkeypatch.setattr("foster.text.tuning._GROUP_TOKENS", 8)
+    monkeypatch.setattr(
+        "foster.text.tuning._run", lambda model, mask, **rest: padded.append(mask) or real(model, mask, **rest)
+    )
+    torch.testing.assert_close(module(EVERY), expected, atol=1e-5, rtol=1e-4)
+    lengths = module._catalogue.tokens.lengths
+    assert sum(len(mask) for mask in padded) == len(TEXTS) and len(padded) > 3
+    assert sum(mask.numel() for mask in padded) < 0.7 * len(TEXTS) * lengths.max()
+    index = torch.tensor([5, 0, 5, 2])
+    torch.testing.assert_close(module(index), expected[index], atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(module.encode(TEXTS), expected.detach(), atol=1e-5, rtol=1e-4)
 
 
 @pytest.mark.parametrize("finetune", ["all", "top:1", "lora:2"])

@@ -34,6 +34,7 @@ from foster.manifest import MANIFEST_NAME
 from foster.models.item_tower import check_item_map, item_map_features, item_map_width
 from foster.models.recommender import NOT_STATED, split_line, stored_shape
 from foster.text.options import EncoderOptions
+from foster.text.tuning import Updates, updates_rank
 from foster.training.options import TrainOptions
 
 if TYPE_CHECKING:
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
 ROUNDING = 0.01  # how far from 1 half precision may take the sum of a step's weights
 TENSORS_NAME = "sequences.safetensors"
 ADAPTER = "adapter."  # what the names of its weights begin with in that file
+UPDATES = "updates."  # and those of the updates of its language model
 SMALL = 2**16  # items that two bytes can tell apart
 STEPS = 2**31  # that sequences have at most, when all are as long as the longest
 TYPES: dict[str, tuple[str, ...]] = {
@@ -109,6 +111,8 @@ def _tensors(sequences: Condensed) -> dict[str, Tensor]:
         packed = sequences.adapter_bits < WHOLE_BITS
         parts = pack_map(adapter, sequences.adapter_bits) if packed else {n: w.half() for n, w in adapter.items()}
         tensors |= {ADAPTER + name: part for name, part in parts.items()}
+    if sequences.updates is not None:
+        tensors |= {UPDATES + name: part.half() for name, part in sequences.updates.items()}
     if sequences.keys is not None:
         tensors["keys"] = sequences.keys.half()
     if sequences.draws is not None:
@@ -226,7 +230,9 @@ def _wrong_tensors(shapes: Shapes, stated: StoredSequences) -> str | None:
     types = dict(TYPES)
     del types["weights" if stated.whole_steps else "lengths"]
     for name in shapes.keys() - types.keys():
-        if name.startswith(ADAPTER):
+        if name.startswith(UPDATES):
+            types[name] = ("F16",)
+        elif name.startswith(ADAPTER):
             part = name.removeprefix(ADAPTER)
             packed = stated.adapter_bits != WHOLE_BITS and not part.endswith(SCALES)
             types[name] = ("U8",) if packed and bits_of(part, stated.adapter_bits) is not None else ("F16",)
@@ -310,12 +316,12 @@ def _unpack_adapter(tensors: dict[str, Tensor], bits: int, features: Any, path: 
 
 
 def _stored_labels(tensors: dict[str, Tensor], bits: int, path: Path, n_items: int) -> dict[str, Any]:
-    """Return the fields ``codes``, ``adapter``, ``keys`` and ``draws`` of a folder's tensors.
+    """Return the fields ``codes``, ``adapter``, ``updates``, ``keys`` and ``draws`` of a folder's tensors.
 
     Raises:
         InputError: they are incomplete, do not fit one another, or are those of another version.
     """
-    out: dict[str, Any] = dict.fromkeys(("codes", "adapter", "keys", "draws"))
+    out: dict[str, Any] = dict.fromkeys(("codes", "adapter", "updates", "keys", "draws"))
     if "codes" in tensors:
         adapter = {n.removeprefix(ADAPTER): t.float() for n, t in tensors.items() if n.startswith(ADAPTER)}
         if "code_scales" not in tensors or bool(adapter) == ("keys" in tensors):
@@ -334,6 +340,7 @@ def _stored_labels(tensors: dict[str, Tensor], bits: int, path: Path, n_items: i
                     f"{path}: {error}; the folder is damaged or of an earlier version, make it again"
                 ) from error
             out["adapter"] = adapter
+            out["updates"] = _stored_updates(tensors, path)
         else:
             keys = out["keys"] = tensors["keys"].float()
             width = keys.shape[-1]
@@ -347,6 +354,26 @@ def _stored_labels(tensors: dict[str, Tensor], bits: int, path: Path, n_items: i
         labels = None if out["codes"] is None else out["codes"].shape[:2]
         if draws.shape != labels or int(draws.min()) < 0 or int(draws.max()) >= tensors["items"].shape[2]:
             raise InputError(f"{path}: 'draws' do not fit the labels; the folder is damaged, make or copy it again")
+    if "keys" in tensors and (parts := [name for name in tensors if name.startswith(UPDATES)]):
+        raise InputError(
+            f"{path}: '{min(parts)}' belongs to an adapter, which is missing; make or copy the folder again"
+        )
     if "codes" not in tensors and (parts := tensors.keys() - {"items", "weights"}):
         raise InputError(f"{path}: '{min(parts)}' belongs to labels, which are missing; make or copy the folder again")
     return out
+
+
+def _stored_updates(tensors: dict[str, Tensor], path: Path) -> Updates | None:
+    """Return the low-rank updates of the encoder, or None where there are none.
+
+    Raises:
+        InputError: they do not fit one another.
+    """
+    updates = {n.removeprefix(UPDATES): t.float() for n, t in tensors.items() if n.startswith(UPDATES)}
+    if not updates:
+        return None
+    try:
+        updates_rank(updates)
+    except ValueError as error:
+        raise InputError(f"{path}: {error}; the folder is damaged, make or copy it again") from error
+    return updates

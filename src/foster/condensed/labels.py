@@ -13,11 +13,12 @@ from foster.condensed.contexts import Windows, mixtures, window_items
 from foster.condensed.score_matching import covariance
 from foster.condensed.sequences import Condensed
 from foster.errors import InputError
-from foster.models.item_tower import IDS, FrozenFeatures, item_map_features, mapped
+from foster.models.item_tower import IDS, FrozenFeatures, TunedFeatures, item_map_features, mapped
 from foster.models.options import ModelOptions
 from foster.models.recommender import TextRecommender
 from foster.text.encoder import same_encoder
 from foster.text.options import EncoderOptions
+from foster.text.tuning import updates_rank
 from foster.training.options import STUDENT, TrainOptions, affordable
 
 SAMPLED_RATE = 5e-3  # most of the learning rate of students whose loss needs a sample of the items
@@ -37,9 +38,10 @@ def with_soft_labels(
 ) -> Condensed:
     """Label every step with the teacher's predictions, and set the recipe of students that learn from such labels.
 
-    With a frozen encoder the teacher's adapter is stored, from which item vectors follow. Otherwise these vectors are,
-    as ``keys``: a least-squares map of public features to them loses half of a tuned teacher's quality
-    (benchmarks/research.md, 30). Students learn by ``ScoreMatching``.
+    With a frozen encoder the teacher's adapter is stored, from which item vectors follow; with one that was tuned by
+    low-rank updates these, too. Where whole layers were tuned, the vectors are, as ``keys``: a least-squares map of
+    public features to them loses half of a tuned teacher's quality (benchmarks/research.md, 30). Students learn by
+    ``ScoreMatching``.
 
     Args:
         sequences: without labels.
@@ -53,7 +55,7 @@ def with_soft_labels(
     """
     items, weights = sequences.items.to(teacher.device), sequences.weights.to(teacher.device)
     table, draws = teacher.item_table(), None
-    adapter = teacher.tower.item_map()
+    adapter, updates = teacher.tower.item_map(), teacher.tower.updates
     if generator is None:
         mixed = mixtures(table[items], weights)
         contexts = [mixed[:, start:end] for start, end in windows]
@@ -74,7 +76,9 @@ def with_soft_labels(
         labels = "the teacher's states and item vectors (codes, keys)"
     else:
         own = "" if IDS not in adapter else " and what items have of their own"
-        labels = f"the teacher's states and adapter{own} (codes, adapter), with which students of such an adapter start"
+        tuned, also = (", low-rank updates of its language model", ", updates") if updates else ("", "")
+        what = f"the teacher's states{tuned} and adapter{own} (codes, adapter{also})"
+        labels = f"{what}, with which students of such an adapter start"
     drawn = "" if counts is None else "; their contexts hold items as often as the log does (draws)"
     if adapter is not None and adapter_bits < WHOLE_BITS:
         # Training in few bits makes item vectors long, which students then learn to read slowly.
@@ -86,6 +90,7 @@ def with_soft_labels(
         codes=codes.cpu(),
         adapter=None if adapter is None else {name: weights.cpu() for name, weights in adapter.items()},
         keys=table.cpu() if adapter is None else None,
+        updates=None if updates is None else {name: part.cpu() for name, part in updates.items()},
         windows=windows,
         draws=draws,
         label_bits=bits,
@@ -101,21 +106,35 @@ def with_soft_labels(
 def start_from_labels(sequences: Condensed, model: TextRecommender) -> bool:
     """Give a student the item map that soft labels are stored with, if its features and its adapter are alike.
 
-    The labels say how items relate through this map in any case; a student that starts with it learns the rest.
+    The labels say how items relate through this map in any case; a student that starts with it learns the rest. One
+    with low-rank updates takes over those of the labels, if there are any of that rank. One that tunes its language
+    model on labels of public features starts with their teacher's items, too, and goes on from there.
 
     Returns:
-        Whether its item vectors are best left as they are: those of experts, which are no linear map. Moving them
-        takes eight times the time and is no better (benchmarks/research.md, 48).
+        Whether its item vectors are best left as they are: those of experts, which are no linear map, and of low-rank
+        updates. Moving them takes eight times the time and is no better (benchmarks/research.md, 48).
     """
-    frozen = isinstance(model.tower.features, FrozenFeatures)
-    if sequences.adapter is None or not frozen or not _refer_to(sequences, model.encoder):
+    features, updates = model.tower.features, sequences.updates
+    if sequences.adapter is None or not _refer_to(sequences, model.encoder):
+        return False
+    if isinstance(features, TunedFeatures):
+        if updates is None:
+            model.tower.load_item_map(sequences.adapter, model.catalogue.known)
+            return False
+        if model.options.finetune != f"lora:{updates_rank(updates)}":
+            return False
+    elif updates is not None:
         return False
     if model.options.ids and IDS not in sequences.adapter:
         raise InputError(
             "--ids: these sequences and their labels come from a teacher without vectors of items' own; leave it "
             "out, or distil from a teacher with --ids"
         )
-    return model.tower.load_item_map(sequences.adapter, model.catalogue.known) and model.tower.linear is None
+    if not model.tower.load_item_map(sequences.adapter, model.catalogue.known):
+        return False
+    if isinstance(features, TunedFeatures) and updates is not None:
+        features.encoder.load_updates(updates)
+    return model.tower.linear is None
 
 
 def student_recipe(
@@ -145,9 +164,10 @@ def student_recipe(
 
 def _in_closed_form(sequences: Condensed, encoder: EncoderOptions, model: ModelOptions) -> bool:
     """Whether the loss of such students needs no sample of items."""
-    if model.finetune != "frozen":
-        return False
-    if sequences.adapter is None:
+    updates = sequences.updates
+    if model.finetune != "frozen":  # one that takes over low-rank updates and experts leaves its items as they are
+        return updates is not None and model.adapter == "moe" and model.finetune == f"lora:{updates_rank(updates)}"
+    if sequences.adapter is None or updates is not None:
         return model.adapter == "linear"
     same_kind = ("weight" in sequences.adapter) == (model.adapter == "linear")
     return same_kind and (IDS not in sequences.adapter or model.ids) and _refer_to(sequences, encoder)
@@ -158,8 +178,11 @@ def label_keys(sequences: Condensed, model: TextRecommender) -> Tensor:
     if sequences.adapter is None:
         assert sequences.keys is not None  # the sequences have soft labels
         return sequences.keys.to(model.device)
-    same = _refer_to(sequences, model.encoder)
-    features = model.public_features(model.encoder if same else sequences.encoder)
+    encoder = model.encoder if _refer_to(sequences, model.encoder) else sequences.encoder
+    if sequences.updates is None:
+        features = model.public_features(encoder)
+    else:
+        features = model.updated_features(encoder, sequences.updates)
     if (given := features.shape[1]) != (wanted := item_map_features(sequences.adapter)):
         raise InputError(
             f"{sequences.encoder.encoder}: gives {given} numbers a text, and the labels were made with {wanted}: it is "
@@ -175,7 +198,8 @@ def labels_fit(sequences: Condensed, model: TextRecommender) -> bool:
     One on other features cannot, nor can a linear map of those features do what experts or items' own vectors do; a
     student that tunes its features may.
     """
-    if sequences.adapter is None or not isinstance(model.tower.features, FrozenFeatures):
+    of_public_features = sequences.adapter is not None and sequences.updates is None
+    if sequences.adapter is None or not of_public_features or not isinstance(model.tower.features, FrozenFeatures):
         return True
     if IDS in sequences.adapter and model.tower.ids is None:
         return False

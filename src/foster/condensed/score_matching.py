@@ -50,7 +50,14 @@ class ScoreMatching:
         self.cross: Tensor = covariance(table, keys)
         self.label: Tensor = covariance(keys, keys)
 
-    def __call__(self, states: Tensor, labels: Tensor, tower: ItemTower, sample: Tensor | None = None) -> Tensor:
+    def __call__(
+        self,
+        states: Tensor,
+        labels: Tensor,
+        tower: ItemTower,
+        sample: Tensor | None = None,
+        sampled: Tensor | None = None,
+    ) -> Tensor:
         """Return the loss, a scalar.
 
         Args:
@@ -58,11 +65,12 @@ class ScoreMatching:
             labels: ``[n, r]``.
             tower: of the student.
             sample: item indices ``[N]``, where there is no closed form.
+            sampled: ``[N, d]``, what the tower gives for them.
         """
         states = widened(states)
         if self.samples:
-            assert sample is not None
-            vectors, keys = _centred(widened(tower(sample))), _centred(self.keys[sample])
+            assert sample is not None and sampled is not None
+            vectors, keys = _centred(widened(sampled)), _centred(self.keys[sample])
             own, cross, label = covariance(vectors, vectors), covariance(vectors, keys), covariance(keys, keys)
             # Of the size of states, whose squared norm is about 1.
             items = _mismatch(vectors, keys, own, cross, label) / label.trace()
@@ -92,11 +100,18 @@ class ProbabilityMatching:
     def __init__(self, keys: Tensor) -> None:
         self.keys = keys
 
-    def __call__(self, states: Tensor, labels: Tensor, tower: ItemTower, sample: Tensor | None = None) -> Tensor:
+    def __call__(
+        self,
+        states: Tensor,
+        labels: Tensor,
+        tower: ItemTower,
+        sample: Tensor | None = None,
+        sampled: Tensor | None = None,
+    ) -> Tensor:
         """Return the loss, a scalar; arguments are those of ``ScoreMatching``, with a sample."""
-        assert sample is not None
+        assert sample is not None and sampled is not None
         targets = widened(labels @ self.keys[sample].T).softmax(-1)
-        return soft_cross_entropy(widened(states @ tower(sample).T), targets)
+        return soft_cross_entropy(widened(states @ sampled.T), targets)
 
 
 def _mismatch(states: Tensor, labels: Tensor, own: Tensor, cross: Tensor, label: Tensor) -> Tensor:

@@ -24,6 +24,7 @@ from foster.manifest import read_whole
 from foster.models.item_tower import ItemMap, item_map_features
 from foster.models.options import ModelOptions
 from foster.text.options import EncoderOptions
+from foster.text.tuning import Updates
 from foster.training.options import STUDENT, TrainOptions
 
 
@@ -33,9 +34,9 @@ class Condensed:
 
     A step is stored by its k most probable items. A target is the next step (``codes`` is None), or a soft label of
     its own, the teacher's scores, stored as a vector: item v has the score ``<codes, keys(v)>`` up to a constant. Where
-    the teacher's item vectors are a map of whitened public text features, its adapter, that map is stored, and
-    ``keys(v) = adapter(features(v))``; where its language model was tuned, no map of public features gives them and the
-    vectors themselves are stored.
+    the teacher's item vectors are a map of whitened text features, its adapter, that map is stored, and
+    ``keys(v) = adapter(features(v))``. Features are the public encoder's; where the teacher tuned that by low-rank
+    updates, these are stored, too. Where it tuned whole layers, the vectors themselves are stored.
 
     A step can have several soft labels, one for each window of the sequence that it lies in: after the whole sequence
     so far, and after the steps of a short window only. Users' histories are mostly short, so that states after few
@@ -55,6 +56,7 @@ class Condensed:
         draws: int64 ``[M, P]`` or None; which of its k items each step is in the context of its label.
         adapter: weights of the teacher's adapter by name, or None; with codes there is either this or ``keys``.
         keys: float ``[V, r]`` or None.
+        updates: low-rank updates of the encoder's weights by name, or None; they belong to ``adapter``.
         label_bits: of each number of a label in a folder: 1, 2 or 4.
         adapter_bits: of each weight of the adapter in a folder: 16, or 1 or 2 for one that was rounded so.
         catalogue: the items with their texts.
@@ -74,6 +76,7 @@ class Condensed:
     encoder: EncoderOptions
     model: ModelOptions
     keys: Tensor | None = None
+    updates: Updates | None = None
     windows: Windows = ()
     draws: Tensor | None = None
     label_bits: int = 4
@@ -87,7 +90,8 @@ class Condensed:
         Raises:
             InputError: which they are.
         """
-        numbers = {name: getattr(self, name) for name in ("weights", "codes", "keys")} | (self.adapter or {})
+        numbers = {name: getattr(self, name) for name in ("weights", "codes", "keys")}
+        numbers |= (self.adapter or {}) | (self.updates or {})
         if name := not_finite({name: tensor for name, tensor in numbers.items() if tensor is not None}):
             raise InputError(
                 f"{self.method}: {name} of the sequences is not finite; was the teacher trained at too high a --lr, or "
@@ -132,7 +136,8 @@ class Condensed:
             adapter = unpack_map(pack_map(adapter, self.adapter_bits), self.adapter_bits, item_map_features(adapter))
         elif adapter is not None:
             adapter = {name: weights.half().float() for name, weights in adapter.items()}
-        return replace(self, codes=codes, adapter=adapter, **halves)
+        updates = None if self.updates is None else {name: part.half().float() for name, part in self.updates.items()}
+        return replace(self, codes=codes, adapter=adapter, updates=updates, **halves)
 
     def save(self, out: str | Path, overwrite: bool = False) -> Path:
         """Make the folder ``out``; see ``write_to``.

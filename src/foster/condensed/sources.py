@@ -75,19 +75,29 @@ class StepReader:
         if drawn is None and self.mixed is not None:
             out = self.mixed[steps]
             return out if self.table is not None else model.tower.adapter(out)
+        items = self.items_of(steps, drawn)
+        out = model.tower(items) if self.table is None else self.table[items]
+        return out
+
+    def items_of(self, steps: Steps, drawn: Tensor | None = None) -> Tensor:
+        """Return one item ``[m, l]`` of each of some steps: that which was drawn for it, or by chance."""
         if drawn is None:
-            # A tuned language model encodes what is asked for anew: one item drawn for each step, not all of its items.
             weights = self.weights[steps]
             chances = weights.flatten(0, 1) + torch.finfo(torch.float32).tiny
             drawn = torch.multinomial(chances.cpu(), 1, generator=self.generator).view(weights.shape[:2])
-        items = drawn_items(self.items[steps], drawn.to(self.items.device))
-        if self.table is not None:
-            return self.table[items]
-        if isinstance(model.tower.features, FrozenFeatures):
-            out = model.tower(items)
-            return out
-        vectors, place = distinct_vectors(model, items)
-        return vectors[place]
+        return drawn_items(self.items[steps], drawn.to(self.items.device))
+
+
+def _encodes(model: TextRecommender) -> bool:
+    """Whether item vectors are dear: a language model that is tuned makes them anew at every step."""
+    return not isinstance(model.tower.features, FrozenFeatures)
+
+
+def _encoded_once(model: TextRecommender, *items: Tensor) -> tuple[Tensor, list[Tensor]]:
+    """Return the vectors of several tensors of items, each item's once, and where among them those of each are."""
+    vectors, place = distinct_vectors(model, torch.cat([part.flatten() for part in items]))
+    places = place.split([part.numel() for part in items])
+    return vectors, [own.view(part.shape) for own, part in zip(places, items, strict=True)]
 
 
 class _Drawing:
@@ -142,8 +152,16 @@ class HardLabels(_Drawing):
             candidates: items sampled for the softmax.
         """
         sample = sample_items(model.n_known, candidates, self.generator).to(self.following.device)
-        states = model.backbone(self.read(model, (slice(None), slice(self.length))))[:, :-1][self.followed]
+        every = (slice(None), slice(self.length))
         adapter, features = model.tower.linear, self.followed_features
+        if _encodes(model):
+            read = self.read.items_of(every)
+            vectors, (steps, own, sampled) = _encoded_once(model, read, self.following, sample)
+            states = model.backbone(vectors[steps])[:, :-1][self.followed]
+        else:
+            states = model.backbone(self.read(model, every))[:, :-1][self.followed]
+            if adapter is None:
+                vectors, (own, sampled) = _encoded_once(model, self.following, sample)
         if adapter is not None:
             assert features is not None  # of the adapter that was there at the start
             # <h, W f + b> is <W'h, f> + <h, b>: few states meet the adapter, not their many positives.
@@ -152,9 +170,7 @@ class HardLabels(_Drawing):
             positive = positive + (queries @ adapter.bias)[:, None]
             negative = model.scores(states, model.tower(sample))
         else:
-            vectors, place = distinct_vectors(model, torch.cat([self.following.flatten(), sample]))
-            own, sampled = place.split([self.following.numel(), len(sample)])
-            positive = own_scores(states, vectors, own.view_as(self.following)) / math.sqrt(model.options.dim)
+            positive = own_scores(states, vectors, own) / math.sqrt(model.options.dim)
             negative = model.scores(states, vectors[sampled])
         rest = logsumexp_without(negative, *hits(sample, self.following)) + math.log(model.n_known / len(sample))
         partition = torch.logaddexp(positive.logsumexp(1), rest)
@@ -213,13 +229,18 @@ class SoftLabels(_Drawing):
         self.valid: Tensor = data.valid.to(device)
         self.positions: int = int(data.valid.sum())
         self.short_ones: bool = not bool(data.valid.all())
-        keys, table = label_keys(data, model), None
-        if fixed:
+        table: Tensor | None = None
+        features = model.tower.features
+        if fixed and not isinstance(features, FrozenFeatures):
+            # The labels' low-rank updates and map are the student's own now: its texts are encoded once.
+            keys = table = model.tower.table()
+        else:
+            keys = label_keys(data, model)
+        if fixed and isinstance(features, FrozenFeatures):
             own = model.tower.item_map()
-            assert own is not None and isinstance(model.tower.features, FrozenFeatures)  # see start_from_labels
+            assert own is not None  # see start_from_labels
             # At another width the labels' map was turned; else it is the student's own.
-            same = keys.shape[1] == model.options.dim
-            table = keys if same else mapped(model.tower.features.vectors, own)
+            table = keys if keys.shape[1] == model.options.dim else mapped(features.vectors, own)
         known, fits = model.catalogue.known, labels_fit(data, model)
         self.matching: ScoreMatching | ProbabilityMatching = (
             ScoreMatching(model.tower, keys, table, known) if fits else ProbabilityMatching(keys)
@@ -246,16 +267,24 @@ class SoftLabels(_Drawing):
             candidates: items sampled, where the loss has no closed form over all of them.
         """
         steps, codes, drawn = self._draw_contexts()
-        inputs, valid = self.read(model, steps, drawn), self.valid[steps]
+        valid = self.valid[steps]
+        sample = sampled = None
+        if self.read.table is None and _encodes(model):
+            items = self.read.items_of(steps, drawn)
+            sample = sample_items(model.n_known, candidates, self.generator).to(codes.device)
+            vectors, (read, among) = _encoded_once(model, items, sample)
+            inputs, sampled = vectors[read], vectors[among]
+        else:
+            inputs = self.read(model, steps, drawn)
         if self.mixup:
             inputs, codes, valid = self._mixed(inputs, codes, valid)
         states = model.backbone(inputs)
         if self.short_ones:  # an index of bools waits for the device
             states, codes = states[valid], codes[valid]
-        sample = None
-        if self.matching.samples:
+        if self.matching.samples and sampled is None:
             sample = sample_items(model.n_known, candidates, self.generator).to(codes.device)
-        return self.matching(states / math.sqrt(model.options.dim), codes, model.tower, sample)
+            sampled = model.tower(sample)
+        return self.matching(states / math.sqrt(model.options.dim), codes, model.tower, sample, sampled)
 
     def _mixed(self, inputs: Tensor, codes: Tensor, valid: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Mix each context with another one, step by step, and their labels as much.

@@ -16,7 +16,7 @@ from foster.growing import GrowingRows
 from foster.models.kernels import widened
 from foster.models.moe import MoEAdapter, mix
 from foster.models.options import ModelOptions
-from foster.text.tuning import TunableEncoder
+from foster.text.tuning import TunableEncoder, Updates
 from foster.text.words import Words
 
 EQUAL = 1e-5  # deviation of vectors, as a share of their length, below which they differ by rounding only
@@ -276,12 +276,17 @@ class ItemTower(nn.Module):
         if self.ids is not None:
             self.seen[index[(index >= 0) & (index < len(self.ids))]] = True
 
+    @property
+    def updates(self) -> Updates | None:
+        """Low-rank updates of the language model, or None where it is frozen or whole layers of it are tuned."""
+        return self.features.encoder.updates() if isinstance(self.features, TunedFeatures) else None
+
     def item_map(self) -> ItemMap | None:
-        """Return what maps frozen features to item vectors, or None where features are tuned.
+        """Return what maps features to item vectors, or None where neither public texts nor ``updates`` give these.
 
         It is without the bias of a linear map, which adds the same to the scores of all items.
         """
-        if not isinstance(self.features, FrozenFeatures):
+        if not isinstance(self.features, FrozenFeatures) and self.updates is None:
             return None
         weights = {name: weights.detach() for name, weights in self._mapping().items()}
         return weights if self.ids is None else weights | {IDS: self.ids.detach() * self.seen[:, None]}
@@ -294,6 +299,7 @@ class ItemTower(nn.Module):
     def load_item_map(self, weights: ItemMap, known: int | None = None) -> bool:
         """Take over the map of another tower on the same features, if this one's is of the same kind.
 
+        Features that are tuned are taken to be those of the public encoder still; then widths must be equal, too.
         Items without vectors of their own in that map have none afterwards.
 
         To another width it is turned such that items keep their inner products: exactly if this one's is greater, else
@@ -307,13 +313,15 @@ class ItemTower(nn.Module):
             Whether it is of the same kind.
         """
         own = self._mapping()
-        if not isinstance(self.features, FrozenFeatures) or own.keys() != weights.keys() - {IDS}:
+        if own.keys() != weights.keys() - {IDS}:
             return False
         if item_map_features(weights) != self.features.width:
             return False
         if IDS in weights and self.ids is None:
             return False
         if item_map_width(weights) != item_map_width(own):
+            if not isinstance(self.features, FrozenFeatures):
+                return False
             turn = _turn(mapped(self.features.vectors[:known], weights), item_map_width(own))
             turned = {name: weights[name].to(turn) @ turn for name in ("base", "up", IDS) if name in weights}
             if "weight" in weights:

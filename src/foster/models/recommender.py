@@ -49,7 +49,7 @@ from foster.storage import LARGE_BYTES, large_table
 from foster.text.cache import embed_texts
 from foster.text.encoder import TextEncoder
 from foster.text.options import EncoderOptions
-from foster.text.tuning import TunableEncoder, parse_finetune
+from foster.text.tuning import TunableEncoder, Updates, parse_finetune, updates_rank
 from foster.text.words import Words, word_vectors
 
 WEIGHTS_NAME = "model.safetensors"
@@ -199,7 +199,7 @@ class TextRecommender(nn.Module):
             options: another shape; by default the same.
         """
         options, features = options or self.options, self.tower.features
-        if not isinstance(features, FrozenFeatures):
+        if not isinstance(features, FrozenFeatures) or options.finetune != "frozen":
             return self.build(self.catalogue, self.encoder, options, seed=seed, device=self.device)
         if options is not self.options:
             _check_memory(options, features.width, self.n_known, self.device)
@@ -310,6 +310,20 @@ class TextRecommender(nn.Module):
             return self.tower.features.vectors
         vectors, whitening = _embed_and_fit(self.catalogue, encoder, self.device)
         return _whitened(vectors, whitening, self.catalogue.popularity)
+
+    @torch.no_grad()
+    def updated_features(self, encoder: EncoderOptions, updates: Updates) -> Tensor:
+        """Return the features ``[V, width]`` of the catalogue under a public encoder with low-rank updates.
+
+        Raises:
+            InputError: the updates belong to another encoder.
+        """
+        tuned = self.options.model_copy(update={"finetune": f"lora:{updates_rank(updates)}"})
+        vectors, whitening = _embed_and_fit(self.catalogue, encoder, self.device)
+        features = _features(self.catalogue, encoder, tuned, vectors, whitening, self.device)
+        assert isinstance(features, TunedFeatures)
+        features.encoder.load_updates(updates)
+        return features(torch.arange(len(features)))
 
     @torch.no_grad()
     def last_states(self, histories: Sequence[Any], table: Tensor) -> Tensor:

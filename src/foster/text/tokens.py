@@ -104,15 +104,20 @@ class TokenTable:
         Args:
             tokens: a batch holds at most so many tokens, padding included, and at least one text.
         """
-        import torch
+        return length_batches(self.lengths, tokens)
 
-        # Longest first: if a batch does not fit in memory, it is the first one.
-        lengths, order = torch.sort(self.lengths, descending=True, stable=True)
-        start = 0
-        while start < len(order):
-            size = max(1, tokens // max(1, int(lengths[start])))
-            yield order[start : start + size]
-            start += size
+
+def length_batches(lengths: Tensor, tokens: int) -> Iterator[Tensor]:
+    """Yield the places of texts by their lengths ``[n]``; see ``TokenTable.batches``."""
+    import torch
+
+    # Longest first: if a batch does not fit in memory, it is the first one.
+    lengths, order = torch.sort(lengths, descending=True, stable=True)
+    start = 0
+    while start < len(order):
+        size = max(1, tokens // max(1, int(lengths[start])))
+        yield order[start : start + size]
+        start += size
 
 
 def load_tokenizer(folder: Path) -> Any:

@@ -24,7 +24,7 @@ from foster.progress import Progress
 from foster.storage import cache_root, whole_file
 from foster.text.cache import content_name, text_key
 from foster.text.encoder import BATCH_TOKENS, TextEncoder
-from foster.text.tokens import TokenTable
+from foster.text.tokens import TokenTable, length_batches
 
 _log = logging.getLogger(__name__)
 
@@ -32,7 +32,26 @@ _log = logging.getLogger(__name__)
 _LAYER_PATHS = ("encoder.layer", "transformer.layer", "layers")
 _LAST_NORMS = ("final_norm", "norm")  # ModernBERT; Llama, Qwen and kin
 _BLOCK_TEXTS = 1_024
+_GROUP_TOKENS = 2_048  # of texts of like length that run together: larger groups leave a CPU's caches
 _SPLIT_ERROR = 0.01  # relative; what rounding to float16 costs is ten times less
+
+
+Updates = dict[str, Tensor]
+"""Low-rank updates of the weights of a language model, by name: ``[R, in]`` and ``[out, R]`` for each."""
+
+
+def updates_rank(updates: Updates) -> int:
+    """Return R, the rank of all low-rank updates.
+
+    Raises:
+        ValueError: they are no pairs of matrices of one rank.
+    """
+    downs = {name.replace("lora_A", "lora_B"): part for name, part in updates.items() if "lora_A" in name}
+    ups = {name: part for name, part in updates.items() if "lora_A" not in name}
+    ranks = {part.shape[0] for part in downs.values()} | {part.shape[-1] for part in ups.values()}
+    if downs.keys() != ups.keys() or len(ranks) != 1 or any(part.ndim != 2 for part in updates.values()):
+        raise ValueError("the updates of the language model are no pairs of matrices of one rank")
+    return ranks.pop()
 
 
 class Finetune(NamedTuple):
@@ -145,21 +164,39 @@ class TunableEncoder(nn.Module):
         """
         if self._catalogue is None:
             raise RuntimeError("set_catalogue comes before forward")
+        groups = self._groups(index, self._catalogue)
         if self._chunk is None or not torch.is_grad_enabled():
-            return self._encode(index)
-        parts = [checkpoint(self._encode, part, use_reentrant=False) for part in index.split(self._chunk)]
-        return torch.cat(parts)
+            parts = [self._encode(index[rows]) for rows in groups]
+        else:
+            # Nothing but the vectors is kept; their gradients are known before any of the texts runs again (GradCache,
+            # Gao et al., RepL4NLP 2021, arXiv 2101.06983). No random number is drawn, so that none is kept either.
+            groups = [part for rows in groups for part in rows.split(self._chunk)]
+            parts = [
+                checkpoint(self._encode, index[rows], use_reentrant=False, preserve_rng_state=False) for rows in groups
+            ]
+        return torch.cat(parts)[torch.cat(groups).argsort()]
+
+    def _groups(self, index: Tensor, catalogue: _Catalogue) -> list[Tensor]:
+        """Return the places of rows in groups of like length, so that little is computed for padding."""
+        tokens = _GROUP_TOKENS if self.device.type == "cpu" else BATCH_TOKENS
+        return [rows.to(index.device) for rows in length_batches(catalogue.tokens.lengths[index.cpu()], tokens)]
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return next(self.model.parameters()).device
 
     @torch.no_grad()
     def encode(self, texts: Sequence[str]) -> Tensor:
         """Return vectors ``[n, width]`` of texts outside of the catalogue, without gradients."""
         others = _Catalogue.build(self._encoder, self._split, texts, progress=False)
-        return torch.cat([self._encode(part, others) for part in torch.arange(len(texts)).split(_BLOCK_TEXTS)])
+        groups = self._groups(torch.arange(len(texts)), others)
+        return torch.cat([self._encode(rows, others) for rows in groups])[torch.cat(groups).argsort()]
 
     def _encode(self, index: Tensor, catalogue: _Catalogue | None = None) -> Tensor:
         catalogue = catalogue or self._catalogue
         assert catalogue is not None
-        device = next(self.model.parameters()).device
+        device = self.device
         with torch.autocast(device.type, dtype=self._dtype, enabled=self._dtype != torch.float32):
             if self._split is None:
                 ids, mask = catalogue.tokens.batch(index.to(device))
@@ -195,6 +232,27 @@ class TunableEncoder(nn.Module):
         ``load_state_dict(state, strict=False)`` of an encoder made in the same way takes them back.
         """
         return {name: value.detach() for name, value in self.named_parameters() if value.requires_grad}
+
+    def updates(self) -> Updates | None:
+        """Return the low-rank updates by name, detached, or None where whole layers are trained."""
+        return self.trainable_state_dict() if parse_finetune(self.finetune).kind == "lora" else None
+
+    @torch.no_grad()
+    def load_updates(self, updates: Updates) -> None:
+        """Take over low-rank updates of the same model and rank.
+
+        Raises:
+            InputError: they belong to another one.
+        """
+        own = self.updates() or {}
+        wrong = sorted(own.keys() ^ updates.keys()) or sorted(n for n in own if own[n].shape != updates[n].shape)
+        if wrong:
+            raise InputError(
+                f"finetune: the low-rank updates are of another language model than the encoder ({wrong[0]} differs); "
+                "give the encoder that they were made with"
+            )
+        for name, value in own.items():
+            value.copy_(updates[name])
 
     def train(self, mode: bool = True) -> Self:
         """Set the mode, but keep the dropout of the language model off."""

@@ -1,0 +1,167 @@
+"""Labels of teachers, and students, that tune their language model."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from foster.condensed.contexts import label_windows
+from foster.condensed.folder import written_bytes
+from foster.condensed.labels import label_keys, start_from_labels, with_soft_labels
+from foster.condensed.sequences import Condensed
+from foster.condensed.sources import student_source
+from foster.data.catalogue import Catalogue
+from foster.engine import Engine
+from foster.errors import InputError
+from foster.manifest import seal
+from foster.models.options import ModelOptions
+from foster.models.recommender import TextRecommender
+from foster.runs import train
+from foster.text.options import EncoderOptions
+from foster.text.tuning import TunableEncoder
+
+COLOURS = ("red", "green", "blue", "small", "large", "old", "new", "fresh")
+THINGS = ("dog", "cat", "boat in the dark water", "song", "tea")
+SHAPE = {"dim": 8, "layers": 1, "heads": 1, "max_length": 8, "dropout": 0.0}
+TUNED = ["lora:2", "top:1", "all"]
+
+
+@pytest.fixture
+def teacher(tiny_encoder):
+    """Return a function that makes a model of a kind; a tuned one is not what the public encoder is any more."""
+
+    def made(finetune: str, items: int = 40, **shape) -> TextRecommender:
+        texts = [f"{number} {colour} {thing}" for number in range(9) for thing in THINGS for colour in COLOURS][:items]
+        model = TextRecommender.build(
+            Catalogue([f"i{number}" for number in range(items)], texts),
+            EncoderOptions(encoder=str(tiny_encoder), words=16),
+            ModelOptions(**SHAPE | {"finetune": finetune} | shape),
+            seed=1,
+        )
+        generator = torch.Generator().manual_seed(2)
+        with torch.no_grad():
+            for weights in model.trained_parameters():
+                weights += 0.05 * torch.randn(weights.shape, generator=generator)
+        return model.eval()
+
+    return made
+
+
+def labelled_by(model: TextRecommender) -> Condensed:
+    items = torch.randint(40, (6, 8, 1), generator=torch.Generator().manual_seed(6))
+    plain = Condensed(
+        "coreset", "soft-label", items, torch.ones(items.shape), None, None, model.catalogue,
+        encoder=model.encoder, model=model.options, info={"from_real_data": "histories"},
+    )  # fmt: skip
+    return with_soft_labels(plain, model, label_windows(8, 5)).rounded()
+
+
+@pytest.mark.parametrize("adapter", ["moe", "linear"])
+def test_low_rank_updates_give_the_items_of_a_tuned_teacher(teacher, tmp_path, adapter):
+    best = teacher("lora:2", adapter=adapter)
+    labelled = labelled_by(best)
+    assert labelled.keys is None and "low-rank updates" in labelled.info["from_real_data"]
+    again = Condensed.read(labelled.save(tmp_path / "folder"))
+    table = best.item_table()
+    frozen = best.fresh(3, best.options.model_copy(update={"finetune": "frozen"}))
+    for student in (best.fresh(3), frozen, best.fresh(3, best.options.model_copy(update={"finetune": "top:1"}))):
+        keys = label_keys(again, student)
+        # But for the bias of a linear map, which is the same for all items.
+        torch.testing.assert_close(keys - keys.mean(0), table - table.mean(0), atol=2e-2, rtol=1e-2)
+    public = label_keys(labelled_by(teacher("frozen", adapter=adapter)), frozen)
+    assert (public - public.mean(0) - table + table.mean(0)).norm() > 0.05 * table.norm()
+
+
+def test_a_student_with_the_low_rank_updates_of_its_labels_leaves_its_items_as_they_are(teacher):
+    best = teacher("lora:2")
+    student = best.fresh(3)
+    source = student_source(labelled_by(best), student, 0)
+    torch.testing.assert_close(student.eval().item_table(), best.item_table(), atol=2e-2, rtol=1e-2)
+    source.loss(student.train(), 7).backward()
+    assert all(weights.grad is None for weights in student.tower.parameters())
+    assert all(weights.grad is not None for weights in student.backbone.parameters())
+
+
+@pytest.mark.parametrize("change", [{"finetune": "lora:3"}, {"finetune": "frozen"}, {"finetune": "all"}, {"dim": 4}])
+def test_students_of_another_shape_learn_the_items_of_a_tuned_teacher(teacher, change):
+    best = teacher("lora:2")
+    labelled, student = labelled_by(best), best.fresh(3, best.options.model_copy(update=change)).eval()
+    before = student.item_table()
+    assert not start_from_labels(labelled, student) and torch.equal(student.item_table(), before)
+    student_source(labelled, student, 0).loss(student.train(), 7).backward()
+    gradients = [weights.grad for weights in student.trained_parameters() if weights.grad is not None]
+    assert all(gradient.isfinite().all() for gradient in gradients)
+    assert student.tower.adapter.up.grad.any()
+
+
+def test_a_folder_of_low_rank_updates_does_not_grow_with_the_catalogue(teacher):
+    few, many = (written_bytes(labelled_by(teacher("lora:2", items=items))) for items in (40, 360))
+    assert abs(many - few) < 16  # digits in config.json
+    few, many = (written_bytes(labelled_by(teacher("top:1", items=items))) for items in (40, 360))
+    assert many - few > 320 * 8  # whole layers: the vectors themselves
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda updates: updates.pop(min(updates)), "the updates of the language model are no pairs"),
+        (lambda updates: updates.update({min(updates): updates[min(updates)][:1].clone()}), "no pairs of matrices"),
+        (lambda updates: updates.update({min(updates): updates[min(updates)].float()}), "of type F32 instead of F16"),
+        (lambda updates: updates[min(updates)].fill_(torch.inf), "has numbers that are not finite"),
+        (lambda updates: [updates.pop(name) for name in list(updates) if "adapter" in name], "soft labels lack"),
+    ],
+)
+def test_damaged_updates_are_refused(teacher, tmp_path, change, message):
+    path = labelled_by(teacher("lora:2")).save(tmp_path / "folder") / "sequences.safetensors"
+    tensors = load_file(path)
+    parts = {name: tensors.pop(name) for name in list(tensors) if name.startswith(("updates.", "adapter."))}
+    if "soft labels lack" not in message:
+        tensors |= {name: parts.pop(name) for name in list(parts) if name.startswith("adapter.")}
+    change(parts)
+    save_file(tensors | parts, path)
+    seal(tmp_path / "folder")
+    with pytest.raises(InputError, match=message):
+        Condensed.read(tmp_path / "folder")
+
+
+def test_updates_of_another_encoder_are_refused(teacher):
+    labelled = labelled_by(teacher("lora:2"))
+    labelled.updates.update(
+        {name.replace("layer.1", "layer.2"): labelled.updates.pop(name) for name in [*labelled.updates]}
+    )
+    with pytest.raises(InputError, match="low-rank updates are of another language model than the encoder"):
+        label_keys(labelled, teacher("frozen"))
+
+
+@pytest.mark.parametrize("finetune", TUNED)
+def test_a_student_that_tunes_starts_with_the_items_of_a_frozen_teacher_and_moves_them(teacher, finetune):
+    best = teacher("frozen")
+    labelled = labelled_by(best)
+    shape = best.options.model_copy(update={"finetune": finetune})
+    student = best.fresh(3, shape)
+    before = {name: value for name, value in student.trained_state().items() if name.startswith("tower.features")}
+    student_source(labelled, student, 0)
+    # What enters the upper layers is kept in half precision.
+    torch.testing.assert_close(student.eval().item_table(), best.item_table(), atol=3e-2, rtol=3e-2)
+    recipe = labelled.recipe.model_copy(update={"steps": 4, "warmup": 1})
+    tuned, _ = train(labelled, model=shape, train=recipe, seed=3, engine=Engine("cpu"))
+    assert any(not torch.equal(tuned.trained_state()[name], value) for name, value in before.items())
+    assert len(tuned.recommend([["i0", "i1"]], 5)[0]) == 5
+
+
+@pytest.mark.parametrize("labels", ["soft", "hard"])
+def test_a_step_encodes_each_item_once(teacher, labels, monkeypatch):
+    model = teacher("top:1")
+    data = labelled_by(model)
+    if labels == "hard":
+        data = Condensed.of_histories(
+            [row.numpy() for row in data.items[..., 0]], 8, "random", data.catalogue,
+            encoder=model.encoder, model=model.options,
+        )  # fmt: skip
+    source = student_source(data, model, 0, start=False)
+    seen, real = [], TunableEncoder.forward
+    monkeypatch.setattr(TunableEncoder, "forward", lambda self, index: seen.append(index) or real(self, index))
+    for _ in range(5):
+        source.loss(model, 30)
+    assert len(seen) == 5 and all(len(index.unique()) == len(index) for index in seen)
