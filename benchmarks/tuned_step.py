@@ -1,8 +1,8 @@
 """Seconds and peak memory of a training step that tunes a language model, now and as it was before.
 
-    python benchmarks/tuned_step.py DATA [--finetune top:2] [--steps 3] [--threads 1]
+    python benchmarks/tuned_step.py DATA [--finetune top:2] [--steps 3] [--candidates 256] [--threads 1]
 
-A step is the loss of 64 histories and 256 sampled items with its gradients and the optimiser's step. `before` is the
+A step is the loss of 64 histories and some sampled items with its gradients and the optimiser's step. `before` is the
 way of commit 8908ec4: all texts of a step in one batch, padded to the longest. Each row runs in a process of its own,
 since peak memory never falls; the steps of a row see the same histories.
 """
@@ -28,7 +28,6 @@ from foster.text.tuning import TunableEncoder
 from foster.training.loop import LogSource
 from foster.training.options import TrainOptions
 
-CANDIDATES = 256
 ROWS: dict[str, dict[str, object]] = {
     "before": {},
     "now": {},
@@ -43,7 +42,7 @@ def one_batch(self: TunableEncoder, index: Tensor) -> Tensor:
     return self._encode(index)
 
 
-def measure(folder: str, finetune: str, row: str, steps: int) -> dict[str, object]:
+def measure(folder: str, finetune: str, row: str, steps: int, candidates: int) -> dict[str, object]:
     """Make some steps; return their median processor seconds and by how many MiB the peak of the process grew."""
     data = Dataset.read(folder)
     options = ModelOptions(finetune=finetune, dropout=0.0).model_copy(update=ROWS[row])
@@ -56,7 +55,7 @@ def measure(folder: str, finetune: str, row: str, steps: int) -> dict[str, objec
     for _ in range(steps):
         source.load_state(state)
         start = time.process_time()
-        loss = source.loss(model.train(), CANDIDATES)
+        loss = source.loss(model.train(), candidates)
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
         optimiser.step()
@@ -74,12 +73,14 @@ def main() -> None:
     parser.add_argument("data")
     parser.add_argument("--finetune", default="top:2")
     parser.add_argument("--steps", type=int, default=3)
+    parser.add_argument("--candidates", type=int, default=256)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--row", choices=ROWS)
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     if arguments.row:
-        print(json.dumps(measure(arguments.data, arguments.finetune, arguments.row, arguments.steps)))
+        given = (arguments.data, arguments.finetune, arguments.row, arguments.steps, arguments.candidates)
+        print(json.dumps(measure(*given)))
         return
     print("| step | seconds | times | peak above the model, MiB | loss |\n|---|---|---|---|---|")
     first = None

@@ -354,10 +354,8 @@ def _stored_labels(tensors: dict[str, Tensor], bits: int, path: Path, n_items: i
         labels = None if out["codes"] is None else out["codes"].shape[:2]
         if draws.shape != labels or int(draws.min()) < 0 or int(draws.max()) >= tensors["items"].shape[2]:
             raise InputError(f"{path}: 'draws' do not fit the labels; the folder is damaged, make or copy it again")
-    if "keys" in tensors and (parts := [name for name in tensors if name.startswith(UPDATES)]):
-        raise InputError(
-            f"{path}: '{min(parts)}' belongs to an adapter, which is missing; make or copy the folder again"
-        )
+    if "keys" in tensors and any(name.startswith(UPDATES) for name in tensors):
+        raise InputError(f"{path}: updates belong to an adapter, which is missing; make or copy the folder again")
     if "codes" not in tensors and (parts := tensors.keys() - {"items", "weights"}):
         raise InputError(f"{path}: '{min(parts)}' belongs to labels, which are missing; make or copy the folder again")
     return out

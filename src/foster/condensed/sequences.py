@@ -56,7 +56,6 @@ class Condensed:
         draws: int64 ``[M, P]`` or None; which of its k items each step is in the context of its label.
         adapter: weights of the teacher's adapter by name, or None; with codes there is either this or ``keys``.
         keys: float ``[V, r]`` or None.
-        updates: low-rank updates of the encoder's weights by name, or None; they belong to ``adapter``.
         label_bits: of each number of a label in a folder: 1, 2 or 4.
         adapter_bits: of each weight of the adapter in a folder: 16, or 1 or 2 for one that was rounded so.
         catalogue: the items with their texts.
@@ -64,6 +63,7 @@ class Condensed:
         model: shape of the model that it was made with, the default for students.
         recipe: the student's training recipe.
         info: how it was made: fingerprint of the data, options, what came from real data.
+        updates: low-rank updates of the encoder's weights by name, or None; they belong to ``adapter``.
     """
 
     kind: Literal["distilled", "coreset"]
@@ -76,13 +76,13 @@ class Condensed:
     encoder: EncoderOptions
     model: ModelOptions
     keys: Tensor | None = None
-    updates: Updates | None = None
     windows: Windows = ()
     draws: Tensor | None = None
     label_bits: int = 4
     adapter_bits: int = WHOLE_BITS
     recipe: TrainOptions = STUDENT
     info: dict[str, Any] = field(default_factory=dict)
+    updates: Updates | None = None
 
     def __post_init__(self) -> None:
         """Refuse numbers that are not finite: students would learn nothing from them.
