@@ -241,6 +241,8 @@ def derived(sequences: Condensed) -> dict[str, str]:
             parts["draws"] = "how often items are in the training part"
         if sequences.adapter is not None:
             parts["adapter"] = "the teacher's map of items: weights, which all training users shaped"
+            if sequences.updates is not None:
+                parts["updates"] = "the teacher's language model: weights, which all training users shaped"
         else:
             parts["keys"] = "the teacher's item vectors, which all training users shaped"
     texts = "ids and texts of the item table; no user's"
