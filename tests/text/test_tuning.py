@@ -10,7 +10,7 @@ from torch import nn
 from allocations import Allocations
 from foster.errors import InputError
 from foster.text.encoder import TextEncoder
-from foster.text.tuning import TunableEncoder, _LayerSplit, _run, parse_finetune
+from foster.text.tuning import TunableEncoder, _LayerSplit, _run, parse_finetune, updates_rank
 
 TEXTS = [
     "red dog",
@@ -428,3 +428,15 @@ def test_a_missing_package_for_low_rank_updates_is_an_input_error(encoder, monke
     monkeypatch.setitem(sys.modules, "peft", None)
     with pytest.raises(InputError, match=r"needs the package peft; run: pip install 'foster\[lora\]'"):
         TunableEncoder(encoder, "lora:2")
+
+
+@pytest.mark.parametrize(
+    ("down", "up"), [((2, 3), (3,)), ((), (4, 2)), ((2, 3), (4, 3)), ((2, 3), ()), ((2, 3), (4, 2, 1))]
+)
+def test_updates_that_are_no_pairs_of_matrices_are_refused(down, up):
+    with pytest.raises(ValueError, match="no pairs of matrices of one rank"):
+        updates_rank({"a.lora_A.weight": torch.zeros(down), "a.lora_B.weight": torch.zeros(up)})
+
+
+def test_the_rank_of_updates_is_theirs():
+    assert updates_rank({"a.lora_A.weight": torch.zeros(2, 3), "a.lora_B.weight": torch.zeros(4, 2)}) == 2

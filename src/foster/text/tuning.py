@@ -48,10 +48,11 @@ def updates_rank(updates: Updates) -> int:
     Raises:
         ValueError: they are no pairs of matrices of one rank.
     """
-    downs = {name.replace("lora_A", "lora_B"): part for name, part in updates.items() if "lora_A" in name}
-    ups = {name: part for name, part in updates.items() if "lora_A" not in name}
-    ranks = {part.shape[0] for part in downs.values()} | {part.shape[-1] for part in ups.values()}
-    if downs.keys() != ups.keys() or len(ranks) != 1 or any(part.ndim != 2 for part in updates.values()):
+    matrices = {name: part for name, part in updates.items() if part.ndim == 2}
+    downs = {name.replace("lora_A", "lora_B"): part for name, part in matrices.items() if "lora_A" in name}
+    ups = {name: part for name, part in matrices.items() if "lora_A" not in name}
+    ranks = {part.shape[0] for part in downs.values()} | {part.shape[1] for part in ups.values()}
+    if downs.keys() != ups.keys() or len(ranks) != 1 or len(matrices) < len(updates):
         raise ValueError("the updates of the language model are no pairs of matrices of one rank")
     return ranks.pop()
 
