@@ -34,24 +34,32 @@ import sys
 import tempfile
 import traceback
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import polars as pl
 import torch
 from safetensors.torch import load_file, save_file
 
-from foster.artefacts import new_folder, write_metrics
+from foster.artefacts import CONFIG_NAME, artefact_kind, new_folder, write_metrics
+from foster.audit.audit import Audit, attacked, audit
+from foster.audit.membership import random_halves
+from foster.audit.options import AuditOptions
+from foster.audit.shadows import RUNS
 from foster.condensed.contexts import label_windows
 from foster.condensed.labels import with_soft_labels
 from foster.condensed.sequences import Condensed
 from foster.data.catalogue import Catalogue
 from foster.data.dataset import Dataset
 from foster.errors import InputError
+from foster.inspection.inspect import look_at
 from foster.manifest import MANIFEST_NAME, seal
 from foster.models.item_tower import FrozenFeatures, Whitening
 from foster.models.options import ModelOptions
 from foster.models.recommender import TextRecommender
+from foster.serving.handed_on import write_jsonl
 from foster.text.options import EncoderOptions
 from foster.training.trajectory import Recorder, Trajectory
 
@@ -89,13 +97,15 @@ def of_training(seed: int, **rest: Any) -> dict[str, Any]:
     return {"training": {"steps": 3, "lr": 0.003, "precision": "auto"}, "seed": seed, "fit": fit, **rest}
 
 
-def a_dataset(out: Path, seed: int, **options: Any) -> None:
+def a_dataset(out: Path, seed: int, **options: Any) -> Dataset:
     rng = random.Random(seed)
     log = [(f"u{u}", f"i{rng.randrange(ITEMS)}", 7 * u + 40 * t) for u in range(12) for t in range(6)]
     rng.shuffle(log)
     items = pl.DataFrame({"item_id": [f"i{n}" for n in range(ITEMS)], "title": [f"thing {n}" for n in range(ITEMS)]})
     frame = pl.DataFrame(log, schema=["user_id", "item_id", "timestamp"], orient="row")
-    Dataset.prepare(frame, items, k_core=0, **options).save(out)
+    data = Dataset.prepare(frame, items, k_core=0, **options)
+    data.save(out)
+    return data
 
 
 def sequences(seed: int, kind: str, soft: bool) -> Condensed:
@@ -110,6 +120,33 @@ def sequences(seed: int, kind: str, soft: bool) -> Condensed:
     return with_soft_labels(plain, model, label_windows(8, 5), generator).rounded() if soft else plain
 
 
+def packed(seed: int, bits: int) -> Condensed:
+    """Return sequences as ``--bytes`` stores them: one item a step, labels of two bits, and a map of one or two."""
+    model = a_model(seed, adapter="moe" if bits == 2 else "linear")
+    plain = sequences(seed, "distilled", soft=False)
+    items = plain.items[..., :1]
+    plain = replace(plain, items=items, weights=torch.ones(items.shape), model=model.options)
+    return with_soft_labels(plain, model, label_windows(8, 8), bits=2, adapter_bits=bits).rounded()
+
+
+def an_audit(data: Dataset, seed: int) -> Audit:
+    """Return an audit with shadows, whose scores are random."""
+    histories = list(data.training_histories()[:3])
+    model = a_model(seed)
+    info = {"data_fingerprint": data.info.fingerprint, "from_real_data": "histories"}
+    coreset = Condensed.of_histories(
+        histories, 10, "random", data.catalogue, encoder=model.encoder, model=model.options, info=info
+    )
+    found = audit(coreset, data, options=AuditOptions(shadows=0), seed=seed)
+    rng = np.random.default_rng(seed)
+    members = random_halves(12, 3, seed)
+    scores = {name: rng.random(members.shape) for name in ("sequences", "student")} | {
+        RUNS: rng.integers(0, 9, (3, 12))
+    }
+    held_out, membership = attacked(scores, members, seed)
+    return replace(found, about={**found.about, "shadows": 3}, held_out=held_out, membership=membership)
+
+
 def a_teacher(out: Path, seed: int) -> None:
     model = a_model(seed, adapter="moe", ids=True)
     with new_folder(out) as folder:
@@ -122,11 +159,16 @@ def a_teacher(out: Path, seed: int) -> None:
 
 def make(root: Path, seed: int) -> None:
     """Make a folder of every kind, two of most."""
-    a_dataset(root / "dataset", seed)
+    data = a_dataset(root / "dataset", seed)
     a_dataset(root / "dataset-time", seed, split="time:0.5:0.8", targets="successive", popularity=True)
     sequences(seed, "distilled", soft=True).save(root / "distilled")
     sequences(seed, "distilled", soft=False).save(root / "distilled-hard")
     sequences(seed, "coreset", soft=True).save(root / "coreset")
+    packed(seed, 2).save(root / "distilled-packed")
+    packed(seed, 1).save(root / "distilled-packed-linear")
+    an_audit(data, seed).save(root / "audit")
+    with new_folder(root / "handed-on") as folder:
+        write_jsonl(sequences(seed, "distilled", soft=False), folder)
     a_model(seed).save_pretrained(root / "model", extra=of_training(seed))
     a_model(seed, popularity=True, backbone="gru4rec").save_pretrained(root / "model-popular", extra=of_training(seed))
     a_teacher(root / "teacher", seed)
@@ -139,6 +181,10 @@ def read(folder: Path) -> None:
         Dataset.read(folder).parts()
     elif kind in ("distilled", "coreset"):
         Condensed.read(folder)
+    elif kind == "audit":
+        look_at(folder).sections()
+    elif kind == "handed":  # what others read, and push hands on
+        artefact_kind(folder)
     else:
         model = TextRecommender.from_pretrained(folder)
         model.recommend([["i1", "i2"]], 3)
@@ -362,6 +408,8 @@ def statement(folder: Path) -> Path:
 
 def wrong_statement(rng: random.Random, folder: Path, other: Path) -> bool:
     """Give a field of dataset.json or config.json a value that is none of its type or range."""
+    if folder.name == "audit":
+        return wrong_results(rng, folder)
     path = statement(folder)
     content = json.loads(path.read_text())
     numbers = [(h, k) for h, k in places_in(content) if type(h[k]) in (int, float) and isinstance(h, dict)]
@@ -402,6 +450,47 @@ def wrong_statement(rng: random.Random, folder: Path, other: Path) -> bool:
     return True
 
 
+def wrong_results(rng: random.Random, folder: Path) -> bool:
+    """Do the same to what an audit found; or let it say what cannot be, or what its other files do not say."""
+    path = folder / rng.choice(["results.json", "results.json", CONFIG_NAME])
+    content = json.loads(path.read_text())
+    places = [(h, k) for h, k in places_in(content) if isinstance(h, dict)]
+    numbers = [(h, k) for h, k in places if type(h[k]) in (int, float)]
+    texts = [(h, k) for h, k in places if isinstance(h[k], str) and (h is not content or k == "paragraph")]
+    kind = rng.choice(["number", "type", "text", "unknown", "missing", "doubled", "rows", "stated"])
+    holder, key = rng.choice(numbers)
+    if kind == "number":
+        holder[key] = rng.choice([-1, -0.5, -(10**20), -(10**400)])
+    elif kind == "type":
+        holder[key] = rng.choice(["5", [], {}, [1], {"a": 1}, None])
+    elif kind == "text":
+        holder, key = rng.choice(texts)
+        holder[key] = rng.choice([5, [], {}, True, 1.5])
+    elif kind == "unknown":
+        holder[rng.choice(["colour", "", "__class__", "TPR"])] = rng.choice([1, None, "x", {}])
+    elif kind == "missing":
+        holder, key = rng.choice([(h, k) for h, k in places if h is not content or k != "foster"])
+        if key in content.get("tables", {}) or holder is content.get("membership"):
+            return False  # any names will do there
+        del holder[key]
+    elif kind == "rows":
+        rows = (
+            rng.choice([content["pieces"]["sequences"]["runs"], content["held_out"]]) if "pieces" in content else None
+        )
+        if rows is None:
+            return False
+        rng.choice([rows.pop, rows.reverse, rows.clear, lambda: rows.append(rows[0])])()
+    elif kind == "stated":
+        about = content["about"] if "about" in content else content["info"]
+        about[rng.choice(["sequences", "users", "seed", "shadows"])] = rng.randrange(10**6, 10**9)
+    text = json.dumps(content, indent=2)
+    if kind == "doubled":
+        text = text.replace("{", '{"about": 1,' if "about" in content else '{"info": 1,', 1)
+    path.write_text(text)
+    seal(folder)
+    return True
+
+
 # What is not in every folder of a kind, or says what another value would say as well.
 OPTIONAL = {
     "data_fingerprint", "data_split", "from_real_data", "training", "seed", "fit", "known_items", "device", "targets",
@@ -418,6 +507,16 @@ def wrong_options(rng: random.Random, folder: Path, other: Path) -> bool:
         return wrong_statement(rng, folder, other)
     model, encoder = content["model"], content["encoder"]
     is_model = content["kind"] in ("model", "teacher")
+    if not is_model and (folder / "sequences.safetensors").is_file() and rng.random() < 0.3:
+        if folder.name == "distilled-hard":
+            return False  # without labels these say nothing
+        name = rng.choice(["label_bits", "adapter_bits", "whole_steps", "adapter_features"])
+        others = {"label_bits": {1, 2, 4}, "adapter_bits": {1, 2, 16}, "whole_steps": {True, False}}
+        width = content["adapter_features"]
+        content[name] = rng.choice(sorted(others.get(name, {width, 2 * width, width - 1, 1}) - {content[name]}))
+        path.write_text(json.dumps(content, indent=2))
+        seal(folder)
+        return True
     wrong = [
         (model, "dropout", 1.0),
         (model, "dropout", -0.1),
@@ -502,7 +601,10 @@ def wrong_tensors(rng: random.Random, folder: Path, other: Path) -> bool:
     elif kind == "range":
         beyond = [ITEMS, torch.iinfo(tensor.dtype).max] if name == "items" else []  # two bytes hold no -1
         wrong = {"items": beyond, "weights": [-0.5], "codes": [255], "code_scales": [-1.0], "draws": [200]}
-        if name not in wrong:
+        wrong["lengths"] = [-1, 0, 9, 2**31 - 1]
+        if name.endswith(".scales"):
+            wrong[name] = [-1.0]
+        if name not in wrong or (name == "codes" and "packed" in folder.name):  # of two bits any byte is one
             return False
         value = rng.choice(wrong[name])
         tensor.view(-1)[rng.randrange(tensor.numel())] = value
@@ -582,6 +684,8 @@ def sparse(rng: random.Random, folder: Path, other: Path) -> bool:
 def wrong_table(rng: random.Random, folder: Path, other: Path) -> bool:
     """Change the table of items or the log such that it is none."""
     files = files_of(folder, ".parquet")
+    if not files:
+        return wrong_statement(rng, folder, other)
     path = rng.choice(files)
     table = pl.read_parquet(path)
     column = rng.choice(table.columns)
@@ -672,6 +776,8 @@ def run(cases: int, seed: int, place: Path, say: Callable[[str], None]) -> tuple
         sort = ("damage", "wrong values", "any change")[number % 3]
         change = rng.choice({"damage": DAMAGE, "wrong values": WRONG, "any change": ANY}[sort])
         name = rng.choice(kinds)
+        if name == "handed-on" and sort == "wrong values":  # foster never reads it again
+            continue
         with tempfile.TemporaryDirectory(dir=place) as work:
             folder = Path(shutil.copytree(place / "0" / name, Path(work) / name))
             if not change(rng, folder, place / "1" / name):

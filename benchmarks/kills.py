@@ -4,12 +4,16 @@
     python benchmarks/kills.py                        # 100 signals, and a kill at every file operation
     python benchmarks/kills.py --signals 10 --verbs select --seed 1
 
-Each run makes a folder where none is, or replaces one (``--overwrite``) that is exchanged at once, or replaces the
-files of one that has to stay, as a mount does. Signals (KILL, INT, TERM) come at random moments; at every single file
-operation of a writer that names the place, a process ends at once. After each:
+Each run makes a folder (a file, a study) where none is, or replaces one (``--overwrite``) that is exchanged at once, or
+replaces the files of one that has to stay, as a mount does. Signals (KILL, INT, TERM) come at random moments; at every
+single file operation of a writer that names the place, a process ends at once. After each:
 
-- the folder is the old one, byte for byte, or a whole new one (absent, where nothing was);
-- the same command runs to its end, and nothing else is left beside the folder or hidden in it.
+- what is there is the old one, byte for byte, or a whole new one (absent, where nothing was); of a study also what it
+  has so far;
+- the same command runs to its end, and nothing else is left beside it or hidden in it. Temporary files of a killed
+  ``recommend`` are left, which the next one removes after a day.
+
+``reproduce`` makes nothing that stays: what it reads must be as it was.
 
 Exit status 1 if anything else was seen.
 """
@@ -17,6 +21,7 @@ Exit status 1 if anything else was seen.
 from __future__ import annotations
 
 import argparse
+import csv
 import io
 import os
 import random
@@ -25,6 +30,7 @@ import signal
 import sys
 import tempfile
 import time
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 
@@ -33,13 +39,15 @@ sys.path.insert(0, str(ROOT / "tests"))
 
 import torch  # noqa: E402
 
+import foster.tuning.results  # noqa: E402
 from foster import exchange  # noqa: E402
 from foster.artefacts import artefact_kind  # noqa: E402
-from foster.cli import main as foster  # noqa: E402
+from foster.cli import main as foster_main  # noqa: E402
 from foster.errors import InputError  # noqa: E402
 from foster.manifest import MANIFEST_NAME, verify  # noqa: E402
 from synthetic_log import synthetic_log, write_csv  # noqa: E402
 from tiny_encoder import build_tiny_encoder  # noqa: E402
+from zygote import load, write_loaded  # noqa: E402
 
 WAYS = ("new", "exchanged", "file by file")
 OPERATIONS = ("mkdir", "rename", "replace", "rmdir", "unlink", "chmod", "open", "link", "symlink")
@@ -50,6 +58,8 @@ def commands(root: Path) -> dict[str, list[str]]:
     """Return a short command of every verb that makes a folder, but for ``--out``; what they read is made first."""
     log = write_csv(root / "log.csv", synthetic_log())
     encoder = str(build_tiny_encoder(root / "encoder"))
+    space = root / "space.yaml"
+    space.write_text("dim: [8, 12]\nlr: {low: 0.001, high: 0.01}\n")
     data, teacher, distilled = (str(root / name) for name in ("data", "teacher", "distilled"))
     short = ("--steps", "2", "--eval-every", "1")
     verbs = {
@@ -61,31 +71,59 @@ def commands(root: Path) -> dict[str, list[str]]:
         ],
         "select": ["select", "random", data, "--sequences", "3", "--encoder", encoder, *MODEL],
         "train": ["train", distilled, "--steps", "2"],
+        "tune": ["tune", distilled, "--validation", data, "--trials", "2", "--steps", "2", "--space", str(space)],
+        "recommend": ["recommend", teacher, "--users", data],
+        "export": ["export", distilled, "--to", "jsonl"],
+        "audit": ["audit", distilled, data, "--shadows", "0"],
+        "reproduce": ["reproduce", data, "--source", str(log)],
     }  # fmt: skip
-    for verb, out in (("prepare", data), ("pretrain", teacher), ("distill", distilled)):
-        if code := waited(started([*verbs[verb], "--out", out])):
+    names = {"prepare": data, "pretrain": teacher, "distill": distilled}
+    modules = root / "modules"
+    for verb, line in verbs.items():
+        out = names.get(verb, str(root / f"of-{verb}"))
+        arguments = [*line, *out_of(verb, out)]
+        if code := waited(started(arguments, loaded=modules)):
             raise SystemExit(f"{verb} ended with {code}")
+        load(modules)
     return verbs
 
 
-def started(arguments: list[str], before: Callable[[], None] = lambda: None) -> int:
-    """Run a verb in a process of its own, which has all modules loaded; return its number."""
+def out_of(verb: str, out: Path | str) -> list[str]:
+    return [] if verb == "reproduce" else ["--out", str(out)]
+
+
+def started(
+    arguments: list[str], before: Callable[[], None] = lambda: None, loaded: Path | None = None, log: Path | None = None
+) -> int:
+    """Run a verb in a process of its own, which has all modules loaded; return its number.
+
+    Args:
+        arguments: of the command line.
+        before: what is done first.
+        loaded: file for the names of the modules that it had in the end.
+        log: file for what it says on stderr.
+    """
     if pid := os.fork():
         return pid
     nothing = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nothing, 1)
-    os.dup2(nothing, 2)
+    os.dup2(nothing if log is None else os.open(log, os.O_WRONLY | os.O_CREAT), 2)
     code = 1
     try:
         sys.argv = ["foster", *arguments]
         before()
-        foster()
+        foster_main()
         code = 0
     except SystemExit as error:
         code = error.code if isinstance(error.code, int) else 0 if error.code is None else 1
     except KeyboardInterrupt:
         code = 130
+    except BaseException:
+        traceback.print_exc()
     finally:
+        sys.stderr.flush()
+        if loaded:
+            write_loaded(loaded)
         os._exit(code)
 
 
@@ -130,8 +168,19 @@ def counted(out: Path, at: int, report: int, then: Callable[[], None]) -> Callab
     return patch
 
 
-def content(folder: Path) -> dict[str, bytes]:
-    return {p.relative_to(folder).as_posix(): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
+def content(place: Path) -> dict[str, bytes]:
+    """Return the bytes of a file, or of the files of a folder; of a study how its trials ended."""
+    if place.is_file():
+        return {"": place.read_bytes()}
+    if (place / "study.db").exists():
+        ended = [row for row in trials_of(place) if row["state"] in ("complete", "pruned")]
+        return {"trials": repr([(row["value"], row["dim"], row["lr"]) for row in ended]).encode()}
+    return {p.relative_to(place).as_posix(): p.read_bytes() for p in sorted(place.rglob("*")) if p.is_file()}
+
+
+def trials_of(study: Path) -> list[dict[str, str]]:
+    path = study / "trials.csv"
+    return list(csv.DictReader(path.read_text().splitlines())) if path.exists() else []
 
 
 def same(found: dict[str, bytes], wanted: dict[str, bytes]) -> bool:
@@ -140,37 +189,51 @@ def same(found: dict[str, bytes], wanted: dict[str, bytes]) -> bool:
     return {n: d for n, d in found.items() if n not in apart} == {n: d for n, d in wanted.items() if n not in apart}
 
 
-def check(out: Path, old: dict[str, bytes] | None, new: dict[str, bytes], arguments: list[str], way: str) -> str | None:
+def ways_of(verb: str) -> tuple[str, ...]:
+    """Return how a verb makes what it makes: a file or a study is never replaced file by file."""
+    return {"tune": WAYS[:2], "recommend": WAYS[:2], "reproduce": WAYS[1:2]}.get(verb, WAYS)
+
+
+def check(
+    out: Path, old: dict[str, bytes] | None, new: dict[str, bytes], arguments: list[str], way: str, verb: str
+) -> str | None:
     """Return what is wrong after a kill, or None; and run the command again."""
+    study = (out / "locks").is_dir()  # which grows trial by trial
     if out.exists():
         try:
-            artefact_kind(out)  # which puts right what was half replaced
-            verify(out)
+            if out.is_dir() and not study:
+                artefact_kind(out)  # which puts right what was half replaced
+                verify(out)
         except InputError as error:
             return str(error)
         found = {name: data for name, data in content(out).items() if not name.startswith(".")}
-        if not same(found, new) and found != old:
-            return "the folder is neither the old nor the new one"
+        if not study and found != old and not same(found, new):
+            return "it is neither the old nor the new one"
     elif old is not None:
-        return "the old folder is gone"
-    again = [*arguments, "--overwrite"] if out.exists() and old is None else arguments
+        return "the old one is gone"
+    again = [*arguments, "--overwrite"] if out.exists() and old is None and verb != "tune" else arguments
+    if study:
+        again = [word for word in arguments if word != "--overwrite"]  # it goes on
     if code := waited(started(again, prepared(out, way))):
         return f"the command ends with {code} when it is run again"
     if not same(content(out), new):
         return "the command makes something else when it is run again"
-    left = [p.name for p in out.parent.iterdir() if p != out]
-    left += [p.name for p in out.iterdir() if p.name.startswith(".")]
+    left = [p.name for p in out.parent.iterdir() if p != out and not (verb == "recommend" and p.suffix == ".tmp")]
+    left += [p.name for p in out.iterdir() if p.name.startswith(".")] if out.is_dir() else []
     return f"left over: {', '.join(left)}" if left else None
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--signals", type=int, default=100)
-    parser.add_argument("--verbs", default="prepare,pretrain,distill,select,train")
+    parser.add_argument(
+        "--verbs", default="prepare,pretrain,distill,select,train,tune,recommend,export,audit,reproduce"
+    )
     parser.add_argument("--every", type=int, default=1, help="of the file operations, kill at each so-manieth")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     torch.set_num_threads(1)
+    foster.tuning.results.drawable = lambda frame: False  # pictures take longer than all the rest
     rng = random.Random(options.seed)
     kills = failures = 0
 
@@ -186,23 +249,28 @@ def main() -> int:
         os.environ["FOSTER_CACHE"] = str(root / "cache")
         every = commands(root)
         verbs = {verb: line for verb, line in every.items() if verb in options.verbs.split(",")}
-        old = root / "old"
-        waited(started([*every["select"], "--seed", "1", "--out", str(old)]))
-        whole = content(old)
+        olds = {verb: root / "old" for verb in verbs} | {"recommend": root / "old.parquet", "reproduce": root / "data"}
+        waited(started([*every["select"], "--seed", "1", "--out", str(root / "old")]))
+        waited(started([*every["recommend"], "-k", "3", "--out", str(root / "old.parquet")]))
 
-        def ready(way: str, number: int) -> tuple[Path, dict[str, bytes] | None]:
-            out = root / f"at-{number}" / "out"
+        def ready(verb: str, way: str) -> tuple[Path, dict[str, bytes] | None, list[str]]:
+            """Make a place; return it, what is in it, and the command."""
+            nonlocal number
+            number += 1
+            out, old = root / f"at-{number}" / "out", olds[verb]
             out.parent.mkdir()
-            if way == "new":
-                return out, None
-            shutil.copytree(old, out)
-            return out, whole
+            if way != "new":
+                (shutil.copyfile if old.is_file() else shutil.copytree)(old, out)
+            if verb == "reproduce":
+                arguments = [str(out) if word == str(root / "data") else word for word in verbs[verb]]
+            else:
+                arguments = [*verbs[verb], "--out", str(out), *(["--overwrite"] if way != "new" else [])]
+            return out, None if way == "new" else content(out), arguments
 
         number, seconds, made = 0, {}, {}
-        for verb, line in verbs.items():
-            for way in WAYS:
-                out, was = ready(way, number := number + 1)
-                arguments = [*line, "--out", str(out)] + ["--overwrite"] * (way != "new")
+        for verb in verbs:
+            for way in ways_of(verb):
+                out, was, arguments = ready(verb, way)
                 reads, writes = os.pipe()
                 start = time.perf_counter()
                 pid = started(arguments, counted(out, 0, writes, prepared(out, way)))
@@ -216,26 +284,23 @@ def main() -> int:
                 made[verb] = content(out)
                 seconds[verb] = time.perf_counter() - start
                 shutil.rmtree(out.parent)
-                for at in range(1, operations + 1, options.every):
-                    out, was = ready(way, number := number + 1)
-                    arguments = [*line, "--out", str(out)] + ["--overwrite"] * (way != "new")
+                for at in range(rng.randrange(options.every) + 1, operations + 1, options.every):
+                    out, was, arguments = ready(verb, way)
                     code = waited(started(arguments, counted(out, at, -1, prepared(out, way))))
-                    wrong = check(out, was, made[verb], arguments, way) if code == 9 else f"ended with {code}"
+                    wrong = check(out, was, made[verb], arguments, way, verb) if code == 9 else f"ended with {code}"
                     said(f"{verb}, {way}, operation {at} of {operations}", wrong)
                     shutil.rmtree(out.parent)
-                print(
-                    f"{verb}, {way}: killed at {len(range(0, operations, options.every))} file operations", flush=True
-                )
+                print(f"{verb}, {way}: {operations} file operations; {kills} kills so far", flush=True)
         for _ in range(options.signals):
-            verb, way = rng.choice(sorted(verbs)), rng.choice(WAYS)
+            verb = rng.choice(sorted(verbs))
+            way = rng.choice(ways_of(verb))
             which = rng.choice([signal.SIGKILL, signal.SIGINT, signal.SIGTERM])
-            out, was = ready(way, number := number + 1)
-            arguments = [*verbs[verb], "--out", str(out)] + ["--overwrite"] * (way != "new")
+            out, was, arguments = ready(verb, way)
             pid = started(arguments, prepared(out, way))
             time.sleep(rng.random() * seconds[verb])
             os.kill(pid, which)
             waited(pid)
-            said(f"{verb}, {way}, {which.name}", check(out, was, made[verb], arguments, way))
+            said(f"{verb}, {way}, {which.name}", check(out, was, made[verb], arguments, way, verb))
             shutil.rmtree(out.parent)
     print(f"{kills} kills, {failures} that lost or left something")
     return int(bool(failures))

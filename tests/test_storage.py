@@ -1,3 +1,4 @@
+import os
 from pathlib import Path
 
 import pytest
@@ -24,3 +25,15 @@ def test_a_file_is_whole_or_as_it_was(tmp_path):
         raise KeyboardInterrupt
     assert path.read_text() == "first"
     assert list(path.parent.iterdir()) == [path]
+
+
+def test_what_killed_runs_left_of_a_file_goes_after_a_day(tmp_path):
+    path = tmp_path / "file[1]"
+    left, new, other = (tmp_path / f".{name}.0.tmp" for name in ("file[1]", "file[1].1", "file1"))
+    for temporary in (left, new, other):
+        temporary.write_text("part")
+    for temporary in (left, other):
+        os.utime(temporary, (0, 0))
+    with whole_file(path) as temporary:
+        temporary.write_text("whole")
+    assert {one.name for one in tmp_path.iterdir()} == {"file[1]", ".file[1].1.0.tmp", ".file1.0.tmp"}

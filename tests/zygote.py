@@ -6,6 +6,7 @@ A fresh start of Python takes seconds; pytest's own process cannot be forked, si
 from __future__ import annotations
 
 import contextlib
+import importlib
 import json
 import os
 import resource
@@ -99,8 +100,19 @@ def _prepare(call: dict[str, Any]) -> None:
         os.setuid(call["user"])
 
 
+def write_loaded(path: Path) -> None:
+    """Write which modules this process has."""
+    path.write_text("\n".join(sys.modules))
+
+
+def load(path: Path) -> None:
+    """Load the modules that another process had, so that forks of this one have them from the start."""
+    for name in path.read_text().split():
+        with contextlib.suppress(Exception):
+            importlib.import_module(name)
+
+
 def _serve() -> None:
-    import importlib
     import signal
 
     import torch
@@ -118,9 +130,8 @@ def _serve() -> None:
         learnt = Path(call["place"], "modules") if call.get("learn") else None
         if pid := os.fork():
             code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-            for name in learnt.read_text().split() if learnt else ():
-                with contextlib.suppress(Exception):
-                    importlib.import_module(name)
+            if learnt:
+                load(learnt)
             print(json.dumps(code), flush=True)  # noqa: T201
             continue
         signal.alarm(call.get("seconds", 120))
@@ -138,7 +149,7 @@ def _serve() -> None:
             os.write(2, traceback.format_exc().encode())
         finally:
             if learnt:
-                learnt.write_text("\n".join(sys.modules))
+                write_loaded(learnt)
             os._exit(code)
 
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import glob
 import hashlib
 import os
 import tempfile
+import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,6 +21,7 @@ from foster.errors import InputError
 if TYPE_CHECKING:
     from torch import Tensor
 
+LEFT = 24 * 3600  # seconds after which nobody writes to a temporary file any more
 LARGE_BYTES = 2**28  # a quarter of a GiB: larger tables are better in a file than in memory
 
 
@@ -40,7 +43,8 @@ def cache_root() -> Path:
 def whole_file(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside ``path`` that replaces it when the block ends without an error.
 
-    A reader sees the old file or the new one, never a part; of two writers the later wins. Folders are made.
+    A reader sees the old file or the new one, never a part; of two writers the later wins. Folders are made. What a
+    killed run left of the same file is removed a day after it was last written to.
 
     Raises:
         OSError: the place cannot be written to.
@@ -48,6 +52,10 @@ def whole_file(path: Path) -> Iterator[Path]:
     path.parent.mkdir(parents=True, exist_ok=True)
     # Named by hand and not by tempfile, whose files are private: a cache may be shared by a group.
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
+    for left in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):
+        with contextlib.suppress(OSError):
+            if time.time() - left.stat().st_mtime > LEFT:
+                left.unlink()
     try:
         yield temporary
         temporary.replace(path)

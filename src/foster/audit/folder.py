@@ -101,10 +101,10 @@ class StoredAudit(Stored):
 
     paragraph: str
     about: StoredAbout
-    tables: dict[str, str]
+    tables: Annotated[dict[str, str], Field(min_length=1)]
     pieces: StoredTables
     held_out: list[StoredHeldOut] | None
-    membership: dict[str, StoredAttack] | None
+    membership: Annotated[dict[str, StoredAttack], Field(min_length=1)] | None
 
 
 def read_audit(folder: str | Path) -> Audit:
