@@ -45,8 +45,9 @@ TRAJECTORY_NAME = "trajectory"  # folder of a teacher's checkpoints, which are v
 _CATALOGUE = ("catalogue.parquet", "popularity.parquet")
 _SEQUENCES = (CONFIG_NAME, CARD_NAME, MANIFEST_NAME, METRICS_NAME, "sequences.safetensors", *_CATALOGUE)
 _MODEL = (CONFIG_NAME, CARD_NAME, MANIFEST_NAME, "model.safetensors", "items.safetensors", *_CATALOGUE)
+_RESULTS = (CONFIG_NAME, CARD_NAME, "trials.csv", "results.json", "results.png", "best.yaml")
 _STUDY = (
-    *(CONFIG_NAME, CARD_NAME, "study.db", "study.db-*", "trials.csv", "results.json", "results.png", "best.yaml"),
+    *(*_RESULTS, *(f".{name}.*.tmp" for name in _RESULTS), "study.db", "study.db-*"),
     *("locks", "locks/*.lock", "retrained", "retrained/trial-*"),
 )
 FILES: dict[str, tuple[str, ...]] = {

@@ -16,6 +16,7 @@ from foster.artefacts import CONFIG_NAME, Place, check_free, marked, read_json, 
 from foster.condensed.sequences import Condensed
 from foster.data.dataset import Dataset
 from foster.errors import InputError
+from foster.exchange import clear_leftovers
 from foster.storage import whole_file
 
 DATABASE = "study.db"
@@ -54,6 +55,7 @@ def place_of(out: str | Path, overwrite: bool, inputs: Iterable[str | Path | Non
         if any(not is_dead(out, path.stem, LOOKS) for path in (out / LOCKS).glob("*.lock")):
             raise InputError(f"{out}: another process is at work on this study; stop it first, or give another --out")
     elif is_study(out) or (out.is_dir() and {path.name for path in out.iterdir()} == {LOCKS}):
+        clear_leftovers(out.resolve())  # of a run that was killed when it had just taken the place of another folder
         return None  # the latter: another process is just making one
     return check_free(out, overwrite, inputs)
 
@@ -73,6 +75,8 @@ def claim(out: Path, about: Mapping[str, Any]) -> None:
     try:
         (out / LOCKS).mkdir(parents=True, exist_ok=True)
         with study_lock(out):
+            for left in out.glob(".*.tmp"):  # who writes results has the lock
+                left.unlink()
             if not path.exists():
                 with whole_file(path) as part:
                     write_json(part, {**marked("study"), **about})

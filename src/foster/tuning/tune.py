@@ -28,7 +28,7 @@ from foster.runs import train, training_record
 from foster.text.options import EncoderOptions
 from foster.training.loop import LogSource, validator
 from foster.training.options import FINISH, TrainOptions
-from foster.tuning.folder import MEANT, claim, described, place_of, retraining_lock
+from foster.tuning.folder import MEANT, claim, described, place_of, retraining_lock, study_lock
 from foster.tuning.options import TuneOptions
 from foster.tuning.results import best_trials, config_of, frame_of, note_retrained, parsed, retrained, write_results
 from foster.tuning.search import Search, Setting, open_study, quiet, require_optuna
@@ -177,7 +177,7 @@ def search(
             work.close()
         if stopped is None:
             engine.wait()
-        with open_study(out) as study:
+        with study_lock(out), open_study(out) as study:
             results, frame = write_results(out, study, setting), frame_of(study, setting)
         if stopped is None and not results["best"]:
             reasons = frame["reason"].drop_nulls().to_list()
