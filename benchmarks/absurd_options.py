@@ -37,7 +37,8 @@ sys.path.insert(0, str(ROOT / "tests"))
 import torch  # noqa: E402
 from safetensors.torch import load_file  # noqa: E402
 
-from foster.cli import main as foster  # noqa: E402
+import foster.tuning.results  # noqa: E402
+from foster.cli import main as foster_main  # noqa: E402
 from foster.distillation.options import OPTIONS  # noqa: E402
 from foster.errors import InputError  # noqa: E402
 from foster.json_text import of_json  # noqa: E402
@@ -47,6 +48,7 @@ from foster.text.options import EncoderOptions  # noqa: E402
 from foster.training.options import TeacherOptions, TrainOptions  # noqa: E402
 from synthetic_log import synthetic_log, write_csv  # noqa: E402
 from tiny_encoder import build_tiny_encoder  # noqa: E402
+from zygote import load, write_loaded  # noqa: E402
 
 SECONDS, SPARE = 60, 2**31
 WHOLE = [0, -1, 1, 2, 3, 1000, 10**6, 10**9, 10**12, 2**31, 2**63, 2**64, 10**30]
@@ -162,8 +164,14 @@ def flags(values: Mapping[str, str | None]) -> list[str]:
     return out
 
 
-def run(arguments: list[str], place: Path) -> tuple[int, str, str]:
-    """Run a verb in a process of its own, which has all modules loaded: exit status (-9: too long), stdout, stderr."""
+def run(arguments: list[str], place: Path, learn: bool = False) -> tuple[int, str, str]:
+    """Run a verb in a process of its own: exit status (-9: too long), stdout, stderr.
+
+    Args:
+        arguments: of the command line.
+        place: folder for what it prints.
+        learn: whether later processes have from the start the modules that it loads.
+    """
     out, err = place / "stdout", place / "stderr"
     if not (pid := os.fork()):
         for number, path in ((1, out), (2, err)):
@@ -173,7 +181,7 @@ def run(arguments: list[str], place: Path) -> tuple[int, str, str]:
         code = 1
         try:
             sys.argv = ["foster", *arguments]
-            foster()
+            foster_main()
             code = 0
         except SystemExit as error:
             code = error.code if isinstance(error.code, int) else 0 if error.code is None else 1
@@ -182,12 +190,16 @@ def run(arguments: list[str], place: Path) -> tuple[int, str, str]:
         finally:
             sys.stdout.flush()
             sys.stderr.flush()
+            if learn:
+                write_loaded(place / "modules")
             os._exit(code)
     end = time.monotonic() + SECONDS
     while time.monotonic() < end:
         done, status = os.waitpid(pid, os.WNOHANG)
         if done:
             code = os.waitstatus_to_exitcode(status)
+            if learn:
+                load(place / "modules")
             return code, out.read_text(errors="replace"), err.read_text(errors="replace")
         time.sleep(0.02)
     os.kill(pid, signal.SIGKILL)
@@ -243,6 +255,7 @@ def main() -> int:
     parser.add_argument("--show", action="store_true", help="print every run and its last line")
     options = parser.parse_args()
     torch.set_num_threads(1)
+    foster.tuning.results.drawable = lambda frame: False  # pictures take longer than all the rest
     sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
     rng = random.Random(options.seed)
     counts = dict.fromkeys(("NaN saved", "traceback", "lines", "too long"), 0)
@@ -292,9 +305,15 @@ def prepared(place: Path) -> None:
             "--student-steps", "3", "--out", str(plain / "distilled"),
         ],
         ["train", str(plain / "distilled"), "--steps", "3", "--out", str(plain / "model")],
+        ["tune", str(plain / "distilled"), "--validation", data, "--trials", "1", "--steps", "2", "--out",
+         str(plain / "study")],
+        ["select", "random", data, *short[:2], "--sequences", "3", "--out", str(plain / "coreset")],
+        ["check", data, *short[:2]],
+        ["evaluate", str(plain / "model"), data],
+        ["recommend", str(plain / "model"), "--history", "i1"],
     ]  # fmt: skip
     for arguments in steps:
-        code, _, stderr = run(arguments, place)
+        code, _, stderr = run(arguments, place, learn=True)
         if code:
             raise SystemExit(f"{arguments[0]} ended with {code}: {stderr}")
 
