@@ -4,9 +4,9 @@
     python benchmarks/concurrency.py                         # 40,000 reads, 28 pairs
     python benchmarks/concurrency.py --reads 500 --pairs 0
 
-**Reads.** A process writes two folders of one kind in turn in the same place, as fast as it can: exchanged at once, or
-file by file, as where the place is a mount. Another reads all of it through the public readers. Each reading must be
-all of the one or all of the other, never parts of both, and never an error.
+**Reads.** A process writes two folders of one kind in turn in the same place, exchanged at once, or file by file, as
+where the place is a mount. Another reads all of it through the public readers. Each reading must be all of the one or
+all of the other, never parts of both, and never an error.
 
 **Pairs.** Two processes run the same command for the same place at the same moment; without ``--overwrite`` where
 nothing is, or with it where something is. Each must end well, or with one line and exit status 2, and one of them well.
@@ -54,6 +54,9 @@ READERS: dict[str, Callable[[Path], Any]] = {
     "model": TextRecommender.from_pretrained,
     "audit": read_audit,
 }
+PARTS = {"dataset": 2, "distilled": 3, "distilled-packed": 2, "model": 2, "audit": 11}
+"""How the reads are divided: some take ten milliseconds, an audit two."""
+PAUSE = 0.4  # seconds at most between two replacements: a reader has to have a chance
 SHOWN = 5  # faults of a kind that are printed
 
 
@@ -108,6 +111,7 @@ def write_in_turn(out: Path, sources: list[Path], stays: bool) -> None:
         with new_folder(out, overwrite=True) as folder:
             shutil.copytree(sources[number % 2], folder, dirs_exist_ok=True)
             (folder / "manifest.json").unlink()
+        time.sleep(random.random() * PAUSE)
     os._exit(0)
 
 
@@ -166,8 +170,8 @@ def main() -> int:
             damage = runpy.run_path(str(ROOT / "benchmarks" / "damage.py"))
             for seed in (0, 1):
                 damage["make"](place / "sources" / str(seed), seed)
-            each = -(-options.reads // (2 * len(READERS)))
-            for kind in READERS:
+            for kind, part in PARTS.items():
+                each = options.reads * part // (2 * sum(PARTS.values()))
                 for stays in (False, True):
                     start = time.perf_counter()
                     seen, changes, found = beside_a_writer(kind, each, stays, place)

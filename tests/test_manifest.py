@@ -143,6 +143,20 @@ def test_a_reader_of_a_folder_that_is_replaced_sees_one_of_the_two(tmp_path):
         read_whole(out, never)
 
 
+def test_the_kind_of_a_folder_that_is_replaced_is_that_of_one_of_the_two(tmp_path, monkeypatch):
+    out, calls = write(tmp_path / "out"), []
+
+    def replaced(folder, later=""):
+        calls.append(folder)
+        if len(calls) == 1:  # between the manifest and what it lists
+            write(out, overwrite=True, **{"metrics.jsonl": "other"})
+            raise InputError("is not the file that it lists")
+        return verify(folder, later)
+
+    monkeypatch.setattr("foster.artefacts.verify", replaced)
+    assert artefact_kind(out) == "teacher" and len(calls) == 2
+
+
 @pytest.mark.parametrize(
     "text",
     ['{"a": NaN}', '{"a": 1e999}', '{"a": 1, "a": 2}', '{"a": "\\ud800"}', "[" * 10**5, '{"a": ' + "9" * 5000 + "}"],

@@ -25,7 +25,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from foster.errors import InputError, KeptElsewhereError
 from foster.exchange import KEPT_NAME, MARK, clear_leftovers, place_locked, replace, settle, work_folder
 from foster.json_text import is_unicode, of_json, to_json
-from foster.manifest import MANIFEST_NAME, read_manifest, seal, verify
+from foster.manifest import MANIFEST_NAME, read_manifest, read_whole, seal, verify
 from foster.panics import hushed
 from foster.version import __version__
 
@@ -467,6 +467,10 @@ def artefact_kind(folder: str | Path) -> str:
 
 def _statement(folder: Path) -> dict[str, Any]:
     """Return ``config.json`` or, of a data set, which has none, the kind alone."""
+    return read_whole(folder, lambda: _read_statement(folder))
+
+
+def _read_statement(folder: Path) -> dict[str, Any]:
     if _is_study(folder):
         return read_json(folder / CONFIG_NAME)
     verify(folder, later=TRAJECTORY_NAME)

@@ -3,15 +3,17 @@
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from foster.condensed.contexts import label_windows
 from foster.condensed.labels import label_keys, labels_fit, start_from_labels, with_soft_labels
 from foster.condensed.sequences import Condensed
 from foster.condensed.sources import student_source
 from foster.data.batches import pad
+from foster.errors import InputError
 from foster.manifest import seal
 from foster.models.item_tower import IDS, IDS_DROPOUT, ItemTower
-from foster.models.recommender import TextRecommender
+from foster.models.recommender import OF_IDS, TextRecommender
 from foster.training.losses import next_item_loss
 from foster.training.trajectory import Recorder, Trajectory, without_ids
 from small_models import small_recommender
@@ -169,3 +171,15 @@ def test_items_known_to_training_only_have_room_for_their_own():
     tower.mark(torch.arange(40))
     assert tower.ids.shape == (25, 8) and tower.seen.all()
     assert torch.equal(tower.eval()(torch.arange(25, 40)), tower.adapter(model.tower.features(torch.arange(25, 40))))
+
+
+def test_vectors_of_items_own_have_their_shape_and_belong_together(tmp_path):
+    folder = small_recommender(ids=True).save_pretrained(tmp_path / "model")
+    path = folder / "model.safetensors"
+    whole = load_file(path)
+    own, seen = (whole[name] for name in OF_IDS)
+    for one, other in ((own, seen[0].clone()), (own[0, 0].clone(), seen), (own[:5].clone(), seen[:6].clone())):
+        save_file({**whole, **dict(zip(OF_IDS, (one, other), strict=True))}, path)
+        seal(folder)
+        with pytest.raises(InputError, match=r"model\.safetensors: tensor"):
+            TextRecommender.from_pretrained(folder)

@@ -12,6 +12,7 @@ from foster.artefacts import CONFIG_NAME, Count, Fingerprint, Size, Stored, read
 from foster.audit.audit import RESULTS_NAME, Audit
 from foster.audit.pieces import LONGEST
 from foster.errors import InputError
+from foster.manifest import read_whole
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Mean = Annotated[float, Field(ge=0)]
@@ -113,7 +114,10 @@ def read_audit(folder: str | Path) -> Audit:
     Raises:
         InputError: no folder of an audit, or a damaged one, whose files say different things perhaps.
     """
-    folder = Path(folder)
+    return read_whole(folder, lambda: _read(Path(folder)))
+
+
+def _read(folder: Path) -> Audit:
     config, path = read_config(folder, "audit"), folder / RESULTS_NAME
     StoredConfig.of(config, folder / CONFIG_NAME)
     content = read_json(path)

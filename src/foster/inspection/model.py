@@ -18,6 +18,7 @@ from foster.inspection.inspect import Look
 from foster.inspection.page import ItemText, Paragraph, Section, Summary, Table
 from foster.inspection.projection import Projection, map_figure
 from foster.inspection.wording import clean, folder_name, many, number, place_name, plain, size
+from foster.manifest import read_whole
 from foster.models.options import ModelOptions
 from foster.models.recommender import ITEM_TABLE_NAME, NOT_STATED, WEIGHTS_NAME, StoredModel, differing, stored_shape
 from foster.text.options import EncoderOptions
@@ -57,12 +58,15 @@ class ModelFolder:
                 f"--data: is for distilled sequences and coresets; 'foster evaluate {folder} DATA' says more"
             )
         self.folder = folder
-        self.config: dict[str, Any] = read_config(folder, ("model", "teacher"))
+        self.config: dict[str, Any]
+        self.catalogue: Catalogue
+        self.config, self.catalogue = read_whole(
+            folder, lambda: (read_config(folder, ("model", "teacher")), Catalogue.read(folder))
+        )
         where = str(folder / CONFIG_NAME)
         stated = StoredModel.of(self.config, where)
         self.options: ModelOptions = stored_shape(stated.model, where)
         self.encoder: EncoderOptions = EncoderOptions.stored(stated.encoder, where)
-        self.catalogue: Catalogue = Catalogue.read(folder)
 
     @property
     def fit(self) -> dict[str, Any]:

@@ -791,9 +791,12 @@ def differing(found: Shapes, wanted: Shapes, tuned: bool = False) -> str | None:
         if name not in found:
             return f"tensor {name} is missing"
         own_kind, own = found[name]
-        shorter = name in OF_IDS and own[1:] == shape[1:] and own[:1] <= shape[:1]  # items that were added have none
+        # Items that were added have none.
+        shorter = name in OF_IDS and len(own) == len(shape) and own[1:] == shape[1:] and own[0] <= shape[0]
         if own_kind != kind or not (own == shape or shorter):
             return f"tensor {name} is {own_kind} {list(own)} instead of {kind} {list(shape)}"
+    if len({found[name][1][0] for name in OF_IDS if name in wanted}) > 1:
+        return f"tensors {' and '.join(OF_IDS)} are of different numbers of items"
     for name in found.keys() - wanted.keys():
         if not (tuned and name.startswith(LANGUAGE_MODEL) and found[name][0] in ("F32", "BF16")):
             return f"tensor {name} is unknown"
