@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -255,6 +256,26 @@ def test_a_folder_of_that_name_that_is_not_ours_is_left_alone(tmp_path):
     shutil.rmtree(mine.parent)
     (tmp_path / "out.part").write_text("mine")
     refused(out, r"out\.part: is there, and foster did not write it; move it")
+
+
+@pytest.mark.parametrize("at", [1, 2, 3, 4])
+def test_a_kill_while_the_state_is_removed_leaves_a_folder_that_is_known(at, tmp_path, monkeypatch):
+    out, removed, unlink = tmp_path / "out", [], os.unlink
+
+    def dying(path, **rest):
+        if len(removed) == at:
+            raise Killed
+        removed.append(Path(path).name)
+        unlink(path, **rest)
+
+    with contextlib.suppress(Killed), unfinished(check_free(out), {}, CPU) as part:
+        part.save("step 5", fit={"step": 5}, best={"step": 5})
+        monkeypatch.setattr(os, "unlink", dying)
+    monkeypatch.undo()
+    assert removed[0] == STATE_NAME and removed.index("holder.txt") == 3 if at == 4 else "holder.txt" not in removed
+    with unfinished(check_free(out), {"lr": 0.1}, CPU) as part:
+        assert part.take("fit") is None
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_two_runs_do_not_share_a_state(tmp_path):

@@ -219,6 +219,8 @@ def unfinished(
         finally:
             # The file tells, not ``saved``: a signal may have come between the writing of a state and the note of it.
             if engine.is_main and state.folder is not None and (done or not (folder / STATE_NAME).exists()):
+                with contextlib.suppress(OSError):
+                    _clear(folder)
                 shutil.rmtree(folder, ignore_errors=True)
                 for parent in made if not done else ():
                     with contextlib.suppress(OSError):
@@ -304,7 +306,8 @@ def _hold(folder: Path, locks: ExitStack) -> bool:
 
 def _clear(folder: Path, keep: Collection[str] = ()) -> None:
     """Remove what is in the folder, but for the note of who is at work and what is to be kept."""
-    # Without its first file the rest is no state: a kill in between leaves nothing that looks like one.
+    # Without its first file the rest is no state: a kill in between leaves nothing that looks like one. The note is the
+    # last one, by which the folder is known as ours.
     for path in sorted(folder.iterdir(), key=lambda path: path.name != STATE_NAME):
         if path.name in keep or path.name == HOLDER_NAME:
             continue
