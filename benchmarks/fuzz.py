@@ -1268,6 +1268,7 @@ def too_long(number: int, frame: object) -> None:
 def work(seed: int, first: int, last: int, sorts: list[str], slow: float, report: int) -> None:
     """Do some cases, and write a line for each into a pipe."""
     the_model(), the_folders()
+    gc.freeze()  # of what is loaded nothing is garbage, and to look at it takes longer than a case
     used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     resource.setrlimit(resource.RLIMIT_AS, (used + SPARE, used + SPARE))
     for number in range(first, last):
