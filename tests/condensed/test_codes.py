@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from foster.condensed.codes import levels_of, pack, rounded, rounded_for_scores, unpack
+from foster.condensed.codes import is_packed, levels_of, pack, rounded, rounded_for_scores, unpack
 
 
 def normal(*shape, seed=0):
@@ -64,3 +64,9 @@ def test_a_row_of_zeros_stays_one():
     zeros = torch.zeros(2, 8)
     assert unpack(*pack(zeros, 2), 2, 8).abs().max() < 1e-4
     assert rounded_for_scores(zeros, 1, torch.eye(8)).abs().max() < 1e-4
+
+
+def test_what_stands_behind_packed_rows_is_zero():
+    packed, _ = pack(torch.ones(2, 3), 2)
+    assert is_packed(packed, 2, 3) and not is_packed(packed, 2, 2) and not is_packed(packed, 2, 5)
+    assert is_packed(pack(torch.ones(2, 4), 2)[0], 2, 4)

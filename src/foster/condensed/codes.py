@@ -84,9 +84,16 @@ def unpack(packed: Tensor, scales: Tensor, bits: int, width: int) -> Tensor:
     return levels[index] * widened(scales)[..., None]
 
 
-def is_packed(packed: Tensor, bits: int) -> bool:
-    """Return whether bytes can be what ``pack`` gives: of four bits one index is never written."""
-    return bits != 4 or bool((packed & 15).max() < 15 and (packed >> 4).max() < 15)
+def is_packed(packed: Tensor, bits: int, width: int) -> bool:
+    """Return whether bytes can be what ``pack`` gives for rows ``[..., width]``.
+
+    They are as many as that takes, what is behind a row is zero, and of four bits one index is never written.
+    """
+    each = 8 // bits
+    if packed.shape[-1] != -(-width // each):
+        return False
+    behind = packed[..., -1] >> (bits * (width % each)) if width % each else torch.zeros(1)
+    return not behind.any() and (bits != 4 or bool((packed & 15).max() < 15 and (packed >> 4).max() < 15))
 
 
 def _scale(values: Tensor, bits: int) -> Tensor:

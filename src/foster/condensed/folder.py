@@ -329,7 +329,7 @@ def _stored_labels(tensors: dict[str, Tensor], bits: int, path: Path, n_items: i
         shape = tensors["codes"].shape
         if len(shape) != 3 or shape[0] != len(tensors["items"]) or shape[:2] != tensors["code_scales"].shape:
             raise InputError(f"{path}: 'codes' do not fit the sequences; the folder is damaged, make or copy it again")
-        if tensors["code_scales"].min() < 0 or not is_packed(tensors["codes"], bits):
+        if tensors["code_scales"].min() < 0:
             raise InputError(f"{path}: 'codes' are no labels of {bits} bits; make or copy the folder again")
         if adapter:
             try:
@@ -348,6 +348,8 @@ def _stored_labels(tensors: dict[str, Tensor], bits: int, path: Path, n_items: i
                 raise InputError(f"{path}: 'keys' do not fit {CATALOGUE_NAME}; make or copy the folder again")
         if shape[2] != -(-width * bits // 8):
             raise InputError(f"{path}: 'codes' do not fit the map of items; make or copy the folder again")
+        if not is_packed(tensors["codes"], bits, width):
+            raise InputError(f"{path}: 'codes' are no labels of {bits} bits; make or copy the folder again")
         out["codes"] = unpack(tensors["codes"], tensors["code_scales"], bits, width)
     if "draws" in tensors:
         draws = out["draws"] = tensors["draws"].long()

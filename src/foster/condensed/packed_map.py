@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from foster.condensed.codes import pack, rounded, unpack
+from foster.condensed.codes import is_packed, pack, rounded, unpack
 from foster.models.item_tower import ItemMap
 
 FINE = 4  # bits of the small matrices of experts, which cost little and of which fewer lose much
@@ -60,8 +60,10 @@ def unpack_map(stored: dict[str, Tensor], bits: int, features: int) -> ItemMap:
             continue
         scales = stored.get(name + SCALES)
         columns = _columns(name, stored, features)
-        if packed.dtype != torch.uint8 or scales is None or packed.shape != (len(scales), -(-columns * own // 8)):
+        if packed.dtype != torch.uint8 or scales is None or packed.ndim != 2 or len(packed) != len(scales):
             raise ValueError(f"'{name}' does not fit its scales")
+        if not is_packed(packed, own, columns):
+            raise ValueError(f"'{name}' does not fit {columns} numbers of {own} bits")
         rows = unpack(packed, scales, own, columns)
         out[name] = rows if name in ("weight", "up") else rows.T.contiguous()
     if "gate" in out:

@@ -169,7 +169,12 @@ def _plain_words(values: pl.Series, where: str) -> pl.Series:
             ) from error
     if dtype.is_float():
         return float_words(values)
-    words = values.cast(pl.String)
+    try:
+        words = values.cast(pl.String)
+    except pl.exceptions.PolarsError as error:  # types of Arrow that have names of their own
+        raise InputError(
+            f"{where}: column '{name}' is of type {dtype}, which is no text; convert it, or name others by --text"
+        ) from error
     # Readers of text formats hand lists and objects on as text. A title such as "[New] Game" is neither and stays.
     if words.str.contains(r"^\s*[\[{(]").any():
         words = pl.Series(

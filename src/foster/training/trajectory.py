@@ -192,7 +192,7 @@ class Trajectory:
         if not self.files:
             raise InputError(f"{folder}: has no trajectory; make a teacher with 'foster pretrain'")
         weights = tensor_shapes(Path(folder) / WEIGHTS_NAME)
-        self._shapes = {name: shape for name, (_, shape) in weights.items() if not name.startswith(WHITENING)}
+        self._wanted = {name: tensor for name, tensor in weights.items() if not name.startswith(WHITENING)}
 
     def __len__(self) -> int:
         return len(self.files)
@@ -216,9 +216,10 @@ class Trajectory:
 
     def _wrong(self, shapes: Shapes) -> str | None:
         """Return what is wrong with the tensors of a checkpoint, which are those of the teacher's model; or None."""
-        for name in sorted(shapes.keys() ^ self._shapes.keys()):
+        for name in sorted(shapes.keys() ^ self._wanted.keys()):
             return f"tensor {name} is {'unknown' if name in shapes else 'missing'}"
         for name, (kind, shape) in shapes.items():
-            if kind not in ("F16", "F32", "BF16", "BOOL") or shape != self._shapes[name]:
-                return f"tensor {name} is {kind} {list(shape)} instead of {list(self._shapes[name])}"
+            whole, wanted = self._wanted[name]
+            if kind not in {"F16", "F32", "BF16", whole} or shape != wanted:
+                return f"tensor {name} is {kind} {list(shape)} instead of {whole} {list(wanted)}"
         return None
