@@ -72,7 +72,7 @@ class Table:
                 pl.any_horizontal(pl.col(EXTRA).is_not_null()).alias(_BEYOND),
                 pl.col(self.columns[-1]).is_null().alias(_MISSING),
             ]
-        rows = self._collect(self.frame.select(*expressions, *guards))
+        rows = self.collect(self.frame.select(*expressions, *guards))
         if self.delimited is not None and guards:
             self.delimited.check(bool(rows[_BEYOND].any()), bool(rows[_MISSING].any()))
             rows = rows.drop(_BEYOND, _MISSING)
@@ -82,15 +82,20 @@ class Table:
 
     def sample(self, columns: Sequence[str], rows: int) -> pl.DataFrame:
         """Read the first rows of some columns, to see what they hold."""
-        return self._collect(self.frame.select(columns).head(rows))
+        return self.collect(self.frame.select(columns).head(rows))
 
     def count_distinct(self, column: str, others: Sequence[str]) -> dict[str, int]:
         """Count the rows (under ""), the values of a column, and its pairs with the values of each other column."""
         counts = [pl.len().alias(""), pl.col(column).n_unique()]
         counts += [pl.struct(column, other).n_unique().alias(other) for other in others]
-        return self._collect(self.frame.select(counts)).row(0, named=True)
+        return self.collect(self.frame.select(counts)).row(0, named=True)
 
-    def _collect(self, frame: pl.LazyFrame) -> pl.DataFrame:
+    def collect(self, frame: pl.LazyFrame) -> pl.DataFrame:
+        """Compute what was made of ``frame``.
+
+        Raises:
+            InputError: the file is damaged.
+        """
         try:
             with hushed():
                 return frame.collect(engine="streaming")

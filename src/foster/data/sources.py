@@ -447,12 +447,11 @@ def _items_of(table: Table, item: str, fields: Sequence[str]) -> pl.DataFrame:
 
 def _check_constant(table: Table, item: str, fields: Sequence[str]) -> None:
     """Refuse texts found in the log by name that are not of the item, such as titles of reviews."""
-    texts = (
+    texts = table.collect(
         table.frame.select(item, *fields)
         .group_by(item, maintain_order=True)
         .agg(pl.len(), pl.struct(fields).n_unique().alias("texts"))
         .filter(pl.col("len") > 1)
-        .collect()
     )
     varied = texts.filter(pl.col("texts") > 1)
     if varied.height > texts.height / 2:
