@@ -23,6 +23,7 @@ from foster.artefacts import (
     not_finite,
     read_config,
     save_tensors,
+    tensor_shapes,
     write_json,
     write_metrics,
 )
@@ -331,3 +332,15 @@ def test_large_tensors_are_looked_at_part_after_part(monkeypatch):
     assert allocations.peak < tensors["table"].nbytes / 10
     tensors["table"][99, 98] = torch.inf
     assert not_finite(tensors) == "table"
+
+
+def test_a_file_of_tensors_that_goes_while_it_is_opened_is_an_input_error(tmp_path, monkeypatch):
+    import safetensors
+
+    def gone(*arguments):
+        raise RuntimeError("unable to open file")  # what safetensors raises, and not an OSError
+
+    (tmp_path / "x.safetensors").write_bytes(b"x")
+    monkeypatch.setattr(safetensors, "safe_open", gone)
+    with pytest.raises(InputError, match=r"x\.safetensors: truncated or damaged \(unable to open file\)"):
+        tensor_shapes(tmp_path / "x.safetensors")

@@ -517,7 +517,7 @@ def load_tensors(path: Path, wrong: Callable[[Shapes], str | None]) -> dict[str,
         raise InputError(f"{path}: {reason}; the folder is damaged or of another version, make it again")
     try:
         tensors = load_file(path)
-    except (SafetensorError, OSError) as error:
+    except (SafetensorError, OSError, RuntimeError) as error:  # the last one: a file that has gone just now
         raise InputError(f"{path}: truncated or damaged ({error}); make or copy it again") from error
     if name := not_finite(tensors):
         raise InputError(f"{path}: {name} has numbers that are not finite; make it again, with a lower --lr")
@@ -538,7 +538,7 @@ def tensor_shapes(path: Path) -> Shapes:
         with safe_open(path, "pt") as file:
             parts = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118 - it is no dict
             return {name: (part.get_dtype(), tuple(part.get_shape())) for name, part in parts.items()}
-    except (SafetensorError, OSError) as error:
+    except (SafetensorError, OSError, RuntimeError) as error:  # the last one: a file that has gone just now
         raise InputError(f"{path}: truncated or damaged ({error}); make or copy it again") from error
 
 

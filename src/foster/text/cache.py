@@ -162,7 +162,7 @@ class _Index:
         try:
             with safe_open(path, framework="np") as file:
                 hashes = _hashes(file.get_tensor("keys").tobytes())
-        except (SafetensorError, OSError, ValueError):
+        except (SafetensorError, OSError, RuntimeError, ValueError):
             return False  # whoever reads its vectors says so
         self._new.update(dict.fromkeys(hashes.tolist(), len(self._paths)))
         self._paths.append(path)
@@ -255,7 +255,7 @@ def _read_shard(path: Path, wanted: dict[bytes, str]) -> tuple[list[int], list[b
                 raise SafetensorError("vectors are not finite")
     except FileNotFoundError:
         return None  # another run found it damaged and removed it
-    except (SafetensorError, OSError) as error:
+    except (SafetensorError, OSError, RuntimeError) as error:
         _log.warning("%s: damaged (%s); its texts are encoded again", path, error)
         with contextlib.suppress(OSError):
             path.unlink()
