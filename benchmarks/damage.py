@@ -433,7 +433,8 @@ def wrong_statement(rng: random.Random, folder: Path, other: Path) -> bool:
     elif kind == "missing":
         del content[rng.choice(fields)]
     elif kind == "whole":
-        content[rng.choice(fields)] = rng.choice([[], {}, [[1]], {"x": []}, 1e300])
+        name = rng.choice(fields)
+        content[name] = rng.choice([value for value in ([], {}, [[1]], {"x": []}, 1e300) if value != content[name]])
     elif kind == "size":
         name = rng.choice([n for n in SIZES if n in content])
         wrong = [content[name] + 1, content[name] - 1, 10**9, 2**62, 10**30, 0]
