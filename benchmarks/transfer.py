@@ -66,7 +66,7 @@ class Cells:
         _write(path, about)
 
     def once(self, name: str, make: Callable[[], Cell]) -> Cell:
-        """Return a cell, which is made if it is not there; its seconds are measured."""
+        """Return a cell, which is made if it is not there; its seconds are those of the call that ended it."""
         path = self.out / "cells" / f"{name}.json"
         if not path.exists():
             wall, own = time.perf_counter(), time.process_time()

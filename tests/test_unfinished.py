@@ -118,7 +118,10 @@ def goes_on(run: Callable[[Path, list[str]], None], tmp_path: Path, monkeypatch)
     return number
 
 
-@pytest.mark.parametrize("options", [{"dropout": 0.2, "ids": True}, {"backbone": "gru4rec", "adapter": "linear"}])
+@pytest.mark.parametrize(
+    "options",
+    [{"dropout": 0.2, "ids": True}, {"backbone": "gru4rec", "adapter": "linear"}, {"backbone": "hstu", "dropout": 0.2}],
+)
 def test_a_teacher(options, data, tiny_encoder, tmp_path, monkeypatch):
     model, encoder = SMALL.model_copy(update=options), EncoderOptions(encoder=str(tiny_encoder))
 
