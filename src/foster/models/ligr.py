@@ -23,7 +23,7 @@ class LiGR(nn.Module):
         layers: number of blocks.
         heads: attention heads; divides ``dim``.
         max_length: longest history L the positions are learned for.
-        dropout: rate on the inputs and the residual branches.
+        dropout: rate on the inputs, within the feed-forward networks, and on the residual branches.
     """
 
     def __init__(self, dim: int, layers: int, heads: int, max_length: int, dropout: float) -> None:
@@ -77,4 +77,5 @@ class GatedBlock(nn.Module):
         mixed = padded_rows(attend(query, key, value).transpose(1, 2).reshape(steps, dim))
         x = x + torch.sigmoid(self.attention_gate(x)) * self.dropout(self.project(mixed))
         swish, linear = self.feed_in(self.feed_norm(x)).chunk(2, dim=1)
-        return x + torch.sigmoid(self.feed_gate(x)) * self.dropout(self.feed_out(F.silu(swish) * linear))
+        fed = self.feed_out(self.dropout(F.silu(swish) * linear))
+        return x + torch.sigmoid(self.feed_gate(x)) * self.dropout(fed)
