@@ -59,6 +59,26 @@ def test_dropout_is_of_the_log_and_the_first_steps_are_few(labelled, log, monkey
     assert seen == [(labelled, 0.0, 4, None), (log, 0.3, 6, None)]
 
 
+def test_sequences_of_a_frozen_teacher_leave_the_language_model_to_the_log(labelled, log, monkeypatch):
+    seen, inner = [], finishing.train_on
+
+    def watched(source, **more):
+        seen.append((more["model"].finetune, more.get("start")))
+        return inner(source, **more)
+
+    monkeypatch.setattr(finishing, "train_on", watched)
+    shape = labelled.model.model_copy(update={"finetune": "top:1"})
+    model, _ = foster.finish(labelled, log, model=shape, train=RECIPE.model_copy(update={"warmup": 1}))
+    (first, _), (second, start) = seen
+    assert (first, second) == ("frozen", "top:1")
+    student, _ = foster.train(labelled)
+    own = student.trained_state()
+    assert own and all(torch.equal(start[name], own[name]) for name in own)
+    public = [name for name in start if name not in own]
+    assert all(name.startswith("tower.features.") for name in public)
+    assert any(not torch.equal(model.trained_state()[name], start[name]) for name in public)
+
+
 def test_hard_labels_choose_their_weights_on_the_log(labelled, log, monkeypatch):
     recipe = TrainOptions(steps=6, eval_every=2, patience=1)
     unlabelled = {"codes": None, "adapter": None, "windows": (), "draws": None, "recipe": recipe}

@@ -49,7 +49,8 @@ def finish(
 ) -> tuple[TextRecommender, Fit]:
     """Train a recommender on sequences, and go on with it on the log that they were made from.
 
-    On the sequences it has their stored recipe, of at most ``STUDENT_STEPS`` steps, and their dropout. All options of
+    On the sequences it has their stored recipe, of at most ``STUDENT_STEPS`` steps, and their dropout. On those of a
+    frozen teacher the language model stays frozen, too, and is tuned on the log only. All options of
     the model and of the recipe count on the log, which sees all of its weights.
 
     Args:
@@ -75,11 +76,18 @@ def finish(
     first = source.recipe.model_copy(update={"steps": min(source.recipe.steps, STUDENT_STEPS)})
     if source.codes is not None:
         first = first.model_copy(update={"warmup": first.steps // 2})  # so few steps at a high rate need it
-    first = student_recipe(source, encoder, model, first)
+    # Sequences of a frozen teacher say nothing that a language model could learn, and their steps are cheap without.
+    shape = model.model_copy(update={"dropout": source.model.dropout})
+    start = {}
+    if source.model.finetune == "frozen" != model.finetune:
+        shape = shape.model_copy(update={"finetune": "frozen"})
+        device = (engine or Engine()).device  # made first of all, since it is refused where it cannot be
+        start = TextRecommender.build(source.catalogue, encoder, model, seed=seed, device=device).trained_state()
+    first = student_recipe(source, encoder, shape, first)
     student, _ = train_on(
         source,
         encoder=encoder,
-        model=model.model_copy(update={"dropout": source.model.dropout}),
+        model=shape,
         train=first,
         validation=data if first.patience else None,
         like=like,
@@ -91,7 +99,7 @@ def finish(
         encoder=encoder,
         model=model,
         train=train or FINISH,
-        start=student.trained_state(),
+        start=start | student.trained_state(),
         like=like or student,
         watch=watch,
         seed=seed,
