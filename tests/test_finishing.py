@@ -63,16 +63,15 @@ def test_sequences_of_a_frozen_teacher_leave_the_language_model_to_the_log(label
     seen, inner = [], finishing.train_on
 
     def watched(source, **more):
-        seen.append((more["model"].finetune, more.get("start")))
-        return inner(source, **more)
+        made = inner(source, **more)
+        seen.append((more["model"].finetune, more.get("start"), made[0].trained_state()))
+        return made
 
     monkeypatch.setattr(finishing, "train_on", watched)
     shape = labelled.model.model_copy(update={"finetune": "top:1"})
     model, _ = foster.finish(labelled, log, model=shape, train=RECIPE.model_copy(update={"warmup": 1}))
-    (first, _), (second, start) = seen
+    (first, _, own), (second, start, _) = seen
     assert (first, second) == ("frozen", "top:1")
-    student, _ = foster.train(labelled)
-    own = student.trained_state()
     assert own and all(torch.equal(start[name], own[name]) for name in own)
     public = [name for name in start if name not in own]
     assert all(name.startswith("tower.features.") for name in public)
