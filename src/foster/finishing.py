@@ -50,8 +50,8 @@ def finish(
     """Train a recommender on sequences, and go on with it on the log that they were made from.
 
     On the sequences it has their stored recipe, of at most ``STUDENT_STEPS`` steps, and their dropout. On those of a
-    frozen teacher the language model stays frozen, too, and is tuned on the log only. All options of
-    the model and of the recipe count on the log, which sees all of its weights.
+    frozen teacher the language model stays frozen, too, and is tuned on the log only. All options of the model and of
+    the recipe count on the log.
 
     Args:
         source: sequences.
@@ -79,7 +79,7 @@ def finish(
     # Sequences of a frozen teacher say nothing that a language model could learn, and their steps are cheap without.
     shape = model.model_copy(update={"dropout": source.model.dropout})
     start = {}
-    if source.model.finetune == "frozen" != model.finetune:
+    if source.model.finetune == "frozen" and model.finetune != "frozen":
         shape = shape.model_copy(update={"finetune": "frozen"})
         device = (engine or Engine()).device  # made first of all, since it is refused where it cannot be
         start = TextRecommender.build(source.catalogue, encoder, model, seed=seed, device=device).trained_state()

@@ -17,7 +17,7 @@ class TuneOptions(Options):
     finish: bool = Field(
         False,
         description="go on with each trial on the log of --validation, for --steps (800 by default): options then rank "
-        "nearly as on the log, where sequences alone do not tell (dropout, weight decay, learning rate)",
+        "much as on the log, where by sequences alone they do not",
     )
     retrain: int = Field(
         0, ge=0, description="how many of the best trials' options are trained on the full log, to see which is right"
