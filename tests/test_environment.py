@@ -2,7 +2,9 @@
 
 import os
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
@@ -27,12 +29,30 @@ def foster():
 
 
 @pytest.fixture(scope="module")
-def root(tmp_path_factory, tiny_encoder, foster) -> Path:
+def anybodys() -> Iterator[Path]:
+    """Return a folder into which anybody may look: pytest's own are closed to others."""
+    with TemporaryDirectory(prefix="foster-test-") as name:
+        place = Path(name).resolve()
+        place.chmod(0o755)
+        yield place
+
+
+@pytest.fixture
+def tmp_path(anybodys) -> Path:
+    """Return an empty folder there."""
+    place = anybodys / f"test-{sum(1 for _ in anybodys.iterdir())}"
+    place.mkdir()
+    return place
+
+
+@pytest.fixture(scope="module")
+def root(anybodys, tiny_encoder, foster) -> Path:
     """Return a folder that anybody can read, with a log, a data set, a teacher and sequences.
 
     Every verb is called once, which loads for all calls what it needs.
     """
-    root = tmp_path_factory.mktemp("environment")
+    root = anybodys / "environment"
+    root.mkdir()
     write_csv(root / "log.csv", synthetic_log(20))
     shutil.copytree(tiny_encoder, root / "encoder")
     names = {"prepare": "data", "pretrain": "teacher", "distill": "distilled"}
@@ -40,9 +60,6 @@ def root(tmp_path_factory, tiny_encoder, foster) -> Path:
         out = ("--out", root / names.get(verb, f"of-{verb}")) if verb in MAKERS else ()
         ended = foster(root, *arguments(root, verb), *out, learn=True)
         assert ended.code == 0, ended.err
-    for folder in root.parents:
-        if folder.stat().st_uid == os.getuid() and folder.is_relative_to(tmp_path_factory.getbasetemp().parent):
-            folder.chmod(0o755)
     for path in (root, *root.rglob("*")):
         path.chmod(0o755 if path.is_dir() else 0o644)
     return root

@@ -158,17 +158,22 @@ def read_whole(folder: str | Path, read: Callable[[], T]) -> T:
         InputError: what ``read`` raises of a folder that stays as it is.
     """
     folder = Path(folder)
+    failed: Exception | None = None
     for attempt in range(TRIES):
-        before = _state(folder)
+        before, failed = _state(folder), None
         try:
             out = read()
-        except (InputError, OSError):
-            if _state(folder) == before and not (folder / SWAP_NAME).exists():
+        except (InputError, OSError) as error:
+            same = _state(folder) == before
+            if same and not (folder / SWAP_NAME).exists():
                 raise
+            failed = error if same else None
         else:
             if _state(folder) == before:
                 return out
         time.sleep(0.01 * 2**attempt)
+    if failed is not None:  # half replaced, and nobody is at work on it
+        raise failed
     raise InputError(f"{folder}: is replaced again and again while it is read; read it when nobody writes there")
 
 

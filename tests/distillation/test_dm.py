@@ -183,8 +183,8 @@ def test_networks_stand_on_the_public_language_model(tiny_encoder):
 def test_a_state_that_is_not_finite_is_said_before_any_loss_tells():
     run = DistributionMatching(small_setting(OPTIONS, small_recommender(ITEMS, seed=9)), OPTIONS)
     run.step(1)
-    _check_state(run, 1, run.options)
+    _check_state(run.state(), 1, run.options)
     run.optimiser.state[run.synthetic.latents]["exp_avg_sq"][0, 0, 0] = torch.inf
     message = r"distill dm: diverged, optimiser\.state\.0\.exp_avg_sq of its state is not finite at step 1; lower --lr"
     with pytest.raises(Diverged, match=message):
-        _check_state(run, 1, run.options)
+        _check_state(run.state(), 1, run.options)

@@ -38,7 +38,8 @@ class DistributionMatching(Matching):
         self.options = options
         best = setting.best
         features = FrozenFeatures.of(setting.features)  # of the public encoder, whatever the teacher's was tuned to
-        public = TextRecommender(best.catalogue, best.encoder, best.options, features, best.whitening)
+        frozen = best.options.model_copy(update={"finetune": "frozen"})
+        public = TextRecommender(best.catalogue, best.encoder, frozen, features, best.whitening)
         self.public: TextRecommender = public.to(best.device)
 
     def step(self, step: int) -> dict[str, Any]:
