@@ -10,47 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from foster.models.kernels import Dropout, attend, padded_rows
-
-
-class LiGR(nn.Module):
-    """A causal transformer over item vectors, whose blocks say how much of what they add counts.
-
-    Sequences are padded on the right; a position never sees what comes behind it. Attention weights are not dropped
-    out, as in SASRec here.
-
-    Args:
-        dim: width d of item vectors and states.
-        layers: number of blocks.
-        heads: attention heads; divides ``dim``.
-        max_length: longest history L the positions are learned for.
-        dropout: rate on the inputs, within the feed-forward networks, and on the residual branches.
-    """
-
-    def __init__(self, dim: int, layers: int, heads: int, max_length: int, dropout: float) -> None:
-        super().__init__()
-        self.max_length = max_length
-        self.positions: nn.Embedding = nn.Embedding(max_length, dim)
-        self.dropout: Dropout = Dropout(dropout)
-        self.blocks: nn.ModuleList = nn.ModuleList(GatedBlock(dim, heads, dropout) for _ in range(layers))
-        self.norm: nn.LayerNorm = nn.LayerNorm(dim)
-        nn.init.normal_(self.positions.weight, std=0.02)
-
-    def forward(self, inputs: Tensor) -> Tensor:
-        """Return the states after each step.
-
-        Args:
-            inputs: item vectors, ``[batch, length, d]``, ``length <= max_length``; a soft step is a mixture of item
-            vectors.
-
-        Returns:
-            ``[batch, length, d]``; the state at ``t`` depends on the steps up to ``t`` only.
-        """
-        batch, length, dim = inputs.shape
-        x = padded_rows(self.dropout(inputs + self.positions.weight[:length]).view(-1, dim))
-        for block in self.blocks:
-            x = block(x, batch, length)
-        out: Tensor = self.norm(x[: batch * length]).view(inputs.shape)
-        return out
+from foster.models.transformer import Transformer
 
 
 class GatedBlock(nn.Module):
@@ -79,3 +39,9 @@ class GatedBlock(nn.Module):
         swish, linear = self.feed_in(self.feed_norm(x)).chunk(2, dim=1)
         fed = self.feed_out(self.dropout(F.silu(swish) * linear))
         return x + torch.sigmoid(self.feed_gate(x)) * self.dropout(fed)
+
+
+class LiGR(Transformer):
+    """The transformer of blocks that say how much of what they add counts, with dropout within these, too."""
+
+    block = GatedBlock
