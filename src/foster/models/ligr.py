@@ -44,4 +44,4 @@ class GatedBlock(nn.Module):
 class LiGR(Transformer):
     """The transformer of blocks that say how much of what they add counts, with dropout within these, too."""
 
-    block = GatedBlock
+    block: type[nn.Module] = GatedBlock

@@ -34,4 +34,4 @@ class Block(nn.Module):
 class SASRec(Transformer):
     """The transformer of pre-norm blocks."""
 
-    block = Block
+    block: type[nn.Module] = Block
