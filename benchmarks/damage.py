@@ -429,7 +429,7 @@ def wrong_statement(rng: random.Random, folder: Path, other: Path) -> bool:
         content[rng.choice(["colour", "kinds", "", "__class__", "Kind", "auto_map"])] = rng.choice([1, None, "x", {}])
     elif kind == "deep":
         groups = [content[key] for key in ("model", "encoder", "recipe", "info", "fit", "dropped") if content.get(key)]
-        rng.choice(groups)["colour"] = 1
+        rng.choice(groups or [content])["colour"] = 1
     elif kind == "missing":
         del content[rng.choice(fields)]
     elif kind == "whole":
