@@ -262,3 +262,9 @@ def test_newest_rows_first_with_days_alone_are_remarked():
     remarks = prepare(columns={"date": text("%Y-%m-%d")}).info.reading.remarks
     assert len(remarks) == 1 and "the rows are newest first, and 108 share their time" in remarks[0]
     assert prepare(log=LOG.reverse(), columns={"date": text("%Y-%m-%d").reverse()}).info.reading.remarks == ()
+
+
+@pytest.mark.parametrize("name", ["*", "^item.*$"])
+def test_a_name_that_stands_for_many_columns_is_refused(name):
+    refused(f"column '{name}'", "rename it", columns={name: pl.Series(WHEN)})
+    refused(f"column '{name}'", "rename it", items=ITEMS.rename({"title": name}), columns={"time": pl.Series(WHEN)})

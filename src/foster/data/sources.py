@@ -112,6 +112,9 @@ def read_raw(source: Source | Sequence[Source], items: Source | None, columns: C
     """
     opened = open_sources(source, items, columns.user)
     log_table, item_table, layout = opened.log, opened.items, opened.layout
+    for table in (log_table, item_table):
+        if table is not None:
+            _refuse_patterns(table)
     if layout is not None:
         columns = _of_layout(columns, layout)
     user = pick_column(log_table, columns.user, USER_NAMES, "user")
@@ -340,6 +343,13 @@ def read_log(
     # A column is let go of once it has been read.
     users = number_ids(rows.drop_in_place(user), table.name)
     return users, number_ids(rows.drop_in_place(item), table.name), times
+
+
+def _refuse_patterns(table: Table) -> None:
+    """Raise InputError for names that polars takes for many columns."""
+    for name in table.columns:
+        if name == "*" or (name.startswith("^") and name.endswith("$")):
+            raise InputError(f"{table.name}: column '{name}': such a name stands for other columns, too; rename it")
 
 
 def _of_layout(columns: Columns, layout: Layout) -> Columns:
