@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from finished import Finished, write
 
 from foster import (
     Condensed,
@@ -37,11 +38,9 @@ from foster import (
     select,
     train,
 )
-from foster.artefacts import write_json
 from foster.condensed.labels import start_from_labels
 from foster.engine import Engine
 from foster.errors import InputError
-from foster.storage import whole_file
 from foster.tuning.space import WITHOUT_EFFECT, merged
 
 CHOICES: dict[str, list[Any]] = {
@@ -102,7 +101,6 @@ class Runs:
         self.configurations = configurations(arguments.configurations, arguments.seed)
         self.like: TextRecommender | None = None  # whose text features trainings on the log share
         self.of_sources: dict[str, TextRecommender] = {}  # the same for sequences
-        (self.out / "runs").mkdir(parents=True, exist_ok=True)
         about = {
             "data_fingerprint": self.data.info.fingerprint,
             **{
@@ -110,23 +108,20 @@ class Runs:
                 for name in ("encoder", "seed", "steps", "student_steps", "distill_steps", "eval_every")
             },
         }
-        path = self.out / "about.json"
-        if path.exists() and (found := json.loads(path.read_text())) != about:
-            raise SystemExit(f"{path}: was made with {found}, now {about}; give another --out")
-        _write(path, about)
+        self.finished_runs = Finished(self.out, "runs", about)
 
     def once(self, name: str, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
         """Return the record of a run, which is made if it is not there; its processor seconds are measured."""
-        path = self.out / "runs" / f"{name}.json"
-        if not path.exists():
+
+        def measured() -> dict[str, Any]:
             start = time.process_time()
             try:
                 record = make()
             except InputError as error:  # a training that diverges is a bad one, not none
                 record = {"ndcg": 0.0, "test": 0.0, "history": [], "error": str(error)}
-            _write(path, {"seconds": time.process_time() - start, **record})
-            print(name, json.loads(path.read_text()).get("ndcg"), flush=True)
-        return json.loads(path.read_text())
+            return {"seconds": time.process_time() - start, **record}
+
+        return self.finished_runs.once(name, measured, lambda run: run.get("ndcg"))
 
     def recipe(self, share: float = 1.0) -> TrainOptions:
         """Return the recipe of the full log, or of some of its steps."""
@@ -352,11 +347,6 @@ def markdown(data: str, found: dict[str, Any]) -> str:
     )
 
 
-def _write(path: Path, content: dict[str, Any]) -> None:
-    with whole_file(path) as part:
-        write_json(part, content)
-
-
 def main() -> None:
     """Run the comparison of the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -376,7 +366,7 @@ def main() -> None:
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     runs = Runs(arguments)
     found = results(runs)
-    _write(runs.out / "results.json", found)
+    write(runs.out / "results.json", found)
     table = markdown(Path(arguments.data).name, found)
     (runs.out / "results.md").write_text(table, encoding="utf-8")
     print(table)

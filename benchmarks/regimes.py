@@ -11,7 +11,6 @@ regimes are those of arXiv 2604.18811. A finished run is a JSON file and is neve
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import time
 from pathlib import Path
@@ -19,16 +18,16 @@ from typing import Any
 
 import numpy as np
 import torch
+from finished import Finished, write
 
 from foster import Condensed, Dataset, DistillOptions, TextRecommender, TrainOptions, distill, evaluate, select, train
-from foster.artefacts import write_json
 from foster.condensed.contexts import label_windows
 from foster.condensed.labels import with_soft_labels
 from foster.distillation.options import TD3Options
 from foster.engine import Engine
 from foster.evaluation.evaluate import evaluate_popularity
+from foster.manifest import identity
 from foster.runs import load_teacher
-from foster.storage import whole_file
 from foster.training.options import HARD_LABELS, LABEL_WINDOW, STUDENT
 
 CORESETS = ("stratified", "herding", "kcenter", "dealrec", "goracs")
@@ -49,31 +48,36 @@ class Runs:
         self.data, self.out, self.arguments = Dataset.read(arguments.data), Path(arguments.out), arguments
         self.engine = Engine(arguments.device)
         self.teacher = load_teacher(arguments.teacher, self.data, device=self.engine.device)
-        (self.out / "runs").mkdir(parents=True, exist_ok=True)
+        about = {
+            "data_fingerprint": self.data.info.fingerprint,
+            "teacher": identity(arguments.teacher),
+            **{name: getattr(arguments, name) for name in ("student_steps", "distill_steps")},
+        }
+        self.finished = Finished(self.out, "runs", about)
         self.sequences: dict[tuple[str, str, int], Condensed] = {}
 
     def run(self, method: str, regime: str, seed: int) -> dict[str, Any]:
         """Return the record of a student, which is trained if it is not there."""
-        path = self.out / "runs" / f"{method} {regime} {seed}.json"
-        if not path.exists():
-            begun = time.process_time()
-            source = self.labelled(method, regime, seed)
-            making, begun = time.process_time() - begun, time.process_time()
-            model = self.student(source, regime, seed)
-            seconds = time.process_time() - begun
-            record = {
-                "validation": evaluate(model, self.data, "validation", engine=self.engine).metrics[METRIC],
-                "test": evaluate(model, self.data, "test", engine=self.engine).metrics[METRIC],
-                "making": making,
-                "seconds": seconds,
-                "labels": 0 if source.codes is None else source.codes.shape[0] * source.codes.shape[1],
-                "kept_step": source.info.get("kept_step"),
-            }
-            with whole_file(path) as part:
-                write_json(part, record)
-            print(path.stem, f"{record['validation']:.4f} {record['test']:.4f}", flush=True)
-        found: dict[str, Any] = json.loads(path.read_text())
-        return found
+        return self.finished.once(
+            f"{method} {regime} {seed}",
+            lambda: self._run(method, regime, seed),
+            lambda run: f"{run['validation']:.4f} {run['test']:.4f}",
+        )
+
+    def _run(self, method: str, regime: str, seed: int) -> dict[str, Any]:
+        begun = time.process_time()
+        source = self.labelled(method, regime, seed)
+        making, begun = time.process_time() - begun, time.process_time()
+        model = self.student(source, regime, seed)
+        seconds = time.process_time() - begun
+        return {
+            "validation": evaluate(model, self.data, "validation", engine=self.engine).metrics[METRIC],
+            "test": evaluate(model, self.data, "test", engine=self.engine).metrics[METRIC],
+            "making": making,
+            "seconds": seconds,
+            "labels": 0 if source.codes is None else source.codes.shape[0] * source.codes.shape[1],
+            "kept_step": source.info.get("kept_step"),
+        }
 
     def student(self, source: Condensed, regime: str, seed: int) -> TextRecommender:
         """Train a student; with hard labels validation chooses its weights, with soft ones the last count."""
@@ -179,8 +183,7 @@ def main() -> None:
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     runs = Runs(arguments)
     found = results(runs, [int(seed) for seed in arguments.seeds.split(",")])
-    with whole_file(runs.out / "results.json") as part:
-        write_json(part, found)
+    write(runs.out / "results.json", found)
     table = markdown(found)
     (runs.out / "results.md").write_text(table, encoding="utf-8")
     print(table)

@@ -10,12 +10,13 @@ again, so that the command goes on where it was; ``results.json`` and ``results.
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, get_args
+
+from finished import Finished, Run, write
 
 from foster import (
     Condensed,
@@ -30,15 +31,13 @@ from foster import (
     pretrain,
     train,
 )
-from foster.artefacts import write_json
 from foster.engine import Engine
-from foster.storage import whole_file
 
 KNOWN = get_args(ModelOptions.model_fields["backbone"].annotation)
 SEQUENCES = 20
 AIM = 0.95  # of the full model of the same kind
 SPLITS = ("validation", "test")
-Cell = dict[str, Any]
+Cell = Run
 
 
 class Cells:
@@ -59,24 +58,17 @@ class Cells:
             "data_fingerprint": self.data.info.fingerprint,
             **{name: getattr(arguments, name) for name in ("encoder", "seed", "steps", "student_steps")},
         }
-        (self.out / "cells").mkdir(parents=True, exist_ok=True)
-        path = self.out / "about.json"
-        if path.exists() and (found := json.loads(path.read_text())) != about:
-            raise SystemExit(f"{path}: was made with {found}, now {about}; give another --out")
-        _write(path, about)
+        self.finished = Finished(self.out, "cells", about)
 
     def once(self, name: str, make: Callable[[], Cell]) -> Cell:
         """Return a cell, which is made if it is not there; its seconds are those of the call that ended it."""
-        path = self.out / "cells" / f"{name}.json"
-        if not path.exists():
+
+        def measured() -> Cell:
             wall, own = time.perf_counter(), time.process_time()
             cell = make()
-            seconds = {"seconds": time.perf_counter() - wall, "processor_seconds": time.process_time() - own}
-            _write(path, {**cell, **seconds})
-            print(name, cell.get("test", ""), flush=True)
-        cell = json.loads(path.read_text())
-        assert isinstance(cell, dict)
-        return cell
+            return {**cell, "seconds": time.perf_counter() - wall, "processor_seconds": time.process_time() - own}
+
+        return self.finished.once(name, measured, lambda cell: cell.get("test", ""))
 
     def full(self, backbone: str) -> Cell:
         """Train a model on the full log."""
@@ -185,11 +177,6 @@ def _shown(cell: Cell, split: str) -> str:
     return f"{cell[split]:.4f}" + ("" if ratio is None else f" ({ratio:.2f})")
 
 
-def _write(path: Path, content: dict[str, Any]) -> None:
-    with whole_file(path) as part:
-        write_json(part, content)
-
-
 def main() -> None:
     """Make the matrix of the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -208,7 +195,7 @@ def main() -> None:
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     cells = Cells(arguments)
     found = results(cells, list(dict.fromkeys(backbones)))
-    _write(cells.out / "results.json", found)
+    write(cells.out / "results.json", found)
     table = markdown(Path(arguments.data).name, found)
     (cells.out / "results.md").write_text(table, encoding="utf-8")
     print(table)
