@@ -11,10 +11,8 @@ try:
 except ImportError:  # Windows: no process has a limit of its own there
     resource = None  # type: ignore[assignment]
 
-LEAST, LEAST_LEFT = (
-    2**30,
-    2**26,
-)  # bytes of a limit, and what of it has to be left, for libraries not to end the process
+LEAST = 2**30  # bytes that a limit has to allow for libraries not to end the process
+LEAST_LEFT = 2**26  # and of these, bytes that have to be left
 
 
 def free_memory(root: Path = Path("/")) -> int:

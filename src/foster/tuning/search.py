@@ -234,30 +234,14 @@ class Search:
         """
         setting = self.setting
         model, recipe = merged(options, setting.model, setting.train)
+        shared: dict[str, Any] = {
+            "encoder": setting.encoder, "model": model, "train": recipe, "like": self.like, "watch": watch,
+            "seed": setting.seed, "engine": setting.engine,
+        }  # fmt: skip
         if setting.finish:
             assert isinstance(setting.source, Condensed)  # a log needs no finishing
-            return finish(
-                setting.source,
-                setting.validation,
-                encoder=setting.encoder,
-                model=model,
-                train=recipe,
-                like=self.like,
-                watch=watch,
-                seed=setting.seed,
-                engine=setting.engine,
-            )[1]
-        return train(
-            setting.source,
-            encoder=setting.encoder,
-            model=model,
-            train=recipe,
-            validation=setting.validation,
-            like=self.like,
-            watch=watch,
-            seed=setting.seed,
-            engine=setting.engine,
-        )[1]
+            return finish(setting.source, setting.validation, **shared)[1]
+        return train(setting.source, validation=setting.validation, **shared)[1]
 
     def _twin(self, options: Mapping[str, Any]) -> FrozenTrial | None:
         """Return a finished trial of the same options, whose training was the same."""
