@@ -95,6 +95,16 @@ def test_states_depend_on_nothing_behind_them_and_on_no_other_sequence(name):
     assert not slope[[0, 2]].any() and not slope[1, 4:].any()
 
 
+@pytest.mark.parametrize("name", ["sasrec", "ligr"])
+def test_the_last_state_alone_is_that_among_all(name):
+    model, inputs, lengths = made(name), steps(), torch.tensor([7, 1, 4])
+    states = model(inputs)[torch.arange(3), lengths - 1]
+    torch.testing.assert_close(model.last(inputs, lengths), states)
+    with torch.autocast("cpu", torch.bfloat16):
+        halved = model.float().last(inputs.float(), lengths)
+    torch.testing.assert_close(halved.double(), states, atol=0.1, rtol=0.1)
+
+
 def test_hstu_does_not_depend_on_the_longest_history():
     short, long = (HSTU(8, 2, 2, length, 0.0).eval() for length in (10, 1000))
     weights = short.state_dict()

@@ -53,6 +53,33 @@ def attend(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
         return F.scaled_dot_product_attention(query.float(), key.float(), value.float(), is_causal=True)
 
 
+def self_attention(qkv: nn.Linear, x: Tensor, batch: int, length: int, heads: int, ends: Tensor | None) -> Tensor:
+    """Return causal self-attention of steps, or of the last step of each sequence only.
+
+    Args:
+        qkv: the map from a step to its query, key and value.
+        x: the steps ``[batch * length, d]``, and rows behind them that do not count.
+        batch: number of sequences, padded on the right.
+        length: of each.
+        heads: attention heads.
+        ends: int64 ``[batch]``, the place of each sequence's last step among ``batch * length``; None for all steps.
+
+    Returns:
+        ``[batch * length, d]`` or ``[batch, d]``, with rows behind as ``padded_rows`` says.
+    """
+    steps, dim = batch * length, x.shape[1]
+    if ends is None:
+        query, key, value = qkv(x)[:steps].view(batch, length, 3, heads, dim // heads).permute(2, 0, 3, 1, 4)
+        return padded_rows(attend(query, key, value).transpose(1, 2).reshape(steps, dim))
+    weight, bias = qkv.weight, qkv.bias
+    query = F.linear(padded_rows(x[ends]), weight[:dim], bias[:dim])[:batch].view(batch, heads, 1, dim // heads)
+    key, value = F.linear(x, weight[dim:], bias[dim:])[:steps].view(batch, length, 2, heads, -1).permute(2, 0, 3, 1, 4)
+    start = length * torch.arange(batch, device=x.device)
+    seen = torch.arange(length, device=x.device) <= (ends - start)[:, None]
+    mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=seen[:, None, None])
+    return padded_rows(mixed.reshape(batch, dim))
+
+
 def halved_on_cpu(x: Tensor) -> bool:
     """Whether the products of ``x`` are computed in half precision on a CPU."""
     return x.is_cpu and torch.is_autocast_enabled("cpu")

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from foster.models.kernels import Dropout, attend, padded_rows
+from foster.models.kernels import Dropout, padded_rows, self_attention
 from foster.models.transformer import Transformer
 
 
@@ -29,12 +29,13 @@ class GatedBlock(nn.Module):
         self.feed_gate: nn.Linear = nn.Linear(dim, dim)
         self.dropout: Dropout = Dropout(dropout)
 
-    def forward(self, x: Tensor, batch: int, length: int) -> Tensor:
-        """Map the steps ``[batch * length, d]`` of all sequences, and rows behind them that do not count."""
-        steps, dim = batch * length, x.shape[1]
-        qkv = self.qkv(self.attention_norm(x))[:steps].view(batch, length, 3, self.heads, dim // self.heads)
-        query, key, value = qkv.permute(2, 0, 3, 1, 4)
-        mixed = padded_rows(attend(query, key, value).transpose(1, 2).reshape(steps, dim))
+    def forward(self, x: Tensor, batch: int, length: int, ends: Tensor | None) -> Tensor:
+        """Map the steps ``[batch * length, d]`` of all sequences, and rows behind them that do not count.
+
+        With ``ends`` only the last step of each sequence is made; see ``self_attention``.
+        """
+        mixed = self_attention(self.qkv, self.attention_norm(x), batch, length, self.heads, ends)
+        x = x if ends is None else padded_rows(x[ends])
         x = x + torch.sigmoid(self.attention_gate(x)) * self.dropout(self.project(mixed))
         swish, linear = self.feed_in(self.feed_norm(x)).chunk(2, dim=1)
         fed = self.feed_out(self.dropout(F.silu(swish) * linear))

@@ -45,6 +45,7 @@ from foster.models.ligr import LiGR
 from foster.models.mean_pool import MeanPool
 from foster.models.options import ModelOptions
 from foster.models.sasrec import SASRec
+from foster.models.transformer import Transformer
 from foster.storage import LARGE_BYTES, large_table
 from foster.text.cache import embed_texts
 from foster.text.encoder import TextEncoder
@@ -338,8 +339,11 @@ class TextRecommender(nn.Module):
             ``[len(histories), d]``.
         """
         items = pad(histories, self.options.max_length).to(self.device)
-        states = self.backbone(table[items.clamp(min=0)])
-        return states[torch.arange(len(items), device=self.device), (items >= 0).sum(1) - 1]
+        vectors, lengths = table[items.clamp(min=0)], (items >= 0).sum(1)
+        if isinstance(self.backbone, Transformer):
+            return self.backbone.last(vectors, lengths)
+        states = self.backbone(vectors)
+        return states[torch.arange(len(items), device=self.device), lengths - 1]
 
     @torch.no_grad()
     def states(self, histories: Sequence[Any], table: Tensor | None = None) -> Tensor:

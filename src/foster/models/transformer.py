@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 
 from foster.models.kernels import Dropout, padded_rows
@@ -22,7 +23,7 @@ class Transformer(nn.Module):
     """
 
     block: type[nn.Module]
-    """Its layers, of ``(dim, heads, dropout)``; called with steps, the number of sequences and their length."""
+    """Its layers, of ``(dim, heads, dropout)``; called with steps, number and length of sequences, and ``ends``."""
 
     def __init__(self, dim: int, layers: int, heads: int, max_length: int, dropout: float) -> None:
         super().__init__()
@@ -38,14 +39,30 @@ class Transformer(nn.Module):
 
         Args:
             inputs: item vectors, ``[batch, length, d]``, ``length <= max_length``; a soft step is a mixture of item
-            vectors.
+                vectors.
 
         Returns:
             ``[batch, length, d]``; the state at ``t`` depends on the steps up to ``t`` only.
         """
+        return self._run(inputs, None).view(inputs.shape)
+
+    def last(self, inputs: Tensor, lengths: Tensor) -> Tensor:
+        """Return the state after the last step of each sequence, as ``forward`` has it; the last block makes no others.
+
+        Args:
+            inputs: as for ``forward``.
+            lengths: int64 ``[batch]``, at least 1: how many steps each sequence has.
+
+        Returns:
+            ``[batch, d]``.
+        """
+        batch, length, _ = inputs.shape
+        return self._run(inputs, length * torch.arange(batch, device=inputs.device) + lengths - 1)
+
+    def _run(self, inputs: Tensor, ends: Tensor | None) -> Tensor:
         batch, length, dim = inputs.shape
         x = padded_rows(self.dropout(inputs + self.positions.weight[:length]).view(-1, dim))
-        for block in self.blocks:
-            x = block(x, batch, length)
-        out: Tensor = self.norm(x[: batch * length]).view(inputs.shape)
+        for number, block in enumerate(self.blocks, 1):
+            x = block(x, batch, length, ends if number == len(self.blocks) else None)
+        out: Tensor = self.norm(x[: batch * length if ends is None else batch])
         return out
