@@ -460,4 +460,12 @@ def test_many_real_histories_are_learned_from_in_batches():
     assert isinstance(few, HardLabels)
     all_of_few = next_item_loss(model.eval(), batch[:MANY], 40, torch.Generator())
     torch.testing.assert_close(few.loss(model, 40), all_of_few, rtol=1e-4, atol=1e-5)
-    assert source.loss(model, 40).isfinite()
+    state = source.state()
+    first = source.loss(model, 40)
+    source.load_state(state)
+    torch.testing.assert_close(source.loss(model, 40), first, rtol=0, atol=0)
+    # Of like length each, and all of them once a pass.
+    source.load_state(state)
+    taken = [next(source.batches), next(source.batches)]
+    assert sorted(np.concatenate(taken)) == list(range(MANY + 50))
+    assert min(source.lengths[taken[0]].max(), source.lengths[taken[1]].max()) < max(source.lengths)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -11,6 +12,7 @@ from foster.condensed.contexts import Steps, Windows, by_window, drawn_items, mi
 from foster.condensed.labels import label_keys, labels_fit, start_from_labels
 from foster.condensed.score_matching import ProbabilityMatching, ScoreMatching
 from foster.condensed.sequences import Condensed
+from foster.data.batches import BatchDraws
 from foster.models.item_tower import FrozenFeatures, mapped
 from foster.models.kernels import logsumexp_without
 from foster.models.recommender import TextRecommender
@@ -177,7 +179,7 @@ class HardLabels(_Drawing):
         return (self.targets.sum(1) * partition - (self.targets * positive).sum(1)).mean()
 
 
-class HistoryBatches(_Drawing):
+class HistoryBatches(BatchDraws):
     """Losses of a student of so many real histories that a step of training sees a batch of them, as of a log.
 
     Args:
@@ -187,20 +189,20 @@ class HistoryBatches(_Drawing):
     """
 
     def __init__(self, data: Condensed, model: TextRecommender, seed: int) -> None:
-        self.generator: torch.Generator = torch.Generator().manual_seed(seed * 1009)
         length = min(model.options.max_length + 1, data.items.shape[1])
         self.items: Tensor = torch.where(data.valid, data.items[..., 0], -1)[:, :length].to(model.device)
-        self.lengths: Tensor = data.valid[:, :length].sum(1)
+        self.lengths: np.ndarray = data.valid[:, :length].sum(1).numpy()
+        super().__init__(self.lengths, MANY, seed)
 
     def loss(self, model: TextRecommender, candidates: int) -> Tensor:
-        """Return the next-item loss of a batch.
+        """Return the next-item loss of a batch of histories of like length.
 
         Args:
             model: the student.
             candidates: items sampled for the softmax.
         """
-        rows = torch.randperm(len(self.items), generator=self.generator)[:MANY]
-        batch = self.items[rows.to(self.items.device), : int(self.lengths[rows].max())]
+        rows = next(self.batches)
+        batch = self.items[torch.from_numpy(rows).to(self.items.device), : self.lengths[rows].max()]
         return next_item_loss(model, batch, candidates, self.generator)
 
 

@@ -81,3 +81,34 @@ class EndlessBatches(Iterator[np.ndarray]):
             shares = np.linspace(0, behind[-1], -(-len(pool) // self.batch_size) + 1)[1:-1]
             batches += [batch for batch in np.split(pool, np.searchsorted(behind, shares)) if len(batch)]
         self._pass = [batches[which] for which in self.rng.permutation(len(batches))]
+
+
+class BatchDraws:
+    """What losses of batches of histories draw from, so that they can go on where they were.
+
+    Args:
+        lengths: the length of each history.
+        batch_size: histories a batch, on average.
+        seed: of everything that is drawn.
+
+    Attributes:
+        rng: source of the order of histories, and of windows of long ones.
+        batches: numbers of the histories of each batch.
+        generator: source of sampled items.
+    """
+
+    def __init__(self, lengths: np.ndarray, batch_size: int, seed: int) -> None:
+        self.rng: np.random.Generator = np.random.default_rng([seed, 0])
+        self.batches: EndlessBatches = EndlessBatches(lengths, batch_size, self.rng)
+        self.generator: torch.Generator = torch.Generator().manual_seed(seed * 1009)
+
+    def state(self) -> Any:
+        """Return what the next draws depend on."""
+        draws = dict(self.rng.bit_generator.state)
+        return {"batches": self.batches.state(), "draws": draws, "generator": self.generator.get_state()}
+
+    def load_state(self, state: Any) -> None:
+        """Go on from a state."""
+        self.batches.load_state(state["batches"])
+        self.rng.bit_generator.state = state["draws"]
+        self.generator.set_state(state["generator"])

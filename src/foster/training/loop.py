@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from foster.artefacts import not_finite
-from foster.data.batches import EndlessBatches, pad
+from foster.data.batches import BatchDraws, pad
 from foster.data.dataset import Dataset
 from foster.data.histories import Histories
 from foster.engine import Engine, deterministic, matrix_type, multiplying, seeded
@@ -63,7 +63,7 @@ class Record(Protocol):
         ...
 
 
-class LogSource:
+class LogSource(BatchDraws):
     """The training part of a log.
 
     Of a history longer than the model reads, each batch takes a window at random, so that all of it is learned from.
@@ -97,11 +97,9 @@ class LogSource:
         self.max_length = max_length
         self.engine = engine
         self.lengths: np.ndarray = np.minimum(self.histories.lengths, max_length)
-        self.rng: np.random.Generator = np.random.default_rng([seed, 0])
         self.batch_size: int = options.batch_size or min(max(len(self.histories) // 16, 32), 256)
         self.rows: np.ndarray = np.arange(len(self.histories)) if rows is None else rows
-        self.batches: EndlessBatches = EndlessBatches(self.lengths[self.rows], self.batch_size, self.rng)
-        self.generator: torch.Generator = torch.Generator().manual_seed(seed * 1009)
+        super().__init__(self.lengths[self.rows], self.batch_size, seed)
 
     def batch(self) -> Tensor:
         """Return the next padded batch ``[batch, length]``, as a whole in every process."""
@@ -129,17 +127,6 @@ class LogSource:
         weight = world * _targets(own) / _targets(windows)
         # A process without a share joins in with weight 0: its gradients are waited for.
         return weight * next_item_loss(model, self._padded(own or windows[:1]), candidates, self.generator)
-
-    def state(self) -> State:
-        """Return what the next draws depend on."""
-        draws = dict(self.rng.bit_generator.state)
-        return {"batches": self.batches.state(), "draws": draws, "generator": self.generator.get_state()}
-
-    def load_state(self, state: State) -> None:
-        """Go on from a state."""
-        self.batches.load_state(state["batches"])
-        self.rng.bit_generator.state = state["draws"]
-        self.generator.set_state(state["generator"])
 
 
 def _targets(windows: Histories) -> int:
