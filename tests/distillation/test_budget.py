@@ -4,53 +4,20 @@ from __future__ import annotations
 
 import re
 
-import numpy as np
-import polars as pl
 import pytest
 import torch
 
 from foster.condensed.folder import stored_bytes
 from foster.condensed.sequences import Condensed
-from foster.data.dataset import Dataset
-from foster.distillation import compact
 from foster.distillation.compact import compact_teacher
 from foster.distillation.distill import distill
 from foster.distillation.options import DistillOptions
-from foster.engine import Engine
 from foster.errors import InputError
-from foster.models.options import ModelOptions
 from foster.models.recommender import TextRecommender
-from foster.runs import pretrain, train
-from foster.text.options import EncoderOptions
-from foster.training.options import TeacherOptions, TrainOptions
-from tiny_encoder import build_tiny_encoder
+from foster.runs import train
+from foster.training.options import TrainOptions
 
 SMALL = {"length": 6, "window": 3, "steps": 0, "student_steps": 4, "batch_size": 16, "subset": 12}
-
-
-@pytest.fixture(scope="module")
-def setting(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("budget")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("FOSTER_CACHE", str(folder / "cache"))
-        for recipe in ("LINEAR", "EXPERTS"):
-            patch.setattr(compact, recipe, TrainOptions(steps=12, batch_size=16, eval_every=6, warmup=2))
-        rng = np.random.default_rng(0)
-        rows = [(f"u{u}", f"i{(u + 3 * t) % 30}", t) for u in range(50) for t in range(int(rng.integers(6, 12)))]
-        log = pl.DataFrame(rows, schema=["user_id", "item_id", "timestamp"], orient="row")
-        colours, things = ["red", "green", "blue", "dark", "light"], ["dog", "cat", "boat", "song", "tea", "game"]
-        texts = [f"{colour} {thing}" for colour in colours for thing in things]
-        data = Dataset.prepare(log, pl.DataFrame({"item_id": [f"i{i}" for i in range(30)], "title": texts}), k_core=0)
-        pretrain(
-            data,
-            folder / "teacher",
-            encoder=EncoderOptions(encoder=str(build_tiny_encoder(folder / "encoder"))),
-            model=ModelOptions(dim=8, layers=1, heads=1, max_length=8),
-            train=TrainOptions(steps=12, batch_size=16, eval_every=6, warmup=2),
-            teacher=TeacherOptions(checkpoints=4, half=False),
-            engine=Engine("cpu"),
-        )
-        yield data, folder / "teacher"
 
 
 def distilled(setting, **changes):
@@ -72,7 +39,7 @@ def least(setting):
 
 
 def test_bytes_are_for_soft_labels():
-    with pytest.raises(InputError, match="bytes is for soft targets; with targets next give sequences"):
+    with pytest.raises(InputError, match="bytes is for soft targets or start generated; else give sequences"):
         DistillOptions.parse({"bytes": 50_000, "targets": "next"})
 
 

@@ -47,7 +47,7 @@ UPDATES = "updates."  # and those of the updates of its language model
 SMALL = 2**16  # items that two bytes can tell apart
 STEPS = 2**31  # that sequences have at most, when all are as long as the longest
 TYPES: dict[str, tuple[str, ...]] = {
-    "items": ("I32", "U16"), "lengths": ("I32",), "weights": ("F16",), "codes": ("U8",), "code_scales": ("F16",),
+    "items": ("I32", "U16"), "lengths": ("I32", "U8"), "weights": ("F16",), "codes": ("U8",), "code_scales": ("F16",),
     "draws": ("U8",), "keys": ("F16",),
 }  # fmt: skip
 
@@ -101,7 +101,7 @@ def _tensors(sequences: Condensed) -> dict[str, Tensor]:
     numbers = torch.uint16 if len(sequences.catalogue) <= SMALL else torch.int32
     if _whole_steps(sequences):
         there = sequences.valid
-        tensors = {"items": sequences.items[there][:, 0].to(numbers), "lengths": there.sum(1).to(torch.int32)}
+        tensors = {"items": sequences.items[there][:, 0].to(numbers), "lengths": _smallest(there.sum(1))}
     else:
         tensors = {"items": sequences.items.to(numbers), "weights": sequences.weights.half()}
     if sequences.codes is not None:
@@ -118,6 +118,11 @@ def _tensors(sequences: Condensed) -> dict[str, Tensor]:
     if sequences.draws is not None:
         tensors["draws"] = sequences.draws.to(torch.uint8)
     return tensors
+
+
+def _smallest(lengths: Tensor) -> Tensor:
+    """Return lengths in a byte each where they fit."""
+    return lengths.to(torch.uint8 if int(lengths.max()) < 2**8 else torch.int32)
 
 
 def _whole_steps(sequences: Condensed) -> bool:
@@ -286,6 +291,7 @@ def _pad_steps(tensors: dict[str, Tensor], path: Path) -> None:
         InputError: they do not fit their lengths.
     """
     items, lengths = tensors.get("items"), tensors.pop("lengths", None)
+    lengths = None if lengths is None else lengths.long()  # sums of bytes would be bytes
     fits = items is not None and lengths is not None and items.ndim == lengths.ndim == 1 and len(lengths) > 0
     if fits and items is not None and lengths is not None:
         fits = bool(lengths.min() > 0 and lengths.sum() == len(items) and len(lengths) * int(lengths.max()) <= STEPS)

@@ -22,6 +22,7 @@ from foster.distillation.baselines.td3 import TD3
 from foster.distillation.budget import Form, form_within
 from foster.distillation.compact import CompactTeacher, compact_teacher
 from foster.distillation.foster import Foster
+from foster.distillation.generated import Generated, sequences_within
 from foster.distillation.options import CondenseOptions, DistillOptions, LatentOptions
 from foster.distillation.setting import Setting
 from foster.engine import Engine, check_seed, deterministic
@@ -54,8 +55,12 @@ class Distiller(Protocol):
         ...
 
 
+def _foster(setting: Setting, options: DistillOptions) -> Distiller:
+    return Generated(setting, options) if options.generated else Foster(setting, options)
+
+
 DISTILLERS: dict[str, Callable[[Setting, Any], Distiller]] = {
-    "foster": Foster,
+    "foster": _foster,
     "dm": DistributionMatching,
     "dc": GradientMatching,
     "mtt": TrajectoryMatching,
@@ -152,6 +157,8 @@ def distill_with(
     distiller = DISTILLERS[options.method](setting, options)
     log: list[dict[str, Any]] = []
     kept, kept_step, first = distiller.export().rounded(), 0, 1
+    if isinstance(distiller, Generated):  # there is nothing to choose between, so that no student has to judge
+        return kept, log
     if part is not None and (saved := part.take("distillation")) is not None:
         best_so_far = part.take("kept")
         assert best_so_far is not None  # it is saved with the other
@@ -230,6 +237,8 @@ def within_bytes(
     Raises:
         InputError: a budget that does not fit, or a teacher whose items no map of public features gives.
     """
+    if options.generated:
+        return replace(setting, options=options.model_copy(update={"sequences": sequences_within(setting, options)}))
 
     def sample(form: Form, sequences: int) -> Condensed:
         # The folder holds these options, too: a number of bytes no shorter than those that are asked for.
@@ -340,7 +349,8 @@ def _check(data: Dataset, best: TextRecommender, trajectory: Checkpoints, option
     if not len(trajectory):
         raise InputError("the trajectory has no checkpoint; 'train_teacher' and 'pretrain' record some")
     users = len(data.histories("train"))
-    if options.sequences > users:
+    generated = isinstance(options, DistillOptions) and options.start == "generated"
+    if options.sequences > users and not generated:
         raise InputError(f"--sequences {options.sequences}: the log has {users} users to train on; give at most that")
     if options.length > best.options.max_length:
         raise InputError(

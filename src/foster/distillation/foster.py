@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from foster.condensed.contexts import Windows
 from foster.condensed.labels import with_soft_labels
 from foster.condensed.sequences import Condensed
+from foster.distillation.generated import generated_pieces
 from foster.distillation.objective import (
     EPSILON,
     cooccurrence_regulariser,
@@ -45,10 +46,13 @@ class Foster:
         window = options.window if options.targets == "soft" else 0
         self.windows: Windows = setting.form.windows(options)
         # Labels of their own free the steps from following one another: pieces of many users make more contexts.
-        part = {"pieces": window, "whole": options.length, "long": 0}[options.start] if window else 0
+        own = {"pieces": window, "generated": window, "whole": options.length, "long": 0}
+        part = own[options.start] if window else 0
         start = None
         if options.anonymity is not None:
             start = setting.shared_walks(part or options.length, options.anonymity)
+        elif options.start == "generated":
+            start = generated_pieces(setting, options, part or options.length)
         elif part:
             start = setting.packed_histories(part)
         self.synthetic: SyntheticSequences = setting.latents(options, start)
@@ -170,8 +174,10 @@ class Foster:
         form = self.setting.form
         items, weights = self.synthetic.top(form.stored_items)
         least = self.options.anonymity
-        walks = f"walks along transitions that at least {least} users made"
-        derived = f"the sequences, which start as {'real histories' if least is None else walks}"
+        start = "real histories" if least is None else f"walks along transitions that at least {least} users made"
+        if self.options.start == "generated":
+            start = "histories that the teacher drew"
+        derived = f"the sequences, which start as {start}"
         if self.options.steps:
             derived += " and are moved by models that learn from the log"
         sequences = self.setting.condensed(items, weights, derived)

@@ -83,15 +83,28 @@ class DistillOptions(LatentOptions):
     @model_validator(mode="before")
     @classmethod
     def _next_steps_are_moved(cls, given: Any) -> Any:
-        if isinstance(given, dict) and given.get("targets") == "next":
+        if isinstance(given, dict) and given.get("targets") == "next" and given.get("start") != "generated":
             return {"steps": NEXT_STEPS} | given
         return given
 
     @model_validator(mode="after")
     def _bytes_are_of_labels(self) -> Self:
-        if self.bytes is not None and self.targets == "next":
-            raise ValueError("bytes is for soft targets; with targets next give sequences, which take some 3 kB each")
+        if self.bytes is not None and self.targets == "next" and not self.generated:
+            raise ValueError(
+                "bytes is for soft targets or start generated; else give sequences, which take some 3 kB each"
+            )
         return self
+
+    @model_validator(mode="after")
+    def _generated_ones_stay(self) -> Self:
+        if self.generated and self.steps:
+            raise ValueError("sequences that the teacher generates, with targets next, are not moved; leave steps out")
+        return self
+
+    @property
+    def generated(self) -> bool:
+        """Whether the sequences are histories that the teacher generates, and nothing else."""
+        return self.start == "generated" and self.targets == "next"
 
     @model_validator(mode="after")
     def _start_is_one_thing(self) -> Self:
@@ -105,6 +118,8 @@ class DistillOptions(LatentOptions):
         content: dict[str, Any] = plain(self)
         if self.anonymity is None:
             content.pop("anonymity", None)
+        if self.start != "generated":
+            content.pop("generation_temperature", None)
         return content
 
     @field_validator("window")
@@ -114,10 +129,13 @@ class DistillOptions(LatentOptions):
             raise ValueError("must be at least 2, or 0 for whole sequences only")
         return value
 
-    start: Literal["pieces", "whole", "long"] = Field(
+    start: Literal["pieces", "whole", "long", "generated"] = Field(
         "pieces",
-        description="real histories that sequences with short windows start from: pieces of random ones, no longer "
-        "than a window; whole random ones; or long ones",
+        description="what sequences start from: pieces of random real histories, no longer than a window; whole random "
+        "ones; long ones; or generated, histories that the teacher draws. With targets next the others are long ones",
+    )
+    generation_temperature: float = Field(
+        0.5, gt=0, le=10, description="what the teacher's scores are divided by, where it generates"
     )
     anonymity: int | None = Field(
         None,

@@ -18,6 +18,7 @@ from foster.data.dataset import Dataset
 from foster.distillation.baselines.mtt import TrajectoryMatching
 from foster.distillation.compact import EXPERTS, LINEAR
 from foster.distillation.distill import DISTILLERS, Distiller, read_teacher, within_bytes, write_distilled
+from foster.distillation.generated import Generated
 from foster.distillation.options import CondenseOptions, DistillOptions
 from foster.distillation.setting import JUDGES, SUBSET, Setting
 from foster.engine import Engine, deterministic
@@ -140,6 +141,8 @@ def distillation_parts(
         seconds.append(time.perf_counter() - began)
     step = float(np.mean(seconds[min(WARM, len(seconds) - 1) :])) if seconds else 0.0
     sequences, export = timed(lambda: distiller.export().rounded())
+    if isinstance(distiller, Generated):
+        return {"start": (starting, starting), "sequences that the teacher draws": (export, export)}, sequences
     (student, source, recipe, validate), making = timed(lambda: setting.student(sequences))
     of_student = seconds_a_step(student, source, recipe, seed, engine, budget=SECONDS / 2) * recipe.steps
     least = of_student

@@ -1,0 +1,185 @@
+"""Sequences that the teacher generates: synthetic histories, drawn item by item from its predictions."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any, NoReturn
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from foster.condensed.folder import written_bytes
+from foster.condensed.sequences import Condensed
+from foster.condensed.sources import MANY
+from foster.data.histories import Histories
+from foster.distillation.options import DistillOptions
+from foster.distillation.setting import Setting
+from foster.errors import InputError
+from foster.evaluation.ranks import users_at_once
+from foster.models.recommender import TextRecommender
+from foster.training.options import GENERATED, GENERATED_DROPOUT
+from foster.unfinished import State
+
+SPARE = 16  # bytes for digits of numbers in config.json
+
+
+class Generated:
+    """A distiller whose sequences are histories that the teacher generates; they are not moved.
+
+    Their lengths are those of random training histories, and their first items come as often as they are in the log.
+    All else are draws of the teacher (``generated_histories``).
+
+    Args:
+        setting: log, teacher and random streams.
+        options: FOSTER's, with ``start`` "generated" and ``targets`` "next".
+    """
+
+    def __init__(self, setting: Setting, options: DistillOptions) -> None:
+        self.setting: Setting = setting
+        self.options: DistillOptions = options
+
+    def step(self, step: int) -> NoReturn:
+        """There are no steps; see ``DistillOptions``."""
+        raise NotImplementedError(f"generated sequences are not moved, which step {step} would do")
+
+    def state(self) -> State:
+        """Return nothing: the draws of the setting are all that there is."""
+        return {}
+
+    def load_state(self, state: State) -> None:
+        """Go on from a state."""
+
+    def export(self) -> Condensed:
+        """Return the sequences, the same at every call."""
+        setting, options = self.setting, self.options
+        lengths = lengths_like(setting.data.histories("train"), options.sequences, options.length, setting.seed)
+        return _wrapped(setting, _generated(setting, options, lengths))
+
+
+def lengths_like(histories: Histories, count: int, length: int, seed: int) -> np.ndarray:
+    """Draw lengths of histories with more than one item, at most ``length`` each; fewer draws begin alike.
+
+    Args:
+        histories: of the log.
+        count: how many lengths.
+        length: the longest.
+        seed: of the draw.
+
+    Returns:
+        int64 ``[count]``, each at least 2.
+    """
+    usable = np.minimum(histories.lengths[histories.lengths > 1], length)
+    usable = usable if len(usable) else np.array([2])
+    return usable[np.random.default_rng(seed).integers(len(usable), size=count)]
+
+
+@torch.no_grad()
+def generated_histories(
+    teacher: TextRecommender, lengths: np.ndarray, counts: Tensor, temperature: float, generator: torch.Generator
+) -> list[np.ndarray]:
+    """Let a model write histories: a first item by popularity, each other one by what the model expects next.
+
+    No item comes twice in a history. Below a temperature of 1 items are drawn that the model is surer of: a sample then
+    says more of what it knows, and less of how much the log varies (benchmarks/research.md, 76).
+
+    Args:
+        teacher: the model.
+        lengths: int64 ``[n]``, items of each history; at most as many as there are items.
+        counts: ``[V]``, how often items are in the log; only these V items, the first ones, are drawn.
+        temperature: what scores are divided by.
+        generator: of the draws, on the CPU.
+
+    Returns:
+        Item numbers of each history.
+    """
+    table = teacher.item_table()[: len(counts)]
+    lengths = np.minimum(lengths, len(counts))
+    out = np.zeros((len(lengths), lengths.max(initial=0)), dtype=np.int64)
+    out[:, 0] = _drawn(counts[None].double(), len(lengths), generator)[0]
+    rows_at_once = users_at_once(len(table), table.device)
+    for step in range(1, out.shape[1]):
+        longer = np.flatnonzero(lengths > step)
+        for start in range(0, len(longer), rows_at_once):
+            rows = longer[start : start + rows_at_once]
+            before = torch.from_numpy(out[rows, :step]).to(table.device)
+            scores = teacher.scores(teacher.last_states(list(out[rows, :step]), table), table) / temperature
+            chances = scores.scatter(1, before, -torch.inf).double().softmax(1)
+            out[rows, step] = _drawn(chances, 1, generator)[:, 0]
+    return [row[:length] for row, length in zip(out, lengths, strict=True)]
+
+
+def generated_pieces(setting: Setting, options: DistillOptions, part: int) -> Tensor:
+    """Return histories of ``part`` items that the teacher generates, one after another, int64 ``[M, L]``."""
+    lengths = np.full(-(-options.sequences * options.length // part), part)
+    items = np.concatenate(_generated(setting, options, lengths))[: options.sequences * options.length]
+    return torch.from_numpy(items).view(options.sequences, options.length).to(setting.engine.device)
+
+
+def sequences_within(setting: Setting, options: DistillOptions) -> int:
+    """Return how many generated sequences a budget in bytes pays for, or those that are asked for if it does.
+
+    Raises:
+        InputError: the budget is too small, or with ``sequences`` too large: the smallest or largest that works.
+    """
+    assert options.bytes is not None
+    histories, asked = setting.data.histories("train"), options.sequences
+    given = "sequences" in options.model_fields_set
+
+    def size(count: int) -> int:
+        # The folder holds these options, too: numbers no shorter than those that it will hold.
+        of_size = options.model_copy(update={"sequences": count, "bytes": max(options.bytes or 0, 10**9)})
+        lengths = lengths_like(histories, count, options.length, setting.seed)
+        blank = [np.zeros(length, dtype=np.int64) for length in lengths]
+        return written_bytes(_wrapped(replace(setting, options=of_size), blank)) + SPARE
+
+    if given and options.bytes > (most := size(asked)):
+        raise InputError(
+            f"--bytes {options.bytes}: {asked} sequences take {most} bytes at most; give at most that, or more "
+            "--sequences"
+        )
+    least = asked if given else 1
+    if options.bytes < (smallest := size(least)):
+        more = ", or fewer --sequences" if given else ""
+        raise InputError(f"--bytes {options.bytes}: {least} sequences take {smallest} bytes; give at least that{more}")
+    if given:
+        return asked
+    # Twice as many until they do not fit, then halving in between.
+    fits, fails = 1, 2
+    while size(fails) <= options.bytes:
+        fits, fails = fails, 2 * fails
+    while fails - fits > 1:
+        middle = (fits + fails) // 2
+        fits, fails = (middle, fails) if size(middle) <= options.bytes else (fits, middle)
+    return fits
+
+
+def _generated(setting: Setting, options: DistillOptions, lengths: np.ndarray) -> list[np.ndarray]:
+    counts = torch.from_numpy(setting.data.item_counts()[: setting.best.n_known])
+    generator = torch.Generator().manual_seed(setting.seed)
+    return generated_histories(setting.best, lengths, counts, options.generation_temperature, generator)
+
+
+def _wrapped(setting: Setting, histories: list[np.ndarray]) -> Condensed:
+    """Return histories as distilled sequences with the recipe of their students."""
+    items = torch.zeros(len(histories), max(map(len, histories)), 1, dtype=torch.int64)
+    there = torch.arange(items.shape[1]) < torch.tensor([len(history) for history in histories])[:, None]
+    items[there] = torch.from_numpy(np.concatenate(histories))[:, None]
+    derived = (
+        "the lengths of the sequences and how often an item begins one follow the log; all else was drawn from the "
+        "predictions of the teacher, which learned from all training histories, and nothing of its weights is here"
+    )
+    made = setting.condensed(items, there[..., None].float(), derived)
+    shape: dict[str, Any] = {"dropout": GENERATED_DROPOUT}
+    recipe = GENERATED if len(histories) > MANY else made.recipe
+    return replace(made, model=made.model.model_copy(update=shape), recipe=recipe)
+
+
+def _drawn(chances: Tensor, number: int, generator: torch.Generator) -> np.ndarray:
+    """Draw columns of each row of chances ``[n, V]``, which need not sum to one: int64 ``[n, number]``."""
+    ends = chances.cumsum(1)
+    places = torch.rand((len(chances), number), generator=generator, dtype=torch.float64).to(ends.device)
+    found = torch.searchsorted(ends, places * ends[:, -1:], right=True)
+    # Rounding may end behind the last column that has a chance.
+    last = chances.shape[1] - 1 - (chances > 0).flip(1).int().argmax(1, keepdim=True)
+    return torch.minimum(found, last).cpu().numpy()
