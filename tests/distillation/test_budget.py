@@ -38,9 +38,12 @@ def least(setting):
     return figure(error)
 
 
-def test_bytes_are_for_soft_labels():
-    with pytest.raises(InputError, match="bytes is for soft targets or start generated; else give sequences"):
-        DistillOptions.parse({"bytes": 50_000, "targets": "next"})
+def test_bytes_are_of_labels_or_of_generated_sequences():
+    assert DistillOptions(bytes=50_000).start == "pieces"
+    options = DistillOptions(bytes=50_000, targets="next")
+    assert options.start == "generated" and options.steps == 0
+    with pytest.raises(InputError, match="with targets next bytes is for start generated; else give sequences"):
+        DistillOptions.parse({"bytes": 50_000, "targets": "next", "start": "long"})
 
 
 def test_sequences_are_moved_by_default_where_labels_are_the_next_steps():

@@ -22,7 +22,7 @@ from foster.distillation.options import OPTIONS
     examples=(
         "foster distill data --teacher teacher --out distilled",
         "foster distill data --teacher teacher --bytes 100000 --out distilled",
-        "foster distill data --teacher teacher --method td3 --rank 4 --out distilled-td3",
+        "foster distill data --teacher teacher --targets next --bytes 100000 --out sequences",
     ),
     divided=True,
 )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any, NoReturn
+from typing import NoReturn
 
 import numpy as np
 import torch
@@ -18,7 +18,7 @@ from foster.distillation.setting import Setting
 from foster.errors import InputError
 from foster.evaluation.ranks import users_at_once
 from foster.models.recommender import TextRecommender
-from foster.training.options import GENERATED, GENERATED_DROPOUT
+from foster.training.options import GENERATED
 from foster.unfinished import State
 
 SPARE = 16  # bytes for digits of numbers in config.json
@@ -170,9 +170,8 @@ def _wrapped(setting: Setting, histories: list[np.ndarray]) -> Condensed:
         "predictions of the teacher, which learned from all training histories, and nothing of its weights is here"
     )
     made = setting.condensed(items, there[..., None].float(), derived)
-    shape: dict[str, Any] = {"dropout": GENERATED_DROPOUT}
-    recipe = GENERATED if len(histories) > MANY else made.recipe
-    return replace(made, model=made.model.model_copy(update=shape), recipe=recipe)
+    # So few sequences as a step of training sees at once are learned by heart, as real ones are.
+    return replace(made, recipe=GENERATED) if len(histories) > MANY else made
 
 
 def _drawn(chances: Tensor, number: int, generator: torch.Generator) -> np.ndarray:

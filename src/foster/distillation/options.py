@@ -83,15 +83,17 @@ class DistillOptions(LatentOptions):
     @model_validator(mode="before")
     @classmethod
     def _next_steps_are_moved(cls, given: Any) -> Any:
-        if isinstance(given, dict) and given.get("targets") == "next" and given.get("start") != "generated":
-            return {"steps": NEXT_STEPS} | given
-        return given
+        if not isinstance(given, dict) or given.get("targets") != "next":
+            return given
+        if given.get("bytes") is not None:
+            given = {"start": "generated"} | given
+        return given if given.get("start") == "generated" else {"steps": NEXT_STEPS} | given
 
     @model_validator(mode="after")
     def _bytes_are_of_labels(self) -> Self:
         if self.bytes is not None and self.targets == "next" and not self.generated:
             raise ValueError(
-                "bytes is for soft targets or start generated; else give sequences, which take some 3 kB each"
+                "with targets next bytes is for start generated; else give sequences, which take some 3 kB each"
             )
         return self
 
@@ -132,7 +134,8 @@ class DistillOptions(LatentOptions):
     start: Literal["pieces", "whole", "long", "generated"] = Field(
         "pieces",
         description="what sequences start from: pieces of random real histories, no longer than a window; whole random "
-        "ones; long ones; or generated, histories that the teacher draws. With targets next the others are long ones",
+        "ones; long ones; or generated, histories that the teacher draws. With targets next it is long ones or, with "
+        "bytes, generated",
     )
     generation_temperature: float = Field(
         0.5, gt=0, le=10, description="what the teacher's scores are divided by, where it generates"

@@ -55,8 +55,6 @@ HARD_LABELS = TrainOptions(steps=300, lr=1e-3, warmup=20, candidates=2048, eval_
 GENERATED = TrainOptions(steps=2000, warmup=100, patience=0)
 """The recipe for thousands of histories that a teacher generated: they vary less than real ones, so few steps do."""
 
-GENERATED_DROPOUT = 0.3
-
 FINISH = TrainOptions(steps=800)
 """The recipe on the log of a model that was trained on sequences before: a tenth of the steps."""
 
