@@ -18,8 +18,12 @@ def sequences_of(items: torch.Tensor, weights: torch.Tensor | None = None) -> Co
 
 
 def test_sequences_of_one_item_have_collapsed():
-    said = collapse_of(sequences_of(torch.full((5, 8, 1), 7)))
+    alike = sequences_of(torch.full((5, 8, 1), 7))
+    said = collapse_of(alike)
     assert said is not None and said.startswith("the sequences have collapsed: their 40 steps hold 1.0 different items")
+    assert said.endswith("lower --lr, or take fewer --steps")
+    alike.info["options"] = {"start": "generated"}
+    assert str(collapse_of(alike)).endswith("raise --generation-temperature")
     nearly = torch.tensor([0.999, 0.001]).expand(5, 8, 2)
     assert collapse_of(sequences_of(torch.tensor([7, 3]).expand(5, 8, 2).contiguous(), nearly.contiguous()))
 

@@ -27,9 +27,11 @@ def collapse_of(sequences: Condensed) -> str | None:
     most = min(steps, items)
     if most < 2 or held >= max(FEW * most, 1.01):
         return None
+    drawn = (sequences.info.get("options") or {}).get("start") == "generated"
+    remedy = "raise --generation-temperature" if drawn else "lower --lr, or take fewer --steps"
     return (
         f"the sequences have collapsed: their {steps:,} steps hold {held:.1f} different items, as much as that many in "
-        "equal parts would; lower --lr, or take fewer --steps"
+        f"equal parts would; {remedy}"
     )
 
 
