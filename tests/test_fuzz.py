@@ -138,6 +138,26 @@ def test_arrow_types_that_nobody_else_has():
     union = pa.UnionArray.from_sparse(pa.array([0] * 4, pa.int8()), [pa.array(list("abcd")), pa.array([1] * 4)])
     table = pa.table(a_log(title=union))
     assert "column 'title' is of a type that cannot be read" in refused(table)
+    times = pa.ExtensionArray.from_storage(pa.bool8(), pa.array([1] * 4, pa.int8()))
+    said = refused(pa.table(a_log(timestamp=times)), time_column="timestamp", time_format="%d.%m.%Y")
+    assert "column 'timestamp' holds no words" in said
+
+
+def test_lists_that_are_nested_too_deeply():
+    deep = "[" * 900 + "]" * 900
+    assert "column 'title' holds lists or objects that are nested too deeply" in refused(
+        pl.DataFrame(a_log(title=[deep, "b", "c", deep]))
+    )
+    deep = '{"a":' + deep + "}"
+    assert "nested too deeply" in refused(pl.DataFrame(a_log(title=[deep, "b", "c", deep])), text="title.a")
+
+
+def test_a_template_of_a_field_within_what_the_texts_name():
+    frame = pl.DataFrame(a_log(title=['{"x": 1}', "b", "c", '{"x": 1}']))
+    said = refused(frame, text="title", template="{title.x}")
+    assert "unknown field 'title.x'" in said and "known fields are title" in said
+    frame = pl.DataFrame(a_log(title=['{"x": 1}', '{"x": 2}', '{"x": 3}', '{"x": 1}']))
+    assert Dataset.prepare(frame, k_core=0, text="title.x", template="<{title.x}>").texts[0] == "<1>"
 
 
 def test_a_pipe_is_no_file(tmp_path):

@@ -3,8 +3,9 @@ import json
 
 import pytest
 
-from foster.data.json_lines import scan_json_lines
+from foster.data.json_lines import _names, scan_json_lines
 from foster.data.readers import read_table
+from foster.data.texts import tidy, within
 from foster.errors import InputError
 
 
@@ -54,3 +55,27 @@ def test_a_name_that_stands_twice_is_an_error_in_any_line(tmp_path):
     with pytest.raises(InputError, match="line 3001 has the name 'a' twice"):
         read_table(path)
     assert read_table(write(tmp_path / "b.jsonl", '{"a": 1, "b": {"a": 2}}\n')).columns == ["a", "b"]
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (["C:\\new", "b"], "C:\\new, b"),
+        (["ends with \\"], "ends with \\"),
+        (["\\u0041"], "\\u0041"),
+        (["a\tb", True], "a b, True"),
+        ({'in "': ["x"], "k": ["a\\b"]}, "a\\b"),
+        ({'say "k': 1, "k": "v"}, "v"),
+    ],
+)
+def test_escapes_in_lists_and_objects_are_kept(tmp_path, value, text):
+    first = json.dumps({"a": "x"}) + "\n"
+    rows = read_table(write(tmp_path / "a.jsonl", first * 2_000 + json.dumps({"a": value}) + "\n"))
+    field = tidy(rows["a"]) if isinstance(value, list) else within(rows["a"], ["k"], "a.k", "a.jsonl")
+    assert field[-1] == text
+
+
+def test_a_backslash_in_a_text_stays_and_costs_nothing(tmp_path):
+    path = write(tmp_path / "a.jsonl", json.dumps({"a": "C:\\new", "b": ["x"]}) + "\n")
+    assert _names(path) == ["a", "b"]
+    assert read_table(path).rows() == [("C:\\new", '["x"]')]

@@ -100,3 +100,21 @@ def test_a_folder_without_parts(tmp_path):
         parquet_parts(tmp_path)
     write(tmp_path / "x" / "y" / "0.parquet", "u")
     assert holds_parquet(tmp_path)
+
+
+def test_a_link_that_leads_back_is_an_error_and_no_rows_twice(tmp_path):
+    write(tmp_path / "a" / "0.parquet", "u")
+    (tmp_path / "a" / "back").symlink_to(tmp_path)
+    with pytest.raises(InputError, match="back: is a link to a folder that it lies in"):
+        scan_parquet_folder(tmp_path)
+    (tmp_path / "a" / "back").unlink()
+    write(tmp_path / "elsewhere" / "1.parquet", "v")
+    (tmp_path / "a" / "link").symlink_to(tmp_path / "elsewhere")
+    assert users(tmp_path / "a") == ["u", "v"]
+
+
+def test_a_folder_that_cannot_be_listed_is_an_error(tmp_path, monkeypatch):
+    write(tmp_path / "0.parquet", "u")
+    monkeypatch.setattr("pathlib.Path.iterdir", lambda path: (_ for _ in ()).throw(PermissionError(13, "not allowed")))
+    with pytest.raises(InputError, match=r"cannot be read \(not allowed\)"):
+        scan_parquet_folder(tmp_path)

@@ -1,7 +1,8 @@
 """Tables of JSON objects: one a line, or an array of them. Numbers are read as text, lists and objects as JSON text.
 
 Polars reads them fast. What it cannot read (NaN, as Python's json writes it; a byte order mark; an array) or reads in
-another way (half a surrogate pair) goes through Python's json, which is slow and exact.
+another way (half a surrogate pair; a backslash in a list or an object) goes through Python's json, which is slow and
+exact.
 """
 
 from __future__ import annotations
@@ -32,6 +33,8 @@ _BOM = b"\xef\xbb\xbf"
 _KEY = r'"(?:[^"\\]|\\.)*"\s*:'
 _PAIR = r"\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}"
 _HALF = r"\\u[dD][89a-fA-F]"
+# Escapes that polars drops when it writes lists and objects as text: backslashes, and quotation marks in names.
+_LOST = re.compile(rb'\\\\|\\u005[cC]|\\(?:"|u0022)(?:[^"\\]|\\.)*"\s*:')
 
 
 def scan_json_lines(path: Path) -> pl.LazyFrame:
@@ -141,6 +144,8 @@ def _names(path: Path) -> list[str] | None:
         filled = frame.select(pl.all().count()).collect(engine="streaming").row(0)
         often = [line.str.count_matches(rf'"{re.escape(name)}"\s*:').max() > 1 for name in names]
         twice = lines.select(pl.any_horizontal(often)).collect(engine="streaming").item()
+        if _loses_escapes(path):
+            return None
     except (PolarsError, ValueError):
         return None
     # A name that stands twice in a line may be of an inner object, or a fault: then each line is looked at.
@@ -151,6 +156,27 @@ def _names(path: Path) -> list[str] | None:
     there = {name for name, count in zip(names, filled, strict=True) if count} | first.keys()
     # In the order of the first object, as far as it goes.
     return [*first, *sorted(there - first.keys())]
+
+
+def _loses_escapes(path: Path) -> bool:
+    """Whether a list or an object holds what polars would write as other JSON, or as none."""
+    for line in binary_lines(path):
+        if _LOST.search(line):
+            try:
+                content = json.loads(line)
+            except (ValueError, RecursionError):
+                return True  # Python's json says what is wrong
+            if not isinstance(content, dict) or any(_holds_lost(value) for value in content.values()):
+                return True
+    return False
+
+
+def _holds_lost(value: Any, inside: bool = False) -> bool:
+    if isinstance(value, dict):
+        return any("\\" in name or '"' in name or _holds_lost(one, True) for name, one in value.items())
+    if isinstance(value, list):
+        return any(_holds_lost(one, True) for one in value)
+    return inside and isinstance(value, str) and "\\" in value
 
 
 def scan_objects(

@@ -11,6 +11,7 @@ from urllib.parse import unquote
 import polars as pl
 from polars.exceptions import PolarsError
 
+from foster.data.texts import shortened
 from foster.errors import InputError
 
 _SUFFIXES = (".parquet", ".pq")
@@ -95,12 +96,21 @@ def scan_parquet_folder(folder: Path) -> pl.LazyFrame:
     return pl.concat(frames, how="vertical")
 
 
-def _parquet_files(folder: Path) -> Iterator[Path]:
-    for path in folder.iterdir():
+def _parquet_files(folder: Path, above: tuple[tuple[int, int], ...] = ()) -> Iterator[Path]:
+    try:
+        state = folder.stat()
+        paths = list(folder.iterdir())
+        folders = {path for path in paths if path.is_dir()}
+    except OSError as error:
+        raise InputError(f"{shortened(str(folder), 200)}: cannot be read ({error.strerror})") from error
+    here = (state.st_dev, state.st_ino)
+    if here in above:
+        raise InputError(f"{folder}: is a link to a folder that it lies in; remove it, or name a folder of a table")
+    for path in paths:
         if path.name.startswith((".", "_")):
             continue
-        if path.is_dir():
-            yield from _parquet_files(path)
+        if path in folders:
+            yield from _parquet_files(path, (*above, here))
         elif path.suffix.lower() in _SUFFIXES:
             yield path
 

@@ -424,7 +424,7 @@ def _chosen_fields(table: Table, columns: Columns) -> list[str]:
             require_column(table, field, "--text")
     if columns.template is None:
         return list(columns.text)
-    check_template(columns.template, columns.text or table.columns)
+    check_template(columns.template, columns.text or table.columns, exactly=bool(columns.text))
     return list(columns.text or template_fields(columns.template))
 
 

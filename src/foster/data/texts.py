@@ -68,7 +68,7 @@ def within(values: pl.Series, path: Sequence[str], name: str, where: str) -> pl.
         InputError: the path leads to objects.
     """
     read = (_parsed(value) if isinstance(value, str) else value for value in values.to_list())
-    found = [_words_or_refuse(_follow(value, path), name, where) for value in read]
+    found = [_words_or_refuse(value, name, where, path) for value in read]
     return tidy(pl.Series(name, found, dtype=pl.String), where)
 
 
@@ -92,10 +92,10 @@ def template_fields(template: str) -> list[str]:
     return list(dict.fromkeys(field for field, _, _ in fields))
 
 
-def check_template(template: str, columns: Sequence[str]) -> None:
-    """Raise InputError where a template names a column that is not in ``columns``."""
+def check_template(template: str, columns: Sequence[str], exactly: bool = False) -> None:
+    """Raise InputError where a template names a column that is not in ``columns``, nor (unless exactly) lies in one."""
     for field in template_fields(template):
-        if field not in columns and split_field(field, columns)[0] not in columns:
+        if field not in columns and (exactly or split_field(field, columns)[0] not in columns):
             raise InputError(
                 f"--template {template!r}: unknown field '{field}'{did_you_mean(field, columns)}; "
                 f"known fields are {', '.join(columns)}"
@@ -187,9 +187,9 @@ def _plain_words(values: pl.Series, where: str) -> pl.Series:
     return plain_numbers(words)
 
 
-def _words_or_refuse(value: Any, name: str, where: str) -> str | None:
+def _words_or_refuse(value: Any, name: str, where: str, path: Sequence[str] = ()) -> str | None:
     try:
-        words = _join(value, name)
+        words = _join(_follow(value, path) if path else value, name)
         if words is not None and not words.isascii():
             words.encode()
         return words
@@ -198,6 +198,8 @@ def _words_or_refuse(value: Any, name: str, where: str) -> str | None:
             f"{where}: column '{name}' holds half a surrogate pair in a list, which is no character; correct "
             "or remove it"
         ) from error
+    except RecursionError as error:
+        raise InputError(f"{where}: column '{name}' holds lists or objects that are nested too deeply") from error
     except _ObjectError as error:
         fields = [field for field in error.fields if isinstance(field, str)][:8]
         first = f"{name}.{fields[0]}" if fields else f"{name}.FIELD"
@@ -221,7 +223,7 @@ def _parsed(word: str) -> Any:
     if bare[:1] not in ("[", "{", "(") or _ONE_NUMBER.fullmatch(bare):
         return word
     try:
-        return json.loads(bare)
+        return json.loads(bare, strict=False)  # polars writes tabs in lists of JSON as they are
     except (ValueError, RecursionError):
         pass
     if _PRINTED_LIST.fullmatch(bare):

@@ -494,7 +494,10 @@ def _formatted(values: pl.Series, where: str, time_format: str) -> pl.Series:
         what = "names a zone, which is not read (%z reads +0200)" if dated else "says no day of a year"
         raise InputError(f"--time-format {time_format!r}: {what}; write it like '%d.%m.%Y %H:%M'")
     time_format = time_format.replace(".%f", "%.f")
-    words = values.cast(pl.String).str.strip_chars()
+    try:
+        words = values.cast(pl.String).str.strip_chars()
+    except PolarsError as error:  # types of Arrow that have names of their own
+        raise InputError(f"{where}: column '{values.name}' holds no words; leave --time-format out") from error
     try:
         return _seconds(words.str.to_datetime(time_format, strict=False, time_unit="us"))
     except PolarsError as error:
