@@ -17,6 +17,7 @@ import pytest
 from foster import panics
 from foster.data.dataset import Dataset
 from foster.data.readers import open_table, read_table
+from foster.data.sources import Columns, read_raw
 from foster.errors import LONGEST, InputError
 
 ROOT = Path(__file__).parents[1]
@@ -201,3 +202,26 @@ def test_what_a_data_set_says_of_itself_is_complete(tmp_path, field, value):
     seal(folder)
     with pytest.raises(InputError, match=rf"dataset\.json: field '{field}"):
         Dataset.read(folder)
+
+
+def test_a_header_among_the_rows():
+    log = pl.DataFrame(a_log(user_id=["a", "a", "user_id", "a"], item_id=["x", "y", "item_id", "x"]))
+    assert "row 3 is a header" in refused(log)
+    sound = pl.DataFrame(a_log(item_id=["x", "y", "item_id", "x"]))
+    assert "item_id" in Dataset.prepare(sound, k_core=0).item_ids
+
+
+def test_times_with_a_zone_among_times_without_one():
+    times = ["2020-01-01 12:00:00", "2020-01-01T12:00:00+02:00", "2020-01-01 13:00:00", "2020-01-01 14:00:00"]
+    said = refused(pl.DataFrame(a_log(timestamp=times)))
+    assert "'2020-01-01T12:00:00+02:00', and without one, such as '2020-01-01 12:00:00'" in said
+    times[1] = "2020-01-01T12:30:00Z"
+    assert Dataset.prepare(pl.DataFrame(a_log(timestamp=times)), k_core=0).item_ids == ["x", "y", "z"]
+
+
+def test_times_in_two_units_are_said():
+    times = [1_600_000_000, 1_600_000_001_000, 1_600_000_002, 1_600_000_003]
+    remarks = read_raw(pl.DataFrame(a_log(timestamp=times)), None, Columns()).reading.remarks
+    assert any("1 times are in milliseconds, such as 1600000001000, and others in seconds" in one for one in remarks)
+    times[1] = 1_600_000_001
+    assert not read_raw(pl.DataFrame(a_log(timestamp=times)), None, Columns()).reading.remarks

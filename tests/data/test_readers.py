@@ -151,3 +151,11 @@ def test_a_missing_file(tmp_path):
 def test_neither_path_nor_frame():
     with pytest.raises(InputError, match="the dict: neither a path nor a data frame"):
         open_table({"a": [1]})
+
+
+def test_quotation_marks_after_blanks_are_none_of_the_field(tmp_path):
+    path = tmp_path / "log.csv"
+    path.write_text('"user_id", "item_id", "title"\n"u1", "i1", "lamp, big"\nu2, i2, rope 5" long\n')
+    table = read_table(path)
+    assert table.columns == ["user_id", "item_id", "title"]
+    assert table.rows() == [("u1", "i1", "lamp, big"), ("u2", "i2", 'rope 5" long')]

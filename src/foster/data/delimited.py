@@ -285,6 +285,7 @@ def _dialect(separator: str, quotes: bool) -> type[csv.Dialect]:
     class Written(csv.excel):
         delimiter = separator
         quoting = csv.QUOTE_MINIMAL if quotes else csv.QUOTE_NONE
+        skipinitialspace = quotes  # a, "b": else the marks would be of the field
         strict = True
 
     return Written

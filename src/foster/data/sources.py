@@ -24,6 +24,7 @@ from foster.data.columns import (
     text_columns,
 )
 from foster.data.download import fetch, is_url
+from foster.data.faults import look_at_times
 from foster.data.ids import Ids, id_expression, number_ids
 from foster.data.layouts import find_layout
 from foster.data.layouts.layout import Layout
@@ -112,9 +113,6 @@ def read_raw(source: Source | Sequence[Source], items: Source | None, columns: C
     """
     opened = open_sources(source, items, columns.user)
     log_table, item_table, layout = opened.log, opened.items, opened.layout
-    for table in (log_table, item_table):
-        if table is not None:
-            _refuse_patterns(table)
     if layout is not None:
         columns = _of_layout(columns, layout)
     user = pick_column(log_table, columns.user, USER_NAMES, "user")
@@ -151,6 +149,14 @@ def read_raw(source: Source | Sequence[Source], items: Source | None, columns: C
             f"{log_table.name}: the rows are newest first, and {same:,} share their time with the next one: these "
             "keep the order of the rows, so that the later one counts as newer"
         )
+    units = {"s": "seconds", "ms": "milliseconds", "us": "microseconds", "ns": "nanoseconds"}
+    seen = look_at_times(times)
+    for odd in seen.odd if time.names else []:
+        if odd.kind in units:
+            opened.remarks.append(
+                f"{log_table.name}: {odd.count:,} times are in {units[odd.kind]}, such as {odd.example:.0f}, and "
+                f"others in {units[seen.unit]}, so that the order is wrong; write all in one unit"
+            )
     factor = _time_factor(times, time, log_table, columns.time_format)
     used = {split_field(field, table.columns)[0] for field in fields}
     log_used = {user, item, *time.names, *(used if item_table is None else ())}
@@ -253,6 +259,8 @@ def open_sources(source: Source | Sequence[Source], items: Source | None, user_c
             return Opened(layout.log, layout.items, layout, [*remarks, layout.name, *layout.notes], layout.files)
     log, table = _open_tables(given, items, user_column)
     tables = [one for one in (log, table) if one is not None]
+    for one in tables:
+        _refuse_patterns(one)
     remarks += [f"{one.name}: {one.remark}" for one in tables if one.remark]
     return Opened(log, table, None, remarks, tuple(one.path for one in tables if one.path is not None))
 
@@ -342,7 +350,17 @@ def read_log(
         times = join_times([rows.drop_in_place(name) for name in time.names], table.name)
     # A column is let go of once it has been read.
     users = number_ids(rows.drop_in_place(user), table.name)
-    return users, number_ids(rows.drop_in_place(item), table.name), times
+    log_items = number_ids(rows.drop_in_place(item), table.name)
+    header = np.ones(len(times), dtype=bool)
+    for ids, name in ((users, user), (log_items, item)):
+        place = ids.names.index_of(name)
+        header &= ids.numbers == (-1 if place is None else place)
+    if header.any():
+        raise InputError(
+            f"{table.name}: row {int(header.argmax()) + 1} is a header, as where files are put one behind the other; "
+            "remove it"
+        )
+    return users, log_items, times
 
 
 def _refuse_patterns(table: Table) -> None:

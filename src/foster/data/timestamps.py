@@ -57,6 +57,7 @@ _READINGS: tuple[tuple[Form, ...], ...] = tuple(
 )
 _ALL_FORMS = (*_FORMS, *(form for readings in _READINGS for form in readings))
 _CLOCK = r"^\d{1,2}:\d{2}(?::\d{2}(?:\.\d+)?)?(?: [AP]M)?$"
+_ZONE = r":\d{2}(?:\.\d+)?[+-]\d{2}:\d{2}$"
 _CLOCK_FORMATS = ("%H:%M:%S%.f", "%H:%M", "%I:%M:%S %p", "%I:%M %p")
 # Long numbers that a spreadsheet has rounded, such as 1.6E+09.
 _ROUNDED = r"^-?\d(?:\.\d{1,6})?[eE]\+\d+$"
@@ -415,6 +416,12 @@ def _numbers(values: pl.Series, where: str) -> pl.Series:
 def _read_words(words: pl.Series, where: str) -> pl.Series:
     """Return microseconds since 1970, null where a value does not have the form of the others."""
     plain = _plain_words(words)
+    zoned = plain.str.contains(_ZONE)
+    if zoned.any() and not zoned.all() and (plain.filter(zoned).str.tail(6) != "+00:00").any():
+        raise InputError(
+            f"{where}: column '{words.name}' holds times with a zone, such as '{words.filter(zoned)[0]}', and without "
+            f"one, such as '{words.filter(~zoned)[0]}', which cannot be put in order; write the zone of all"
+        )
     sample = plain.drop_nulls().head(SAMPLE)
     fitting: list[tuple[Form, ...]] = [(form,) for form in _FORMS if not _microseconds(sample, form).has_nulls()]
     for readings in _READINGS:
