@@ -34,7 +34,8 @@ _KEY = r'"(?:[^"\\]|\\.)*"\s*:'
 _PAIR = r"\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}"
 _HALF = r"\\u[dD][89a-fA-F]"
 # Escapes that polars drops when it writes lists and objects as text: backslashes, and quotation marks in names.
-_LOST = re.compile(rb'\\\\|\\u005[cC]|\\(?:"|u0022)(?:[^"\\]|\\.)*"\s*:')
+_LOST = r'\\\\|\\u005[cC]|\\(?:"|u0022)(?:[^"\\]|\\.)*"\s*:'
+_LOOKED_FOR = 10_000  # lines with such escapes; more go through Python's json in any case
 
 
 def scan_json_lines(path: Path) -> pl.LazyFrame:
@@ -144,7 +145,8 @@ def _names(path: Path) -> list[str] | None:
         filled = frame.select(pl.all().count()).collect(engine="streaming").row(0)
         often = [line.str.count_matches(rf'"{re.escape(name)}"\s*:').max() > 1 for name in names]
         twice = lines.select(pl.any_horizontal(often)).collect(engine="streaming").item()
-        if _loses_escapes(path):
+        escaped = lines.filter(line.str.contains(_LOST)).head(_LOOKED_FOR + 1).collect(engine="streaming")["line"]
+        if escaped.len() > _LOOKED_FOR or any(map(_loses_escapes, escaped)):
             return None
     except (PolarsError, ValueError):
         return None
@@ -158,17 +160,13 @@ def _names(path: Path) -> list[str] | None:
     return [*first, *sorted(there - first.keys())]
 
 
-def _loses_escapes(path: Path) -> bool:
-    """Whether a list or an object holds what polars would write as other JSON, or as none."""
-    for line in binary_lines(path):
-        if _LOST.search(line):
-            try:
-                content = json.loads(line)
-            except (ValueError, RecursionError):
-                return True  # Python's json says what is wrong
-            if not isinstance(content, dict) or any(_holds_lost(value) for value in content.values()):
-                return True
-    return False
+def _loses_escapes(line: str) -> bool:
+    """Whether a list or an object in a line holds what polars would write as other JSON, or as none."""
+    try:
+        content = json.loads(line)
+    except (ValueError, RecursionError):
+        return True  # Python's json says what is wrong
+    return not isinstance(content, dict) or any(map(_holds_lost, content.values()))
 
 
 def _holds_lost(value: Any, inside: bool = False) -> bool:
