@@ -159,3 +159,11 @@ def test_quotation_marks_after_blanks_are_none_of_the_field(tmp_path):
     table = read_table(path)
     assert table.columns == ["user_id", "item_id", "title"]
     assert table.rows() == [("u1", "i1", "lamp, big"), ("u2", "i2", 'rope 5" long')]
+
+
+@pytest.mark.parametrize(("other", "quoted"), [("rope", True), ("rope, long", False), ('"rope"', False)])
+def test_tabs_with_quotation_marks_around_commas_are_of_a_spreadsheet(tmp_path, other, quoted):
+    path = tmp_path / "items.tsv"
+    path.write_bytes(f'item_id\ttitle\tbrand\r\n1\t"lamp, big"\tx\r\n2\t{other}\t"a, b"\r\n'.encode())
+    lamp, brand = ("lamp, big", "a, b") if quoted else ('"lamp, big"', '"a, b"')
+    assert read_table(path).rows() == [("1", lamp, "x"), ("2", other, brand)]

@@ -210,12 +210,23 @@ class Delimited:
         return self._collected(bad.head(1)).is_empty()
 
     def _quoted_values(self) -> bool:
-        """Whether tab-separated values are quoted as in CSV: where a mark stands, all is quoted, and marks doubled."""
+        """Whether tab-separated values are quoted as in CSV: where a mark stands, all is quoted, and marks doubled.
+
+        Spreadsheets put just the fields with a comma into quotation marks.
+        """
         if not self._has(b'""'):
             first = next(_text_lines(self.path), "")
             if not first.startswith('"'):
-                return False
+                return self._has(b'"') and self._well_quoted and self._commas_quoted
         return self._well_quoted
+
+    @property
+    def _commas_quoted(self) -> bool:
+        """Whether the fields in quotation marks, without marks in them, are those with a comma."""
+        line, ends = pl.col("line"), _escaped(self.separator)
+        without = line.str.contains(f'(?:^|{ends})"[^",]*"(?:{ends}|\r?$)')
+        bare = line.str.replace_all('"[^"]*"', "").str.contains(",", literal=True)
+        return self._collected(self._lines().filter(without | bare).head(1)).is_empty()
 
     @cached_property
     def _ends_early(self) -> bool:
