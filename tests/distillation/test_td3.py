@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from pydantic import ValidationError
 from test_farzi import (
     ITEMS,
     assert_exports,
@@ -178,3 +179,9 @@ def test_a_tuned_language_model_is_refused_with_the_memory_it_would_take(tiny_en
     setting = small_setting(OPTIONS, tuned_recommender(tiny_encoder))
     with pytest.raises(InputError, match=r"td3: .*30 items, 3 steps.* GiB"):
         TD3(setting, OPTIONS)
+
+
+def test_a_start_score_that_overflows_is_refused():
+    with pytest.raises(ValidationError, match="start_score"):
+        TD3Options(start_score=1e38)
+    assert TD3Options(start_score=1e6).start_score == 1e6

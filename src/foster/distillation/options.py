@@ -259,7 +259,10 @@ class TD3Options(CondenseOptions):
     select_every: SelectEvery = 30
     rank: int = Field(8, ge=1, description="d1 = d2, rank of the sequence and of the position factor")
     start_score: float = Field(
-        50.0, gt=0, description="score of the real item at the starting point before ranks are cut; higher is sharper"
+        50.0,
+        gt=0,
+        le=1e6,  # beyond that numbers overflow
+        description="score of the real item at the starting point before ranks are cut; higher is sharper",
     )
     inner_steps: int = Field(60, ge=1, description="T, most training steps of the learner an outer step")
     unroll: int = Field(15, ge=1, description="W, the last of these, which gradients go through; at most T")
