@@ -4,6 +4,7 @@ import errno
 import importlib.util
 import json
 import os
+import re
 import shlex
 import shutil
 import signal
@@ -12,6 +13,7 @@ import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal, get_args, get_origin
 
 import polars as pl
 import pytest
@@ -23,6 +25,7 @@ import foster
 from command_line import exit_status
 from foster import cli
 from foster.artefacts import Place, artefact_kind
+from foster.cli import flags as cli_flags
 from foster.coresets import select as coresets
 from foster.data.dataset import Dataset
 from foster.distillation.options import OPTIONS
@@ -540,6 +543,7 @@ def test_a_search_ends_with_options_that_training_takes_as_they_are(run, made, t
     shown = run(*command, "--trials", 3, "--retrain", 1)
     assert shown.code == 0 and str(study / "best.yaml") in shown.out and "The search was right: of 1" in shown.out
     assert "of another seed; give the same" in run(*command, "--seed", 1).message
+    assert run("inspect", study, "--json").json["facts"]["trials"] == "3 complete"
     assert "exists already" in run("train", made.data, "--out", study).message
     assert "holds a study" in run("evaluate", made.teacher, study).message
     assert "is read from, too" in run(*command[:5], made.distilled, "--overwrite").message
@@ -610,6 +614,17 @@ def test_help_shows_the_flags_of_one_method_and_its_defaults(run, monkeypatch, m
     assert f"(default {fields['steps'].default})" in lines["--steps"]
     assert "(required)" in lines["--teacher"] and "(default foster)" in lines["--method"]
     assert "foster distill --method td3 --help" in done.out
+
+
+@pytest.mark.parametrize("verb", cli.VERBS)
+def test_help_says_all_the_words_of_which_a_flag_takes_one(run, monkeypatch, verb):
+    monkeypatch.setenv("COLUMNS", "400")
+    taken, shown = cli_flags.VERBS[verb], flags_in(run(verb, "--help").out)
+    kinds = {name: field.annotation for group in taken.groups for name, field in group.model_fields.items()}
+    for name, kind in kinds.items():
+        line = shown.get(f"--{name.replace('_', '-')}")
+        if line is not None and get_origin(kind) is Literal:
+            assert [word for word in get_args(kind) if re.search(rf"\b{word}\b", line) is None] == [], line
 
 
 def test_help_of_what_is_no_method_and_where_defaults_hold(run, monkeypatch):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import inspect
+import re
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -205,12 +206,16 @@ def _flag_type(annotation: Any) -> Any:
     return str if get_origin(kind) in (Literal, tuple) else kind
 
 
+def _words(annotation: Any) -> list[str]:
+    """Return the words of which a field takes one; none where it takes something else."""
+    kinds = (annotation, *get_args(annotation))
+    return [str(word) for kind in kinds if get_origin(kind) is Literal for word in get_args(kind)]
+
+
 def _choices(annotation: Any) -> Callable[[], list[str]] | None:
     """Return what shells complete the value of a flag to, if that is one of several words."""
-    words = [
-        word for kind in (annotation, *get_args(annotation)) if get_origin(kind) is Literal for word in get_args(kind)
-    ]
-    return (lambda: [str(word) for word in words]) if words else None
+    words = _words(annotation)
+    return (lambda: words) if words else None
 
 
 def _own_flag(parameter: inspect.Parameter) -> inspect.Parameter:
@@ -237,16 +242,19 @@ def _owners(classes: tuple[type[Options], ...]) -> dict[str, list[type[Options]]
 
 
 def _flag_help(key: str, owners: list[type[Options]], classes: tuple[type[Options], ...], where: str) -> str:
-    """Describe an option as its first group does, and say which methods have it and where its default holds."""
+    """Describe an option as its first group does; say its words, which methods have it and where its default holds."""
     default_of = {group: group.model_fields[key].default for group in owners}
     text, default = str(owners[0].model_fields[key].description), default_of[owners[0]]
     methods = {group: str(group.method) for group in classes if hasattr(group, "method")}
     own = [name for group, name in methods.items() if group in owners]
     if own and len(own) < len(methods):
         text = f"{', '.join(own)}: {text}"
-    defaults = [] if default is None else [f"default {_shown(default)}{where}"]
-    defaults += [f"{methods[group]} {_shown(other)}" for group, other in default_of.items() if other != default]
-    return f"{text} ({'; '.join(defaults)})" if defaults else text
+    notes = [] if default is None else [f"default {_shown(default)}{where}"]
+    notes += [f"{methods[group]} {_shown(other)}" for group, other in default_of.items() if other != default]
+    words = _words(owners[0].model_fields[key].annotation)
+    if any(re.search(rf"\b{re.escape(word)}\b", text) is None for word in words):
+        notes.insert(0, ", ".join(words))
+    return f"{text} ({'; '.join(notes)})" if notes else text
 
 
 def _shown(default: Any) -> str:
