@@ -4,6 +4,7 @@ import importlib.util
 import json
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -70,6 +71,13 @@ def test_audit_says_what_was_answered(capsys, monkeypatch, packages, code, words
     monkeypatch.setattr(audit.subprocess, "run", lambda *_, **__: answer)
     assert audit.main([]) == code
     assert words in "".join(capsys.readouterr())
+
+
+def test_dependencies_tries_every_extra():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    dependencies = tool("dependencies")
+    assert {*dependencies.EXTRAS, "demo"} == project["optional-dependencies"].keys()
+    assert [word.split(">=")[0] for word in project["optional-dependencies"]["demo"]] == [*dependencies.DEMO]
 
 
 def test_dependencies_says_how_it_is_used():

@@ -25,6 +25,10 @@ OPTIONAL = {
     "optuna": "searching for options (foster tune): pip install 'foster[tune]'",
     "matplotlib": "plots and pages: pip install 'foster[report]'",
     "jinja2": "pages (foster inspect --html): pip install 'foster[report]'",
+    "onnx": "graphs of models (foster export --to onnx): pip install 'foster[onnx]'",
+    "onnxruntime": "looking at these graphs: pip install 'foster[onnx]'",
+    "onnxscript": "making these graphs: pip install 'foster[onnx]'",
+    "usearch": "approximate search (foster recommend --ann): pip install 'foster[ann]'",
 }
 
 
