@@ -274,6 +274,12 @@ def test_links_lead_somewhere(page):
             assert anchor in anchors(to), target
 
 
+def test_all_that_is_offered_is_in_the_reference():
+    page = (ROOT / "docs" / "api.rst").read_text(encoding="utf-8")
+    named = set(re.findall(r"^\.\. \w+:: foster\.(\w+)$", page, re.M))
+    assert named == set(foster.__all__) - {"__version__"}
+
+
 def test_pages_have_no_pictures_of_other_places():
     for page in PAGES:
         assert not re.findall(r"!\[[^\]]*\]\(https?:", prose(page)), page.name

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from foster.data.dataset import Dataset
     from foster.distillation.distill import distill, distill_with
     from foster.distillation.options import DistillOptions
+    from foster.engine import Engine
+    from foster.errors import InputError
     from foster.estimation.jobs import estimate_distill, estimate_pretrain
     from foster.evaluation.evaluate import evaluate
     from foster.finishing import finish
@@ -27,10 +29,10 @@ if TYPE_CHECKING:
     from foster.tuning.tune import tune
 
 __all__ = [
-    "Condensed", "Dataset", "DistillOptions", "EncoderOptions", "ModelOptions", "Recording", "TeacherOptions",
-    "TextRecommender", "TrainOptions", "Trajectory", "TuneOptions", "__version__", "distill", "distill_with",
-    "estimate_bench", "estimate_distill", "estimate_pretrain", "evaluate", "finish", "pretrain", "select",
-    "select_with", "train", "train_teacher", "tune",
+    "Condensed", "Dataset", "DistillOptions", "EncoderOptions", "Engine", "InputError", "ModelOptions", "Recording",
+    "TeacherOptions", "TextRecommender", "TrainOptions", "Trajectory", "TuneOptions", "__version__", "distill",
+    "distill_with", "estimate_bench", "estimate_distill", "estimate_pretrain", "evaluate", "finish", "pretrain",
+    "select", "select_with", "train", "train_teacher", "tune",
 ]  # fmt: skip
 
 _HOMES = {
@@ -38,6 +40,8 @@ _HOMES = {
     "Dataset": "foster.data.dataset",
     "DistillOptions": "foster.distillation.options",
     "EncoderOptions": "foster.text.options",
+    "Engine": "foster.engine",
+    "InputError": "foster.errors",
     "ModelOptions": "foster.models.options",
     "Recording": "foster.training.trajectory",
     "TeacherOptions": "foster.training.options",
