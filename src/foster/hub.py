@@ -77,15 +77,15 @@ def folder_of(name: str | Path, repo_type: str) -> Path:
 
     # Whether there is a network is asked at most for seconds, not for a row of retries.
     try:
-        try:
-            snapshot = Path(snapshot_download(str(name), repo_type=repo_type, etag_timeout=3))
-        except Exception:
-            snapshot = Path(snapshot_download(str(name), repo_type=repo_type, local_files_only=True))
+        snapshot = Path(snapshot_download(str(name), repo_type=repo_type, etag_timeout=3))
     except Exception as error:
-        raise InputError(
-            f"{name}: no such folder, and no {repo_type} of that name could be fetched from the Hugging Face hub "
-            f"({_line(error)})"
-        ) from error
+        try:
+            snapshot = Path(snapshot_download(str(name), repo_type=repo_type, local_files_only=True))
+        except Exception:  # the first error says why: no network, or no such repository
+            raise InputError(
+                f"{name}: no such folder, and no {repo_type} of that name could be fetched from the Hugging Face hub "
+                f"({_line(error)})"
+            ) from error
     return _copied(snapshot, str(name), repo_type)
 
 

@@ -101,7 +101,7 @@ def hub(tmp_path, monkeypatch):
     def snapshot_download(name, *, repo_type, local_files_only=False, **rest):
         files = root / repo_type / name / "files"
         if not files.is_dir():
-            raise OSError("no such repository")
+            raise OSError("nothing in the cache" if local_files_only else "no such repository")
         snapshot = tmp_path / "links" / repo_type / name / "snapshots" / "abc"
         snapshot.mkdir(parents=True, exist_ok=True)
         for path in files.iterdir():
