@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from foster.artefacts import METRICS_NAME
+from foster.artefacts import METRICS_NAME, marked
 from foster.audit.audit import Audit
 from foster.bench.summary import summarise
 from foster.condensed.contexts import label_windows
@@ -157,7 +157,32 @@ def audit_folder(tmp_path_factory) -> Path:
     return an_audit().save(tmp_path_factory.mktemp("audit") / "audit")
 
 
-@pytest.fixture(params=["data", "distilled", "coreset", "model", "audit", "bench"])
+@pytest.fixture(scope="session")
+def study_folder(data, tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("study") / "study"
+    (folder / "retrained" / "trial-1").mkdir(parents=True)
+    (folder / "retrained" / "trial-1" / "config.json").write_text("{}")
+    space = {"dim": {"choices": [8, 16]}, "<i>lr": {"low": 0.001, "high": 0.01, "log": True}}
+    about = {"validation": {"kind": "dataset", "fingerprint": data.info.fingerprint}, "space": space, "seed": 0}
+    encoder = {"encoder": {"encoder": "/secret/place/encoder"}}
+    (folder / "config.json").write_text(json.dumps({**marked("study"), **about, **encoder}))
+    best = [
+        {"trial": trial, "state": "complete", "value": value, "default": trial == 0, "last_step": 4, "best_step": 4,
+         "seconds": 1.0, "reason": None, "dim": 8, "<i>lr": 0.002, "full_log": None}
+        for trial, value in ((1, 0.04), (0, 0.03))
+    ]  # fmt: skip
+    results = {
+        "trials": {"complete": 2, "pruned": 1}, "best": best, "importance": {"dim": 0.75, "<i>lr": 0.25},
+        "retrained": [{"trial": 1, "value": 0.04, "ndcg@10": 0.05}, {"trial": 0, "value": 0.03, "error": "<b>broke"}],
+        "verdict": {"search": 1, "best": 1, "regret": 0.0}, "trial": 1, "config": {"dim": 8, "layers": 1},
+        "source": "distilled", "finish": True, "seed": 0,
+    }  # fmt: skip
+    (folder / "results.json").write_text(json.dumps(results))
+    (folder / "trials.csv").write_text("trial,state,value\n0,complete,0.03\n1,complete,0.04\n2,pruned,\n")
+    return folder
+
+
+@pytest.fixture(params=["data", "distilled", "coreset", "model", "audit", "bench", "study"])
 def any_folder(request) -> Path:
     """A folder of each kind."""
     folder: Path = request.getfixturevalue(f"{request.param}_folder")

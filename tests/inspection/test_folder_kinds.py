@@ -88,8 +88,46 @@ def test_a_bench_without_results_or_with_damaged_ones(bench_folder, tmp_path):
             look_at(started)
 
 
-def test_only_sequences_are_compared_with_a_log(data, data_folder, model_folder, audit_folder, bench_folder):
-    for folder in (data_folder, model_folder, audit_folder, bench_folder):
+def test_study(study_folder):
+    found = look_at(study_folder)
+    summary = found.summary()
+    facts = dict(summary.facts)
+    assert facts["trials"] == "2 complete, 1 pruned"
+    assert facts["best of the search"] == "trial 1, validation NDCG@10 0.0400"
+    assert facts["on the full log"].startswith("The search was right") and facts["encoder"] == "encoder encoder"
+    sections = {section.name: section for section in found.sections()}
+    figure, best = sections["trials"].blocks
+    assert "2 trials of 3 finished. The first has 0.0300, the best, trial 1, has 0.0400." in figure.caption
+    assert figure.numbers.rows == [("0", "complete", "0.03"), ("1", "complete", "0.04"), ("2", "pruned", "")]
+    assert [row[0] for row in best.rows] == ["1", "0 (default)"]
+    options = sections["options"].blocks[1]
+    assert options.rows[0] == ("dim", "choices 8, 16", "8", Share(0.75))
+    assert options.rows[2] == ("layers", "fixed", "1", "")
+    assert sections["log"].blocks[1].rows[1] == ("0", "0.03", "", "<b>broke")
+    assert sections["folders"].blocks[1].lines == ["retrained/trial-1"]
+
+
+def test_a_study_without_results_or_with_damaged_ones(study_folder, tmp_path):
+    started = tmp_path / "started"
+    shutil.copytree(study_folder, started)
+    (started / "trials.csv").write_text("trial,state\nx,y\n")
+    with pytest.raises(InputError, match=r"trials\.csv: cannot be read"):
+        look_at(started)
+    results = json.loads((started / "results.json").read_text())
+    for wrong in ({"best": [{}]}, {"importance": {"dim": "x"}}, {"source": "nothing"}, {"verdict": {}}):
+        (started / "results.json").write_text(json.dumps({**results, **wrong}))
+        with pytest.raises(InputError, match="holds no results"):
+            look_at(started)
+    (started / "results.json").unlink()
+    found = look_at(started)
+    assert "without results so far" in found.summary().sentence
+    assert [section.name for section in found.sections()] == ["folders"]
+
+
+def test_only_sequences_are_compared_with_a_log(
+    data, data_folder, model_folder, audit_folder, bench_folder, study_folder
+):
+    for folder in (data_folder, model_folder, audit_folder, bench_folder, study_folder):
         with pytest.raises(InputError, match="--data"):
             look_at(folder, Look(data))
 

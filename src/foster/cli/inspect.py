@@ -21,7 +21,7 @@ from foster.cli.values import CommonOptions, Values
 )
 def inspect(
     folder: Annotated[
-        Path, typer.Argument(help="folder of a data set, teacher, model, sequences, an audit or a benchmark")
+        Path, typer.Argument(help="folder of a data set, teacher, model, sequences, an audit, a benchmark or a search")
     ],
     html: Annotated[Path | None, typer.Option("--html", help="file to make: one page that loads nothing")] = None,
     data: Annotated[

@@ -27,6 +27,7 @@ KINDS: Mapping[str, str] = MappingProxyType(
         "model": "model",
         "audit": "audit",
         "bench": "bench",
+        "study": "study",
     }
 )
 """The module that looks at each kind; it has a function ``look_at(folder, look)``, which returns an ``Inspected``.

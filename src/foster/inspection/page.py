@@ -148,7 +148,7 @@ class Summary:
     """What a folder is.
 
     Attributes:
-        kind: dataset, distilled, coreset, teacher, model, audit or bench.
+        kind: dataset, distilled, coreset, teacher, model, audit, bench or study.
         name: of the folder.
         sentence: what it is in a sentence.
         facts: names and values.

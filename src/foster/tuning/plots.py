@@ -40,7 +40,7 @@ def plot_study(path: Path, frame: pl.DataFrame, results: Mapping[str, Any], opti
     figure = Figure(figsize=(3.2 * COLUMNS, 3.0 * rows), layout="constrained")
     top, below = figure.subfigures(2, 1, squeeze=False, height_ratios=[1, rows - 1])[:, 0]
     axes = iter(top.subplots(1, panels, squeeze=False)[0])
-    _draw_order(next(axes), frame)
+    draw_order(next(axes), frame)
     if results["importance"] is not None:
         _draw_importance(next(axes), results["importance"])
     if results["verdict"]:
@@ -53,12 +53,21 @@ def plot_study(path: Path, frame: pl.DataFrame, results: Mapping[str, Any], opti
     figure.savefig(path, dpi=110, format="png")
 
 
-def _draw_order(axes: Axes, frame: pl.DataFrame) -> None:
-    for state, colour in (("pruned", "lightgrey"), ("complete", "C0")):
+def draw_order(axes: Axes, frame: pl.DataFrame, colours: Sequence[str] = ("lightgrey", "C0", "C1")) -> None:
+    """Draw the trials in their order.
+
+    Args:
+        axes: to draw on.
+        frame: ``trial``, ``state`` and ``value`` of the trials.
+        colours: of pruned and of finished trials, and of the best so far.
+    """
+    for state, colour in zip(("pruned", "complete"), colours, strict=False):
         part = frame.filter((pl.col("state") == state) & pl.col("value").is_not_null())
         axes.scatter(part["trial"].to_list(), part["value"].to_list(), s=14, color=colour, label=state)
     done = frame.filter(pl.col("state") == "complete")
-    axes.step(done["trial"].to_list(), done["value"].cum_max().to_list(), where="post", color="C1", label="best so far")
+    axes.step(
+        done["trial"].to_list(), done["value"].cum_max().to_list(), where="post", color=colours[2], label="best so far"
+    )
     axes.set_xlabel("trial")
     axes.set_ylabel(LABEL)
     axes.legend(fontsize="small")

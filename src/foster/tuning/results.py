@@ -29,6 +29,8 @@ ENOUGH = 20  # finished trials from which on importances are given: of the best 
 QUARTER = 0.25
 ON = {"dataset": "the log", "distilled": "distilled sequences", "coreset": "a coreset"}
 NOTES: dict[str, type[pl.DataType]] = {"last_step": pl.Int64, "best_step": pl.Int64, "seconds": pl.Float64}
+NOT_OPTIONS = frozenset({"trial", "state", "value", "default", "reason", "full_log", *NOTES})
+"""Columns of a trial that are none of its options."""
 
 
 def frame_of(study: Study, setting: Setting) -> pl.DataFrame:
@@ -192,21 +194,22 @@ def _yaml(results: Mapping[str, Any]) -> str:
 
 
 def _card(results: Mapping[str, Any]) -> str:
-    return f"# A search on {_on(results)}, seed {results['seed']}\n\n{markdown(results)}\n"
+    return f"# A search on {trained_on(results)}, seed {results['seed']}\n\n{markdown(results)}\n"
 
 
-def _on(results: Mapping[str, Any]) -> str:
+def trained_on(results: Mapping[str, Any]) -> str:
+    """Say what the models of the trials were trained on."""
     return ON[results["source"]] + (", and went on with the log" if results["finish"] else "")
 
 
 def markdown(results: Mapping[str, Any]) -> str:
     """Return the tables of a study in Markdown."""
     counts = ", ".join(f"{number} {state}" for state, number in sorted(results["trials"].items()))
-    parts = [f"Trials: {counts or 'none'}. NDCG@10 on validation, of models that were trained on {_on(results)}."]
+    parts = [
+        f"Trials: {counts or 'none'}. NDCG@10 on validation, of models that were trained on {trained_on(results)}."
+    ]
     if best := results["best"]:
-        names = [
-            name for name in best[0] if name not in {"trial", "state", "value", "default", "reason", "full_log", *NOTES}
-        ]
+        names = [name for name in best[0] if name not in NOT_OPTIONS]
         heads = ["trial", "NDCG@10", "s", *names]
         rows = [
             [f"{row['trial']}{' (default)' if row['default'] else ''}", _number(row["value"]), f"{row['seconds']:.1f}"]
@@ -231,11 +234,12 @@ def markdown(results: Mapping[str, Any]) -> str:
         ]
         parts.append("The same options on the full log, trained with another seed:")
         parts.append(_table(["trial", "search", "full log", ""], rows))
-        parts.append(_said(results["verdict"], len(again)))
+        parts.append(verdict_in_words(results["verdict"], len(again)))
     return "\n\n".join(parts)
 
 
-def _said(verdict: Mapping[str, Any] | None, count: int) -> str:
+def verdict_in_words(verdict: Mapping[str, Any] | None, count: int) -> str:
+    """Say whether the best of a search was the best on the full log, of ``count`` that were looked at there."""
     if verdict is None:
         return "None of them could be trained on the full log."
     if verdict["best"] == verdict["search"]:

@@ -1,0 +1,221 @@
+"""Folders of searches for options."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from foster.artefacts import CONFIG_NAME, DATASET_NAME, folder_bytes, read_json
+from foster.errors import InputError
+from foster.inspection.figures import FAINT, SERIES, drawing
+from foster.inspection.files import bytes_by_part
+from foster.inspection.inspect import Look
+from foster.inspection.page import Block, Cell, Figure, Items, ItemText, Paragraph, Section, Share, Summary, Table
+from foster.inspection.wording import clean, folder_name, many, number, place_name, plain, size
+from foster.tuning.folder import DATABASE, LOCKS
+from foster.tuning.plots import draw_order
+from foster.tuning.results import BEST, NOT_OPTIONS, RESULTS, TRIALS, trained_on, verdict_in_words
+
+COLUMNS = {"trial": pl.Int64, "state": pl.String, "value": pl.Float64}
+"""What is read of ``trials.csv``."""
+PARTS = {
+    DATABASE: "the study, for optuna",
+    TRIALS: "all trials",
+    BEST: "the best options",
+    LOCKS: "locks of processes",
+    "retrained": "models of the best options on the full log",
+}
+
+
+def look_at(folder: Path, look: Look) -> StudyFolder:
+    """Open the folder of a search.
+
+    Raises:
+        InputError: it is damaged, or shall be compared with a log.
+    """
+    return StudyFolder(folder, look)
+
+
+class StudyFolder:
+    """The folder of a search, finished or not.
+
+    Args:
+        folder: what ``foster tune`` wrote.
+        look: nothing of it is used.
+
+    Raises:
+        InputError: it is damaged, or shall be compared with a log.
+    """
+
+    def __init__(self, folder: Path, look: Look) -> None:
+        if look.data is not None:
+            raise InputError("--data: is for distilled sequences and coresets; a search has its log already")
+        self.folder: Path = folder
+        self.config: dict[str, Any] = read_json(folder / CONFIG_NAME)
+        path, table = folder / RESULTS, folder / TRIALS
+        self.results: dict[str, Any] | None = read_json(path) if path.is_file() and table.is_file() else None
+        self.trials: pl.DataFrame = pl.DataFrame(schema=COLUMNS)
+        if self.results is not None:
+            if not _holds_results(self.results):
+                raise InputError(f"{path}: holds no results; the folder is damaged, run the same 'foster tune' again")
+            self.trials = _read_trials(table)
+
+    def summary(self) -> Summary:
+        """Return what was searched, and the best of it."""
+        config, found = self.config, self.results
+        facts: list[tuple[str, str | ItemText]] = []
+        sentence = "A search for options without results so far; the same call of foster tune goes on with it."
+        if found is not None:
+            sentence = f"A search for options in {many(self.trials.height, 'trial')}, trained on {trained_on(found)}."
+            counts = ", ".join(f"{count:,} {state}" for state, count in sorted(found["trials"].items()))
+            facts.append(("trials", clean(counts) or "none"))
+            if found["best"]:
+                best = found["best"][0]
+                facts.append(("best of the search", f"trial {best['trial']}, validation NDCG@10 {best['value']:.4f}"))
+            if found["retrained"]:
+                facts.append(("on the full log", self._verdict(found)))
+        validation = config.get("validation")
+        facts += [
+            *((name, plain(config.get(name))) for name in ("encoder", "model", "train", "seed")),
+            ("bytes", size(folder_bytes(self.folder))),
+            ("data fingerprint", plain(validation.get("fingerprint") if isinstance(validation, dict) else None)),
+        ]
+        return Summary(
+            "study",
+            folder_name(self.folder),
+            sentence,
+            facts,
+            bytes_by_part(self.folder, parts=PARTS),
+            lines=[
+                f"trial {row['trial']:<5} NDCG@10 {row['value']:.4f}  {plain(_options(row))}"
+                for row in (found or {}).get("best", [])
+            ],
+            content={"results": found},
+        )
+
+    def sections(self) -> list[Section]:
+        """Return the trials, the options, what the full log says, and which models there are to look at."""
+        sections, found = [], self.results
+        if found is not None and found["best"]:
+            sections = [
+                Section("trials", "Trials", [self._figure(), self._best(found)]),
+                Section("options", "Options", self._options(found)),
+            ]
+            if found["retrained"]:
+                rows: list[tuple[Cell, ...]] = [
+                    (str(row["trial"]), _shown(row["value"]), _shown(row.get("ndcg@10")), clean(row.get("error") or ""))
+                    for row in found["retrained"]
+                ]
+                caption = "The same options trained on the full log with another seed: validation NDCG@10"
+                table = Table(caption, ("trial", "search", "full log", "error"), rows, texts=(3,))
+                sections.append(Section("log", "On the full log", [Paragraph(self._verdict(found)), table]))
+        return [*sections, Section("folders", "What else is here", self._folders())]
+
+    def _figure(self) -> Figure:
+        done = self.trials.filter(pl.col("state") == "complete").drop_nulls("value")
+        described = f"{many(done.height, 'trial')} of {self.trials.height:,} finished."
+        if done.height:
+            first, best = done.row(0, named=True), done.sort("value", descending=True).row(0, named=True)
+            described += (
+                f" The first has {first['value']:.4f}, the best, trial {best['trial']}, has {best['value']:.4f}."
+            )
+        svg = drawing(
+            "Validation NDCG@10 by trial",
+            described,
+            lambda axes: draw_order(axes, self.trials, (FAINT, *SERIES[:2])),
+        )
+        rows = [(str(trial), clean(state), _shown(value)) for trial, state, value in self.trials.iter_rows()]
+        head = ("trial", "state", "validation NDCG@10")
+        table = Table("All trials", head, rows, texts=(1,), closed=True)
+        return Figure(svg, f"Validation NDCG@10 by trial. {described}", numbers=table)
+
+    def _best(self, found: Mapping[str, Any]) -> Table:
+        names = list(_options(found["best"][0]))
+        rows: list[tuple[Cell, ...]] = [
+            (
+                f"{row['trial']}{' (default)' if row.get('default') else ''}",
+                _shown(row["value"]),
+                *(plain(row.get(name)) for name in names),
+            )
+            for row in found["best"]
+        ]
+        return Table("The best trials", ("trial", "NDCG@10", *map(clean, names)), rows)
+
+    def _options(self, found: Mapping[str, Any]) -> list[Block]:
+        space, importance, config = self.config.get("space"), found["importance"], found["config"] or {}
+        names = list(space) if isinstance(space, dict) else []
+        head = ("option", "searched", f"in {BEST}", *(("importance",) if importance else ()))
+        rows: list[tuple[Cell, ...]] = [
+            (
+                clean(name),
+                plain(space[name]) if name in names else "fixed",
+                plain(config.get(name)) if name in config else "",
+                *((Share(importance[name]) if name in importance else "",) if importance else ()),
+            )
+            for name in [*names, *(name for name in config if name not in names)]
+        ]
+        about = (
+            "Importance: how much an option has to do with being among the best quarter of the finished trials."
+            if importance
+            else "Importance of options is not given: too few trials were finished, or all have one value."
+        )
+        return [Paragraph(about), Table(f"What was searched, and what {BEST} holds", head, rows, texts=(1, 2))]
+
+    def _verdict(self, found: Mapping[str, Any]) -> str:
+        return verdict_in_words(found["verdict"], len(found["retrained"]))
+
+    def _folders(self) -> list[Block]:
+        found = sorted(
+            path.parent.relative_to(self.folder).as_posix()
+            for pattern in (f"retrained/*/{CONFIG_NAME}", f"retrained/*/{DATASET_NAME}")
+            for path in self.folder.glob(pattern)
+        )
+        if not found:
+            return [Paragraph("No models of the full log are kept.")]
+        return [Paragraph("Folders that 'foster inspect' shows, too:"), Items([place_name(name) for name in found])]
+
+
+def _options(row: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in row.items() if name not in NOT_OPTIONS}
+
+
+def _shown(value: float | None) -> str:
+    return "" if value is None else number(value)
+
+
+def _read_trials(path: Path) -> pl.DataFrame:
+    # From bytes: a name with [ or * in it would be a pattern.
+    try:
+        return pl.read_csv(io.BytesIO(path.read_bytes()), columns=list(COLUMNS), schema_overrides=COLUMNS)
+    except (OSError, pl.exceptions.PolarsError) as error:
+        raise InputError(f"{path}: cannot be read; the folder is damaged, run the same 'foster tune' again") from error
+
+
+def _holds_results(content: Mapping[str, Any]) -> bool:
+    """Return whether this is what ``foster tune`` writes."""
+
+    def are_trials(rows: Any) -> bool:
+        return isinstance(rows, list) and all(
+            isinstance(row, dict) and isinstance(row.get("trial"), int) and isinstance(row.get("value"), float)
+            for row in rows
+        )
+
+    verdict, importance = content.get("verdict"), content.get("importance")
+    return (
+        isinstance(content.get("trials"), dict)
+        and all(isinstance(count, int) for count in content["trials"].values())
+        and are_trials(content.get("best"))
+        and are_trials(content.get("retrained"))
+        and (verdict is None or (isinstance(verdict, dict) and {"best", "search", "regret"} <= verdict.keys()))
+        and (
+            importance is None
+            or (isinstance(importance, dict) and all(isinstance(share, float) for share in importance.values()))
+        )
+        and isinstance(content.get("config"), dict | None)
+        and content.get("source") in ("dataset", "distilled", "coreset")
+        and "finish" in content
+    )
