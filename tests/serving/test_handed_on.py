@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
 from types import SimpleNamespace
 
 import numpy as np
@@ -11,6 +12,7 @@ import polars as pl
 import pytest
 import torch
 
+from foster import cli
 from foster.artefacts import new_folder
 from foster.condensed.sequences import Condensed
 from foster.data.catalogue import Catalogue
@@ -128,6 +130,16 @@ def test_folders_go_to_the_hub_and_come_back(hub):
     data.push_to_hub("me/data", private=False)
     assert (hub / "dataset" / "me" / "data" / "private").read_text() == "False"
     assert torch.equal(Condensed.read("me/data").items, data.items)
+
+
+def test_sequences_on_the_hub_train_a_model(hub, tmp_path, tiny_encoder, monkeypatch):
+    encoder, model = EncoderOptions(encoder=str(tiny_encoder)), ModelOptions(dim=8, heads=1)
+    data = Condensed.of_histories([np.array([0, 2, 1])], 5, "random", CATALOGUE, encoder=encoder, model=model)
+    data.push_to_hub("me/data")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["foster", "train", "me/data", "--out", "model", "--steps", "2"])
+    cli.app(standalone_mode=False)
+    assert TextRecommender.from_pretrained("model").catalogue.ids == CATALOGUE.ids
 
 
 def test_names_that_lead_nowhere(hub, tmp_path, monkeypatch):

@@ -24,7 +24,7 @@ from foster.errors import InputError
     divided=True,
 )
 def evaluate(
-    model: Annotated[Path, typer.Argument(help="model or teacher folder")],
+    model: Annotated[Path, typer.Argument(help="model or teacher folder, or its name on the Hugging Face hub")],
     data: Data,
     split: Annotated[str, typer.Option(help="validation or test")] = "test",
     keep_history: Annotated[bool, typer.Option("--keep-history", help="rank the items of the history too")] = False,

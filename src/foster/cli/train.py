@@ -31,7 +31,9 @@ from foster.training.options import FINISH, TrainOptions
     divided=True,
 )
 def train(
-    source: Annotated[Path, typer.Argument(help="distilled, coreset or data set folder")],
+    source: Annotated[
+        Path, typer.Argument(help="distilled, coreset or data set folder, or its name on the Hugging Face hub")
+    ],
     out: Out,
     validation: Annotated[
         Path | None,
@@ -58,11 +60,13 @@ def train(
     from foster.evaluation.evaluate import is_of
     from foster.finishing import STUDENT_STEPS, check_own_log, shape_on_log
     from foster.finishing import finish as finish_on
+    from foster.hub import folder_of
     from foster.manifest import identity
     from foster.runs import train as run
     from foster.runs import training_record
     from foster.unfinished import unfinished
 
+    source = folder_of(source, "dataset")
     place = free(out, overwrite, source, validation or finish)
     kind = kind_to_train_on(source)
     if validation and finish:

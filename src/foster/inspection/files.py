@@ -23,6 +23,7 @@ FILES = {
     "dataset.json": "what it is and how it was made",
     "metrics.jsonl": "what was logged",
     "README.md": "card",
+    "manifest.json": "sizes and hashes of the files",
     "bench.json": "options",
     "results.md": "table of the results",
     "results.json": "results",

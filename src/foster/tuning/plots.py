@@ -69,6 +69,7 @@ def draw_order(axes: Axes, frame: pl.DataFrame, colours: Sequence[str] = ("light
         done["trial"].to_list(), done["value"].cum_max().to_list(), where="post", color=colours[2], label="best so far"
     )
     axes.set_xlabel("trial")
+    axes.xaxis.get_major_locator().set_params(integer=True)
     axes.set_ylabel(LABEL)
     axes.legend(fontsize="small")
 
