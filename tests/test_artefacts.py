@@ -344,3 +344,13 @@ def test_a_file_of_tensors_that_goes_while_it_is_opened_is_an_input_error(tmp_pa
     monkeypatch.setattr(safetensors, "safe_open", gone)
     with pytest.raises(InputError, match=r"x\.safetensors: truncated or damaged \(unable to open file\)"):
         tensor_shapes(tmp_path / "x.safetensors")
+
+
+def test_nothing_is_made_in_a_folder_of_fosters(tmp_path):
+    write_own(folder := tmp_path / "model")
+    seal(folder)
+    for out in (folder / "new", folder / "trajectory" / "new"):
+        with pytest.raises(InputError, match=r"new: lies in .*model, which foster made"):
+            check_free(out, overwrite=True)
+    (tmp_path / MANIFEST_NAME).write_text("{}")  # of another program
+    check_free(tmp_path / "new")

@@ -507,6 +507,7 @@ def filled_in(made: Made, *arguments: object) -> tuple[object, ...]:
         (("train", "DISTILLED", "--validation", "TEACHER"), ("holds a teacher", "foster prepare")),
         (("train", "DISTILLED", "--seed", -1), ("'seed'", "greater than or equal to 0", "got -1")),
         (("train", "nowhere"), ("nowhere", "no such folder")),
+        (("train", __file__), ("is a file", "foster prepare")),
     ],
     ids=lambda value: " ".join(map(str, value[:1])) if isinstance(value, tuple) else None,
 )
@@ -625,6 +626,15 @@ def test_help_says_all_the_words_of_which_a_flag_takes_one(run, monkeypatch, ver
         line = shown.get(f"--{name.replace('_', '-')}")
         if line is not None and get_origin(kind) is Literal:
             assert [word for word in get_args(kind) if re.search(rf"\b{word}\b", line) is None] == [], line
+
+
+def test_a_narrow_help_keeps_its_flags_and_examples_whole(run, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "40")
+    shown = run("distill", "--method", "td3", "--help").out
+    assert "│" not in shown and "…" not in shown
+    assert "--teacher" in shown and "--start-score" in shown and "--window" not in shown
+    lines = [line.strip() for line in shown.splitlines()]
+    assert [line for line in lines if line.startswith("foster distill data")][1:] != [] and max(map(len, lines)) < 90
 
 
 def test_help_of_what_is_no_method_and_where_defaults_hold(run, monkeypatch):
@@ -981,6 +991,18 @@ def test_recommend_says_that_a_history_leaves_less_than_was_asked_for(run, made)
     found = run("recommend", made.teacher, *history, "-k", 10, "--json")
     assert len(found.json["recommendations"]) == 3
     assert "3 items instead of 10: the history holds the rest of those that are ranked" in found.err
+
+
+def test_files_come_into_no_folder_of_fosters_and_have_names_of_their_format(run, made, tmp_path):
+    lists = ("recommend", made.teacher, "--users", made.data, "--out")
+    ranks = ("evaluate", made.teacher, made.data, "--ranks")
+    before = files_of(made.data)
+    for command in (lists, ranks, ("inspect", made.teacher, "--html")):
+        assert "which foster made" in run(*command, made.data / "new").message
+        if command[0] != "inspect":
+            assert "ends in .parquet" in run(*command, tmp_path / "new.csv").message
+    assert "which foster made" in run("train", made.distilled, "--out", made.data / "new").message
+    assert files_of(made.data) == before and not list(tmp_path.iterdir())
 
 
 def test_ranks_are_written_over_ranks_only(run, made, tmp_path):

@@ -214,7 +214,8 @@ def check_free(out: str | Path, overwrite: bool = False, inputs: Iterable[str | 
 
     Raises:
         InputError: ``out`` exists and is not empty (with ``overwrite``: it is no folder that foster wrote, or holds
-            something else beside), is read from, its place cannot be written to, or another process is writing it.
+            something else beside), is read from, lies in a folder of foster's, its place cannot be written to, or
+            another process is writing it.
     """
     out = Path(out)
     try:
@@ -233,6 +234,7 @@ def check_free(out: str | Path, overwrite: bool = False, inputs: Iterable[str | 
                 raise InputError(f"{out}: holds {foreign}, which foster did not write; give another --out, or move it")
         if any(given is not None and Path(given).resolve().is_relative_to(place) for given in inputs):
             raise InputError(f"{out}: is read from, too; give another --out")
+        check_outside(place, f"{out}")
         if place.exists():
             # Nothing is tried inside: another process may be looking whether it is empty.
             if not os.access(place, os.W_OK | os.X_OK):
@@ -243,6 +245,23 @@ def check_free(out: str | Path, overwrite: bool = False, inputs: Iterable[str | 
         return Place(out, place, _content(place), tuple(one for one in stated if one is not None))
     except OSError as error:
         raise InputError(f"{out}: cannot write there ({error.strerror}); give another --out") from error
+
+
+def check_outside(place: Path, named: str) -> None:
+    """See to it that nothing comes into a folder whose manifest lists all that is there.
+
+    Args:
+        place: the file or folder to make, an absolute path.
+        named: what it is called in the error.
+
+    Raises:
+        InputError: it lies in a folder that foster made.
+    """
+    for folder in place.parents:
+        if (folder / MANIFEST_NAME).is_file() and _own_kind(folder) is not None:
+            raise InputError(
+                f"{named}: lies in {folder}, which foster made and could not be read any more; go elsewhere"
+            )
 
 
 def stated_input(folder: str | Path) -> dict[str, str] | None:

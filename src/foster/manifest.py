@@ -184,6 +184,8 @@ def read_manifest(folder: Path) -> Manifest:
         InputError: there is none, or it is damaged or of another version.
     """
     path = folder / MANIFEST_NAME
+    if folder.is_file():
+        raise InputError(f"{folder}: is a file; give a folder that foster made ('foster prepare' makes one of a log)")
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder")
     if not os.path.lexists(path):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import inspect
 import re
+import shutil
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -23,6 +24,7 @@ from foster.errors import InputError, did_you_mean
 from foster.options import Options
 from foster.progress import quietly
 
+NARROW = 60  # columns below which the boxes of a help leave no room for words
 METHOD = "foster.method"  # under which the parser keeps the value of --method for the help
 
 app: typer.Typer = typer.Typer(
@@ -88,22 +90,27 @@ class Once(TyperCommand):
         return super().parse_args(ctx, args)
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
-        """Write the help, with the flags of the method that ``--method`` names."""
+        """Write the help, with the flags of the method that ``--method`` names; without boxes in a narrow terminal."""
+        shown = copy.copy(self)
+        if shutil.get_terminal_size().columns < NARROW:
+            shown.rich_markup_mode = None
+            shown.epilog = re.sub(r"(?:^|(?<=\n\n))", "\b\n", self.epilog or "")  # whose lines stay lines
         taken = VERBS.get(self.name or "")
-        if taken is None or not taken.methods:
-            super().format_help(ctx, formatter)
-            return
-        group = taken.method(ctx.meta.get(METHOD))
-        others, keys = set(taken.methods.values()) - {group}, set(group.model_fields)
-        shown, shown.params = copy.copy(self), []
+        if taken is not None and taken.methods:
+            shown.params = self._of_one_method(taken, ctx.meta.get(METHOD))
+        super(Once, shown).format_help(ctx, formatter)
+
+    def _of_one_method(self, taken: Verb, method: str | None) -> list[Any]:
+        group = taken.method(method)
+        others, keys, params = set(taken.methods.values()) - {group}, set(group.model_fields), []
         for parameter in self.params:
             if parameter.name in keys:
                 parameter = copy.copy(parameter)
                 parameter.help = _flag_help(str(parameter.name), [group], (group,), taken.default_where)  # type: ignore[attr-defined]
             elif any(parameter.name in other.model_fields for other in others):
                 continue
-            shown.params.append(parameter)
-        super(Once, shown).format_help(ctx, formatter)
+            params.append(parameter)
+        return params
 
 
 def verb(

@@ -15,6 +15,7 @@ from foster.data.texts import shortened
 from foster.errors import InputError
 
 _SUFFIXES = (".parquet", ".pq")
+_OTHER_FORMATS = (".csv", ".tsv", ".txt", ".json", ".jsonl", ".ndjson", ".xlsx", ".feather", ".arrow", ".gz", ".zip")
 _COUNTED = re.compile(r"(.+)-(\d+)-of-(\d+)", re.DOTALL)
 # The names of splits in the order of time, as far as they have one.
 _SPLITS = {
@@ -33,6 +34,12 @@ def has_schema(path: Path, schema: Mapping[str, Any]) -> bool:
             return pl.read_parquet_schema(file) == schema
     except (PolarsError, OSError):
         return False
+
+
+def check_parquet_name(path: Path, flag: str) -> None:
+    """Raise InputError where the name of a file to make says another format than Parquet."""
+    if path.suffix.lower() in _OTHER_FORMATS:
+        raise InputError(f"{flag} {path}: would be Parquet, whatever its name says; give a name that ends in .parquet")
 
 
 def holds_parquet(folder: Path) -> bool:

@@ -11,11 +11,12 @@ import polars as pl
 import torch
 from torch import Tensor
 
+from foster.artefacts import check_outside
 from foster.data.catalogue import Catalogue
 from foster.data.dataset import Dataset
 from foster.data.histories import Histories
 from foster.data.new_items import NewItems
-from foster.data.parquet import has_schema
+from foster.data.parquet import check_parquet_name, has_schema
 from foster.data.split import HeldOut, TargetSplit
 from foster.engine import Engine
 from foster.errors import InputError
@@ -121,12 +122,15 @@ def check_ranks_file(path: Path) -> None:
     """See to it that ranks can be written to a file: ask before the work, not after it.
 
     Raises:
-        InputError: its folder does not exist, or what is there is no file of ranks.
+        InputError: its folder does not exist or is one of foster's, what is there is no file of ranks, or its name says
+            another format.
     """
     if path.is_dir() or not path.parent.is_dir():
         raise InputError(f"--ranks {path}: cannot be written; give a file in a folder that exists")
     if path.exists() and not has_schema(path, RANKS_SCHEMA):
         raise InputError(f"--ranks {path}: is there already and holds no ranks; give another file")
+    check_parquet_name(path, "--ranks")
+    check_outside(path.resolve(), f"--ranks {path}")
 
 
 class Evaluator:

@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from foster.artefacts import check_outside
 from foster.errors import InputError
 from foster.inspection.page import Inspected
 from foster.storage import whole_file
@@ -47,6 +48,7 @@ def check_page(path: Path, overwrite: bool, inputs: Iterable[Path | None]) -> No
                 raise InputError(f"--html {path}: is no page that foster wrote; give another file, or move it")
         if any(folder is not None and place.is_relative_to(folder.resolve()) for folder in inputs):
             raise InputError(f"--html {path}: lies in a folder that is looked at; give a file elsewhere")
+        check_outside(place, f"--html {path}")
         parent = next(parent for parent in place.parents if parent.exists())
         if not parent.is_dir():
             raise InputError(f"--html {path}: {parent} is no folder; give another file")

@@ -10,7 +10,8 @@ import torch
 from polars.exceptions import PolarsError
 from polars.io.plugins import register_io_source
 
-from foster.data.parquet import has_schema
+from foster.artefacts import check_outside
+from foster.data.parquet import check_parquet_name, has_schema
 from foster.errors import InputError
 from foster.models.item_index import ItemIndex, recall_of
 from foster.models.recommender import TextRecommender, check_k
@@ -33,11 +34,14 @@ def check_out(path: Path, overwrite: bool = False) -> None:
     """See to it that recommendations can be written to a file: ask before the work, not after it.
 
     Raises:
-        InputError: its folder does not exist, or a file is there (with ``overwrite``: one of something else).
+        InputError: its folder does not exist or is one of foster's, its name says another format, or a file is there
+            (with ``overwrite``: one of something else).
     """
     if path.is_dir() or not path.parent.is_dir():
         raise InputError(f"--out {path}: cannot be written; give a file in a folder that exists")
+    check_outside(path.resolve(), f"--out {path}")
     if not path.exists():
+        check_parquet_name(path, "--out")
         return
     if not overwrite:
         raise InputError(f"--out {path}: exists already; give another file or add --overwrite")
