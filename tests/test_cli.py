@@ -363,7 +363,7 @@ def test_students_that_read_less_than_the_sequences_hold(run, made, tmp_path):
     random = tmp_path / "random"
     assert run("select", "random", made.data, "--out", random, "--teacher", made.teacher, "--sequences", 3).code == 0
     for source in (made.distilled, random):
-        assert run("train", source, "--out", tmp_path / source.name / "m", "--steps", 2, "--max-length", 3).code == 0
+        assert run("train", source, "--out", tmp_path / f"{source.name}-m", "--steps", 2, "--max-length", 3).code == 0
 
 
 def test_models_say_what_they_came_from(run, made, tmp_path):
@@ -508,6 +508,7 @@ def filled_in(made: Made, *arguments: object) -> tuple[object, ...]:
         (("train", "DISTILLED", "--seed", -1), ("'seed'", "greater than or equal to 0", "got -1")),
         (("train", "nowhere"), ("nowhere", "no such folder")),
         (("train", __file__), ("is a file", "foster prepare")),
+        (("prepare", "TEACHER"), ("holds a teacher and no log",)),
     ],
     ids=lambda value: " ".join(map(str, value[:1])) if isinstance(value, tuple) else None,
 )

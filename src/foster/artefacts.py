@@ -258,7 +258,7 @@ def check_outside(place: Path, named: str) -> None:
         InputError: it lies in a folder that foster made.
     """
     for folder in place.parents:
-        if (folder / MANIFEST_NAME).is_file() and _own_kind(folder) is not None:
+        if (folder / MANIFEST_NAME).is_file() and own_kind(folder) is not None:
             raise InputError(
                 f"{named}: lies in {folder}, which foster made and could not be read any more; go elsewhere"
             )
@@ -284,7 +284,7 @@ def foreign_file(folder: Path) -> str | None:
     A folder is foster's by what its JSON file says, its kind and the version that wrote it, not by the name of that
     file. Links are never foster's.
     """
-    if (kind := _own_kind(folder)) is None:
+    if (kind := own_kind(folder)) is None:
         top = sorted(path.name for path in folder.iterdir() if not path.name.startswith(MARK))
         return next((name for name in (DATASET_NAME, CONFIG_NAME, *top) if name in top), None)
     for name in sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*")):
@@ -295,7 +295,7 @@ def foreign_file(folder: Path) -> str | None:
     return None
 
 
-def _own_kind(folder: Path) -> str | None:
+def own_kind(folder: Path) -> str | None:
     """Return the kind of a folder that foster wrote, None of any other."""
     name = DATASET_NAME if (folder / DATASET_NAME).is_file() else CONFIG_NAME
     try:
@@ -502,7 +502,7 @@ def _is_study(folder: Path) -> bool:
     """Whether a folder is one that goes on being written, which has no manifest."""
     if not (folder / CONFIG_NAME).is_file() or os.path.lexists(folder / MANIFEST_NAME):
         return False
-    return _own_kind(folder) == "study"
+    return own_kind(folder) == "study"
 
 
 def save_tensors(path: Path, tensors: dict[str, Tensor]) -> None:

@@ -1,9 +1,10 @@
 import json
+from dataclasses import replace
 
 import polars as pl
 import pytest
 
-from foster.data.check import Readability, check
+from foster.data.check import SAMPLE_SHOWN, Readability, Sample, check
 from foster.data.dataset import Dataset
 
 
@@ -157,6 +158,12 @@ def test_two_long_texts_are_shown_where_they_differ():
 
 def test_without_a_tokenizer_the_report_says_that_texts_were_not_read():
     assert "tokens                not looked at" in check(sound()).as_text()
+
+
+def test_samples_are_lines_of_a_terminal():
+    report = replace(check(sound()), samples=[Sample("u", 1, ["x" * 1000])])
+    assert f"\n  {'x' * SAMPLE_SHOWN}...\n" in report.as_text()
+    assert report.as_dict()["samples"][0]["texts"] == ["x" * 1000]
     assert check(sound()).as_dict()["reading"] is None
 
 

@@ -86,6 +86,13 @@ def test_sources_that_hold_no_users(tmp_path, name, text, said):
         Users.of(tmp_path / name, small_recommender().catalogue)
 
 
+def test_a_model_is_no_source_of_users(tmp_path):
+    model = small_recommender()
+    folder = model.save_pretrained(tmp_path / "model")
+    with pytest.raises(InputError, match="holds a model and no log"):
+        Users.of(folder, model.catalogue)
+
+
 def test_ids_from_files(tmp_path):
     catalogue = small_recommender().catalogue
     (tmp_path / "ids.txt").write_text("\ufeff3\n\n 5 \n3\nnone\n", encoding="utf-8")

@@ -56,7 +56,7 @@ def test_other_names_stand_for_themselves():
     assert resolve("BAAI/bge-small-en-v1.5") == "BAAI/bge-small-en-v1.5"
 
 
-@pytest.mark.parametrize("name", ["nobody/no-such-encoder", "no-such-encoder", "./no/such folder"])
+@pytest.mark.parametrize("name", ["nobody/no-such-encoder", "no-such-encoder"])
 def test_unknown_encoder_fails_fast_in_one_line(offline, name):
     start = time.monotonic()
     with pytest.raises(InputError) as caught:
@@ -66,6 +66,12 @@ def test_unknown_encoder_fails_fast_in_one_line(offline, name):
     assert message.startswith(f"encoder '{name}': neither a folder nor a model that could be loaded from the")
     assert message.endswith("give a model folder, or a hub name where the network allows")
     assert "\n" not in message
+
+
+@pytest.mark.parametrize("name", ["./no/such folder", "/no-such", "../no-such", "no/such/folder"])
+def test_a_place_without_a_folder_is_no_name_on_the_hub(offline, name):
+    with pytest.raises(InputError, match=f"encoder '{name}': no such folder; give the folder of a transformers"):
+        locate(name)
 
 
 def test_absent_default_names_the_package_that_brings_it(offline, monkeypatch):

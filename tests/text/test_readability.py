@@ -67,6 +67,8 @@ def test_weights_are_not_needed_but_a_vocabulary_is(own_encoder):
 def test_an_encoder_that_is_not_here_is_no_error(monkeypatch, tmp_path):
     monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
     assert read_texts(["red apple"], EncoderOptions(encoder="nobody/has-this-encoder")) is None
+    with pytest.raises(InputError, match=r"encoder './nowhere': no such folder"):
+        read_texts(["red apple"], EncoderOptions(encoder="./nowhere"))
 
 
 def test_a_damaged_tokenizer_is_an_error(own_encoder):

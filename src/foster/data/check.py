@@ -28,6 +28,7 @@ QUANTILES = (0.0, 0.1, 0.5, 0.9, 1.0)
 # Words and signs come near the number of tokens of English text, without a tokenizer.
 TOKENISH = r"\w+|[^\w\s]"
 SAMPLE_ITEMS = 10
+SAMPLE_SHOWN = 120  # characters of a text in a sample, which shows all of it in JSON only
 FUTURE = 0.1  # share of test targets before the last training event from which on it is a warning
 _SHOWN = 60
 # Shares from which on something that no catalogue is quite without is worth a warning.
@@ -161,7 +162,7 @@ class CheckReport:
         ]
         for sample in self.samples:
             lines += ["", f"user {sample.user_id}, {sample.length} items, the last {len(sample.texts)}:"]
-            lines += [f"  {text}" for text in sample.texts]
+            lines += [f"  {shortened(text, SAMPLE_SHOWN)}" for text in sample.texts]
         lines += ["", *(f"problem: {line}" for line in self.problems), *(f"warning: {line}" for line in self.warnings)]
         return "\n".join(
             [

@@ -11,6 +11,7 @@ import numpy as np
 import polars as pl
 from narwhals.typing import IntoFrame
 
+from foster.artefacts import own_kind
 from foster.data.columns import (
     ITEM_NAMES,
     ITEM_TABLE_NAMES,
@@ -244,7 +245,8 @@ def open_sources(source: Source | Sequence[Source], items: Source | None, user_c
         user_column: the user column of the log; None: known by its usual name. The table with it is the log.
 
     Raises:
-        InputError: a file cannot be fetched or opened, or it is not clear which table is which.
+        InputError: a file cannot be fetched or opened, a folder is foster's and no data set, or it is not clear which
+            table is which.
     """
     remarks: list[str] = []
     given = [_on_disk(one, remarks) for one in (source if isinstance(source, list | tuple) else [source])]
@@ -253,6 +255,8 @@ def open_sources(source: Source | Sequence[Source], items: Source | None, user_c
     for path in paths:
         if isinstance(path, str | Path):
             _check_name(Path(path))
+            if Path(path).is_dir() and (kind := own_kind(Path(path))) not in (None, "dataset"):
+                raise InputError(f"{path}: holds a {kind} and no log; give a data set, a log or a table")
     if user_column is None and all(isinstance(path, str | Path) for path in paths):
         layout = find_layout([Path(path) for path in paths])
         if layout is not None:

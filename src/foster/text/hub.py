@@ -73,6 +73,12 @@ def resolve(name: str) -> str:
     return _DEFAULT_HUB_NAME
 
 
+def check_place(target: str) -> None:
+    """Raise InputError for an encoder that is a path by its form, and no folder on this machine."""
+    if Path(target).exists() or target.startswith(("/", "./", "../")) or target.count("/") > 1 or "\\" in target:
+        raise InputError(f"encoder '{target}': no such folder; give the folder of a transformers encoder")
+
+
 def locate(name: str) -> Path:
     """Return the folder that holds the encoder ``name``, downloaded from the hub if it must be.
 
@@ -83,6 +89,7 @@ def locate(name: str) -> Path:
     target = resolve(name)
     if Path(target).is_dir():
         return _checked(Path(target))
+    check_place(target)
     # The hub's cache on this machine first: it needs no network.
     folder = cached(target)
     if folder and _is_complete(folder):

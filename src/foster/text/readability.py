@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from foster.data.check import Readability
-from foster.text.hub import cached, resolve
+from foster.text.hub import cached, check_place, resolve
 from foster.text.options import EncoderOptions
 from foster.text.tokens import has_vocabulary, load_tokenizer
 
@@ -28,7 +28,7 @@ def read_texts(texts: Sequence[str], options: EncoderOptions | None = None) -> R
         What was found; None if the encoder is not on this machine.
 
     Raises:
-        InputError: the encoder's folder holds no tokenizer that can be loaded.
+        InputError: the encoder's folder is not there, or holds no tokenizer that can be loaded.
     """
     options = options or EncoderOptions()
     folder = _folder_at_hand(options.encoder)
@@ -79,5 +79,6 @@ def _folder_at_hand(name: str) -> Path | None:
     target = resolve(name)
     if Path(target).is_dir():
         return Path(target)
+    check_place(target)
     folder = cached(target)
     return folder if folder is not None and has_vocabulary(folder) else None
