@@ -213,7 +213,7 @@ def test_later_items_are_ranked_in_the_test_only(tmp_path, tiny_encoder, targets
     assert (said["users"], said["targets"]) == (held_out.n_users, len(held_out))
     assert said["data_split"] == f"time:0.6:0.8, {targets} targets"
     assert said["warm"]["targets"] + said["cold"]["targets"] == len(held_out)
-    test.save_ranks(tmp_path / "ranks.parquet")
+    test.save_ranks(str(tmp_path / "ranks.parquet"))
     assert pl.read_parquet(tmp_path / "ranks.parquet").columns == ["user_id", "item_id", "rank", "cold"]
 
 

@@ -49,16 +49,16 @@ def finish(
 ) -> tuple[TextRecommender, Fit]:
     """Train a recommender on sequences, and go on with it on the log that they were made from.
 
-    On the sequences it has their stored recipe, of at most ``STUDENT_STEPS`` steps, and their dropout. On those of a
-    frozen teacher the language model stays frozen, too, and is tuned on the log only. All options of the model and of
-    the recipe count on the log.
+    On the sequences it has their stored recipe, of at most ``STUDENT_STEPS`` (500) steps, and their dropout. On those
+    of a frozen teacher the language model stays frozen, too, and is tuned on the log only. All options of the model and
+    of the recipe count on the log.
 
     Args:
         source: sequences.
         data: the log, whose validation targets choose the weights.
         encoder: text encoder; by default the one that is stored with the sequences.
-        model: shape; by default ``shape_on_log``.
-        train: recipe on the log; by default ``FINISH``.
+        model: shape; by default the stored one with the dropout of a log.
+        train: recipe on the log; by default that of 800 steps, ``foster.training.options.FINISH``.
         like: as of ``train``.
         watch: as of ``train``, for validations on the log.
         seed: of everything that is drawn.

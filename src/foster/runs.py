@@ -57,6 +57,9 @@ def pretrain(
             with the same arguments left; see ``foster.unfinished``.
         say: called with a line where it goes on, and such.
 
+    Returns:
+        The model and how training went.
+
     Raises:
         InputError: ``out`` exists or is unfinished by another call, an unknown encoder, a log without training pairs,
             or a training that diverged.
@@ -247,6 +250,10 @@ def train(
 
     Returns:
         The model and how training went.
+
+    Raises:
+        InputError: options that the source or the encoder cannot have, validation data with an item that the source
+            lacks, a log without training pairs, or a training that diverged.
     """
     engine = engine or Engine()
     check_seed(seed)

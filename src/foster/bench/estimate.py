@@ -51,7 +51,7 @@ def estimate_bench(
     engine: Engine | None = None,
     **asked: Unpack[BenchArguments],
 ) -> Estimate:
-    """Say what is left of a benchmark will take; arguments are those of ``run_bench``.
+    """Say what is left of a benchmark will take; arguments are those of ``foster.bench.bench.run_bench``.
 
     What was finished in ``out`` counts no more. Nothing is written there.
 

@@ -60,7 +60,7 @@ def select(
     """Choose M training histories, with the teacher of a folder where the method needs one.
 
     Args:
-        method: a name in ``METHODS``.
+        method: random, random-length, stratified, herding, kcenter, dealrec, goracs or soft-label.
         data: the log.
         sequences: M.
         teacher_path: a folder that ``pretrain`` wrote of the same log, in place of the teacher of ``select_with``.
@@ -93,11 +93,11 @@ def select_with(
     """Choose M training histories, with a teacher that is in memory.
 
     Args:
-        method: a name in ``METHODS``.
+        method: random, random-length, stratified, herding, kcenter, dealrec, goracs or soft-label.
         data: the log.
         sequences: M.
-        teacher: a model that was trained on the log; the methods in ``NEED_TEACHER`` work with it. Students have its
-            encoder and shape, unless others are given.
+        teacher: a model that was trained on the log; herding, kcenter, dealrec and soft-label need it. Students have
+            its encoder and shape, unless others are given.
         seed: of everything that is drawn.
         encoder: encoder of the students; soft labels refer to the teacher's, and students of another one can be
             trained on them afterwards.

@@ -102,12 +102,13 @@ class Evaluation:
             "metrics": metrics_of(self.ranks[some]) if some.any() else None,
         }
 
-    def save_ranks(self, path: Path) -> None:
+    def save_ranks(self, path: str | Path) -> None:
         """Write one row a target (user_id, item_id, rank, cold), from which any rank metric can be computed again.
 
         Raises:
             InputError: the file cannot be written, or another one than of ranks is there.
         """
+        path = Path(path)
         check_ranks_file(path)
         columns = {"user_id": self.user_ids, "item_id": self.item_ids, "rank": self.ranks, "cold": self.cold}
         frame = pl.DataFrame(columns, RANKS_SCHEMA)
@@ -274,6 +275,10 @@ def evaluate(
         mask_history: leave the items of the history out of the ranking.
         lists: compute coverage, novelty, diversity and popularity of the lists, too.
         engine: device and processes; by default those of the model.
+
+    Returns:
+        The rank of every target, and by ``metrics`` what follows from them: ``recall@k``, ``ndcg@k`` and ``mrr@k`` for
+        k of 5, 10, 20 and 50.
 
     Raises:
         InputError: the data set has an item that the model does not know.
