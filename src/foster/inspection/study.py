@@ -146,17 +146,17 @@ class StudyFolder:
         return Table("The best trials", ("trial", "NDCG@10", *map(clean, names)), rows)
 
     def _options(self, found: Mapping[str, Any]) -> list[Block]:
-        space, importance, config = self.config.get("space"), found["importance"], found["config"] or {}
-        names = list(space) if isinstance(space, dict) else []
+        stated, importance, config = self.config.get("space"), found["importance"], found["config"] or {}
+        space: dict[str, Any] = stated if isinstance(stated, dict) else {}
         head = ("option", "searched", f"in {BEST}", *(("importance",) if importance else ()))
         rows: list[tuple[Cell, ...]] = [
             (
                 clean(name),
-                plain(space[name]) if name in names else "fixed",
+                plain(space[name]) if name in space else "fixed",
                 plain(config.get(name)) if name in config else "",
                 *((Share(importance[name]) if name in importance else "",) if importance else ()),
             )
-            for name in [*names, *(name for name in config if name not in names)]
+            for name in [*space, *(name for name in config if name not in space)]
         ]
         about = (
             "Importance: how much an option has to do with being among the best quarter of the finished trials."

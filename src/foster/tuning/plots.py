@@ -61,6 +61,8 @@ def draw_order(axes: Axes, frame: pl.DataFrame, colours: Sequence[str] = ("light
         frame: ``trial``, ``state`` and ``value`` of the trials.
         colours: of pruned and of finished trials, and of the best so far.
     """
+    from matplotlib.ticker import MaxNLocator
+
     for state, colour in zip(("pruned", "complete"), colours, strict=False):
         part = frame.filter((pl.col("state") == state) & pl.col("value").is_not_null())
         axes.scatter(part["trial"].to_list(), part["value"].to_list(), s=14, color=colour, label=state)
@@ -69,7 +71,7 @@ def draw_order(axes: Axes, frame: pl.DataFrame, colours: Sequence[str] = ("light
         done["trial"].to_list(), done["value"].cum_max().to_list(), where="post", color=colours[2], label="best so far"
     )
     axes.set_xlabel("trial")
-    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_ylabel(LABEL)
     axes.legend(fontsize="small")
 
