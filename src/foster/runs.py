@@ -7,6 +7,7 @@ from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -19,10 +20,12 @@ from foster.engine import Engine, check_seed
 from foster.errors import InputError
 from foster.evaluation.evaluate import is_of
 from foster.models.options import ModelOptions
+from foster.models.privacy import Privacy
 from foster.models.recommender import NOT_STATED, ORIGIN, TextRecommender, stored_shape
 from foster.text.options import EncoderOptions
 from foster.training.loop import Fit, LogSource, Source, Watch, fit, validator
-from foster.training.options import TeacherOptions, TrainOptions
+from foster.training.options import PrivacyOptions, TeacherOptions, TrainOptions
+from foster.training.private import PrivateLog, check_private, plan, private_recipe, private_shape
 from foster.training.trajectory import Recorder, Recording, checkpoint_steps
 from foster.unfinished import Unfinished, unfinished
 
@@ -35,6 +38,7 @@ def pretrain(
     model: ModelOptions | None = None,
     train: TrainOptions | None = None,
     teacher: TeacherOptions | None = None,
+    privacy: PrivacyOptions | None = None,
     seed: int = 0,
     engine: Engine | None = None,
     overwrite: bool = False,
@@ -50,7 +54,10 @@ def pretrain(
         model: shape of the model.
         train: the recipe.
         teacher: the trajectory.
-        seed: of weights, batches, samples and dropout.
+        privacy: with an epsilon, users, windows and noise are drawn from the system's entropy, which is kept nowhere:
+            such a training cannot be repeated or gone on with, and looks at no validation user. Shape and recipe are
+            those of ``foster.training.private`` where they are not given.
+        seed: of weights, batches, samples and dropout; of a private training, of the first weights and of samples.
         engine: device and processes.
         overwrite: replace ``out``, and what another call left unfinished there.
         resume: keep the state at each validation beside ``out`` until that is whole, and go on from one that a call
@@ -62,13 +69,21 @@ def pretrain(
 
     Raises:
         InputError: ``out`` exists or is unfinished by another call, an unknown encoder, a log without training pairs,
-            or a training that diverged.
+            a training that diverged, or with an epsilon what it cannot cover.
     """
     engine, train, teacher = engine or Engine(), train or TrainOptions(), teacher or TeacherOptions()
     check_seed(seed)
-    place = check_free(out, overwrite)
+    place, spent, secret = check_free(out, overwrite), None, np.random.default_rng()
+    if privacy is not None and privacy.epsilon is not None:
+        model, train, resume = private_shape(model), private_recipe(train), False
+        spent = plan(privacy, train, check_private(data, engine.world), secret)
     recommender = TextRecommender.build(data.catalogue, encoder, model, seed=seed, device=engine.device)
-    source = LogSource(data, train, recommender.options.max_length, seed, engine)
+    length = recommender.options.max_length
+    source: Source
+    if spent is not None:
+        source = PrivateLog.of(data, length, spent, seed, secret)
+    else:
+        source = LogSource(data, train, length, seed, engine)
     command = {
         "verb": "pretrain", "data": data.info.fingerprint, "seed": seed, "encoder": recommender.encoder.model_dump(),
         "model": recommender.options.model_dump(), "train": train.model_dump(), "teacher": teacher.model_dump(),
@@ -82,12 +97,14 @@ def pretrain(
             due = checkpoint_steps(train.steps, teacher.checkpoints)
             _check_room(folder, recommender, len(due), teacher.half, out)
             record = Recorder((part and part.folder) or folder, due, teacher.half)
-        result = _fit_teacher(recommender, source, data, train, seed, engine, record, part)
+        result = _fit_teacher(recommender, source, data, train, seed, engine, record, part, spent)
         if folder and record is not None:
             if record.folder.parent != folder:
                 record.move_to(folder)
             recommender.write_to(folder, training_record(train, seed, result) | {"kind": "teacher"})
-            write_metrics(folder, [*result.history, {"steps": result.steps, "seconds": result.seconds}])
+            # How long it took follows from how long histories are.
+            seconds = {"seconds": result.seconds} if spent is None else {}
+            write_metrics(folder, [*result.history, {"steps": result.steps, **seconds}])
     engine.wait()
     return recommender, result
 
@@ -130,26 +147,33 @@ def train_teacher(
 
 def _fit_teacher(
     recommender: TextRecommender,
-    source: LogSource,
+    source: Source,
     data: Dataset,
     options: TrainOptions,
     seed: int,
     engine: Engine,
     record: Callable[[int, TextRecommender], None] | None,
     part: Unfinished | None = None,
+    privacy: Privacy | None = None,
 ) -> Fit:
     result = fit(
         recommender,
         source,
         options,
         seed=seed,
-        validate=validator(data, options.eval_users, engine),
+        validate=validator(data, options.eval_users, engine) if privacy is None else None,
         record=record,
         engine=engine,
         progress="training on the log" if engine.is_main else None,
         part=part,
     )
-    recommender.origin = _origin(data, recommender, "all weights and the trajectory")
+    if privacy is None:
+        recommender.origin = _origin(data, recommender, "all weights and the trajectory")
+        return result
+    # A fingerprint of the log would tell it from any other.
+    derived = "all weights and the trajectory, with user-level differential privacy (privacy)"
+    recommender.origin = {"data_fingerprint": NOT_STATED, "from_real_data": derived}
+    recommender.privacy = privacy
     return result
 
 
@@ -179,7 +203,15 @@ def load_teacher(
     Raises:
         InputError: no teacher, a damaged one, or one of other data.
     """
-    if read_config(teacher_path, "teacher").get("data_fingerprint") != data.info.fingerprint:
+    config = read_config(teacher_path, "teacher")
+    if config.get("privacy") is not None:
+        teacher = TextRecommender.from_pretrained(teacher_path, encoder_path=encoder_path, device=device)
+        if (teacher.catalogue.ids, teacher.catalogue.texts) != (data.item_ids, data.texts):
+            raise InputError(
+                f"{teacher_path}: has other items than {data.info.name}; run 'foster pretrain' on this data"
+            )
+        return teacher
+    if config.get("data_fingerprint") != data.info.fingerprint:
         raise InputError(
             f"{teacher_path}: was trained on other data than {data.info.name}; run 'foster pretrain' on this data"
         )
@@ -293,6 +325,12 @@ def train(
             )
             derived += f"; validation users{other} chose among the weights of the training"
         origin = {name: source.info[name] for name in ORIGIN if name in source.info}
+        if (stated := source.info.get("privacy")) is not None:
+            # What validates is the log itself, and its figures stand in the folder.
+            if validation is None and start is None:
+                recommender.privacy = Privacy.of(stated, f"{source.method} sequences: 'privacy'")
+            else:
+                derived += "; figures of validation users or weights to start from, which no privacy covers"
         recommender.origin = {"data_fingerprint": fingerprint, **origin, "from_real_data": derived}
     return recommender, result
 

@@ -238,7 +238,9 @@ def derived(sequences: Condensed) -> dict[str, str]:
     if sequences.codes is not None:
         parts["codes"] = "the teacher's states after the sequences: its weights, which all training users shaped"
         if sequences.draws is not None:
-            parts["draws"] = "how often items are in the training part"
+            private = sequences.info.get("privacy") is not None
+            log = "the log that the teacher generated" if private else "the training part"
+            parts["draws"] = f"how often items are in {log}"
         if sequences.adapter is not None:
             parts["adapter"] = "the teacher's map of items: weights, which all training users shaped"
             if sequences.updates is not None:

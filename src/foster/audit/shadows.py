@@ -24,9 +24,10 @@ from foster.distillation.options import OPTIONS, CondenseOptions, DistillOptions
 from foster.engine import Engine
 from foster.errors import InputError
 from foster.models.options import ModelOptions
+from foster.models.privacy import Privacy
 from foster.models.recommender import TextRecommender
 from foster.runs import pretrain, train
-from foster.training.options import TrainOptions
+from foster.training.options import PrivacyOptions, TrainOptions
 
 RUNS = "runs"
 """Key of the longest run that each history shares with the sequences, beside the scores."""
@@ -46,6 +47,7 @@ class Recipe:
         student_steps: most steps of a student.
         seed: of everything that is drawn.
         engine: device.
+        privacy: budget of its teacher, if that was private; each shadow has it, too.
     """
 
     sequences: Condensed
@@ -55,6 +57,7 @@ class Recipe:
     student_steps: int
     seed: int
     engine: Engine
+    privacy: PrivacyOptions | None = None
 
     @classmethod
     def of(
@@ -89,13 +92,19 @@ class Recipe:
             condense = OPTIONS[sequences.method].parse(stored, "options of the sequences")
         elif sequences.method not in METHODS:
             raise InputError(f"audit: '{sequences.method}' is no method of foster select; give --shadows 0")
+        budget = None
+        if (stated := sequences.info.get("privacy")) is not None:
+            spent = Privacy.of(stated, "privacy of the sequences")
+            budget = PrivacyOptions(epsilon=spent.epsilon, delta=spent.delta)
+            if teacher is None:
+                raise InputError("audit: the sequences come from a private teacher; name it by --teacher")
         if teacher is None:
             # Students of soft labels go without the dropout that their teacher had.
             usual = {"dropout": ModelOptions().dropout} if sequences.codes is not None else {}
             teacher = sequences.model.model_copy(update=usual), TrainOptions()
         model, train = teacher
         train = train.model_copy(update={"steps": min(train.steps, options.shadow_steps)})
-        return cls(sequences, condense, model, train, options.shadow_student_steps, seed, engine)
+        return cls(sequences, condense, model, train, options.shadow_student_steps, seed, engine, budget)
 
 
 @dataclass(frozen=True)
@@ -209,6 +218,7 @@ def shadow_of(data: Dataset, members: np.ndarray, recipe: Recipe, number: int) -
             encoder=recipe.sequences.encoder,
             model=recipe.model,
             train=recipe.train,
+            privacy=recipe.privacy,
             seed=seed,
             engine=recipe.engine,
         )

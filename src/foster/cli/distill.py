@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -15,6 +16,7 @@ from foster.cli.output import report_condensed, report_estimate, say, warn
 from foster.cli.processes import running
 from foster.cli.values import CommonOptions, Values
 from foster.distillation.options import OPTIONS
+from foster.errors import InputError
 
 
 @verb(
@@ -41,6 +43,7 @@ def distill(
     as_json: bool,
 ) -> None:
     """Condense a log into synthetic sequences. Flags that a method does not have are an error."""
+    from foster.artefacts import read_config
     from foster.condensed.collapse import collapse_of
     from foster.distillation.distill import distill as run
     from foster.distillation.distill import write_distilled
@@ -52,6 +55,9 @@ def distill(
     common = values.of(CommonOptions)
     place = None if out is None else free(out, overwrite, data, teacher)
     out = place_or_here(out, dry_run)
+    private = read_config(teacher, "teacher").get("privacy") is not None
+    if private and dry_run:
+        raise InputError("--dry-run: is not there for private teachers; leave it out")
     start = time.perf_counter()
     with running(common.device) as engine:
         more: dict[str, Any] = {"seed": common.seed, "engine": engine, "encoder_path": encoder}
@@ -60,6 +66,8 @@ def distill(
 
             report_estimate(estimate_distill(read_data(data), teacher, out, options, **more), as_json)
             return
+        if private:  # a hash of the log would tell it from any other
+            place = replace(place, inputs=tuple(one for one in place.inputs if one["kind"] != "dataset"))
         whole, given = read_data(data), {"given": sorted(options.model_fields_set)}
         command = {
             "verb": "distill", "method": method, "data": whole.info.fingerprint, "teacher": identity(teacher),

@@ -11,17 +11,20 @@ from foster.cli.folders import free, place_or_here, read_data
 from foster.cli.output import report_estimate, report_fit, say, warn
 from foster.cli.processes import running
 from foster.cli.values import CommonOptions, Values
+from foster.errors import InputError
 from foster.models.options import ModelOptions
 from foster.text.options import EncoderOptions
-from foster.training.options import TeacherOptions, TrainOptions
+from foster.training.options import PrivacyOptions, TeacherOptions, TrainOptions
 
 
 @verb(
     *TEACHER,
+    PrivacyOptions,
     examples=(
         "foster pretrain data --out teacher",
         "foster pretrain data --dry-run",
         "foster pretrain data --out teacher --dim 128 --steps 4000 --device cuda",
+        "foster pretrain data --out teacher --epsilon 8",
     ),
     divided=True,
 )
@@ -41,7 +44,14 @@ def pretrain(
     if out is not None:
         free(out, overwrite, data)
     out = place_or_here(out, dry_run)
-    common = values.of(CommonOptions)
+    common, privacy = values.of(CommonOptions), values.of(PrivacyOptions)
+    if privacy.epsilon is None:
+        values.refuse({"delta": "belongs to --epsilon; add that, or leave it out"})
+    else:
+        reason = "a private training looks at no validation user; leave it out, or leave out --epsilon"
+        values.refuse(dict.fromkeys(("eval_every", "eval_users"), reason))
+        if dry_run:
+            raise InputError("--dry-run: is not there for --epsilon; leave one of the two out")
     recipe: dict[str, Any] = {
         "encoder": values.of(EncoderOptions),
         "model": values.of(ModelOptions),
@@ -57,7 +67,7 @@ def pretrain(
             report_estimate(estimate_pretrain(read_data(data), out, **recipe, engine=engine), as_json)
             return
         log = read_data(data)
-        recommender, fit = run(log, out, **recipe, engine=engine, overwrite=overwrite, say=say)
+        recommender, fit = run(log, out, **recipe, privacy=privacy, engine=engine, overwrite=overwrite, say=say)
         if not engine.is_main:
             return
         warn(out, one_ranking(recommender, log))

@@ -32,6 +32,7 @@ from foster.data.catalogue import CATALOGUE_NAME, Catalogue
 from foster.errors import InputError
 from foster.manifest import MANIFEST_NAME
 from foster.models.item_tower import check_item_map, item_map_features, item_map_width
+from foster.models.privacy import Privacy
 from foster.models.recommender import NOT_STATED, split_line, stored_shape
 from foster.text.options import EncoderOptions
 from foster.text.tuning import Updates, updates_rank
@@ -63,6 +64,7 @@ class StoredInfo(Stored):
     device: str | None = None
     from_real_data: str | None = None
     licence: str | None = None
+    privacy: Privacy | None = None
 
 
 class StoredSequences(Stored):
@@ -214,6 +216,11 @@ def _card(sequences: Condensed, folder: Path) -> str:
     kept = sequences.info.get(KEPT_STEP)
     state = "" if kept is None else f"- state after distillation step {kept} (0 is the starting point)\n"
     origin = "synthetic" if sequences.kind == "distilled" else "selected"
+    privacy = (
+        "- privacy: not anonymous; `foster audit` measures how much the sequences reveal of users (docs/privacy.md)\n"
+    )
+    if (stated := sequences.info.get("privacy")) is not None:
+        privacy = Privacy.of(stated, CONFIG_NAME).line
     return (
         f"# {len(sequences)} {origin} sequences ({sequences.method})\n\n"
         f"- catalogue: {len(sequences.catalogue)} items with texts; encoder {sequences.encoder}\n"
@@ -223,7 +230,7 @@ def _card(sequences: Condensed, folder: Path) -> str:
         f"- what came from real data: {real}\n"
         f"- size without item texts and this card: {size} bytes\n"
         f"- licence: {sequences.info.get('licence', 'that of the data it was made from')}\n"
-        "- privacy: not anonymous; `foster audit` measures how much the sequences reveal of users (docs/privacy.md)\n\n"
+        f"{privacy}\n"
         "Train on it with `foster train FOLDER --out MODEL`.\n"
     )
 

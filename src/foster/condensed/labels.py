@@ -79,7 +79,8 @@ def with_soft_labels(
         tuned, also = (", low-rank updates of its language model", ", updates") if updates else ("", "")
         what = f"the teacher's states{tuned} and adapter{own} (codes, adapter{also})"
         labels = f"{what}, with which students of such an adapter start"
-    drawn = "" if counts is None else "; their contexts hold items as often as the log does (draws)"
+    log = "the log" if teacher.privacy is None else "the generated log"
+    drawn = "" if counts is None else f"; their contexts hold items as often as {log} does (draws)"
     if adapter is not None and adapter_bits < WHOLE_BITS:
         # Training in few bits makes item vectors long, which students then learn to read slowly.
         scale = math.sqrt(2 * teacher.options.dim) / table.norm(dim=1).mean().clamp(min=torch.finfo(table.dtype).tiny)

@@ -24,6 +24,7 @@ from foster.distillation.compact import CompactTeacher, compact_teacher
 from foster.distillation.foster import Foster
 from foster.distillation.generated import Generated, sequences_within
 from foster.distillation.options import CondenseOptions, DistillOptions, LatentOptions
+from foster.distillation.private_log import generated_log
 from foster.distillation.setting import Setting
 from foster.engine import Engine, check_seed, deterministic
 from foster.errors import Diverged, InputError
@@ -124,6 +125,9 @@ def distill_with(
     takes the place of an earlier one, the start included, only if its student is better by more than the standard
     error of the difference: most differences are noise, and choosing by noise costs accuracy.
 
+    With a private teacher the log is not looked at: sequences start as histories that the teacher generates, and are
+    judged by nobody.
+
     Args:
         data: the log.
         teacher: a model that was trained on it.
@@ -149,8 +153,10 @@ def distill_with(
     check_seed(seed)
     check_teacher(teacher, data, engine)
     best, trajectory = as_distilled(teacher.eval(), trajectory, options)
-    _check(data, best, trajectory, options)
-    setting = Setting(data, best, trajectory, options, seed, engine)
+    setting = _setting(data, best, trajectory, options, seed, engine)
+    if setting.privacy is not None:
+        kept = DISTILLERS[options.method](setting, options).export().rounded()
+        return replace(kept, info={**kept.info, KEPT_STEP: 0}), [{"step": 0}]
     if isinstance(options, DistillOptions) and options.bytes is not None:
         setting = within_bytes(setting, options, part=part)
         options = setting.options
@@ -220,7 +226,26 @@ def start_of(
     """Return the sequences that a distillation starts from; arguments and errors are those of ``distill``."""
     engine = engine or Engine()
     best, trajectory = read_teacher(data, teacher_path, options, device=engine.device)
-    return DISTILLERS[options.method](Setting(data, best, trajectory, options, seed, engine), options).export()
+    return DISTILLERS[options.method](_setting(data, best, trajectory, options, seed, engine), options).export()
+
+
+def _setting(
+    data: Dataset,
+    best: TextRecommender,
+    trajectory: Checkpoints,
+    options: CondenseOptions,
+    seed: int,
+    engine: Engine,
+) -> Setting:
+    """Return what a distiller works with: of a private teacher, a log that it generated.
+
+    Raises:
+        InputError: see ``distill_with``.
+    """
+    if best.privacy is not None:
+        data = generated_log(best, options.sequences, options.length, seed)
+    _check(data, best, trajectory, options)
+    return Setting(data, best, trajectory, options, seed, engine, privacy=best.privacy)
 
 
 def within_bytes(
@@ -321,8 +346,27 @@ def read_teacher(
         return as_distilled(teacher, Trajectory(teacher_path), options)
 
     best, trajectory = read_whole(teacher_path, read)
-    _check(data, best, trajectory, options)
+    if best.privacy is None:  # else nothing may depend on the log
+        _check(data, best, trajectory, options)
     return best, trajectory
+
+
+def _check_private(options: CondenseOptions) -> None:
+    """Raise InputError for options that would look at the log again; that of a private teacher is not looked at."""
+    wrong = [f"--method {options.method}"] if not isinstance(options, DistillOptions) else []
+    if isinstance(options, DistillOptions):
+        asked = {
+            "--targets next": options.targets == "next",
+            f"--steps {options.steps}": options.steps > 0,
+            "--anonymity": options.anonymity is not None,
+            "--bytes": options.bytes is not None,
+        }
+        wrong = [flag for flag, given in asked.items() if given]
+    if wrong:
+        raise InputError(
+            f"{wrong[0]}: learns from the log or counts its users, which would break the privacy of this teacher; "
+            "leave it out, or take a teacher without --epsilon"
+        )
 
 
 def as_distilled(
@@ -338,6 +382,8 @@ def as_distilled(
 
 
 def _check(data: Dataset, best: TextRecommender, trajectory: Checkpoints, options: CondenseOptions) -> None:
+    if best.privacy is not None:
+        _check_private(options)
     if isinstance(options, DistillOptions) and (options.checkpoints or 0) > len(trajectory):
         raise InputError(
             f"--checkpoints {options.checkpoints}: the teacher recorded {len(trajectory)}; give at most that, or leave "

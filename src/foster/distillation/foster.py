@@ -175,7 +175,7 @@ class Foster:
         items, weights = self.synthetic.top(form.stored_items)
         least = self.options.anonymity
         start = "real histories" if least is None else f"walks along transitions that at least {least} users made"
-        if self.options.start == "generated":
+        if self.options.start == "generated" or self.setting.privacy is not None:
             start = "histories that the teacher drew"
         derived = f"the sequences, which start as {start}"
         if self.options.steps:

@@ -22,6 +22,7 @@ from foster.errors import InputError
 from foster.evaluation.evaluate import Evaluator
 from foster.evaluation.metrics import ndcg_of_ranks
 from foster.models.kernels import widened
+from foster.models.privacy import Privacy
 from foster.models.recommender import TextRecommender
 from foster.training.loop import LogSource, Source, Validate, fit, validation_users, validator
 from foster.training.losses import sample_items
@@ -45,6 +46,7 @@ class Setting:
         seed: of everything that is drawn.
         engine: device and processes.
         form: in which FOSTER stores sequences.
+        privacy: of the teacher, if ``data`` is a log that it generated.
         generator: source of item samples.
         rng: source of all other draws.
         source: real batches; processes share their losses, so that gradients of these have to be averaged.
@@ -60,6 +62,7 @@ class Setting:
     seed: int
     engine: Engine
     form: Form = ORDINARY
+    privacy: Privacy | None = None
     generator: torch.Generator = field(init=False)
     rng: np.random.Generator = field(init=False)
     source: LogSource = field(init=False)
@@ -166,6 +169,7 @@ class Setting:
                 "seed": self.seed,
                 "from_real_data": derived,
                 "licence": self.data.info.terms,
+                **({} if self.privacy is None else {"privacy": self.privacy.model_dump()}),
             },
         )
 

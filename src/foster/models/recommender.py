@@ -44,6 +44,7 @@ from foster.models.item_tower import ROWS, FeatureSource, FrozenFeatures, ItemTo
 from foster.models.ligr import LiGR
 from foster.models.mean_pool import MeanPool
 from foster.models.options import ModelOptions
+from foster.models.privacy import Privacy
 from foster.models.sasrec import SASRec
 from foster.models.transformer import Transformer
 from foster.storage import LARGE_BYTES, large_table
@@ -94,6 +95,7 @@ class StoredModel(Stored):
     data_fingerprint: Fingerprint | None = None
     data_split: str | None = None
     from_real_data: str | None = None
+    privacy: Privacy | None = None
     training: dict[str, bool | Number | Literal["auto", "float32", "bfloat16"] | None] | None = None
     seed: Count | None = None
     device: str | None = None
@@ -129,6 +131,7 @@ class TextRecommender(nn.Module):
     Attributes:
         origin: what the weights came from, as folders say it: ``data_fingerprint``, ``from_real_data`` and, where the
             data are split by time, ``data_split``. Empty for random weights.
+        privacy: the differential privacy of the weights, None where there is none. Training drops it.
     """
 
     def __init__(
@@ -151,6 +154,7 @@ class TextRecommender(nn.Module):
         self.tower: ItemTower = ItemTower(features, options, catalogue.n_known)
         self.backbone: nn.Module = _backbone(options)
         self.origin: dict[str, str] = {}
+        self.privacy: Privacy | None = None
         self._stored_table: GrowingRows | None = None
 
     @property
@@ -290,9 +294,9 @@ class TextRecommender(nn.Module):
         self._stored_table = None
 
     def train(self, mode: bool = True) -> Self:
-        """Set training mode; a stored item table is dropped, since it would go stale."""
+        """Set training mode; a stored item table and what is said of privacy are dropped, since they would go stale."""
         if mode:
-            self._stored_table = None
+            self._stored_table, self.privacy = None, None
         return super().train(mode)
 
     def scores(self, states: Tensor, vectors: Tensor) -> Tensor:
@@ -634,6 +638,7 @@ class TextRecommender(nn.Module):
             "items": self.n_items,
             **self.catalogue.stated,
             **self.origin,
+            **({} if self.privacy is None else {"privacy": self.privacy.model_dump()}),
             **(extra or {}),
         }
         StoredModel.of(config, CONFIG_NAME)
@@ -656,7 +661,8 @@ class TextRecommender(nn.Module):
             f"- catalogue: {self.n_items} items with texts and vectors\n"
             f"- data fingerprint: {self.origin.get('data_fingerprint', NOT_STATED)}\n"
             f"{split_line(self.origin)}"
-            f"- what came from real data: {self.origin.get('from_real_data', NOT_STATED)}\n\n"
+            f"- what came from real data: {self.origin.get('from_real_data', NOT_STATED)}\n"
+            f"{'' if self.privacy is None else self.privacy.line}\n"
             "Use it with `foster evaluate`, `foster recommend` or `TextRecommender.from_pretrained`.\n"
         )
 
@@ -715,6 +721,7 @@ class TextRecommender(nn.Module):
             raise InputError(f"{folder / WEIGHTS_NAME}: {error}") from error
         model.eval().to(device)
         model.origin = {name: str(config[name]) for name in ORIGIN if name in config}
+        model.privacy = stated.privacy
         model._stored_table = GrowingRows(table.to(device))
         catalogue.index  # noqa: B018 - made now, so that the first recommendation does not wait for it
         return model

@@ -22,7 +22,7 @@ from foster.engine import Engine
 from foster.errors import InputError
 from foster.finishing import finish
 from foster.manifest import MANIFEST_NAME, Manifest, read_manifest, verify
-from foster.models.recommender import stored_shape
+from foster.models.recommender import NOT_STATED, stored_shape
 from foster.runs import pretrain, teacher_options, train, training_record
 from foster.text.options import EncoderOptions
 from foster.training.options import TeacherOptions, TrainOptions
@@ -189,6 +189,10 @@ class Making:
         """Train a teacher again."""
         self._without("teacher", "sources")
         config = self._config("teacher")
+        if config.get("privacy") is not None:
+            raise InputError(
+                f"{self.folder}: was trained with --epsilon, whose noise is kept nowhere; it cannot be made again"
+            )
         options = TeacherOptions.stored(self._arguments("pretrain"), str(self.folder / MANIFEST_NAME))
         pretrain(
             self._data(),
@@ -316,7 +320,11 @@ class Making:
         return data
 
     def _of_this_data(self, place: str | Path, fingerprint: str | None) -> None:
-        if fingerprint != (stated := self.stated.data_fingerprint):
+        if (
+            stated := self.stated.data_fingerprint
+        ) == NOT_STATED:  # of a private teacher, which tells no log from others
+            return
+        if fingerprint != stated:
             raise InputError(f"{place}: is of other data than {self.folder} (fingerprint {fingerprint}, not {stated})")
 
     def _teacher(self) -> Path:

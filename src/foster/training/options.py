@@ -78,3 +78,17 @@ class TeacherOptions(Options):
 
     checkpoints: int = Field(20, ge=2, description="checkpoints of the trajectory, dense early and even later")
     half: bool = Field(True, description="store checkpoints in float16")
+
+
+class PrivacyOptions(Options):
+    """The budget; clip, noise and sampling follow from it and from the recipe."""
+
+    epsilon: float | None = Field(
+        None,
+        gt=0,
+        description="train with user-level differential privacy of this epsilon, all that the teacher hands on "
+        "included; needs the extra 'private'",
+    )
+    delta: float = Field(
+        1e-6, gt=0, lt=1, description="of --epsilon: less than one divided by the number of users, best by far"
+    )
