@@ -243,7 +243,9 @@ def _setting(
         InputError: see ``distill_with``.
     """
     if best.privacy is not None:
-        data = generated_log(best, options.sequences, options.length, seed)
+        _check_private(options)
+        length = min(options.length, best.options.max_length)  # a longer one is an error by and by
+        data = generated_log(best, options.sequences, length, seed)
     _check(data, best, trajectory, options)
     return Setting(data, best, trajectory, options, seed, engine, privacy=best.privacy)
 
@@ -382,8 +384,6 @@ def as_distilled(
 
 
 def _check(data: Dataset, best: TextRecommender, trajectory: Checkpoints, options: CondenseOptions) -> None:
-    if best.privacy is not None:
-        _check_private(options)
     if isinstance(options, DistillOptions) and (options.checkpoints or 0) > len(trajectory):
         raise InputError(
             f"--checkpoints {options.checkpoints}: the teacher recorded {len(trajectory)}; give at most that, or leave "

@@ -34,8 +34,8 @@ from foster.unfinished import State
 CLIP = 0.1
 """Below the norms of nearly all users' gradients, so that it need not be chosen: Adam takes away the scale."""
 
-RECIPE = TrainOptions(steps=500, lr=3e-3, candidates=256, patience=0, precision="float32")
-SHAPE = ModelOptions(adapter="linear", dropout=0.0)
+RECIPE = TrainOptions(steps=150, lr=1e-2, candidates=256, patience=0, precision="float32")
+SHAPE = ModelOptions(dim=64, layers=1, adapter="linear", dropout=0.0)
 """Of what is not given in a private training."""
 
 MOST_USERS = 1024  # a step expects by default, or a sixteenth of all where that is less
