@@ -13,7 +13,9 @@ ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 NOTEBOOK = ROOT / "docs" / "tutorial.ipynb"
 
-NEEDS = re.compile(r"# needs (a GPU|two processes|the network|the extra private|the four logs|folders that the command line made)\b")
+NEEDS = re.compile(
+    r"# needs (a GPU|two processes|the network|the extra private|the four logs|folders that the command line made)\b"
+)
 """How the first line of a block says that it is not run here; its lines are parsed all the same."""
 
 FENCE = re.compile(r"^```(\S*)\n(.*?)^```$", re.S | re.M)

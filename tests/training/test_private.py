@@ -272,6 +272,10 @@ def test_a_folder_of_a_private_teacher_does_not_depend_on_the_log(tmp_path, tiny
     assert Privacy.of(found.info["privacy"], "info") == SPENT
     assert "teacher drew" in found.info["from_real_data"] and "real histories" not in found.info["from_real_data"]
     assert "not anonymous" not in (tmp_path / "one-20" / "README.md").read_text()
+    for name in ("teacher", "one-20"):
+        capsys.readouterr()
+        assert exit_status(monkeypatch, "inspect", tmp_path / name) == 0
+        assert "epsilon 8 at delta 0.001" in capsys.readouterr().out
     student, _ = train(found, train=TrainOptions(steps=2, patience=0), engine=CPU)
     assert student.privacy == SPENT
     judged, _ = train(found, train=TrainOptions(steps=2, patience=0), validation=one, engine=CPU)

@@ -31,7 +31,7 @@ from foster.inspection.sequences import (
     draw_counts,
     shown_sequences,
 )
-from foster.inspection.wording import clean, folder_name, many, percent, place_name, plain, size
+from foster.inspection.wording import clean, folder_name, many, percent, place_name, plain, private_rows, size
 from foster.models.recommender import NOT_STATED
 from foster.text.cache import embed_texts
 from foster.text.hub import locate
@@ -98,6 +98,7 @@ class CondensedFolder:
             ("soft labels", self._labels()),
             ("bytes without item texts", size(stored_bytes(self.folder))),
             ("from real data", clean(str(info.get("from_real_data", NOT_STATED)), 1000)),
+            *private_rows(info.get("privacy"), self.folder),
             ("encoder", place_name(str(data.encoder))),
             ("model", plain(data.model.model_dump())),
             ("students' recipe", plain(data.recipe.model_dump())),

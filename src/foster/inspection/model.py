@@ -17,7 +17,7 @@ from foster.inspection.files import bytes_by_part
 from foster.inspection.inspect import Look
 from foster.inspection.page import ItemText, Paragraph, Section, Summary, Table
 from foster.inspection.projection import Projection, map_figure
-from foster.inspection.wording import clean, folder_name, many, number, place_name, plain, size
+from foster.inspection.wording import clean, folder_name, many, number, place_name, plain, private_rows, size
 from foster.manifest import read_whole
 from foster.models.options import ModelOptions
 from foster.models.recommender import ITEM_TABLE_NAME, NOT_STATED, WEIGHTS_NAME, StoredModel, differing, stored_shape
@@ -91,6 +91,7 @@ class ModelFolder:
             ("seed", plain(config.get("seed"))),
             ("bytes", size(folder_bytes(self.folder))),
             ("from real data", clean(str(config.get("from_real_data", NOT_STATED)), 1000)),
+            *private_rows(config.get("privacy"), self.folder),
             ("split of the data", clean(str(config.get("data_split", "leave-one-out")))),
             ("data fingerprint", clean(str(config.get("data_fingerprint", NOT_STATED)))),
         ]

@@ -8,6 +8,7 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
 from foster.data.texts import shortened
+from foster.models.privacy import Privacy
 
 # Signs that do something to what stands around them: a terminal's and others' control characters, those that turn the
 # direction of the text around, and halves of characters, which no file can hold.
@@ -23,6 +24,11 @@ def clean(text: str, most: int = 120) -> str:
         most: characters that are kept.
     """
     return shortened(_CONTROL.sub(REPLACEMENT, " ".join(text.split())), most)
+
+
+def private_rows(stated: Any, folder: Path) -> list[tuple[str, str]]:
+    """Return what a folder states of its differential privacy as a row, if it does."""
+    return [] if stated is None else [("privacy", clean(Privacy.of(stated, folder).words, 1000))]
 
 
 def percent(value: float) -> str:

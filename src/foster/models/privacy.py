@@ -44,9 +44,14 @@ class Privacy(Stored):
     @property
     def line(self) -> str:
         """The line of a card."""
+        return f"- privacy: {self.words}\n"
+
+    @property
+    def words(self) -> str:
+        """All of it in words."""
         return (
-            f"- privacy: user-level differential privacy, epsilon {self.epsilon:.4g} at delta {self.delta:g} "
+            f"user-level differential privacy, epsilon {self.epsilon:.4g} at delta {self.delta:g} "
             f"({self.adjacency}; noise multiplier {self.noise_multiplier:.4g}, clip {self.clip:g}, sampling rate "
             f"{self.sampling_rate:.4g}, {self.steps} steps; {self.accountant}); public: {self.public}; not covered: "
-            f"{self.not_covered}\n"
+            f"{self.not_covered}"
         )
