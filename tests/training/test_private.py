@@ -13,9 +13,13 @@ import torch
 
 from command_line import exit_status
 from foster.artefacts import read_metrics
+from foster.audit.audit import audit
+from foster.audit.options import AuditOptions
 from foster.condensed.sequences import Condensed
 from foster.data.batches import pad
 from foster.data.dataset import Dataset
+from foster.distillation.distill import distill
+from foster.distillation.options import DistillOptions
 from foster.engine import Engine
 from foster.errors import InputError
 from foster.models.options import ModelOptions
@@ -290,3 +294,18 @@ def test_a_folder_of_a_private_teacher_does_not_depend_on_the_log(tmp_path, tiny
     ) == 0, capsys.readouterr().err  # fmt: skip
     assert exit_status(monkeypatch, "reproduce", tmp_path / "teacher", "--data", tmp_path / "one") == 2
     assert "--epsilon" in capsys.readouterr().err
+
+
+def test_shadows_of_a_private_teacher_have_its_budget(tmp_path, tiny_encoder, monkeypatch):
+    data = logs()[0]
+    private_teacher(data, tmp_path / "teacher", tiny_encoder, monkeypatch)
+    sequences, _ = distill(data, tmp_path / "teacher", DistillOptions(sequences=3, length=6), engine=CPU)
+    budgets = []
+    monkeypatch.setattr("foster.runs.plan", lambda budget, *_: budgets.append(budget) or SPENT)
+    options = AuditOptions(shadows=3, shadow_steps=2, shadow_student_steps=2)
+    with pytest.raises(InputError, match="--teacher"):
+        audit(sequences, data, options=options, engine=CPU)
+    found = audit(sequences, data, teacher_path=tmp_path / "teacher", options=options, engine=CPU)
+    assert budgets == [PrivacyOptions(epsilon=8.0, delta=1e-3)] * 3
+    assert {"teacher", "sequences", "labels", "student"} <= found.membership.keys()
+    assert found.tables["draws"] == "how often items are in the log that the teacher generated"
