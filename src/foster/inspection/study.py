@@ -20,7 +20,7 @@ from foster.tuning.folder import DATABASE, LOCKS
 from foster.tuning.plots import draw_order
 from foster.tuning.results import BEST, NOT_OPTIONS, RESULTS, TRIALS, trained_on, verdict_in_words
 
-COLUMNS = {"trial": pl.Int64, "state": pl.String, "value": pl.Float64}
+COLUMNS: dict[str, pl.DataType | type[pl.DataType]] = {"trial": pl.Int64, "state": pl.String, "value": pl.Float64}
 """What is read of ``trials.csv``."""
 PARTS = {
     DATABASE: "the study, for optuna",

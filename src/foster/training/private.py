@@ -202,8 +202,12 @@ class PrivateLog:
         rng: np.random.Generator,
     ) -> None:
         self.histories: Histories = data.training_histories()
-        self.max_length, self.sampling_rate, self.expected_users = max_length, sampling_rate, expected_users
-        self.clip, self.noise_multiplier, self.rng = clip, noise_multiplier, rng
+        self.max_length: int = max_length
+        self.sampling_rate: float = sampling_rate
+        self.expected_users: float = expected_users
+        self.clip: float = clip
+        self.noise_multiplier: float = noise_multiplier
+        self.rng: np.random.Generator = rng
         self.generator: torch.Generator = torch.Generator().manual_seed(seed * 1009)
 
     @classmethod
@@ -262,7 +266,7 @@ class _UserLoss(nn.Module):
 
     def __init__(self, model: TextRecommender) -> None:
         super().__init__()
-        self.model = model
+        self.model: TextRecommender = model
 
     def forward(self, items: Tensor, sample: Tensor) -> Tensor:
         """Return the mean over the steps of a history ``[length]``, padded with -1, among items ``[n]``."""
