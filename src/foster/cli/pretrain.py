@@ -23,7 +23,6 @@ from foster.training.options import PrivacyOptions, TeacherOptions, TrainOptions
     examples=(
         "foster pretrain data --out teacher",
         "foster pretrain data --dry-run",
-        "foster pretrain data --out teacher --dim 128 --steps 4000 --device cuda",
         "foster pretrain data --out teacher --epsilon 8",
     ),
     divided=True,
