@@ -396,8 +396,7 @@ def _check(data: Dataset, best: TextRecommender, trajectory: Checkpoints, option
     if not len(trajectory):
         raise InputError("the trajectory has no checkpoint; 'train_teacher' and 'pretrain' record some")
     users = len(data.histories("train"))
-    generated = isinstance(options, DistillOptions) and options.start == "generated"
-    if options.sequences > users and not generated:
+    if options.sequences > users:
         raise InputError(f"--sequences {options.sequences}: the log has {users} users to train on; give at most that")
     if options.length > best.options.max_length:
         raise InputError(

@@ -120,34 +120,30 @@ def sequences_within(setting: Setting, options: DistillOptions) -> int:
     """Return how many generated sequences a budget in bytes pays for, or those that are asked for if it does.
 
     Raises:
-        InputError: the budget is too small, or with ``sequences`` too large: the smallest or largest that works.
+        InputError: the budget is too small, or holds more than ``sequences`` or than the log has histories: the
+            smallest or largest that works.
     """
     assert options.bytes is not None
-    histories, asked = setting.data.histories("train"), options.sequences
+    histories = setting.data.histories("train")
     given = "sequences" in options.model_fields_set
+    least, most = (options.sequences, options.sequences) if given else (1, len(histories))
 
     def size(count: int) -> int:
-        # The folder holds these options, too: numbers no shorter than those that it will hold.
-        of_size = options.model_copy(update={"sequences": count, "bytes": max(options.bytes or 0, 10**9)})
+        # The folder holds these options, too: a number of bytes as long as any that is likely.
+        of_size = options.model_copy(update={"sequences": count, "bytes": 10**9})
         lengths = lengths_like(histories, count, options.length, setting.seed)
         blank = [np.zeros(length, dtype=np.int64) for length in lengths]
         return written_bytes(_wrapped(replace(setting, options=of_size), blank)) + SPARE
 
-    if given and options.bytes > (most := size(asked)):
+    if options.bytes > (largest := size(most)):
+        few = "or more --sequences" if given else "as the log has no more histories"
         raise InputError(
-            f"--bytes {options.bytes}: {asked} sequences take {most} bytes at most; give at most that, or more "
-            "--sequences"
+            f"--bytes {options.bytes}: {most} sequences take {largest} bytes at most; give at most that, {few}"
         )
-    least = asked if given else 1
     if options.bytes < (smallest := size(least)):
         more = ", or fewer --sequences" if given else ""
         raise InputError(f"--bytes {options.bytes}: {least} sequences take {smallest} bytes; give at least that{more}")
-    if given:
-        return asked
-    # Twice as many until they do not fit, then halving in between.
-    fits, fails = 1, 2
-    while size(fails) <= options.bytes:
-        fits, fails = fails, 2 * fails
+    fits, fails = least, most + 1
     while fails - fits > 1:
         middle = (fits + fails) // 2
         fits, fails = (middle, fails) if size(middle) <= options.bytes else (fits, middle)

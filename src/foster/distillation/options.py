@@ -138,7 +138,7 @@ class DistillOptions(LatentOptions):
         "bytes, generated",
     )
     generation_temperature: float = Field(
-        0.5, gt=0, le=10, description="what the teacher's scores are divided by, where it generates"
+        0.5, ge=0.01, le=10, description="what the teacher's scores are divided by, where it generates"
     )
     anonymity: int | None = Field(
         None,
