@@ -119,9 +119,10 @@ def generated_pieces(setting: Setting, options: DistillOptions, part: int) -> Te
 def sequences_within(setting: Setting, options: DistillOptions) -> int:
     """Return how many generated sequences a budget in bytes pays for, or those that are asked for if it does.
 
+    There are no more of them than the log has histories.
+
     Raises:
-        InputError: the budget is too small, or holds more than ``sequences`` or than the log has histories: the
-            smallest or largest that works.
+        InputError: the budget is too small, or with ``sequences`` too large: the smallest or largest that works.
     """
     assert options.bytes is not None
     histories = setting.data.histories("train")
@@ -136,9 +137,11 @@ def sequences_within(setting: Setting, options: DistillOptions) -> int:
         return written_bytes(_wrapped(replace(setting, options=of_size), blank)) + SPARE
 
     if options.bytes > (largest := size(most)):
-        few = "or more --sequences" if given else "as the log has no more histories"
+        if not given:
+            return most
         raise InputError(
-            f"--bytes {options.bytes}: {most} sequences take {largest} bytes at most; give at most that, {few}"
+            f"--bytes {options.bytes}: {most} sequences take {largest} bytes at most; give at most that, or more "
+            "--sequences"
         )
     if options.bytes < (smallest := size(least)):
         more = ", or fewer --sequences" if given else ""
