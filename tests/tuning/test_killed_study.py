@@ -11,9 +11,7 @@ import pytest
 
 pytest.importorskip("optuna")
 
-from foster import Dataset, EncoderOptions, ModelOptions, select
 from foster.artefacts import check_free
-from synthetic_log import synthetic_log, write_csv
 
 TRIALS = 4
 
@@ -32,12 +30,8 @@ def trials(study: Path) -> list[dict[str, str]]:
         return [{name: row[name] for name in ("state", "value", "lr", "reason")} for row in csv.DictReader(file)]
 
 
-def test_trials_that_are_done_survive_and_the_one_that_was_cut_off_is_made_again(tmp_path, tiny_encoder):
-    data = Dataset.prepare([str(write_csv(tmp_path / "log.csv", synthetic_log()))])
-    data.save(tmp_path / "data")
-    encoder = EncoderOptions(encoder=str(tiny_encoder), words=0)
-    coreset = select("random", data, 3, encoder=encoder, model=ModelOptions(dim=8, adapter="linear"))
-    coreset.save(tmp_path / "coreset")
+def test_trials_that_are_done_survive_and_the_one_that_was_cut_off_is_made_again(log_and_coreset):
+    tmp_path = log_and_coreset
     (tmp_path / "space.yaml").write_text("lr: {low: 1e-4, high: 1e-2}\nsteps: [60]\neval_every: [2]\n")
     assert started(tmp_path, "whole").wait() == 0
     process, log = started(tmp_path, "study"), tmp_path / "study.log"

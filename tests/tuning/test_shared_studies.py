@@ -14,19 +14,12 @@ import pytest
 
 pytest.importorskip("optuna")
 
-from foster import Dataset, EncoderOptions, ModelOptions, select
 from processes import in_processes
-from synthetic_log import synthetic_log, write_csv
 
 
 @pytest.fixture
-def command(tmp_path, tiny_encoder):
-    """Make a log and a coreset, and return a search on the latter."""
-    data = Dataset.prepare([str(write_csv(tmp_path / "log.csv", synthetic_log()))])
-    data.save(tmp_path / "data")
-    encoder = EncoderOptions(encoder=str(tiny_encoder), words=0)
-    coreset = select("random", data, 3, encoder=encoder, model=ModelOptions(dim=8, adapter="linear"))
-    coreset.save(tmp_path / "coreset")
+def command(log_and_coreset):
+    """Return a search on the coreset."""
     return ("-m", "foster", "tune", "coreset", "--validation", "data", "--space", "space.yaml", "--device", "cpu")
 
 

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any, Literal, Self
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from foster.artefacts import new_folder, not_finite
@@ -17,6 +16,7 @@ from foster.condensed.codes import WHOLE_BITS, pack, unpack
 from foster.condensed.contexts import Windows, drawn_items
 from foster.condensed.folder import read_fields, write
 from foster.condensed.packed_map import pack_map, unpack_map
+from foster.data.batches import pad
 from foster.data.catalogue import Catalogue
 from foster.errors import InputError
 from foster.hub import folder_of, push_to_hub
@@ -103,12 +103,7 @@ class Condensed:
         cls, histories: Sequence[np.ndarray], max_length: int, method: str, catalogue: Catalogue, **rest: Any
     ) -> Self:
         """Wrap real histories as one-hot steps: the last ``max_length`` items of each."""
-        kept = [history[-max_length:] for history in histories]
-        items = torch.zeros(len(kept), max(map(len, kept)), 1, dtype=torch.int64)
-        weights = torch.zeros(items.shape)
-        for row, history in enumerate(kept):
-            items[row, : len(history), 0] = torch.from_numpy(history.astype(np.int64))
-            weights[row, : len(history)] = 1
+        items, weights = one_hot_steps(histories, max_length)
         return cls("coreset", method, items, weights, None, None, catalogue, **rest)
 
     @property
@@ -181,3 +176,12 @@ class Condensed:
         """
         with tempfile.TemporaryDirectory() as place:
             return push_to_hub(self.save(Path(place) / "sequences"), name, private=private)
+
+
+def one_hot_steps(histories: Sequence[np.ndarray], max_length: int) -> tuple[Tensor, Tensor]:
+    """Return the last ``max_length`` items of each history as steps of one item, ``[M, L, 1]``, and their weights.
+
+    Behind the end of a history weights are zero.
+    """
+    items = pad(histories, max_length)[..., None]
+    return items.clamp(min=0), (items >= 0).float()

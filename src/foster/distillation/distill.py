@@ -154,9 +154,6 @@ def distill_with(
     check_teacher(teacher, data, engine)
     best, trajectory = as_distilled(teacher.eval(), trajectory, options)
     setting = _setting(data, best, trajectory, options, seed, engine)
-    if setting.privacy is not None:
-        kept = DISTILLERS[options.method](setting, options).export().rounded()
-        return replace(kept, info={**kept.info, KEPT_STEP: 0}), [{"step": 0}]
     if isinstance(options, DistillOptions) and options.bytes is not None:
         setting = within_bytes(setting, options, part=part)
         options = setting.options
@@ -165,6 +162,8 @@ def distill_with(
     kept, kept_step, first = distiller.export().rounded(), 0, 1
     if isinstance(distiller, Generated):  # there is nothing to choose between, so that no student has to judge
         return kept, log
+    if setting.privacy is not None:  # nobody may judge
+        return replace(kept, info={**kept.info, KEPT_STEP: 0}), [{"step": 0}]
     if part is not None and (saved := part.take("distillation")) is not None:
         best_so_far = part.take("kept")
         assert best_so_far is not None  # it is saved with the other

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from foster.condensed.folder import written_bytes
-from foster.condensed.sequences import Condensed
+from foster.condensed.sequences import Condensed, one_hot_steps
 from foster.condensed.sources import MANY
 from foster.data.histories import Histories
 from foster.distillation.options import DistillOptions
@@ -161,14 +161,11 @@ def _generated(setting: Setting, options: DistillOptions, lengths: np.ndarray) -
 
 def _wrapped(setting: Setting, histories: list[np.ndarray]) -> Condensed:
     """Return histories as distilled sequences with the recipe of their students."""
-    items = torch.zeros(len(histories), max(map(len, histories)), 1, dtype=torch.int64)
-    there = torch.arange(items.shape[1]) < torch.tensor([len(history) for history in histories])[:, None]
-    items[there] = torch.from_numpy(np.concatenate(histories))[:, None]
     derived = (
         "the lengths of the sequences and how often an item begins one follow the log; all else was drawn from the "
         "predictions of the teacher, which learned from all training histories, and nothing of its weights is here"
     )
-    made = setting.condensed(items, there[..., None].float(), derived)
+    made = setting.condensed(*one_hot_steps(histories, setting.options.length), derived)
     # So few sequences as a step of training sees at once are learned by heart, as real ones are.
     return replace(made, recipe=GENERATED) if len(histories) > MANY else made
 

@@ -22,6 +22,7 @@ from foster.distillation.generated import Generated
 from foster.distillation.options import CondenseOptions, DistillOptions
 from foster.distillation.setting import JUDGES, SUBSET, Setting
 from foster.engine import Engine, deterministic
+from foster.errors import InputError
 from foster.estimation.estimate import Estimate, Parts, limits_of, one_process, timed
 from foster.estimation.steps import (
     SECONDS,
@@ -96,13 +97,15 @@ def estimate_distill(
         encoder_path: another place of the teacher's encoder.
 
     Raises:
-        InputError: memory or disk will not do, or what ``distill`` raises before its first step.
+        InputError: memory or disk will not do, a private teacher, or what ``distill`` raises before its first step.
     """
     options, engine = options or DistillOptions(), one_process(engine)
     with limits_of(engine, out) as limits:
         (best, trajectory), loading = timed(
             lambda: read_teacher(data, teacher_path, options, encoder_path=encoder_path, device=engine.device)
         )
+        if best.privacy is not None:
+            raise InputError("--dry-run: is not there for private teachers; leave it out")
         parts, sequences = distillation_parts(data, best, trajectory, options, seed, engine)
     with TemporaryDirectory() as folder:
         write_distilled(sequences, [], Path(folder))

@@ -320,9 +320,8 @@ class Making:
         return data
 
     def _of_this_data(self, place: str | Path, fingerprint: str | None) -> None:
-        if (
-            stated := self.stated.data_fingerprint
-        ) == NOT_STATED:  # of a private teacher, which tells no log from others
+        stated = self.stated.data_fingerprint
+        if stated == NOT_STATED:  # of a private teacher, which tells no log from others
             return
         if fingerprint != stated:
             raise InputError(f"{place}: is of other data than {self.folder} (fingerprint {fingerprint}, not {stated})")
