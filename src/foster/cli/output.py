@@ -26,7 +26,8 @@ def say(text: str) -> None:
 
 def complain(text: str) -> None:
     """Print an error."""
-    print(text, file=sys.stderr, flush=True)  # noqa: T201
+    # In one piece: a launcher starts processes without buffers, and the ends of their lines would come apart from them.
+    print(f"{text}\n", end="", file=sys.stderr, flush=True)  # noqa: T201
 
 
 def show(result: dict[str, Any], as_json: bool, text: str) -> None:
