@@ -61,7 +61,9 @@ def killed(at: int, monkeypatch, after: bool) -> Iterator[list[str]]:
     def save(self: Unfinished, step: str, **parts: object) -> None:
         saves.append(step)
         if len(saves) == at and not after:
-            # As a kill in the middle of it would: files are there that no state names.
+            # As a kill in the middle of it would: files are there that no state names, one of them safetensors' own.
+            assert self.folder is not None
+            (self.folder / ".tmpmQ6pm7").write_bytes(b"half a fi")
             plain_put = self._put
             self._put = dying  # type: ignore[method-assign]
             try:

@@ -33,7 +33,10 @@ STATE_NAME = "state.json"
 HOLDER_NAME = "holder.txt"  # who is, or was, at work
 INSIDE_NAME = f"{MARK}part"
 KIND = "unfinished"
-OWN = re.compile(rf"{STATE_NAME}|{HOLDER_NAME}|{TRAJECTORY_NAME}|[a-z]+-\d+\.safetensors|\.{STATE_NAME}\.\w+\.tmp")
+# The last is of safetensors, which writes a file beside and then puts it in place; a kill in between leaves it.
+OWN = re.compile(
+    rf"{STATE_NAME}|{HOLDER_NAME}|{TRAJECTORY_NAME}|[a-z]+-\d+\.safetensors|\.{STATE_NAME}\.\w+\.tmp|\.tmp\w{{6}}"
+)
 SHOWN = 60  # characters of an option that are shown
 
 State = Any
