@@ -1,16 +1,21 @@
-"""Hard, fixed soft and abundant soft labels on 20 sequences of each method, at the same steps of students.
+"""Hard, fixed soft and abundant soft labels on 20 sequences of each method, and over bytes, at equal steps of students.
 
     python benchmarks/regimes.py DATA --teacher TEACHER --out RESULTS --seeds 0,1,2
+    python benchmarks/regimes.py DATA --teacher TEACHER --out RESULTS --seeds 0 --bytes 5000,15000,50000,150000
 
 Hard: each step is learned from those before it. Fixed: one label of the teacher a step, after the whole sequence so
 far. Abundant: a label in each window of ten steps beside (and, where a step holds several items, on one of them). The
 regimes are those of arXiv 2604.18811. A finished run is a JSON file and is never made again; ``results.json`` and
 ``results.md`` come from these files. One teacher; seeds are those of sequences and students.
+
+With ``--bytes`` as many sequences as fit into folders of these sizes, item texts aside: in each regime random
+histories and FOSTER, with hard labels histories that the teacher writes. ``curve.csv`` and ``curve.png`` show them.
 """
 
 from __future__ import annotations
 
 import argparse
+import csv
 import os
 import time
 from pathlib import Path
@@ -19,9 +24,23 @@ from typing import Any
 import numpy as np
 import torch
 from finished import Finished, write
+from matplotlib.figure import Figure
 
-from foster import Condensed, Dataset, DistillOptions, TextRecommender, TrainOptions, distill, evaluate, select, train
+from foster import (
+    Condensed,
+    Dataset,
+    DistillOptions,
+    InputError,
+    TextRecommender,
+    TrainOptions,
+    distill,
+    evaluate,
+    select,
+    train,
+)
+from foster.bench.budgets import within
 from foster.condensed.contexts import label_windows
+from foster.condensed.folder import written_bytes
 from foster.condensed.labels import with_soft_labels
 from foster.distillation.options import TD3Options
 from foster.engine import Engine
@@ -33,6 +52,7 @@ from foster.training.options import HARD_LABELS, LABEL_WINDOW, STUDENT
 CORESETS = ("stratified", "herding", "kcenter", "dealrec", "goracs")
 METHODS = ("random", *CORESETS, "td3", "not moved", "foster")
 REGIMES = ("hard", "fixed", "abundant")
+CURVES = ("random", "foster")
 HARD_DROPOUT = 0.2
 METRIC = "ndcg@10"
 
@@ -64,9 +84,22 @@ class Runs:
             lambda run: f"{run['validation']:.4f} {run['test']:.4f}",
         )
 
-    def _run(self, method: str, regime: str, seed: int) -> dict[str, Any]:
+    def run_within(self, size: int, method: str, regime: str, seed: int) -> dict[str, Any]:
+        """Return the record of a student of as many sequences as fit; "ndcg@10" is missing where none do."""
+        return self.finished.once(
+            f"{size} bytes {method} {regime} {seed}",
+            lambda: self._run(method, regime, seed, size),
+            lambda run: f"{run['validation']:.4f} {run['test']:.4f}" if "test" in run else run["refused"],
+        )
+
+    def _run(self, method: str, regime: str, seed: int, size: int | None = None) -> dict[str, Any]:
         begun = time.process_time()
-        source = self.labelled(method, regime, seed)
+        try:
+            source = self.labelled(method, regime, seed) if size is None else self.within(size, method, regime, seed)
+        except InputError as error:
+            if size is None:
+                raise
+            return {"refused": str(error)}
         making, begun = time.process_time() - begun, time.process_time()
         model = self.student(source, regime, seed)
         seconds = time.process_time() - begun
@@ -77,6 +110,8 @@ class Runs:
             "seconds": seconds,
             "labels": 0 if source.codes is None else source.codes.shape[0] * source.codes.shape[1],
             "kept_step": source.info.get("kept_step"),
+            "sequences": len(source.items),
+            "bytes": written_bytes(source),
         }
 
     def student(self, source: Condensed, regime: str, seed: int) -> TextRecommender:
@@ -116,6 +151,20 @@ class Runs:
         counts = torch.from_numpy(self.data.item_counts())
         return with_soft_labels(made, self.teacher, windows, torch.Generator().manual_seed(seed), counts).rounded()
 
+    def within(self, size: int, method: str, regime: str, seed: int) -> Condensed:
+        """Return as many sequences as fit into a folder, with the labels of a regime.
+
+        Raises:
+            InputError: not one fits.
+        """
+        if regime != "hard":
+            start, window = "pieces" if method == "foster" else "whole", 0 if regime == "fixed" else LABEL_WINDOW
+            return self.distilled(DistillOptions(bytes=size, start=start, window=window), seed)
+        if method == "foster":
+            return self.distilled(DistillOptions(bytes=size, targets="next"), seed)
+        users = int((self.data.histories("train").lengths > 1).sum())
+        return within(size, users, lambda count: select("random", self.data, count, seed=seed, engine=self.engine))
+
     def chosen(self, method: str, seed: int) -> Condensed:
         """Return sequences of a method that works without labels of the teacher."""
         if method == "td3":
@@ -149,6 +198,50 @@ def results(runs: Runs, seeds: list[int]) -> dict[str, Any]:
     }
 
 
+def curves(runs: Runs, seeds: list[int], sizes: list[int]) -> list[dict[str, Any]]:
+    """Make what is missing, and write the curves; return their points, one a size, method, regime and seed."""
+    full = evaluate(runs.teacher, runs.data, "test", engine=runs.engine).metrics[METRIC]
+    points = []
+    for size in sizes:
+        for method in CURVES:
+            for regime in REGIMES:
+                for seed in seeds:
+                    run = runs.run_within(size, method, regime, seed)
+                    if "test" in run:
+                        shown = {name: run[name] for name in ("sequences", "bytes", "validation", "test", "seconds")}
+                        about = {"size": size, "method": method, "regime": regime, "seed": seed}
+                        points.append({**about, **shown, "of_full": run["test"] / full})
+    with (runs.out / "curve.csv").open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, points[0], lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(points)
+    draw(runs, points, full)
+    return points
+
+
+def draw(runs: Runs, points: list[dict[str, Any]], full: float) -> None:
+    """Draw test NDCG@10 over the bytes of the folder: means over seeds."""
+    figure = Figure(figsize=(7, 4.5), layout="constrained")
+    axes = figure.add_subplot()
+    for colour, regime in zip(("tab:orange", "tab:green", "tab:blue"), REGIMES, strict=True):
+        for method, line in zip(CURVES, ("--", "-"), strict=True):
+            own = [point for point in points if (point["method"], point["regime"]) == (method, regime)]
+            sizes = sorted({point["size"] for point in own})
+            means = [
+                [float(np.mean([point[name] for point in own if point["size"] == size])) for size in sizes]
+                for name in ("bytes", "test")
+            ]
+            axes.plot(*means, line, marker="o", markersize=3, color=colour, label=f"{regime}, {method}")
+    for name, value in (("full log", full), ("popularity", evaluate_popularity(runs.data).metrics[METRIC])):
+        axes.axhline(value, linestyle=":", color="grey")
+        axes.annotate(name, (points[0]["size"], value), va="bottom", color="grey")
+    axes.set(xscale="log", xlabel="bytes of the folder, item texts aside", ylabel="test NDCG@10", ylim=(0, None))
+    axes.set_title(runs.data.info.name)
+    axes.grid(alpha=0.3)
+    axes.legend()
+    figure.savefig(runs.out / "curve.png", dpi=120)
+
+
 def markdown(found: dict[str, Any]) -> str:
     """Return the table."""
     lines = ["| | " + " | ".join(REGIMES) + " |", "|" + "---|" * (1 + len(REGIMES))]
@@ -176,13 +269,18 @@ def main() -> None:
     parser.add_argument("--teacher", required=True, help="folder that 'foster pretrain' made of it")
     parser.add_argument("--out", required=True, help="folder of runs and results")
     parser.add_argument("--seeds", default="0,1,2", help="comma-separated")
+    parser.add_argument("--bytes", help="comma-separated sizes of folders: the curve instead of the table")
     parser.add_argument("--student-steps", type=int, default=1000)
     parser.add_argument("--distill-steps", type=int, default=200)
     parser.add_argument("--device", default="auto")
     arguments = parser.parse_args()
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    runs = Runs(arguments)
-    found = results(runs, [int(seed) for seed in arguments.seeds.split(",")])
+    runs, seeds = Runs(arguments), [int(seed) for seed in arguments.seeds.split(",")]
+    if arguments.bytes is not None:
+        curves(runs, seeds, sorted(int(size) for size in arguments.bytes.split(",")))
+        print(runs.out / "curve.csv")
+        return
+    found = results(runs, seeds)
     write(runs.out / "results.json", found)
     table = markdown(found)
     (runs.out / "results.md").write_text(table, encoding="utf-8")

@@ -11,7 +11,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from foster import Dataset, distill, distill_with, pretrain, select, select_with, train, train_teacher
+from foster import Dataset, distill, distill_with, estimate_distill, pretrain, select, select_with, train, train_teacher
 from foster.distillation.options import DistillOptions, DMOptions
 from foster.engine import Engine
 from foster.errors import InputError
@@ -89,3 +89,14 @@ def test_what_the_page_of_the_api_shows(taught):
     names = {"foster": small, "data": taught.data}
     exec(textwrap.dedent(block), names)
     assert len(names["sequences"]) == 3 and names["student"].n_items == taught.data.n_items
+
+
+@pytest.mark.parametrize("options", [DistillOptions, DMOptions])
+def test_a_teacher_of_short_histories_has_short_sequences_unless_a_length_is_given(taught, options, tmp_path):
+    sizes = {name: value for name, value in SMALL.items() if name != "length"}
+    made, _ = distill(taught.data, taught.folder, options(**sizes), engine=CPU, progress=False)
+    assert made.items.shape[1] == taught.model.options.max_length
+    estimate = estimate_distill(taught.data, taught.folder, tmp_path / "out", options(**sizes), engine=CPU)
+    assert estimate.disk_bytes > 0
+    with pytest.raises(InputError, match="--length 9: the teacher reads 8 items; give at most that"):
+        distill(taught.data, taught.folder, options(**sizes, length=9), engine=CPU, progress=False)

@@ -152,6 +152,7 @@ def distill_with(
     options, engine = options or DistillOptions(), engine or Engine(str(teacher.device))
     check_seed(seed)
     check_teacher(teacher, data, engine)
+    options = fitted(options, teacher)
     best, trajectory = as_distilled(teacher.eval(), trajectory, options)
     setting = _setting(data, best, trajectory, options, seed, engine)
     if isinstance(options, DistillOptions) and options.bytes is not None:
@@ -225,6 +226,7 @@ def start_of(
     """Return the sequences that a distillation starts from; arguments and errors are those of ``distill``."""
     engine = engine or Engine()
     best, trajectory = read_teacher(data, teacher_path, options, device=engine.device)
+    options = fitted(options, best)
     return DISTILLERS[options.method](_setting(data, best, trajectory, options, seed, engine), options).export()
 
 
@@ -348,8 +350,15 @@ def read_teacher(
 
     best, trajectory = read_whole(teacher_path, read)
     if best.privacy is None:  # else nothing may depend on the log
-        _check(data, best, trajectory, options)
+        _check(data, best, trajectory, fitted(options, best))
     return best, trajectory
+
+
+def fitted(options: CondenseOptions, teacher: TextRecommender) -> CondenseOptions:
+    """Return options of which the length, unless it was given, is no more than the teacher reads."""
+    if "length" in options.model_fields_set:
+        return options
+    return options.model_copy(update={"length": min(options.length, teacher.options.max_length)})
 
 
 def _check_private(options: CondenseOptions) -> None:

@@ -25,7 +25,9 @@ class CondenseOptions(Options):
     """Whether it differentiates through gradients, which takes frozen item vectors."""
 
     sequences: int = Field(20, ge=1, description="M, synthetic sequences")
-    length: int = Field(50, ge=2, description="L, steps of a sequence; no more than the model reads")
+    length: int = Field(
+        50, ge=2, description="L, steps of a sequence; no more than the teacher reads, to which the default gives way"
+    )
     steps: Steps = 200
     lr: LatentRate = 0.01
     batch_size: int = Field(256, ge=1, description="real histories a step")

@@ -17,7 +17,7 @@ from foster.condensed.sequences import Condensed
 from foster.data.dataset import Dataset
 from foster.distillation.baselines.mtt import TrajectoryMatching
 from foster.distillation.compact import EXPERTS, LINEAR
-from foster.distillation.distill import DISTILLERS, Distiller, read_teacher, within_bytes, write_distilled
+from foster.distillation.distill import DISTILLERS, Distiller, fitted, read_teacher, within_bytes, write_distilled
 from foster.distillation.generated import Generated
 from foster.distillation.options import CondenseOptions, DistillOptions
 from foster.distillation.setting import JUDGES, SUBSET, Setting
@@ -117,6 +117,7 @@ def distillation_parts(
     data: Dataset, best: TextRecommender, trajectory: Checkpoints, options: CondenseOptions, seed: int, engine: Engine
 ) -> tuple[Parts, Condensed]:
     """Return what a distillation takes, and its sequences after the steps that were tried."""
+    options = fitted(options, best)
     real = TrainOptions(batch_size=options.batch_size, candidates=SUBSET)
     whole = LogSource(data, real, best.options.max_length, seed, engine)
     check_batch(data, best.fresh(seed), real, whole, seed, engine)
