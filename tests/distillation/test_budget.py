@@ -94,6 +94,8 @@ def test_students_learn_from_a_compact_folder(setting, least, tmp_path):
     model, fit = train(Condensed.read(tmp_path / "out"), train=TrainOptions(steps=60, eval_every=20), validation=data)
     assert fit.history[-1]["loss"] < fit.history[0]["loss"]
     assert model.options.adapter == "linear"
+    # No labelled context is longer: a student would learn nothing of further places.
+    assert model.options.max_length == SMALL["window"]
 
 
 def test_experts_of_few_bits_are_stored_as_they_were_trained(setting, least, tmp_path):

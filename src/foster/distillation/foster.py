@@ -194,8 +194,13 @@ class Foster:
             adapter_bits=form.adapter_bits,
         )
         update = {"steps": self.options.student_steps, "mixup": form.compact}
-        recipe = labelled.recipe.model_copy(update=update)
-        return replace(labelled, recipe=recipe)
+        # Of places that no labelled context has a student learns nothing, so that it reads no more items than these.
+        longest = {"max_length": max(end - start for start, end in self.windows)}
+        return replace(
+            labelled,
+            recipe=labelled.recipe.model_copy(update=update),
+            model=labelled.model.model_copy(update=longest if form.compact else {}),
+        )
 
 
 def barrier_weight(
