@@ -16,7 +16,7 @@ NOTEBOOK = ROOT / "docs" / "tutorial.ipynb"
 NEEDS = re.compile(
     r"# needs (a GPU|two processes|the network|the extra private|the four logs|folders that the command line made)\b"
 )
-"""How the first line of a block says that it is not run here; its lines are parsed all the same."""
+"""How the first line of a block tells a reader what it takes; tests have stand-ins."""
 
 FENCE = re.compile(r"^```(\S*)\n(.*?)^```$", re.S | re.M)
 
@@ -34,11 +34,6 @@ class Block:
     language: str
     text: str
     line: int
-
-    @property
-    def runs(self) -> bool:
-        """Whether the block does not say that it needs something which tests lack."""
-        return not NEEDS.match(self.text)
 
 
 def blocks(page: Path) -> list[Block]:

@@ -1,11 +1,21 @@
-"""README and docs: every block is run on a small log with small settings, or parsed; every link and anchor is there."""
+"""README and docs: every block is run on a small log with small settings; every link and anchor is there.
+
+What a block says that it needs has a stand-in here: files of public data sets are made, a server of this machine gives
+what lies in the network, the tiny encoder is each encoder of the hub, the CPU is the GPU.
+"""
 
 import datetime as dt
+import functools
+import gzip
+import hashlib
+import http.server
+import importlib.util
 import json
 import re
 import shlex
 import shutil
 import sys
+import threading
 import tomllib
 from pathlib import Path
 
@@ -22,6 +32,7 @@ from foster.models.options import ModelOptions
 from foster.runs import pretrain, train
 from foster.text.options import EncoderOptions
 from foster.training.options import TeacherOptions, TrainOptions
+from processes import in_processes
 from synthetic_log import synthetic_log, write_csv
 
 VERBS = get_command(cli.app).commands
@@ -37,6 +48,14 @@ SMALL = {
     "bench": {**FULL, "--seeds": "1", "--student-steps": "2", "--encoder": "my-encoder"},
 }
 """Flags that replace those of a line."""
+FIRST = (
+    "foster prepare log.csv items.csv --out data",
+    "foster pretrain data --out teacher",
+    "foster distill data --teacher teacher --out distilled",
+    "foster train distilled --validation data --out model",
+)
+PRIVATE = importlib.util.find_spec("opacus") is not None
+"""Whether the extra is there without which two lines are parsed only."""
 MODEL, RECIPE = ModelOptions(dim=8, heads=1), TrainOptions(steps=4, eval_every=2)
 STUDENT = {"select_every": 2, "student_steps": 2}
 
@@ -69,6 +88,35 @@ def place(made, tmp_path, monkeypatch):
     shutil.copytree(made, tmp_path / "here")
     monkeypatch.chdir(tmp_path / "here")
     return tmp_path / "here"
+
+
+@pytest.fixture
+def public(place):
+    """Public data sets in that folder, and the address of a server of its files."""
+    rows = synthetic_log(users=40)
+    (place / "games").symlink_to("data")  # a data set that is called so
+    (place / "ml-1m").mkdir()
+    lines = [f"{row['user_id'][1:]}::{row['item_id'][1:]}::5::{row['timestamp']}\n" for row in rows]
+    (place / "ml-1m" / "ratings.dat").write_text("".join(lines))
+    titles = {row["item_id"][1:]: row["title"] for row in rows}
+    (place / "ml-1m" / "movies.dat").write_text("".join(f"{item}::{titles[item]}::Comedy\n" for item in titles))
+    reviews = [{"user_id": r["user_id"], "parent_asin": r["item_id"], "timestamp": r["timestamp"]} for r in rows]
+    for row in reviews:
+        row |= {"asin": row["parent_asin"], "rating": 5.0, "title": "good", "text": ""}
+    items = [{"parent_asin": f"i{item}", "title": title, "store": "maker"} for item, title in titles.items()]
+    for name, content in (("Video_Games.jsonl.gz", reviews), ("meta_Video_Games.jsonl.gz", items)):
+        with gzip.open(place / name, "wt") as file:
+            file.writelines(f"{json.dumps(row)}\n" for row in content)
+    handler = functools.partial(_Quiet, directory=place)
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_address[1]}/"
+        server.shutdown()
+
+
+class _Quiet(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, *_):
+        pass
 
 
 @pytest.fixture
@@ -110,6 +158,8 @@ def small(verb, arguments):
     if arguments[:1] == ["grocery"]:
         arguments = ["log.csv", "items.csv", *arguments[1:]]
     flags = dict(SMALL.get(verb, {}))
+    if flag(arguments, "--epsilon"):  # such a training looks at no validation user
+        flags["--eval-every"] = None
     if verb == "distill" and (flag(arguments, "--method") or flag(arguments, "--steps")):
         flags["--steps"] = "2"
     if verb == "tune":  # the number of steps is in the space, since trainings on the log follow it then
@@ -120,12 +170,23 @@ def small(verb, arguments):
     return with_flags(arguments, flags)
 
 
+def with_stand_ins(line, server):
+    """Return a line with what this machine has in place of the network and of a GPU."""
+    line = line.replace("https://host/", server).replace("--device cuda:0", "--device cpu")
+    return line.replace("#sha256=0f1e...", f"#sha256={hashlib.sha256(Path('log.csv').read_bytes()).hexdigest()}")
+
+
 def run_line(line, monkeypatch, capsys, made):
-    """Run a line of the command line in this process, in place of what the page began with."""
-    _, verb, *arguments = shlex.split(line, comments=True)
+    """Run a line of the command line in this process, or in two, in place of what the page began with."""
+    words = shlex.split(line, comments=True)
+    launched = words[0] == "torchrun"
+    verb, *arguments = words[5 if launched else 1 :]
     arguments, out = small(verb, arguments), flag(arguments, "--out")
     if out in made and Path(out).exists() and verb not in ("tune", "bench"):
         shutil.rmtree(out)
+    if launched:
+        assert "2 processes" in in_processes(2, "-m", "foster", verb, *arguments).stderr
+        return
     monkeypatch.setattr(sys, "argv", ["foster", verb, *arguments])
     try:
         cli.main()
@@ -167,7 +228,7 @@ def write_yaml(text):
 
 # The page of serving has a test of its own, tests/serving/test_serving_docs.py.
 @pytest.mark.parametrize("page", [page for page in PAGES if page.name != "serving.md"], ids=lambda page: page.name)
-def test_blocks_run(page, place, small_functions, monkeypatch, capsys):
+def test_blocks_run(page, place, public, small_functions, monkeypatch, capsys):
     made, names = {path.name for path in place.iterdir()}, {}
     (place / "small-space.yaml").write_text("steps: [2]\ndropout: [0.0, 0.1]\n")
     (place / "FOLDER").symlink_to("data")
@@ -179,11 +240,14 @@ def test_blocks_run(page, place, small_functions, monkeypatch, capsys):
         if block.language == "yaml":
             write_yaml(block.text)
     for block in found:
+        if block.text.startswith("# needs folders that the command line made"):
+            for line in FIRST:
+                run_line(line, monkeypatch, capsys, made)
         if block.language == "bash":
             for line in block.text.splitlines():
                 check_line(line)
-                if block.runs and line.startswith("foster "):
-                    run_line(line, monkeypatch, capsys, made)
+                if line.startswith(("foster ", "torchrun ")) and (PRIVATE or "private" not in line):
+                    run_line(with_stand_ins(line, public), monkeypatch, capsys, made)
         elif block.language == "python":
             exec(compile("\n" * (block.line - 1) + block.text, page.name, "exec"), names)
             assert page.name != "README.md" or capsys.readouterr().out.count("item-") == 5

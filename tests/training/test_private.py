@@ -282,6 +282,9 @@ def test_a_folder_of_a_private_teacher_does_not_depend_on_the_log(tmp_path, tiny
         assert "epsilon 8 at delta 0.001" in capsys.readouterr().out
     student, _ = train(found, train=TrainOptions(steps=2, patience=0), engine=CPU)
     assert student.privacy == SPENT
+    asked = ("train", tmp_path / "one-20", "--out", tmp_path / "student", "--steps", "2", "--device", "cpu")
+    assert exit_status(monkeypatch, *asked) == 0
+    assert ", epsilon 8 at delta 0.001" in capsys.readouterr().out
     judged, _ = train(found, train=TrainOptions(steps=2, patience=0), validation=one, engine=CPU)
     assert judged.privacy is None and "no privacy" in judged.origin["from_real_data"]
     for wrong in (["--targets", "next"], ["--steps", "5"], ["--anonymity", "2"], ["--method", "dm"], ["--dry-run"]):

@@ -67,10 +67,12 @@ def report_fit(
         "best_step": fit.best_step,
         "validation_ndcg@10": fit.best_ndcg,
         "data_split": model.origin.get("data_split", LEAVE_ONE_OUT),
+        **({} if model.privacy is None else {"privacy": model.privacy.model_dump()}),
         **(more or {}),
     }
     score = "" if fit.best_ndcg is None else f", validation NDCG@10 {fit.best_ndcg:.4f} at step {fit.best_step}"
-    show(result, as_json, f"{out}: {fit.steps} steps in {seconds:.1f} s{score}{_shown_split(model.origin)}")
+    spent = "" if model.privacy is None else f", {model.privacy.budget}"
+    show(result, as_json, f"{out}: {fit.steps} steps in {seconds:.1f} s{score}{spent}{_shown_split(model.origin)}")
 
 
 def report_condensed(data: Any, out: Path, seconds: float, as_json: bool) -> None:

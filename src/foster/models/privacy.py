@@ -47,10 +47,15 @@ class Privacy(Stored):
         return f"- privacy: {self.words}\n"
 
     @property
+    def budget(self) -> str:
+        """What was spent, in words."""
+        return f"epsilon {self.epsilon:.4g} at delta {self.delta:g}"
+
+    @property
     def words(self) -> str:
         """All of it in words."""
         return (
-            f"user-level differential privacy, epsilon {self.epsilon:.4g} at delta {self.delta:g} "
+            f"user-level differential privacy, {self.budget} "
             f"({self.adjacency}; noise multiplier {self.noise_multiplier:.4g}, clip {self.clip:g}, sampling rate "
             f"{self.sampling_rate:.4g}, {self.steps} steps; {self.accountant}); public: {self.public}; not covered: "
             f"{self.not_covered}"
