@@ -25,7 +25,7 @@ from foster.training.trajectory import checkpoint_steps
 from foster.unfinished import State, Unfinished
 
 LINEAR = TrainOptions(steps=1500, lr=1.5e-3)
-EXPERTS = TrainOptions(steps=600, lr=1e-3)
+EXPERTS = TrainOptions(steps=2000, lr=1e-3)
 """Recipes of a linear map, which has to be found, and of experts, which are there already."""
 
 RIDGE = 1e-2  # of the least-squares map to start from, as a share of the features' mean variance
