@@ -26,10 +26,16 @@ def test_a_panic_of_polars_is_one_line(tmp_path, monkeypatch):
     assert "\n" not in str(error.value)
 
 
-BEYOND = pl.Series([2**31 - 1] * 3, dtype=pl.Int32).cast(pl.Date)  # of no calendar: Polars panics when it hands it on
+# Of no calendar: Polars panics when it hands them on, and Python has no such lengths of time.
+DATES = pl.Series([2**31 - 1] * 3, dtype=pl.Int32).cast(pl.Date)
+LENGTHS = pl.Series([2**63 - 1] * 3).cast(pl.Duration("ms"))
 WITHIN = {
-    "list": BEYOND.to_frame("a").select(pl.concat_list("a")).to_series(),
-    "object": BEYOND.to_frame("b").to_struct("a"),
+    f"{what} in {where}": column
+    for what, values in {"dates": DATES, "lengths": LENGTHS}.items()
+    for where, column in {
+        "lists": values.to_frame("a").select(pl.concat_list("a")).to_series(),
+        "objects": values.to_frame("b").to_struct("a"),
+    }.items()
 }
 
 

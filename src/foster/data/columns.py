@@ -234,7 +234,7 @@ def _example(values: pl.Series) -> str:
         with hushed():
             value = filled[0]
             word = str(value.to_list() if isinstance(value, pl.Series) else value)
-    except PanicException:  # times within it that no calendar has
+    except (PanicException, OverflowError):  # times within it that no calendar has
         return "unreadable"
     return f"such as '{word[:40]}'"
 
