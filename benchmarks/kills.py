@@ -184,7 +184,7 @@ def content(place: Path) -> dict[str, bytes]:
         return {"trials": repr([(row["value"], row["dim"], row["lr"]) for row in ended]).encode()}
     if (place / "bench.json").exists():
         whole = json.loads((place / "results.json").read_bytes()) if (place / "results.json").exists() else {"rows": {}}
-        return {"rows": repr([(name, row["metrics"]) for name, row in sorted(whole["rows"].items())]).encode()}
+        return {"rows": repr([(name, row["ndcg@10"]) for name, row in sorted(whole["rows"].items())]).encode()}
     return {p.relative_to(place).as_posix(): p.read_bytes() for p in sorted(place.rglob("*")) if p.is_file()}
 
 
