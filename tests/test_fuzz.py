@@ -204,6 +204,17 @@ def test_what_a_data_set_says_of_itself_is_complete(tmp_path, field, value):
         Dataset.read(folder)
 
 
+def test_a_stored_template_that_is_none_is_of_the_folder(tmp_path):
+    from foster.manifest import seal
+
+    folder = Dataset.prepare(pl.DataFrame(a_log()), k_core=0, template="<{title}>").save(tmp_path / "data")
+    path = folder / "dataset.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"template": "no field"}))
+    seal(folder)
+    with pytest.raises(InputError, match="data: its content does not have the fingerprint"):
+        Dataset.read(folder)
+
+
 def test_a_header_among_the_rows():
     log = pl.DataFrame(a_log(user_id=["a", "a", "user_id", "a"], item_id=["x", "y", "item_id", "x"]))
     assert "row 3 is a header" in refused(log)
