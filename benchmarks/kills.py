@@ -209,7 +209,7 @@ def check(
     out: Path, old: dict[str, bytes] | None, new: dict[str, bytes], arguments: list[str], way: str, verb: str
 ) -> str | None:
     """Return what is wrong after a kill, or None; and run the command again."""
-    grows = (out / "locks").is_dir() or (out / "bench.json").exists()  # trial by trial, or run by run
+    grows = (out / "locks").is_dir() or verb == "bench"  # trial by trial, or run by run
     if out.exists():
         try:
             if out.is_dir() and not grows:
