@@ -5,13 +5,14 @@
     python benchmarks/kills.py --signals 10 --verbs select --seed 1
 
 Each run makes a folder (a file, a study) where none is, or replaces one (``--overwrite``) that is exchanged at once, or
-replaces the files of one that has to stay, as a mount does. Signals (KILL, INT, TERM) come at random moments; at every
-single file operation of a writer that names the place, a process ends at once. After each:
+replaces the files of one that has to stay, as a mount does; a teacher also with an empty cache. Signals (KILL, INT,
+TERM) come at random moments; at every single file operation below the place, those of libraries among them
+(safetensors, Polars, SQLite: kills.c, which gcc compiles, sees them all), a process ends at once. After each:
 
 - what is there is the old one, byte for byte, or a whole new one (absent, where nothing was); of a study also what it
-  has so far;
-- the same command runs to its end, and nothing else is left beside it or hidden in it. Temporary files of a killed
-  ``recommend`` are left, which the next one removes after a day.
+  has so far, of a benchmark its figures;
+- the same command runs to its end, and nothing else is left beside it or hidden in it. Temporary files of verbs that
+  write one file are left, which the next one removes after a day.
 
 ``reproduce`` makes nothing that stays: what it reads must be as it was.
 
@@ -22,11 +23,13 @@ from __future__ import annotations
 
 import argparse
 import csv
-import io
+import ctypes
+import json
 import os
 import random
 import shutil
 import signal
+import subprocess
 import sys
 import tempfile
 import time
@@ -40,7 +43,6 @@ sys.path.insert(0, str(ROOT / "tests"))
 import torch  # noqa: E402
 
 import foster.tuning.results  # noqa: E402
-from foster import exchange  # noqa: E402
 from foster.artefacts import artefact_kind  # noqa: E402
 from foster.cli import main as foster_main  # noqa: E402
 from foster.errors import InputError  # noqa: E402
@@ -50,7 +52,9 @@ from tiny_encoder import build_tiny_encoder  # noqa: E402
 from zygote import load, write_loaded  # noqa: E402
 
 WAYS = ("new", "exchanged", "file by file")
-OPERATIONS = ("mkdir", "rename", "replace", "rmdir", "unlink", "chmod", "open", "link", "symlink")
+COLD, CACHE = "with an empty cache", "cache"
+LIBRARY = "FOSTER_KILLS"  # variable that names the compiled kills.c
+FLAGS = {"inspect": "--html", "evaluate": "--ranks"}  # what names the result, where it is not --out
 MODEL = ("--dim", "8", "--layers", "1", "--max-length", "8")
 
 
@@ -70,11 +74,17 @@ def commands(root: Path) -> dict[str, list[str]]:
             "--student-steps", "2",
         ],
         "select": ["select", "random", data, "--sequences", "3", "--encoder", encoder, *MODEL],
-        "train": ["train", distilled, "--steps", "2"],
+        "train": ["train", distilled, "--validation", data, *short],
         "tune": ["tune", distilled, "--validation", data, "--trials", "2", "--steps", "2", "--space", str(space)],
         "recommend": ["recommend", teacher, "--users", data],
         "export": ["export", distilled, "--to", "jsonl"],
         "audit": ["audit", distilled, data, "--shadows", "0"],
+        "inspect": ["inspect", distilled],
+        "evaluate": ["evaluate", teacher, data],
+        "bench": [
+            "bench", data, "--methods", "popularity,random", "--budgets", "3", "--student-steps", "2", "--seeds", "1",
+            "--encoder", encoder, *MODEL, *short,
+        ],
         "reproduce": ["reproduce", data, "--source", str(log)],
     }  # fmt: skip
     names = {"prepare": data, "pretrain": teacher, "distill": distilled}
@@ -89,7 +99,7 @@ def commands(root: Path) -> dict[str, list[str]]:
 
 
 def out_of(verb: str, out: Path | str) -> list[str]:
-    return [] if verb == "reproduce" else ["--out", str(out)]
+    return [] if verb == "reproduce" else [FLAGS.get(verb, "--out"), str(out)]
 
 
 def started(
@@ -132,49 +142,49 @@ def waited(pid: int) -> int:
 
 
 def prepared(out: Path, way: str) -> Callable[[], None]:
-    """Return what a process does first: for a folder that has to stay, take it for a mount."""
+    """Return what a process does first: for a folder that has to stay, take it for a mount; or take an empty cache."""
 
     def stay() -> None:
         plain = os.path.ismount
         os.path.ismount = lambda path: str(path) == str(out) or plain(path)
 
-    return stay if way == "file by file" else lambda: None
+    def start_cold() -> None:
+        os.environ["FOSTER_CACHE"] = str(out.parent / CACHE)
+
+    return {"file by file": stay, COLD: start_cold}.get(way, lambda: None)
 
 
 def counted(out: Path, at: int, report: int, then: Callable[[], None]) -> Callable[[], None]:
-    """Return what makes a process end at its file operation number ``at`` that names the place; 0: say how many."""
-    count, place = 0, str(out.parent)
+    """Return what makes a process end at file operation number ``at`` below the place; 0: write each into a pipe."""
 
-    def dying(plain: Callable[..., object]) -> Callable[..., object]:
-        def call(*args: object, **rest: object) -> object:
-            nonlocal count
-            if any(str(arg).startswith(place) for arg in args) or rest.get("dir_fd") is not None:
-                count += 1
-                if at == 0:
-                    os.write(report, b".")
-                if count == at:
-                    os._exit(9)
-            return plain(*args, **rest)
-
-        return call
-
-    def patch() -> None:
+    def arm() -> None:
         then()
-        for name in OPERATIONS:
-            setattr(os, name, dying(getattr(os, name)))
-        io.open = dying(io.open)  # type: ignore[assignment]
-        exchange._exchange = dying(exchange._exchange)  # type: ignore[assignment]
+        ctypes.CDLL(os.environ[LIBRARY]).kills_at(os.fsencode(out.parent), ctypes.c_long(at), report)
 
-    return patch
+    return arm
+
+
+def with_library() -> None:
+    """Start this script again with kills.c in it."""
+    if LIBRARY in os.environ:
+        return
+    with tempfile.TemporaryDirectory() as place:
+        library, source = Path(place) / "kills.so", Path(__file__).with_suffix(".c")
+        subprocess.run(["gcc", "-O1", "-shared", "-fPIC", "-o", library, source, "-ldl"], check=True)
+        names = {LIBRARY: str(library), "LD_PRELOAD": str(library)}
+        sys.exit(subprocess.run([sys.executable, *sys.argv], env=os.environ | names).returncode)
 
 
 def content(place: Path) -> dict[str, bytes]:
-    """Return the bytes of a file, or of the files of a folder; of a study how its trials ended."""
+    """Return the bytes of a file or of a folder's files; of a study how its trials ended, of a benchmark figures."""
     if place.is_file():
         return {"": place.read_bytes()}
     if (place / "study.db").exists():
         ended = [row for row in trials_of(place) if row["state"] in ("complete", "pruned")]
         return {"trials": repr([(row["value"], row["dim"], row["lr"]) for row in ended]).encode()}
+    if (place / "bench.json").exists():
+        whole = json.loads((place / "results.json").read_bytes()) if (place / "results.json").exists() else {"rows": {}}
+        return {"rows": repr([(name, row["ndcg@10"]) for name, row in sorted(whole["rows"].items())]).encode()}
     return {p.relative_to(place).as_posix(): p.read_bytes() for p in sorted(place.rglob("*")) if p.is_file()}
 
 
@@ -190,35 +200,39 @@ def same(found: dict[str, bytes], wanted: dict[str, bytes]) -> bool:
 
 
 def ways_of(verb: str) -> tuple[str, ...]:
-    """Return how a verb makes what it makes: a file or a study is never replaced file by file."""
-    return {"tune": WAYS[:2], "recommend": WAYS[:2], "reproduce": WAYS[1:2]}.get(verb, WAYS)
+    """Return how a verb makes what it makes: a file or a study is never replaced file by file, a benchmark never."""
+    ways = {"pretrain": (*WAYS, COLD), "reproduce": WAYS[1:2], "evaluate": WAYS[:1], "bench": WAYS[:1]}
+    return ways.get(verb, WAYS[:2] if verb in ("tune", "recommend", "inspect") else WAYS)
 
 
 def check(
     out: Path, old: dict[str, bytes] | None, new: dict[str, bytes], arguments: list[str], way: str, verb: str
 ) -> str | None:
     """Return what is wrong after a kill, or None; and run the command again."""
-    study = (out / "locks").is_dir()  # which grows trial by trial
+    grows = (out / "locks").is_dir() or verb == "bench"  # trial by trial, or run by run
     if out.exists():
         try:
-            if out.is_dir() and not study:
+            if out.is_dir() and not grows:
                 artefact_kind(out)  # which puts right what was half replaced
                 verify(out)
         except InputError as error:
             return str(error)
         found = {name: data for name, data in content(out).items() if not name.startswith(".")}
-        if not study and found != old and not same(found, new):
+        if not grows and found != old and not same(found, new):
             return "it is neither the old nor the new one"
     elif old is not None:
         return "the old one is gone"
-    again = [*arguments, "--overwrite"] if out.exists() and old is None and verb != "tune" else arguments
-    if study:
+    once = verb in ("tune", "evaluate", "bench")  # goes on, or writes over its file without being asked
+    again = [*arguments, "--overwrite"] if out.exists() and old is None and not once else arguments
+    if grows:
         again = [word for word in arguments if word != "--overwrite"]  # it goes on
     if code := waited(started(again, prepared(out, way))):
         return f"the command ends with {code} when it is run again"
     if not same(content(out), new):
         return "the command makes something else when it is run again"
-    left = [p.name for p in out.parent.iterdir() if p != out and not (verb == "recommend" and p.suffix == ".tmp")]
+    file = verb in ("recommend", "inspect", "evaluate")
+    left = [p.name for p in out.parent.iterdir() if p not in (out, out.parent / CACHE)]
+    left = [name for name in left if not (file and name.endswith(".tmp"))]
     left += [p.name for p in out.iterdir() if p.name.startswith(".")] if out.is_dir() else []
     return f"left over: {', '.join(left)}" if left else None
 
@@ -227,11 +241,13 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--signals", type=int, default=100)
     parser.add_argument(
-        "--verbs", default="prepare,pretrain,distill,select,train,tune,recommend,export,audit,reproduce"
+        "--verbs",
+        default="prepare,pretrain,distill,select,train,tune,recommend,export,audit,inspect,evaluate,bench,reproduce",
     )
     parser.add_argument("--every", type=int, default=1, help="of the file operations, kill at each so-manieth")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
+    with_library()
     torch.set_num_threads(1)
     foster.tuning.results.drawable = lambda frame: False  # pictures take longer than all the rest
     rng = random.Random(options.seed)
@@ -249,9 +265,11 @@ def main() -> int:
         os.environ["FOSTER_CACHE"] = str(root / "cache")
         every = commands(root)
         verbs = {verb: line for verb, line in every.items() if verb in options.verbs.split(",")}
-        olds = {verb: root / "old" for verb in verbs} | {"recommend": root / "old.parquet", "reproduce": root / "data"}
+        olds = {verb: root / "old" for verb in verbs}
+        olds |= {"recommend": root / "old.parquet", "inspect": root / "old.html", "reproduce": root / "data"}
         waited(started([*every["select"], "--seed", "1", "--out", str(root / "old")]))
         waited(started([*every["recommend"], "-k", "3", "--out", str(root / "old.parquet")]))
+        waited(started(["inspect", str(root / "teacher"), "--html", str(root / "old.html")]))
 
         def ready(verb: str, way: str) -> tuple[Path, dict[str, bytes] | None, list[str]]:
             """Make a place; return it, what is in it, and the command."""
@@ -259,13 +277,13 @@ def main() -> int:
             number += 1
             out, old = root / f"at-{number}" / "out", olds[verb]
             out.parent.mkdir()
-            if way != "new":
+            if way in WAYS[1:]:
                 (shutil.copyfile if old.is_file() else shutil.copytree)(old, out)
             if verb == "reproduce":
                 arguments = [str(out) if word == str(root / "data") else word for word in verbs[verb]]
             else:
-                arguments = [*verbs[verb], "--out", str(out), *(["--overwrite"] if way != "new" else [])]
-            return out, None if way == "new" else content(out), arguments
+                arguments = [*verbs[verb], *out_of(verb, out), *(["--overwrite"] if way in WAYS[1:] else [])]
+            return out, content(out) if way in WAYS[1:] else None, arguments
 
         number, seconds, made = 0, {}, {}
         for verb in verbs:
@@ -275,22 +293,20 @@ def main() -> int:
                 start = time.perf_counter()
                 pid = started(arguments, counted(out, 0, writes, prepared(out, way)))
                 os.close(writes)
-                operations = 0
-                while part := os.read(reads, 4096):
-                    operations += len(part)
-                os.close(reads)
+                with os.fdopen(reads) as lines:
+                    operations = [line.split("/")[0].strip() + f" {Path(line.strip()).name}" for line in lines]
                 if code := waited(pid):
                     raise SystemExit(f"{verb} ended with {code}")
                 made[verb] = content(out)
                 seconds[verb] = time.perf_counter() - start
                 shutil.rmtree(out.parent)
-                for at in range(rng.randrange(options.every) + 1, operations + 1, options.every):
+                for at in range(rng.randrange(options.every) + 1, len(operations) + 1, options.every):
                     out, was, arguments = ready(verb, way)
                     code = waited(started(arguments, counted(out, at, -1, prepared(out, way))))
                     wrong = check(out, was, made[verb], arguments, way, verb) if code == 9 else f"ended with {code}"
-                    said(f"{verb}, {way}, operation {at} of {operations}", wrong)
+                    said(f"{verb}, {way}, operation {at} of {len(operations)} ({operations[at - 1]})", wrong)
                     shutil.rmtree(out.parent)
-                print(f"{verb}, {way}: {operations} file operations; {kills} kills so far", flush=True)
+                print(f"{verb}, {way}: {len(operations)} file operations; {kills} kills so far", flush=True)
         for _ in range(options.signals):
             verb = rng.choice(sorted(verbs))
             way = rng.choice(ways_of(verb))

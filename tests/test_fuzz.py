@@ -4,6 +4,7 @@ import decimal
 import gzip
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -161,10 +162,20 @@ def test_a_template_of_a_field_within_what_the_texts_name():
     assert Dataset.prepare(frame, k_core=0, text="title.x", template="<{title.x}>").texts[0] == "<1>"
 
 
-def test_a_pipe_is_no_file(tmp_path):
-    os.mkfifo(tmp_path / "log.csv")
-    with pytest.raises(InputError, match=r"log\.csv: is a pipe or a device"):
-        open_table(tmp_path / "log.csv")
+@pytest.mark.parametrize("name", ["log.csv", "log.jsonl.gz", "ratings.dat", "a.inter"])
+def test_a_pipe_is_no_file(tmp_path, name):
+    os.mkfifo(tmp_path / name)
+    with pytest.raises(InputError, match="is a pipe or a device"):
+        open_table(tmp_path / name)
+    signal.alarm(60)  # it would wait for ever
+    try:
+        with pytest.raises(InputError, match="is a pipe or a device"):
+            Dataset.prepare(tmp_path / name)
+        pl.DataFrame(a_log()).write_csv(tmp_path / "items.csv")
+        with pytest.raises(InputError):
+            Dataset.prepare(tmp_path / "items.csv", tmp_path / name)
+    finally:
+        signal.alarm(0)
 
 
 def test_what_a_panic_prints_is_kept_and_nothing_else(capfd):
@@ -201,6 +212,17 @@ def test_what_a_data_set_says_of_itself_is_complete(tmp_path, field, value):
     path.write_text(json.dumps(json.loads(path.read_text()) | {field: value}))
     seal(folder)
     with pytest.raises(InputError, match=rf"dataset\.json: field '{field}"):
+        Dataset.read(folder)
+
+
+def test_a_stored_template_that_is_none_is_of_the_folder(tmp_path):
+    from foster.manifest import seal
+
+    folder = Dataset.prepare(pl.DataFrame(a_log()), k_core=0, template="<{title}>").save(tmp_path / "data")
+    path = folder / "dataset.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"template": "no field"}))
+    seal(folder)
+    with pytest.raises(InputError, match="data: its content does not have the fingerprint"):
         Dataset.read(folder)
 
 

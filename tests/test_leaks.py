@@ -32,6 +32,7 @@ SHORT = {
 }  # fmt: skip
 FORMS = {
     "foster": {}, "foster of walks": {"anonymity": 2}, "foster of next items": {"targets": "next"},
+    "foster that generates": {"targets": "next", "start": "generated", "steps": 0},
     **{method: {} for method in OPTIONS if method != "foster"},
 }  # fmt: skip
 
@@ -68,7 +69,7 @@ def everything(data: Dataset, root: Path, encoder: Path) -> dict[str, bytes]:
     for name, changes in FORMS.items():
         options = OPTIONS[name.split()[0]]
         given = {key: value for key, value in SHORT.items() if key in options.model_fields}
-        made[name], log = distill(data, teacher, options(**given, **changes), progress=False)
+        made[name], log = distill(data, teacher, options(**given | changes), progress=False)
         found[f"{name} log"] = repr(log).encode()
     for name, sequences in made.items():
         folder = sequences.save(root / name)

@@ -48,7 +48,7 @@ _MODEL = (CONFIG_NAME, CARD_NAME, MANIFEST_NAME, "model.safetensors", "items.saf
 _RESULTS = (CONFIG_NAME, CARD_NAME, "trials.csv", "results.json", "results.png", "best.yaml")
 _STUDY = (
     *(*_RESULTS, *(f".{name}.*.tmp" for name in _RESULTS), "study.db", "study.db-*"),
-    *("locks", "locks/*.lock", "retrained", "retrained/trial-*"),
+    *(".study.db.*.tmp*", "locks", "locks/*.lock", "retrained", "retrained/trial-*", "retrained/.trial-*"),
 )
 FILES: dict[str, tuple[str, ...]] = {
     "dataset": (DATASET_NAME, CARD_NAME, "interactions.parquet", "items.parquet", MANIFEST_NAME),

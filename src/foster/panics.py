@@ -50,7 +50,7 @@ def hushed() -> Iterator[None]:
 
 @contextmanager
 def refused(where: str) -> Iterator[None]:
-    """Turn a panic in the block into an InputError of one line.
+    """Turn a panic in the block, or a value that Python has no number for, into an InputError of one line.
 
     Args:
         where: what is read, for the message.
@@ -58,5 +58,5 @@ def refused(where: str) -> Iterator[None]:
     try:
         with hushed():
             yield
-    except PanicException as error:
+    except (PanicException, OverflowError) as error:
         raise InputError(f"{where}: holds values that cannot be read ({error}); correct or remove them") from error

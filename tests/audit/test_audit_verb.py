@@ -39,6 +39,8 @@ def test_the_verb_writes_what_it_prints(foster, tmp_path, tiny_encoder):
         k: v for k, v in found.items() if k != "out"
     }
     assert found["pieces"]["sequences"]["runs"][0]["found"] == 1 and found["membership"] is None
+    manifest = json.loads((tmp_path / "report" / "manifest.json").read_text())
+    assert manifest["options"]["shadows"] == 0 and manifest["device"] == "cpu" and manifest["seed"] == 0
     assert found["paragraph"] in (tmp_path / "report" / "README.md").read_text()
     status, _, err = foster(*asked, "--shadows", 0)
     assert status == 2 and "report" in err and err.count("\n") == 1

@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import json
 
+import pytest
+
 from bench_records import ABOUT, ranks, records_of
 from foster.bench.results import write_results
 from foster.bench.summary import summarise
@@ -23,3 +25,18 @@ def test_files(tmp_path):
     row = next(line for line in table.splitlines() if line.startswith("| foster"))
     assert f"{rows['foster']['ndcg@10']:.4f} ± {rows['foster']['ndcg@10_sd']:.4f}" in row
     assert f"{rows['foster']['break_even']:.1f}" in row
+
+
+def test_files_are_replaced_whole_or_not_at_all(tmp_path, monkeypatch):
+    records = records_of()
+    rows = summarise(records, ranks)
+    write_results(tmp_path, rows, ABOUT, records)
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+
+    def full(*_):
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr(csv.DictWriter, "writerows", full)
+    with pytest.raises(OSError, match="no space"):
+        write_results(tmp_path, rows, ABOUT, records)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before

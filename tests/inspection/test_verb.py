@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import shutil
 import sys
 
 import pytest
 
 from foster import cli
+from foster.errors import InputError
+from foster.inspection.inspect import look_at
+from foster.manifest import MANIFEST_NAME, seal
 
 
 @pytest.fixture
@@ -55,6 +59,16 @@ def test_a_page_of_sequences_beside_their_log(run, distilled_folder, data_folder
     assert path.read_text(encoding="utf-8") == text
     assert run(distilled_folder, "--html", path, "--overwrite")[0] == 0
     assert "most popular in the log first" not in path.read_text(encoding="utf-8")
+
+
+def test_a_header_of_any_length_is_no_reason_to_read_that_much(model_folder, tmp_path):
+    """The manifest of the folder is right: somebody computed it again."""
+    damaged = shutil.copytree(model_folder, tmp_path / "damaged")
+    (damaged / MANIFEST_NAME).unlink()
+    (damaged / "model.safetensors").write_bytes(b"\xff" * 7 + b"\x7f" + b"{}")
+    seal(damaged, {"kind": "model"})
+    with pytest.raises(InputError, match=r"model\.safetensors: truncated or damaged"):
+        look_at(damaged).summary()
 
 
 def test_nothing_is_written_where_the_folder_is_damaged(run, model_folder, tmp_path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import sys
 from types import SimpleNamespace
@@ -130,6 +131,16 @@ def test_folders_go_to_the_hub_and_come_back(hub):
     data.push_to_hub("me/data", private=False)
     assert (hub / "dataset" / "me" / "data" / "private").read_text() == "False"
     assert torch.equal(Condensed.read("me/data").items, data.items)
+
+
+def test_what_a_killed_copy_from_the_hub_leaves_is_removed_after_a_day(hub, tmp_path):
+    small_recommender().push_to_hub("me/model")
+    place = tmp_path / "cache" / "hub" / "model" / "me--model"
+    for name in (".old.tmp", ".young.tmp"):
+        (place / name / "whole").mkdir(parents=True)
+    os.utime(place / ".old.tmp", (0, 0))
+    TextRecommender.from_pretrained("me/model")
+    assert sorted(path.name for path in place.iterdir()) == [".young.tmp", "abc"]
 
 
 def test_sequences_on_the_hub_train_a_model(hub, tmp_path, tiny_encoder, monkeypatch):

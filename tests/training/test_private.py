@@ -15,6 +15,7 @@ from command_line import exit_status
 from foster.artefacts import read_metrics
 from foster.audit.audit import audit
 from foster.audit.options import AuditOptions
+from foster.condensed.folder import stored_bytes
 from foster.condensed.sequences import Condensed
 from foster.data.batches import pad
 from foster.data.dataset import Dataset
@@ -260,18 +261,48 @@ def test_noise_is_another_each_time_and_one_of_a_known_source_is_not(tmp_path, t
     assert all(torch.equal(made[2][name], made[3][name]) for name in made[2])
 
 
-def test_a_folder_of_a_private_teacher_does_not_depend_on_the_log(tmp_path, tiny_encoder, monkeypatch, capsys):
-    one, other = logs()
-    private_teacher(one, tmp_path / "teacher", tiny_encoder, monkeypatch)
-    for name, data in (("one", one), ("other", other)):
-        data.save(tmp_path / name)
+def distilled_of_both(tmp_path, monkeypatch, capsys, *more: str) -> Condensed:
+    """Distil a private teacher beside its own log, and beside another: all files are equal; return the sequences."""
+    for name in ("one", "other"):
         asked = ("distill", tmp_path / name, "--teacher", tmp_path / "teacher", "--out", tmp_path / f"{name}-20")
-        small = ("--sequences", "3", "--length", "6", "--device", "cpu", "--quiet")
-        assert exit_status(monkeypatch, *asked, *small) == 0, capsys.readouterr().err
+        small = ("--length", "6", "--device", "cpu", "--quiet", "--overwrite")
+        assert exit_status(monkeypatch, *asked, *small, *more) == 0, capsys.readouterr().err
     files = sorted(path.name for path in (tmp_path / "one-20").iterdir())
     assert "sequences.safetensors" in files and "manifest.json" in files
     for name in files:
         assert (tmp_path / "one-20" / name).read_bytes() == (tmp_path / "other-20" / name).read_bytes(), name
+    return Condensed.read(tmp_path / "one-20")
+
+
+def test_sequences_alone_of_a_private_teacher_do_not_depend_on_the_log(tmp_path, tiny_encoder, monkeypatch, capsys):
+    one, other = logs()
+    private_teacher(one, tmp_path / "teacher", tiny_encoder, monkeypatch)
+    one.save(tmp_path / "one"), other.save(tmp_path / "other")
+    found = distilled_of_both(tmp_path, monkeypatch, capsys, "--targets", "next", "--bytes", "4000")
+    assert stored_bytes(tmp_path / "one-20") <= 4000 and len(found) > 20
+    assert found.codes is None and found.valid.all()  # lengths of the log would differ
+    assert Privacy.of(found.info["privacy"], "info") == SPENT
+    assert "follow a log that the teacher drew" in found.info["from_real_data"]
+    assert exit_status(
+        monkeypatch, "reproduce", tmp_path / "one-20", "--data", tmp_path / "other", "--teacher", tmp_path / "teacher",
+        "--device", "cpu",
+    ) == 0, capsys.readouterr().err  # fmt: skip
+    few = distilled_of_both(
+        tmp_path, monkeypatch, capsys, "--targets", "next", "--start", "generated", "--sequences", "3"
+    )
+    assert len(few) == 3
+    student, _ = train(few, train=TrainOptions(steps=2, candidates=12), engine=CPU)
+    assert student.privacy == SPENT
+    # However large the budget is, there are no more of them than users, of whom a noised number is known, or 1000.
+    most = distilled_of_both(tmp_path, monkeypatch, capsys, "--targets", "next", "--bytes", str(10**12))
+    assert SPENT.users == 60 and len(most) == 1000
+
+
+def test_a_folder_of_a_private_teacher_does_not_depend_on_the_log(tmp_path, tiny_encoder, monkeypatch, capsys):
+    one, other = logs()
+    private_teacher(one, tmp_path / "teacher", tiny_encoder, monkeypatch)
+    one.save(tmp_path / "one"), other.save(tmp_path / "other")
+    distilled_of_both(tmp_path, monkeypatch, capsys, "--sequences", "3")
     found = Condensed.read(tmp_path / "one-20")
     assert Privacy.of(found.info["privacy"], "info") == SPENT
     assert "teacher drew" in found.info["from_real_data"] and "real histories" not in found.info["from_real_data"]
@@ -287,7 +318,10 @@ def test_a_folder_of_a_private_teacher_does_not_depend_on_the_log(tmp_path, tiny
     assert ", epsilon 8 at delta 0.001" in capsys.readouterr().out
     judged, _ = train(found, train=TrainOptions(steps=2, patience=0), validation=one, engine=CPU)
     assert judged.privacy is None and "no privacy" in judged.origin["from_real_data"]
-    for wrong in (["--targets", "next"], ["--steps", "5"], ["--anonymity", "2"], ["--method", "dm"], ["--dry-run"]):
+    for wrong in (
+        ["--targets", "next"], ["--steps", "5"], ["--anonymity", "2"], ["--method", "dm"], ["--dry-run"],
+        ["--bytes", "90000"],
+    ):  # fmt: skip
         again = ("distill", tmp_path / "one", "--teacher", tmp_path / "teacher", "--out", tmp_path / "wrong")
         assert exit_status(monkeypatch, *again, *wrong, "--device", "cpu") == 2
         assert wrong[0] in capsys.readouterr().err

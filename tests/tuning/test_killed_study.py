@@ -12,6 +12,7 @@ import pytest
 pytest.importorskip("optuna")
 
 from foster.artefacts import check_free
+from foster.tuning.search import open_study
 
 TRIALS = 4
 
@@ -40,8 +41,8 @@ def test_trials_that_are_done_survive_and_the_one_that_was_cut_off_is_made_again
         assert process.poll() is None, log.read_text()
     process.kill()
     process.wait()
-    for name in ("README.md", "trials.csv"):  # as if it had been killed while it wrote them
-        (tmp_path / "study" / f".{name}.0.tmp").write_text("part")
+    for name in ("README.md.0.tmp", "trials.csv.0.tmp", "study.db.0.tmp", "study.db.0.tmp-wal"):
+        (tmp_path / "study" / f".{name}").write_text("part")  # as if it had been killed while it wrote them
     check_free(tmp_path / "study", overwrite=True)
     assert started(tmp_path, "study").wait() == 0, log.read_text()
     assert "trial 0: " not in log.read_text() and "trial 1: " not in log.read_text()  # they are not made again
@@ -50,3 +51,30 @@ def test_trials_that_are_done_survive_and_the_one_that_was_cut_off_is_made_again
     assert [row["reason"] for row in cut] in ([], ["its process was killed"])
     assert [row for row in found if row["state"] != "fail"] == trials(tmp_path / "whole") and len(found) - len(cut) == 4
     assert not list((tmp_path / "study").glob(".*"))
+
+
+def test_the_database_has_all_its_tables_from_its_first_moment(tmp_path, monkeypatch):
+    """Whoever is killed while optuna makes them leaves none that the next one could not open."""
+    import optuna
+
+    plain, found = optuna.create_study, []
+
+    def noted(**more):
+        found.append((tmp_path / "study.db").exists())
+        return plain(**more)
+
+    monkeypatch.setattr(optuna, "create_study", noted)
+    with open_study(tmp_path) as study:
+        study.enqueue_trial({"lr": 0.5})
+    with open_study(tmp_path) as study:
+        assert len(study.get_trials(deepcopy=False)) == 1
+    assert found == [False, True, True]
+    assert [path.name for path in tmp_path.iterdir()] == ["study.db"]
+
+
+def test_what_a_killed_retraining_leaves_is_no_hindrance(tmp_path):
+    (tmp_path / "study" / "retrained" / ".trial-0.foster-20260101T000000-host-12345678-9-abc").mkdir(parents=True)
+    (tmp_path / "study" / "retrained" / "trial-0.part").mkdir()
+    (tmp_path / "study" / "retrained" / "trial-0.part" / ".tmpAbC123").write_text("half a fi")
+    (tmp_path / "study" / "config.json").write_text('{"foster": "1", "kind": "study"}')
+    check_free(tmp_path / "study", overwrite=True)

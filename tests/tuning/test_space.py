@@ -53,6 +53,7 @@ def test_terms_come_back_and_are_optunas():
         ({"dropout": {"low": 0, "high": 0.5, "step": 0.2}}, "no number of steps of 0.2 leads from 0.0 to 0.5"),
         ({"dropout": {"low": 0, "high": 0.5, "step": 0}}, "step must be a number above 0"),
         ({"layers": {"low": 1, "high": 3, "step": 0.5}}, "step must be a whole number above 0"),
+        ({"dropout": {"low": 0, "high": 0.5, "step": 1e-300}}, "too many steps of 1e-300 lie between 0.0 and 0.5"),
         ({"layers": {"low": 1.5, "high": 3}}, "integer"),
         ({"dropout": {"low": 0, "high": 0.5, "log": True}}, "option 'dropout': "),
         ({"backbone": {"low": 1, "high": 2}}, "is no number; give choices"),

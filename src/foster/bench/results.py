@@ -9,6 +9,7 @@ from typing import Any
 
 from foster.json_text import to_json
 from foster.report.tables import Record, markdown
+from foster.storage import whole_file
 
 RESULTS = ("results.md", "results.json", "results.csv")
 PLOT_NAME = "results.png"
@@ -17,13 +18,14 @@ PLOT_NAME = "results.png"
 def write_results(out: Path, rows: Mapping[str, Record], about: Record, records: Iterable[Record]) -> None:
     """Write ``results.md``, ``results.json`` (rows) and ``results.csv`` (one line a run) into the folder."""
     table, structured, lines = (out / name for name in RESULTS)
-    table.write_text(markdown(rows, about), encoding="utf-8")
     content = {"about": about, "rows": rows}
-    structured.write_text(to_json(content, indent=2) + "\n", encoding="utf-8")
+    for path, text in {table: markdown(rows, about), structured: to_json(content, indent=2) + "\n"}.items():
+        with whole_file(path) as part:
+            part.write_text(text, encoding="utf-8")
     flat = [_flat(record) for record in records]
     names = list(dict.fromkeys(name for row in flat for name in row))
     first = ["name", "method", "budget", "seed"]
-    with lines.open("w", newline="", encoding="utf-8") as file:
+    with whole_file(lines) as part, part.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, [*first, *(name for name in names if name not in first)])
         writer.writeheader()
         writer.writerows(flat)

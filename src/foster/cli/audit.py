@@ -41,15 +41,16 @@ def audit(
     from foster.engine import Engine
 
     place, common = free(out, overwrite, sequences, data, teacher), values.of(CommonOptions)
+    options, engine = values.of(AuditOptions), Engine(common.device)
     found = run(
         Condensed.read(sequences, encoder_path=encoder),
         read_data(data),
         teacher_path=teacher,
-        options=values.of(AuditOptions),
+        options=options,
         seed=common.seed,
-        engine=Engine(common.device),
+        engine=engine,
         say=say,
     )
-    with place.fill() as folder:
+    with place.fill({"options": options.model_dump(), **engine.about}) as folder:
         found.write_to(folder)
     show({"out": str(out), **found.as_dict()}, as_json, f"{found.paragraph()}\n{out}: tables in README.md")

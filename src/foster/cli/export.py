@@ -57,14 +57,14 @@ def export(
 
         require_onnx()
         model = TextRecommender.from_pretrained(source, encoder_path=encoder)
-        with place.fill() as folder:
+        with place.fill({"arguments": {"to": to}}) as folder:
             result |= write_onnx(model, folder, Path(source).resolve().name)
         said = f"{', '.join(result['files'])}; onnxruntime's numbers are torch's to {result['deviation']:.0e}"
     else:
         from foster.serving.handed_on import write_hf, write_jsonl
 
         condensed = Condensed.read(source, encoder_path=encoder)
-        with place.fill() as folder:
+        with place.fill({"arguments": {"to": to}}) as folder:
             counts = (write_hf if to == "hf" else write_jsonl)(condensed, folder)
         result |= counts
         said = ", ".join(f"{count} {name}" for name, count in counts.items())

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import polars as pl
+from polars.exceptions import PanicException
 
 from foster.data.readers import Table
 from foster.data.timestamps import (
@@ -21,6 +22,7 @@ from foster.data.timestamps import (
     parse_times,
 )
 from foster.errors import InputError, did_you_mean
+from foster.panics import hushed
 
 # Usual names in order of preference, compared without case, "_", "-", "." and blanks.
 USER_NAMES = (
@@ -228,8 +230,12 @@ def _example(values: pl.Series) -> str:
     filled = values.drop_nulls()
     if filled.is_empty():
         return "empty"
-    value = filled[0]
-    word = str(value.to_list() if isinstance(value, pl.Series) else value)
+    try:
+        with hushed():
+            value = filled[0]
+            word = str(value.to_list() if isinstance(value, pl.Series) else value)
+    except (PanicException, OverflowError):  # times within it that no calendar has
+        return "unreadable"
     return f"such as '{word[:40]}'"
 
 

@@ -620,7 +620,7 @@ class Dataset:
             or log.schema["timestamp"] not in (pl.Int64, pl.Float64)
         ):
             raise _changed(folder)
-        if info.template is not None and not set(template_fields(info.template)) <= set(info.text_fields):
+        if not _fits(info.template, info.text_fields):
             raise _changed(folder)
         lengths = users.to_physical().rle().struct.field("len").to_numpy()
         offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
@@ -884,6 +884,14 @@ def _read_info(path: Path) -> DatasetInfo:
         first = error.errors()[0]
         field = ".".join(map(str, first["loc"]))
         raise InputError(f"{path}: field '{field}': {first['msg']}; prepare the data set again") from error
+
+
+def _fits(template: str | None, fields: Sequence[str]) -> bool:
+    """Whether a stored template is one, and of these fields."""
+    try:
+        return template is None or set(template_fields(template)) <= set(fields)
+    except InputError:  # which would speak of an option
+        return False
 
 
 def _changed(folder: Path) -> InputError:

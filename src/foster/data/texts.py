@@ -67,7 +67,9 @@ def within(values: pl.Series, path: Sequence[str], name: str, where: str) -> pl.
     Raises:
         InputError: the path leads to objects.
     """
-    read = (_parsed(value) if isinstance(value, str) else value for value in values.to_list())
+    with refused(f"{where}: column '{values.name}'"):
+        listed = values.to_list()
+    read = (_parsed(value) if isinstance(value, str) else value for value in listed)
     found = [_words_or_refuse(value, name, where, path) for value in read]
     return tidy(pl.Series(name, found, dtype=pl.String), where)
 

@@ -12,6 +12,7 @@ import polars as pl
 from polars.exceptions import PolarsError
 
 from foster.errors import InputError
+from foster.panics import refused
 
 DAY_SECONDS = 86_400
 # The years 1 to 9999 without their first and last day, which a time zone could push beyond, in seconds since 1970.
@@ -56,6 +57,7 @@ _READINGS: tuple[tuple[Form, ...], ...] = tuple(
     )
 )
 _ALL_FORMS = (*_FORMS, *(form for readings in _READINGS for form in readings))
+_YEAR_1000 = -30_610_224_000 * 10**6  # microseconds since 1970
 _CLOCK = r"^\d{1,2}:\d{2}(?::\d{2}(?:\.\d+)?)?(?: [AP]M)?$"
 _ZONE = r":\d{2}(?:\.\d+)?[+-]\d{2}:\d{2}$"
 _CLOCK_FORMATS = ("%H:%M:%S%.f", "%H:%M", "%I:%M:%S %p", "%I:%M %p")
@@ -219,7 +221,8 @@ def parse_times(values: pl.Series, where: str, time_format: str | None = None) -
     bad = times.is_null() | times.is_nan() | times.is_infinite() if times.dtype.is_float() else times.is_null()
     if bad.any():
         row = int(bad.arg_max() or 0)
-        value = values[row].to_list() if isinstance(values[row], pl.Series) else values[row]
+        with refused(f"{where}: column '{values.name}'"):
+            value = values[row].to_list() if isinstance(values[row], pl.Series) else values[row]
         known = "neither a number nor a date of a known form" if time_format is None else f"not of {time_format!r}"
         said = "is missing" if value is None else f"holds '{value}', which is {known},"
         fix = "correct the row or remove it" + ("" if time_format else ", or describe all rows by --time-format")
@@ -447,8 +450,9 @@ def _read_words(words: pl.Series, where: str) -> pl.Series:
 
 def _plain_words(words: pl.Series) -> pl.Series:
     """Return times in words with one way to write what ISO 8601, shops and logs write in several."""
-    return (
-        words.str.replace_all("[\u202f\u00a0]", " ")
+    plain = (
+        pl.col("words")
+        .str.replace_all("[\u202f\u00a0]", " ")
         .str.replace(r"^(\d{4})[/.](\d{1,2})[/.](\d{1,2})", "$1-$2-$3")
         .str.replace(r"^(\d{4})(\d{2})(\d{2})[Tt ](\d{2}):?(\d{2}):?(\d{2})", "$1-$2-$3 $4:$5:$6")
         .str.replace(r"^(\d{1,2}[./]\d{1,2}[./]\d{2,4}|.*\d{4}), (\d{1,2}:)", "$1 $2")
@@ -461,6 +465,7 @@ def _plain_words(words: pl.Series) -> pl.Series:
         .str.replace(r"([+-]\d{2}:)$", "${1}00")
         .str.replace(r"^(\w{3}, .*\d)\+00:00$", "$1 +0000")
     )
+    return words.to_frame("words").select(plain).to_series().alias(words.name)
 
 
 def _plain_clocks(words: pl.Series) -> pl.Series:
@@ -482,11 +487,13 @@ def _plain_clocks(words: pl.Series) -> pl.Series:
 def _microseconds(words: pl.Series, form: Form) -> pl.Series:
     """Return microseconds since 1970, null where no format of the form fits."""
     found = pl.Series(words.name, [None] * words.len(), dtype=pl.Int64)
-    for form_at, time_format in enumerate(form):
-        read = words.str.to_datetime(time_format, strict=False, time_unit="us")
+    frame = words.to_frame("words")
+    for time_format in form:
+        read = pl.col("words").str.to_datetime(time_format, strict=False, time_unit="us")
+        times = frame.select(read.dt.epoch("us")).to_series()
         # %Y takes "10" for the year 10.
-        times = read.dt.epoch("us").set(read.dt.year() < 1000, None)
-        found = times if form_at == 0 else found.fill_null(times)
+        times = times.set(times < _YEAR_1000, None)
+        found = found.zip_with(found.is_not_null(), times)
         if found.null_count() == words.null_count():
             break
     return found

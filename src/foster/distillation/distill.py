@@ -246,7 +246,10 @@ def _setting(
     if best.privacy is not None:
         _check_private(options)
         length = min(options.length, best.options.max_length)  # a longer one is an error by and by
-        data = generated_log(best, options.sequences, length, seed)
+        users = options.sequences
+        if isinstance(options, DistillOptions) and options.bytes is not None:
+            users = max(users, min(options.bytes // length, best.privacy.users))  # an item takes a byte or more
+        data = generated_log(best, users, length, seed)
     _check(data, best, trajectory, options)
     return Setting(data, best, trajectory, options, seed, engine, privacy=best.privacy)
 
@@ -366,16 +369,16 @@ def _check_private(options: CondenseOptions) -> None:
     wrong = [f"--method {options.method}"] if not isinstance(options, DistillOptions) else []
     if isinstance(options, DistillOptions):
         asked = {
-            "--targets next": options.targets == "next",
+            "--targets next without --start generated": options.targets == "next" and not options.generated,
             f"--steps {options.steps}": options.steps > 0,
             "--anonymity": options.anonymity is not None,
-            "--bytes": options.bytes is not None,
+            "--bytes without --targets next": options.bytes is not None and not options.generated,
         }
         wrong = [flag for flag, given in asked.items() if given]
     if wrong:
         raise InputError(
-            f"{wrong[0]}: learns from the log or counts its users, which would break the privacy of this teacher; "
-            "leave it out, or take a teacher without --epsilon"
+            f"{wrong[0]}: would look at the log again, or was not made for private teachers; choose otherwise, or take "
+            "a teacher without --epsilon"
         )
 
 

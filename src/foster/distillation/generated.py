@@ -28,7 +28,8 @@ class Generated:
     """A distiller whose sequences are histories that the teacher generates; they are not moved.
 
     Their lengths are those of random training histories, and their first items come as often as they are in the log.
-    All else are draws of the teacher (``generated_histories``).
+    All else are draws of the teacher (``generated_histories``). A private teacher has generated that log, too: then all
+    are of one length.
 
     Args:
         setting: log, teacher and random streams.
@@ -161,8 +162,9 @@ def _generated(setting: Setting, options: DistillOptions, lengths: np.ndarray) -
 
 def _wrapped(setting: Setting, histories: list[np.ndarray]) -> Condensed:
     """Return histories as distilled sequences with the recipe of their students."""
+    log = "the log" if setting.privacy is None else "a log that the teacher drew"
     derived = (
-        "the lengths of the sequences and how often an item begins one follow the log; all else was drawn from the "
+        f"the lengths of the sequences and how often an item begins one follow {log}; all else was drawn from the "
         "predictions of the teacher, which learned from all training histories, and nothing of its weights is here"
     )
     made = setting.condensed(*one_hot_steps(histories, setting.options.length), derived)

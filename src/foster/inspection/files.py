@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
-from foster.artefacts import folder_bytes
+from foster.artefacts import folder_bytes, tensor_shapes
 from foster.data.catalogue import CATALOGUE_NAME
 from foster.inspection.page import Share, Table
 from foster.inspection.wording import clean
@@ -61,7 +61,12 @@ def bytes_by_part(folder: Path, tensors: str | None = None, parts: Mapping[str, 
 
 
 def _tensor_bytes(path: Path) -> dict[str, int]:
-    """Return the bytes of the tensors in a safetensors file, those of names with a common first part together."""
+    """Return the bytes of the tensors in a safetensors file, those of names with a common first part together.
+
+    Raises:
+        InputError: the file is damaged.
+    """
+    tensor_shapes(path)  # which looks at the header, whose length may be anything
     with path.open("rb") as file:
         header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
     out: dict[str, int] = {}

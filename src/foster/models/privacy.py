@@ -42,6 +42,11 @@ class Privacy(Stored):
     not_covered: str = NOT_COVERED
 
     @property
+    def users(self) -> int:
+        """How many users the log has, as the sampling rate says it: with noise."""
+        return round(self.expected_users / self.sampling_rate)
+
+    @property
     def line(self) -> str:
         """The line of a card."""
         return f"- privacy: {self.words}\n"

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from foster.storage import whole_file
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
@@ -35,7 +37,8 @@ def plot_results(path: Path, rows: Mapping[str, Mapping[str, Any]], title: str) 
     figure.suptitle(title)
     for place, metric in enumerate(TITLES):
         draw_metric(figure.add_subplot(1, 2, place + 1), rows, metric)
-    figure.savefig(path, dpi=120)
+    with whole_file(path) as part:
+        figure.savefig(part, dpi=120, format=path.suffix[1:])
     return path
 
 

@@ -75,7 +75,7 @@ def claim(out: Path, about: Mapping[str, Any]) -> None:
     try:
         (out / LOCKS).mkdir(parents=True, exist_ok=True)
         with study_lock(out):
-            for left in out.glob(".*.tmp"):  # who writes results has the lock
+            for left in out.glob(".*.tmp*"):  # who writes results, or makes the database, has the lock
                 left.unlink()
             if not path.exists():
                 with whole_file(path) as part:

@@ -21,6 +21,7 @@ from foster.finishing import finish
 from foster.models.options import ModelOptions
 from foster.models.recommender import TextRecommender
 from foster.runs import train
+from foster.storage import whole_file
 from foster.text.options import EncoderOptions
 from foster.training.loop import Watch
 from foster.training.options import TrainOptions
@@ -274,11 +275,20 @@ def _ended(value: float | None, reason: str | None) -> str:
 def open_study(out: Path) -> Iterator[Study]:
     """Yield the study of a folder, which is made if there is none; in the end its file is whole, with none beside it.
 
-    The study can be used on, and opens its file again then.
+    The study can be used on, and opens its file again then. Call it with the study's lock.
     """
-    import optuna
-
     path = (out / DATABASE).resolve()
+    if not path.exists():
+        # Its tables are made in steps: a kill between them would leave a file that optuna cannot open.
+        with whole_file(path) as part, _opened(part):
+            pass
+    with _opened(path) as study:
+        yield study
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Study]:
+    import optuna
 
     def connect() -> sqlite3.Connection:
         connection = sqlite3.connect(path, timeout=BUSY)

@@ -305,6 +305,10 @@ def _range(group: type[Options], name: str, terms: Mapping[str, Any], where: str
         ) from error
     except ValueError as error:
         raise InputError(f"{where}: option '{name}': {error}") from error
+    except ArithmeticError as error:  # optuna counts them in decimals of 28 digits
+        raise InputError(
+            f"{where}: option '{name}': too many steps of {step} lie between {low} and {high}; give a larger step"
+        ) from error
     return part
 
 

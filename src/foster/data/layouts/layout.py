@@ -170,6 +170,8 @@ class _Look:
     @cached_property
     def lines(self) -> list[str]:
         """The first two lines without their ends."""
+        if not self.path.is_file():  # a pipe would let us wait for who writes into it
+            return ["", ""]
         try:
             with open_unpacked(self.path) as file:
                 lines = [file.readline(_LONGEST_LINE), file.readline(_LONGEST_LINE)]
