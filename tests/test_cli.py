@@ -387,6 +387,15 @@ def test_recommend_says_what_it_read_as_text(run, made):
     assert "'nothing known' is no item id of the catalogue" in found.err
 
 
+def test_pretrain_says_that_the_encoder_cannot_read_the_texts(run, tmp_path, tiny_encoder):
+    rows = [row | {"title": f"手机壳 {row['item_id']}"} for row in synthetic_log()]
+    run("prepare", write_csv(tmp_path / "log.csv", rows), "--out", tmp_path / "data")
+    done = run("pretrain", tmp_path / "data", "--out", tmp_path / "teacher", "--encoder", tiny_encoder, *TEACHER)
+    (warning,) = [line for line in done.err.splitlines() if line.startswith("warning: ")]
+    assert done.code == 0 and f"{tmp_path / 'data'}: 40 of 40 texts are for the most part unknown to" in warning
+    assert warning.endswith("choose an encoder of their language by --encoder")
+
+
 def test_quiet_leaves_errors_only(run, made, tmp_path, monkeypatch):
     monkeypatch.setattr("foster.progress.LINE_SECONDS", 0.0)
     recommend = ("recommend", made.teacher, "--history", "red castle")

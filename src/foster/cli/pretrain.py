@@ -38,7 +38,9 @@ def pretrain(
 ) -> None:
     """Train on the full log and record the trajectory: teacher and full-data baseline."""
     from foster.condensed.collapse import one_ranking
+    from foster.data.check import unknown_texts
     from foster.runs import pretrain as run
+    from foster.text.readability import read_texts
 
     if out is not None:
         free(out, overwrite, data)
@@ -66,6 +68,8 @@ def pretrain(
             report_estimate(estimate_pretrain(read_data(data), out, **recipe, engine=engine), as_json)
             return
         log = read_data(data)
+        if engine.is_main:
+            warn(data, unknown_texts(read_texts(log.texts, recipe["encoder"]), log.n_items))
         recommender, fit = run(log, out, **recipe, privacy=privacy, engine=engine, overwrite=overwrite, say=say)
         if not engine.is_main:
             return

@@ -366,19 +366,27 @@ def _text_warnings(found: CheckReport) -> list[str]:
     return warnings
 
 
-def _reading_warnings(reading: Readability, items: int) -> list[str]:
-    warnings = []
+def unknown_texts(reading: Readability | None, items: int) -> str | None:
+    """Return what an encoder cannot read of the texts of so many items, in one line; None if it reads enough."""
+    if reading is None:
+        return None
     if reading.unreadable:
-        warnings.append(
+        return (
             f"{reading.unreadable:,} of {items:,} texts are for the most part unknown to {reading.encoder}, such as "
             f"'{_short(reading.unreadable_example)}', and share vectors with others; choose an encoder of their "
             "language by --encoder"
         )
-    elif reading.unknown_tokens > _MANY_UNKNOWN:
-        warnings.append(
+    if reading.unknown_tokens > _MANY_UNKNOWN:
+        return (
             f"{reading.unknown_tokens:.1%} of the tokens are unknown to {reading.encoder}; choose an encoder of the "
             "texts' language by --encoder"
         )
+    return None
+
+
+def _reading_warnings(reading: Readability, items: int) -> list[str]:
+    unknown = unknown_texts(reading, items)
+    warnings = [] if unknown is None else [unknown]
     if reading.same_tokens > items * _MANY_SAME:
         one, other = reading.same_tokens_example
         warnings.append(
