@@ -10,6 +10,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import textwrap
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -1083,6 +1084,21 @@ def test_a_process_that_is_told_to_stop_leaves_nothing_behind(made, tmp_path):
         process.communicate(timeout=60)
     assert process.returncode == 128 + signal.SIGTERM
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_while_python_cleans_up_is_not_heeded(number):
+    # A second one, that is: a terminal's Ctrl-C reaches processes beside this one, which their parent ends, too.
+    code = textwrap.dedent(f"""
+        import os, weakref
+        from foster.cli.errors import run
+
+        class Kept: pass
+        kept = Kept()
+        run(lambda: weakref.finalize(kept, lambda: (os.kill(os.getpid(), {int(number)}), print("cleaned up"))))
+        """)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "cleaned up\n", "")
 
 
 def test_float32_checkpoints_can_be_asked_for(run, made, tmp_path, tiny_encoder):

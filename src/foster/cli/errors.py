@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import errno
 import io
 import os
@@ -38,6 +39,15 @@ def run(command: Callable[[], None]) -> None:
             raise  # a fault of ours: whoever mends it needs all of it
         complain(f"foster: {line}")
         sys.exit(2)
+    finally:
+        # Registered last, it is the first to be called. One Ctrl-C reaches a process beside this one from the terminal
+        # and from its parent; a second signal would break into Python's cleaning up, with a traceback.
+        atexit.register(_heed_no_more)
+
+
+def _heed_no_more() -> None:
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
 
 
 def _open_standard_streams() -> None:
