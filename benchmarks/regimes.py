@@ -42,6 +42,7 @@ from foster.bench.budgets import within
 from foster.condensed.contexts import label_windows
 from foster.condensed.folder import written_bytes
 from foster.condensed.labels import with_soft_labels
+from foster.condensed.sources import MANY
 from foster.distillation.options import TD3Options
 from foster.engine import Engine
 from foster.evaluation.evaluate import evaluate_popularity
@@ -116,8 +117,10 @@ class Runs:
 
     def student(self, source: Condensed, regime: str, seed: int) -> TextRecommender:
         """Train a student; with hard labels validation chooses its weights, with soft ones the last count."""
-        steps, every = self.arguments.student_steps, HARD_LABELS.eval_every
-        hard = HARD_LABELS.model_copy(update={"steps": steps, "patience": steps // every + 1})
+        steps = self.arguments.student_steps
+        # A few histories are learned by heart within dozens of steps; of many, a step sees a batch.
+        every = HARD_LABELS.eval_every if len(source) <= MANY else steps // 10
+        hard = HARD_LABELS.model_copy(update={"steps": steps, "eval_every": every, "patience": steps // every + 1})
         recipe: TrainOptions = hard if regime == "hard" else STUDENT.model_copy(update={"steps": steps})
         dropout = HARD_DROPOUT if regime == "hard" else 0.0
         return train(
