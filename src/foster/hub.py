@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import re
 import shutil
 import tempfile
-import time
 from pathlib import Path
 
 from foster.artefacts import artefact_kind
 from foster.errors import InputError
 from foster.manifest import MANIFEST_NAME, verify
-from foster.storage import LEFT, cache_root
+from foster.storage import cache_root, remove_left
 
 NAME = re.compile(r"[\w][\w.-]*/[\w][\w.-]*")
 MODELS = ("model", "teacher", "onnx")
@@ -98,10 +96,7 @@ def _copied(snapshot: Path, name: str, repo_type: str) -> Path:
         return out
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
-        for left in out.parent.glob(".*.tmp"):  # by a process that was killed
-            with contextlib.suppress(OSError):
-                if time.time() - left.stat().st_mtime > LEFT:
-                    shutil.rmtree(left)
+        remove_left(out.parent, ".*.tmp", shutil.rmtree)
         with tempfile.TemporaryDirectory(dir=out.parent, prefix=".", suffix=".tmp") as place:
             whole = Path(place) / "whole"
             # What the hub adds, such as .gitattributes, is none of the folder's.

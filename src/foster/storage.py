@@ -9,7 +9,7 @@ import os
 import tempfile
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -52,15 +52,20 @@ def whole_file(path: Path) -> Iterator[Path]:
     path.parent.mkdir(parents=True, exist_ok=True)
     # Named by hand and not by tempfile, whose files are private: a cache may be shared by a group.
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
-    for left in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):
-        with contextlib.suppress(OSError):
-            if time.time() - left.stat().st_mtime > LEFT:
-                left.unlink()
+    remove_left(path.parent, f".{glob.escape(path.name)}.*.tmp")
     try:
         yield temporary
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def remove_left(folder: Path, pattern: str, remove: Callable[[Path], None] = Path.unlink) -> None:
+    """Remove what has names of that pattern and was not written to for a day: killed runs left it."""
+    for left in folder.glob(pattern):
+        with contextlib.suppress(OSError):
+            if time.time() - left.stat().st_mtime > LEFT:
+                remove(left)
 
 
 def file_sha256(path: str | Path) -> str:
