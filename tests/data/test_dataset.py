@@ -178,6 +178,10 @@ class TestTexts:
     def test_the_item_id_is_no_text(self):
         refused("the item id is no text", text=["item_id"])
 
+    def test_nothing_within_the_item_id_is_a_text(self):
+        refused("the item id is no text", items=None, text=["item_id.name"])
+        refused("the item id is no text", items=None, template="{item_id.name}")
+
     def test_without_usual_names_the_only_words_count_and_several_are_listed(self):
         items = pl.DataFrame(
             {

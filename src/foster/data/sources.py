@@ -456,12 +456,12 @@ def _items_of(table: Table, item: str, fields: Sequence[str]) -> pl.DataFrame:
     Returns:
         Columns ``item_id``, the fields (tidy) and ``rows``, how often an id is there.
     """
-    if {item, "item_id"} & set(fields):
-        raise InputError(f"{table.name}: the item id is no text; name other columns with --text")
     places = {field: split_field(field, table.columns) for field in fields}
     sources = list(dict.fromkeys(column for column, _ in places.values()))
+    if {item, "item_id"} & {*fields, *sources}:
+        raise InputError(f"{table.name}: the item id is no text; name other columns with --text")
     types = table.frame.select(item, *sources).collect_schema()
-    rows = table.select([id_expression(item, types[item]), *(pl.col(column) for column in sources if column != item)])
+    rows = table.select([id_expression(item, types[item]), *map(pl.col, sources)])
     ids = number_ids(rows[item], table.name)
     texts = [
         within(rows[column], path, field, table.name) if path else tidy(rows[column], table.name)
