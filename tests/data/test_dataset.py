@@ -133,7 +133,7 @@ class TestFilter:
 
     def test_short_sequences(self):
         log = pl.concat([LOG, pl.DataFrame({"user_id": ["u3"], "item_id": ["a"], "timestamp": [1]})])
-        message = refused("1 users have fewer than 3 interactions, such as 'u3'", log)
+        message = refused("1 user has fewer than 3 interactions, such as 'u3'", log)
         assert "set --k-core to 3 or more" in message
 
     def test_a_negative_k(self):

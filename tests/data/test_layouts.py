@@ -682,7 +682,7 @@ def test_kuairec_captions_with_ends_of_lines_in_them(tmp_path):
         "150": "whole, Food, Drinks",
         "151": "a b c, Food, Drinks",
     }
-    assert "2 rows of kuairec_caption_category.csv are broken and are left out." in layout.notes
+    assert "Left out of kuairec_caption_category.csv: 2 broken rows." in layout.notes
 
 
 def test_kuairec_captions_with_an_open_quote(tmp_path):

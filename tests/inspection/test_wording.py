@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from foster.inspection.wording import clean, many, number, percent, place_name, plain, size
+from foster.inspection.wording import clean, number, percent, place_name, plain, size
+from foster.wording import many
 
 
 def test_texts_are_one_line_without_signs_that_act():

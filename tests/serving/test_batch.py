@@ -60,7 +60,7 @@ def test_what_the_catalogue_lacks_is_left_out_and_said(tmp_path):
     users = Users.of(tmp_path / "log.csv", model.catalogue)
     assert len(users) == 30 and (users.left_out, users.unknown_items, users.left_users) == (2, 2, 1)
     first, second = users.remarks("log.csv")
-    assert "2 interactions with 2 items" in first and "'x' first" in first and "1 users have no other items" in second
+    assert "2 interactions with 2 items" in first and "'x' first" in first and "1 user has no other items" in second
     some = users.only(["u3", "u1", "u3"], "ids")
     assert some.ids.to_list() == ["u3", "u1"] and [*some.histories[0]] == [int(i) for i in HISTORIES["u3"]]
     with pytest.raises(InputError, match="ids: user 'new' has no history that the model knows"):

@@ -18,6 +18,7 @@ from foster.errors import InputError
 from foster.models.options import ModelOptions
 from foster.text.options import EncoderOptions
 from foster.training.options import TeacherOptions, TrainOptions
+from foster.wording import many
 
 
 @verb(
@@ -86,4 +87,4 @@ def bench(
         show(result, as_json, markdown(rows, about))
     if failed := about["failed"]:
         name, error = next(iter(failed.items()))
-        raise InputError(f"{out}: {len(failed)} runs failed and are in no row, {name} first: {error}")
+        raise InputError(f"{out}: {many(len(failed), 'run')} failed, {name} first, and no row tells of it: {error}")

@@ -23,6 +23,7 @@ from foster.data.faults import (
 )
 from foster.data.sources import INPUT_ORDER
 from foster.data.texts import shortened
+from foster.wording import many
 
 QUANTILES = (0.0, 0.1, 0.5, 0.9, 1.0)
 # Words and signs come near the number of tokens of English text, without a tokenizer.
@@ -164,16 +165,10 @@ class CheckReport:
             lines += ["", f"user {sample.user_id}, {sample.length} items, the last {len(sample.texts)}:"]
             lines += [f"  {shortened(text, SAMPLE_SHOWN)}" for text in sample.texts]
         lines += ["", *(f"problem: {line}" for line in self.problems), *(f"warning: {line}" for line in self.warnings)]
-        return "\n".join(
-            [
-                *lines,
-                *(
-                    []
-                    if self.problems
-                    else [f"no problems{f', {len(self.warnings)} warnings' if self.warnings else ''}"]
-                ),
-            ]
-        )
+        if not self.problems:
+            beside = f", {many(len(self.warnings), 'warning')}" if self.warnings else ""
+            lines.append(f"no problems{beside}")
+        return "\n".join(lines)
 
 
 def check(dataset: Dataset, reading: Readability | None = None) -> CheckReport:
@@ -238,7 +233,7 @@ def check(dataset: Dataset, reading: Readability | None = None) -> CheckReport:
 def _problems(found: CheckReport) -> list[str]:
     problems = []
     if found.items <= 20:
-        problems.append(f"{found.items} items: Recall@20 is 1 for any ranking; more items are needed")
+        problems.append(f"{many(found.items, 'item')}: Recall@20 is 1 for any ranking; more items are needed")
     if found.sequence_lengths["90%"] < 5:
         problems.append("nine of ten sequences are shorter than 5, which leaves little to train on; raise --k-core")
     if found.shared_texts > found.items / 2:
@@ -252,7 +247,7 @@ def _problems(found: CheckReport) -> list[str]:
 def _warnings(found: CheckReport, dataset: Dataset) -> list[str]:
     warnings = []
     if found.users < 100:
-        warnings.append(f"{found.users} users: metrics will vary much between seeds")
+        warnings.append(f"{many(found.users, 'user')}: metrics will vary much between seeds")
     if dataset.info.k_core == 0:
         warnings.append("no k-core: users and items with few interactions are in")
     if dataset.info.time == INPUT_ORDER:
@@ -263,8 +258,8 @@ def _warnings(found: CheckReport, dataset: Dataset) -> list[str]:
         warnings.append(f"{found.time_ties:.0%} of neighbours share a time; their order is that of the input")
     if found.duplicates:
         warnings.append(
-            f"{found.duplicates:,} interactions repeat another one's user, item and time, and all count; if the log "
-            "holds rows twice, leave the copies out"
+            f"{many(found.duplicates, 'interaction repeats', 'interactions repeat')} another one's user, item and "
+            "time, and all count; if the log holds rows twice, leave the copies out"
         )
     if found.items / 20 < found.shared_texts <= found.items / 2:
         warnings.append(f"{found.shared_texts:,} of {found.items:,} items share their text with another one")
@@ -330,12 +325,12 @@ def _text_warnings(found: CheckReport) -> list[str]:
     for fault in found.words_for_nothing:
         if fault.column in ("user_id", "item_id"):
             warnings.append(
-                f"{fault.column} '{fault.example}' has {fault.count:,} interactions: a missing id, written as a word, "
-                "makes one of many; leave these rows out"
+                f"{fault.column} '{fault.example}' has {many(fault.count, 'interaction')}: a missing id, written as a "
+                "word, makes one of many; leave these rows out"
             )
         else:
             warnings.append(
-                f"text column '{fault.column}': {fault.count:,} items hold a word for nothing, as in "
+                f"text column '{fault.column}': {_items_hold(fault.count)} a word for nothing, as in "
                 f"'{_short(fault.example)}', and models read it; leave the field empty in the source"
             )
     for shared in found.shared_words:
@@ -360,10 +355,14 @@ def _text_warnings(found: CheckReport) -> list[str]:
         (found.mojibake, "characters of a wrong encoding", "read the source as UTF-8"),
     ):
         warnings.extend(
-            f"text column '{fault.column}': {fault.count:,} items hold {what}, as in '{_short(fault.example)}'; {fix}"
+            f"text column '{fault.column}': {_items_hold(fault.count)} {what}, as in '{_short(fault.example)}'; {fix}"
             for fault in faults
         )
     return warnings
+
+
+def _items_hold(count: int) -> str:
+    return many(count, "item holds", "items hold")
 
 
 def unknown_texts(reading: Readability | None, items: int) -> str | None:

@@ -59,6 +59,7 @@ from foster.errors import InputError
 from foster.json_text import is_unicode, to_json
 from foster.manifest import read_whole, verify
 from foster.progress import stage
+from foster.wording import many
 
 HistorySplit = Literal["train", "validation", "test"]
 
@@ -720,8 +721,8 @@ def _from_raw(
     lengths = count_numbers(users)
     if lengths.min() < shortest:
         raise InputError(
-            f"{raw.reading.log}: {int((lengths < MIN_SEQUENCE).sum())} users have fewer than {MIN_SEQUENCE} "
-            f"interactions, such as '{user_ids[int(lengths.argmin())]}', but two of each are held out; "
+            f"{raw.reading.log}: {many(int((lengths < MIN_SEQUENCE).sum()), 'user has', 'users have')} fewer than "
+            f"{MIN_SEQUENCE} interactions, such as '{user_ids[int(lengths.argmin())]}', but two of each are held out; "
             f"set --k-core to {MIN_SEQUENCE} or more"
         )
     offsets = np.concatenate([[0], np.cumsum(lengths)])
@@ -772,11 +773,12 @@ def _no_text(raw: Raw, row_of: pl.Series) -> InputError:
     if alike is not None and not raw.items["item_id"].is_in(missing.implode()).any():
         first = next(item for item in missing.to_list() if _bare(item) in known)
         return InputError(
-            f"{where}: no text for {missing.len()} items of the log; its item '{first}' is '{known[_bare(first)]}' "
-            "here; write ids in one way in both tables, or leave these interactions out with --drop-textless"
+            f"{where}: no text for {many(missing.len(), 'item')} of the log; its item '{first}' is "
+            f"'{known[_bare(first)]}' here; write ids in one way in both tables, or leave these "
+            "interactions out with --drop-textless"
         )
     return InputError(
-        f"{where}: no text for {missing.len()} items of the log, first item "
+        f"{where}: no text for {many(missing.len(), 'item')} of the log, first item "
         f"'{first}'; add their texts, or leave their interactions out with --drop-textless"
     )
 

@@ -26,6 +26,7 @@ from foster.evaluation.ranks import rank_targets, users_at_once
 from foster.models.item_index import ExactIndex
 from foster.models.recommender import NOT_STATED, STATES, TextRecommender
 from foster.storage import whole_file
+from foster.wording import many
 
 RANKS_SCHEMA: dict[str, type[pl.DataType]] = {
     "user_id": pl.String,
@@ -345,8 +346,9 @@ def item_mapping(model: TextRecommender, data: Dataset) -> np.ndarray:
     unknown = [item_id for item_id in item_ids if item_id not in index]
     if unknown:
         raise InputError(
-            f"{data.info.name}: {len(unknown)} items are unknown to the model, item_id '{unknown[0]}' first; "
-            "add them with add_items, or evaluate on the data that the model's catalogue came from"
+            f"{data.info.name}: {many(len(unknown), 'item is', 'items are')} unknown to the model, item_id "
+            f"'{unknown[0]}' first; add them with add_items, or evaluate on the data that the "
+            "model's catalogue came from"
         )
     return np.array([index[item_id] for item_id in item_ids], dtype=np.int64)
 

@@ -14,9 +14,10 @@ from foster.inspection.figures import FAINT, drawing
 from foster.inspection.files import bytes_by_part
 from foster.inspection.inspect import Look
 from foster.inspection.page import Block, Cell, Figure, Figures, Items, Paragraph, Section, Summary, Table
-from foster.inspection.wording import clean, folder_name, many, place_name, plain, size
+from foster.inspection.wording import clean, folder_name, place_name, plain, size
 from foster.report.plots import TITLES, draw_metric
 from foster.report.tables import remarks, shown, spread
+from foster.wording import many
 
 SUMMARY_NAME = next(name for name in RESULTS if name.endswith(".json"))
 QUALITY = ("recall@10", "ndcg@10")

@@ -31,10 +31,11 @@ from foster.inspection.sequences import (
     draw_counts,
     shown_sequences,
 )
-from foster.inspection.wording import clean, folder_name, many, percent, place_name, plain, private_rows, size
+from foster.inspection.wording import clean, folder_name, percent, place_name, plain, private_rows, size
 from foster.models.recommender import NOT_STATED
 from foster.text.cache import embed_texts
 from foster.text.hub import locate
+from foster.wording import many
 
 PARTS = {
     "items": "item indices of the steps",

@@ -10,7 +10,8 @@ import numpy as np
 
 from foster.inspection.figures import drawing, line
 from foster.inspection.page import Figure, Figures, Paragraph, Section, Table
-from foster.inspection.wording import clean, many, number
+from foster.inspection.wording import clean, number
+from foster.wording import many
 
 ROWS = 20  # of the table below a curve
 POINTS = 500  # of a curve

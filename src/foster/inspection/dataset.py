@@ -17,9 +17,10 @@ from foster.inspection.figures import bars, drawing
 from foster.inspection.files import bytes_by_part
 from foster.inspection.inspect import Look
 from foster.inspection.page import Block, Figure, Figures, ItemText, Section, Summary, Table
-from foster.inspection.wording import clean, folder_name, many, percent, place_name, plain, size
+from foster.inspection.wording import clean, folder_name, percent, place_name, plain, size
 from foster.text.options import EncoderOptions
 from foster.text.readability import read_texts
+from foster.wording import many
 
 BARS = 30
 UNITS = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}

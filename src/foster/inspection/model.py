@@ -17,11 +17,12 @@ from foster.inspection.files import bytes_by_part
 from foster.inspection.inspect import Look
 from foster.inspection.page import ItemText, Paragraph, Section, Summary, Table
 from foster.inspection.projection import Projection, map_figure
-from foster.inspection.wording import clean, folder_name, many, number, place_name, plain, private_rows, size
+from foster.inspection.wording import clean, folder_name, number, place_name, plain, private_rows, size
 from foster.manifest import read_whole
 from foster.models.options import ModelOptions
 from foster.models.recommender import ITEM_TABLE_NAME, NOT_STATED, WEIGHTS_NAME, StoredModel, differing, stored_shape
 from foster.text.options import EncoderOptions
+from foster.wording import many
 
 COMPARED = 8  # items whose neighbours are shown
 NEIGHBOURS = 3

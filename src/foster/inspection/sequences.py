@@ -13,7 +13,8 @@ from torch.nn import functional as F
 from foster.condensed.contexts import mixtures
 from foster.condensed.sequences import Condensed
 from foster.inspection.page import ItemText
-from foster.inspection.wording import many, percent
+from foster.inspection.wording import percent
+from foster.wording import many
 
 MOST_STEPS = 2_000  # of a page, divided among its sequences
 MOST_SEQUENCES = 100

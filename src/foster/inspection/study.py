@@ -15,10 +15,11 @@ from foster.inspection.figures import FAINT, SERIES, drawing
 from foster.inspection.files import bytes_by_part
 from foster.inspection.inspect import Look
 from foster.inspection.page import Block, Cell, Figure, Items, ItemText, Paragraph, Section, Share, Summary, Table
-from foster.inspection.wording import clean, folder_name, many, number, place_name, plain, size
+from foster.inspection.wording import clean, folder_name, number, place_name, plain, size
 from foster.tuning.folder import DATABASE, LOCKS
 from foster.tuning.plots import draw_order
 from foster.tuning.results import BEST, NOT_OPTIONS, RESULTS, TRIALS, trained_on, verdict_in_words
+from foster.wording import many
 
 COLUMNS: dict[str, pl.DataType | type[pl.DataType]] = {"trial": pl.Int64, "state": pl.String, "value": pl.Float64}
 """What is read of ``trials.csv``."""

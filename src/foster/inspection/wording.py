@@ -81,8 +81,3 @@ def place_name(text: str) -> str:
 def folder_name(folder: Path) -> str:
     """Return the name of a folder, also of one that is given as ``.``."""
     return folder.name if folder.name not in ("", "..") else folder.resolve().name
-
-
-def many(count: int, one: str, several: str = "") -> str:
-    """Return a count with its noun."""
-    return f"{count:,} {one if count == 1 else several or f'{one}s'}"

@@ -19,6 +19,7 @@ from foster.data.ids import number_ids
 from foster.data.readers import Table, is_table, open_table
 from foster.data.sources import Columns, read_events
 from foster.errors import InputError
+from foster.wording import many
 
 HISTORY = "history"  # column of lists of item ids, oldest first
 
@@ -104,11 +105,11 @@ class Users:
         out = []
         if self.left_out:
             out.append(
-                f"{where}: {self.left_out:,} interactions with {self.unknown_items:,} items that the model's catalogue "
-                f"lacks, '{self.unknown_first}' first, are left out of the histories"
+                f"{where}: left out of the histories {many(self.left_out, 'interaction')} with "
+                f"{many(self.unknown_items, 'item')} that the model's catalogue lacks, '{self.unknown_first}' first"
             )
         if self.left_users:
-            out.append(f"{where}: {self.left_users:,} users have no other items and get no list")
+            out.append(f"{where}: {many(self.left_users, 'user has', 'users have')} no other items: no list")
         return out
 
 

@@ -18,6 +18,7 @@ from foster.text.options import EncoderOptions
 from foster.training.options import TrainOptions
 from foster.tuning.plots import drawable, plot_study
 from foster.tuning.search import BEGUN, Setting, finished, ranked, reason_of
+from foster.wording import many
 
 if TYPE_CHECKING:
     from optuna import Study
@@ -223,7 +224,8 @@ def markdown(results: Mapping[str, Any]) -> str:
     else:
         done = results["trials"].get("complete", 0)
         parts.append(
-            f"Importance of options: not given, since {done} trials were finished and {ENOUGH} are needed."
+            f"Importance of options: not given, since {many(done, 'trial was', 'trials were')} finished and {ENOUGH} "
+            "are needed."
             if done < ENOUGH
             else "Importance of options: not given, since all trials have one value."
         )

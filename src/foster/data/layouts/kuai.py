@@ -12,6 +12,7 @@ import polars as pl
 from foster.data.layouts.layout import Files, Layout, open_file, open_files, open_frame
 from foster.data.readers import Table
 from foster.errors import InputError
+from foster.wording import many
 
 _RAND = "KuaiRand"
 _RAND_SOURCE = "https://kuairand.com"
@@ -95,7 +96,7 @@ def find_kuairec(files: Files) -> Layout | None:
         "UNKNOWN is no text.",
     ]
     if broken:
-        notes.append(f"{broken} rows of {items.name} are broken and are left out.")
+        notes.append(f"Left out of {items.name}: {many(broken, 'broken row')}.")
     return Layout(
         name=_REC,
         log=open_file(log),
