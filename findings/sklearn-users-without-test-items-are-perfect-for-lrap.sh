@@ -3,10 +3,11 @@
 # a perfect one.
 #
 # Behaviour: one user whose only test item stands at place 50 of 100 has 0.02, the reciprocal rank. With three more
-# users in the matrix who have no test items the mean is 0.755: each of them counts 1.0. So does a user of whom all items
-# are relevant. label_ranking_loss counts them as 0, its best value, and coverage_error as 0, which no other user can
-# reach. ndcg_score of the same matrix counts them as 0, its worst value, and average_precision_score(average="samples")
-# too, with a warning. The others say nothing, and the docstrings do not mention such rows.
+# users in the matrix who have no test items the mean is 0.755: each of them counts 1.0. So does a user of whom all
+# items are relevant. label_ranking_loss counts them as 0, its best value, and coverage_error as 0, which no other user
+# can reach. ndcg_score of the same matrix counts them as 0, its worst value, and so does
+# average_precision_score(average="samples"), with a warning. The others say nothing, and the docstrings do not mention
+# such rows.
 # A good guess: one rule for the ranking metrics of a package: such rows are left out, are 0, or are NaN with a warning;
 # LRAP is defined as a mean over the relevant items of a row, of which there are none.
 # Hurt: who evaluates on a matrix of all users, of whom many have nothing in the test period (a time split): LRAP, which
@@ -44,8 +45,8 @@ for name, metric in measured.items():
         one, four = float(metric(relevant[:1], scores[:1])), float(metric(relevant, scores))
     of_empty = round((4 * four - one) / 3, 6)
     found[name] = of_empty, bool(said)
-    print(f"{name:<38} one user {one:.4f}   with three without test items {four:.4f}   each of them {of_empty:g}", end="")
-    print("   (warns)" if said else "")
+    warns = "(warns)" if said else ""
+    print(f"{name:<38} one user {one:.4f}   with three without test items {four:.4f}   each {of_empty:g} {warns}")
     if name == "label_ranking_average_precision_score":
         same = round(one, 6) == 0.02 and round(four, 6) == 0.755
 every = float(metrics.label_ranking_average_precision_score(np.ones((1, 100), dtype=int), scores[:1]))
