@@ -2,15 +2,15 @@
 # pandas 3.1.1, pyarrow 26.0.1: read_csv(engine="pyarrow") makes 4 users of 1,000.
 #
 # Behaviour: a column of whole numbers of which one is above 2**63 (unsigned 64-bit hashes: one half of them are) is
-# uint64 and exact with pandas' own engine. With engine="pyarrow", and by pyarrow.csv, the whole column is float64:
-# ids are rounded to multiples of 2,048, and those that are close become one. No error, no warning, and no value is
-# missing. dtype={"user": "uint64"} only hides it: the column is uint64 then, made of the rounded numbers, and has the
-# same 4 users.
+# uint64 and exact with pandas' own engine, if that reads the file at once (low_memory=False, or a short file). With
+# engine="pyarrow", and by pyarrow.csv, the whole column is float64: ids are rounded to multiples of 2,048, and those
+# that are close become one. No error, no warning, and no value is missing. dtype={"user": "uint64"} only hides it: the
+# column is uint64 then, made of the rounded numbers, and has the same 4 users.
 # A good guess: uint64 (as for the C engine, and as Arrow has the type), or text; the engine sets the speed, not the
 # values.
 # Hurt: who switches the engine to read a large log faster, or reads it by pyarrow: ids of the log join with no other
-# table any more, and numbered ones merge. dtype={"user": "str"} keeps them, as do the C engine and pyarrow's own
-# column_types.
+# table any more, and numbered ones merge. dtype={"user": "str"} keeps them, as do the C engine with
+# low_memory=False and pyarrow's own column_types.
 set -euo pipefail
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
