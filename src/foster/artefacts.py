@@ -40,15 +40,17 @@ METRICS_NAME = "metrics.jsonl"  # what a training or a distillation logged, besi
 MARKER = "foster"  # field of the JSON file of every folder: the version of foster that wrote it
 PART = 2**20  # numbers of a tensor that are looked at together
 
+STUDY = "study"  # the kind of a folder that grows, in which others are made
 TRAJECTORY_NAME = "trajectory"  # folder of a teacher's checkpoints, which are verified when they are read
 
 _CATALOGUE = ("catalogue.parquet", "popularity.parquet")
 _SEQUENCES = (CONFIG_NAME, CARD_NAME, MANIFEST_NAME, METRICS_NAME, "sequences.safetensors", *_CATALOGUE)
 _MODEL = (CONFIG_NAME, CARD_NAME, MANIFEST_NAME, "model.safetensors", "items.safetensors", *_CATALOGUE)
-_RESULTS = (CONFIG_NAME, CARD_NAME, "trials.csv", "results.json", "results.png", "best.yaml")
+_RESULTS = (CONFIG_NAME, CARD_NAME, MANIFEST_NAME, "trials.csv", "results.json", "results.png", "best.yaml")
 _STUDY = (
     *(*_RESULTS, *(f".{name}.*.tmp" for name in _RESULTS), "study.db", "study.db-*"),
     *(".study.db.*.tmp*", "locks", "locks/*.lock", "retrained", "retrained/trial-*", "retrained/.trial-*"),
+    *("trial-*.part", "trial-*.part/*"),
 )
 FILES: dict[str, tuple[str, ...]] = {
     "dataset": (DATASET_NAME, CARD_NAME, "interactions.parquet", "items.parquet", MANIFEST_NAME),
@@ -56,7 +58,7 @@ FILES: dict[str, tuple[str, ...]] = {
     "coreset": _SEQUENCES,
     "model": _MODEL,
     "teacher": (*_MODEL, METRICS_NAME, TRAJECTORY_NAME, f"{TRAJECTORY_NAME}/step_*.safetensors"),
-    "study": _STUDY,
+    STUDY: _STUDY,
     "audit": (CONFIG_NAME, "results.json", CARD_NAME, MANIFEST_NAME),
     "onnx": (CONFIG_NAME, CARD_NAME, MANIFEST_NAME, "items.onnx", "sequence.onnx", "items.npy", "items.jsonl"),
     "handed-on": (CONFIG_NAME, CARD_NAME, MANIFEST_NAME, "sequences.jsonl", "prompts.jsonl", "data", "data/*.parquet"),
@@ -138,8 +140,9 @@ class Place:
                 try:
                     yield work
                     work.chmod(0o777 & ~_umask())  # it was made private
-                    inputs = {"inputs": list(self.inputs)} if self.inputs else {}
-                    seal(work, {**_about(work), **inputs, **(about or {})})
+                    if not (work / MANIFEST_NAME).exists():  # a study has one already
+                        inputs = {"inputs": list(self.inputs)} if self.inputs else {}
+                        seal(work, {**_about(work), **inputs, **(about or {})})
                     self._take(work)
                 finally:
                     # What had to be kept has another name by now, or says so.
@@ -258,7 +261,7 @@ def check_outside(place: Path, named: str) -> None:
         InputError: it lies in a folder that foster made.
     """
     for folder in place.parents:
-        if (folder / MANIFEST_NAME).is_file() and own_kind(folder) is not None:
+        if (folder / MANIFEST_NAME).is_file() and own_kind(folder) not in (None, STUDY):
             raise InputError(
                 f"{named}: lies in {folder}, which foster made and could not be read any more; go elsewhere"
             )
@@ -490,19 +493,13 @@ def _statement(folder: Path) -> dict[str, Any]:
 
 
 def _read_statement(folder: Path) -> dict[str, Any]:
-    if _is_study(folder):
+    if own_kind(folder) == STUDY:  # which grows: who reads its tables looks at them then
+        read_manifest(folder).check(CONFIG_NAME)
         return read_json(folder / CONFIG_NAME)
     verify(folder, later=TRAJECTORY_NAME)
     if (folder / DATASET_NAME).is_file():
         return {"kind": "dataset"}
     return read_json(folder / CONFIG_NAME)
-
-
-def _is_study(folder: Path) -> bool:
-    """Whether a folder is one that goes on being written, which has no manifest."""
-    if not (folder / CONFIG_NAME).is_file() or os.path.lexists(folder / MANIFEST_NAME):
-        return False
-    return own_kind(folder) == "study"
 
 
 def save_tensors(path: Path, tensors: dict[str, Tensor]) -> None:

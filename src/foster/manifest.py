@@ -12,7 +12,8 @@ import os
 import platform
 import stat
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -21,7 +22,7 @@ from typing import Any, TypeVar
 from foster.errors import InputError
 from foster.exchange import SWAP_NAME, settle
 from foster.json_text import of_json, to_json
-from foster.storage import file_sha256
+from foster.storage import file_sha256, whole_file
 from foster.version import __version__
 
 MANIFEST_NAME = "manifest.json"
@@ -32,6 +33,7 @@ READ = frozenset({".json", ".jsonl", ".parquet", ".safetensors"})
 """Endings of files that are foster's, beside the card: where a manifest does not list one, nothing is read."""
 PACKAGES = ("numpy", "polars", "safetensors", "transformers")  # which decide over bytes, beside torch and Python
 TRIES = 10  # readings of a folder that is replaced meanwhile
+GROWING = 5  # the last reading, after a third of a second, of one that grows and does not fit its manifest
 SETTLED = 2 * 10**9  # nanoseconds after which a change would show in a file's times on every file system
 
 T = TypeVar("T")
@@ -82,14 +84,47 @@ def seal(folder: str | Path, about: Mapping[str, Any] | None = None) -> None:
         about: what else is to be said, such as options and seeds.
     """
     folder = Path(folder)
-    names = sorted(
-        path.relative_to(folder).as_posix()
+    files = {
+        path.relative_to(folder).as_posix(): path
         for path in folder.rglob("*")
         if path.is_file() and path.name != MANIFEST_NAME and not _is_hidden(path.relative_to(folder))
-    )
-    files = {name: {"bytes": (folder / name).stat().st_size, "sha256": _sha256(folder / name)} for name in names}
-    content = {"format": FORMAT, **versions(), **(about or {}), "files": files}
-    (folder / MANIFEST_NAME).write_text(_text(content), encoding="utf-8")
+    }
+    (folder / MANIFEST_NAME).write_text(_listing(files, about or {}), encoding="utf-8")
+
+
+@contextmanager
+def whole_files(
+    folder: Path, about: Mapping[str, Any] | None = None, also: Iterable[str] = ()
+) -> Iterator[Callable[[str], Path]]:
+    """Yield a function that gives a temporary path for a file of a folder; all take their places when the block ends.
+
+    That is for folders that grow, such as studies: the files come one by one, in the end the manifest of just these, so
+    that no mixture is taken for whole (see ``read_whole``). If the block ends by an error, all is as before.
+
+    Args:
+        folder: the folder.
+        about: what else the manifest is to say.
+        also: files of the folder that stay as they are and are listed, too.
+
+    Raises:
+        OSError: the place cannot be written to.
+    """
+    files = {name: folder / name for name in also}
+    with ExitStack() as parts:
+        manifest = parts.enter_context(whole_file(folder / MANIFEST_NAME))  # the first here is the last to be put there
+
+        def place(name: str) -> Path:
+            files[name] = parts.enter_context(whole_file(folder / name))
+            return files[name]
+
+        yield place
+        manifest.write_text(_listing(files, about or {}), encoding="utf-8")
+
+
+def _listing(files: Mapping[str, Path], about: Mapping[str, Any]) -> str:
+    """Return the text of a manifest of files, given by their names in the folder and where they are now."""
+    listed = {name: {"bytes": files[name].stat().st_size, "sha256": _sha256(files[name])} for name in sorted(files)}
+    return _text({"format": FORMAT, **versions(), **about, "files": listed})
 
 
 def versions() -> dict[str, Any]:
@@ -99,12 +134,13 @@ def versions() -> dict[str, Any]:
     return {"foster": __version__, "torch": version("torch"), "versions": python | others}
 
 
-def verify(folder: str | Path, later: str = "") -> Manifest:
+def verify(folder: str | Path, later: str = "", depth: int | None = None) -> Manifest:
     """Read the manifest of a folder, and see that the folder holds the files that it lists.
 
     Args:
         folder: the folder.
         later: a folder in it, of whose files only the sizes are looked at: whoever reads one checks it then.
+        depth: how deep files are looked for that it does not list; below lie folders with manifests of their own.
 
     Raises:
         InputError: there is no manifest, or it is damaged or of another version; a file is missing, a link, or another
@@ -130,6 +166,7 @@ def verify(folder: str | Path, later: str = "") -> Manifest:
         ours = (
             (path.suffix in READ or path.name == "README.md") and not _is_hidden(place) and place != Path(MANIFEST_NAME)
         )
+        ours = ours and (depth is None or len(place.parts) <= depth)
         if ours and place.as_posix() not in manifest.files:
             raise _unlisted(path)
     return manifest
@@ -144,12 +181,13 @@ def identity(folder: str | Path) -> str:
     return _sha256(Path(folder) / MANIFEST_NAME)
 
 
-def read_whole(folder: str | Path, read: Callable[[], T]) -> T:
+def read_whole(folder: str | Path, read: Callable[[], T], grows: bool = False) -> T:
     """Read a folder that another process may replace meanwhile: all of the old one, or all of the new one.
 
     Args:
         folder: the folder.
         read: reads its files, and verifies them first.
+        grows: it is one of ``whole_files``, whose files and manifest are not replaced at one moment.
 
     Returns:
         What ``read`` returns.
@@ -165,7 +203,7 @@ def read_whole(folder: str | Path, read: Callable[[], T]) -> T:
             out = read()
         except (InputError, OSError) as error:
             same = _state(folder) == before
-            if same and not (folder / SWAP_NAME).exists():
+            if same and not (folder / SWAP_NAME).exists() and (not grows or attempt == GROWING):
                 raise
             failed = error if same else None
         else:

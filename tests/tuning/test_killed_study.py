@@ -12,6 +12,7 @@ import pytest
 pytest.importorskip("optuna")
 
 from foster.artefacts import check_free
+from foster.manifest import seal
 from foster.tuning.search import open_study
 
 TRIALS = 4
@@ -64,12 +65,14 @@ def test_the_database_has_all_its_tables_from_its_first_moment(tmp_path, monkeyp
         return plain(**more)
 
     monkeypatch.setattr(optuna, "create_study", noted)
+    (tmp_path / "config.json").write_text("{}")
+    seal(tmp_path)
     with open_study(tmp_path) as study:
         study.enqueue_trial({"lr": 0.5})
     with open_study(tmp_path) as study:
         assert len(study.get_trials(deepcopy=False)) == 1
     assert found == [False, True, True]
-    assert [path.name for path in tmp_path.iterdir()] == ["study.db"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["config.json", "manifest.json", "study.db"]
 
 
 def test_what_a_killed_retraining_leaves_is_no_hindrance(tmp_path):

@@ -54,8 +54,8 @@ def run_bench(
     rows = summarise(records, folder.ranks, plan.options.reference, plan.data.held_out("test").users)
     about = _about(plan, failed, engine)
     if engine.is_main:
-        write_results(folder.out, rows, about, records)
         plot_results(folder.out / PLOT_NAME, rows, _title(plan))
+        write_results(folder.out, rows, about, records)  # and the manifest of all that
     return {"about": about, "rows": rows}
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,14 +12,16 @@ import numpy as np
 
 from foster.artefacts import CONFIG_NAME, DATASET_NAME, marked, read_config, read_json, write_json
 from foster.bench.plan import Plan
-from foster.bench.results import PLOT_NAME, RESULTS
+from foster.bench.results import BENCH_NAME, KIND, PLOT_NAME, RESULTS
 from foster.bench.rows import Run
 from foster.engine import Engine
 from foster.errors import InputError
+from foster.json_text import to_json
+from foster.manifest import MANIFEST_NAME, read_manifest, whole_files
 from foster.options import Options
-from foster.storage import whole_file
+from foster.storage import file_sha256, whole_file
 
-BENCH_NAME = "bench.json"
+OF, SELF = "bench", "sha256"  # fields of a record: the SHA-256 of bench.json, and that of the record itself
 
 
 class BenchFolder:
@@ -47,13 +50,16 @@ class BenchFolder:
         Raises:
             InputError: it is of something else, or cannot be written.
         """
+        if not engine.is_main:
+            engine.wait()  # until it is marked
         path, recipe = self.out / BENCH_NAME, self.plan.recipe
         about = {"data_fingerprint": self.plan.data.info.fingerprint, **recipe.as_dict()}
         about["student_steps"] = self.plan.options.student_steps
         if path.exists():
             found = read_json(path)
-            if found.get("kind") != "bench":
+            if found.get("kind") != KIND:
                 raise InputError(f"{path}: is of no benchmark of foster; give another --out")
+            self._check_bench(found)
             for key, value in about.items():
                 options = getattr(recipe, key, None)
                 if not (_same(options, found.get(key), path) if options else found.get(key) == value):
@@ -65,10 +71,23 @@ class BenchFolder:
                 return
             try:
                 self.out.mkdir(parents=True, exist_ok=True)
-                write_whole(path, marked("bench") | about)
+                with whole_files(self.out, {"kind": KIND}) as place:
+                    write_json(place(BENCH_NAME), marked(KIND) | about)
             except OSError as error:
                 raise InputError(f"{self.out}: cannot write there ({error.strerror}); give another --out") from error
-        engine.wait()
+        if engine.is_main:
+            engine.wait()
+
+    def _check_bench(self, found: Mapping[str, Any]) -> None:
+        """See that ``bench.json`` is as it was written.
+
+        Raises:
+            InputError: it is not.
+        """
+        if not (self.out / MANIFEST_NAME).exists() and not any(self.out.glob("seed*/*.json")):
+            with whole_files(self.out, {"kind": KIND}, also=[BENCH_NAME]):  # killed just after it was written
+                pass
+        read_manifest(self.out).check(BENCH_NAME)
 
     def teacher(self, seed: int) -> Path:
         """Return the folder of a seed's teacher."""
@@ -95,8 +114,37 @@ class BenchFolder:
         return f"seed{run.seed}/{run.name}.ranks.npy"
 
     def ranks(self, record: Mapping[str, Any]) -> np.ndarray:
-        """Return the rank of every test target of a finished run, ``[targets]``."""
-        return np.load(self.out / record["ranks"])
+        """Return the rank of every test target of a finished run, ``[targets]``.
+
+        Raises:
+            InputError: they are not those that the record is of.
+        """
+        path = self.out / record["ranks"]
+        if not path.is_file() or path.is_symlink() or file_sha256(path) != record["ranks_sha256"]:
+            of = path.with_name(path.name.replace(".ranks.npy", ".json"))
+            raise InputError(f"{path}: is missing or damaged; remove {of}, and the same command makes the run again")
+        return np.load(path)
+
+    def write(self, path: Path, content: Mapping[str, Any]) -> None:
+        """Write a record, what making took, or why a run failed, with what tells it from any other."""
+        content = {**content, OF: file_sha256(self.out / BENCH_NAME)}
+        with whole_file(path) as part:
+            write_json(part, {**content, SELF: _sha256(content)})
+
+    def read(self, path: Path) -> dict[str, Any]:
+        """Read what ``write`` wrote.
+
+        Raises:
+            InputError: it is damaged, was changed, or is of another benchmark.
+        """
+        content = read_json(path)
+        if content.pop(SELF, None) != _sha256(content) or path.is_symlink():
+            what = "is damaged, was changed, or an earlier version made it"
+        elif content[OF] != file_sha256(self.out / BENCH_NAME):
+            what = "is of another benchmark"
+        else:
+            return content
+        raise InputError(f"{path}: {what}; remove it, and the same command makes the run again")
 
     def is_made(self, run: Run) -> bool:
         """Whether the artefact that a run trains on is there: sequences, or for the full log its teacher."""
@@ -120,8 +168,8 @@ class BenchFolder:
     def records(self) -> tuple[list[dict[str, Any]], dict[str, str]]:
         """Return the records of all runs, once each was tried, and why some have failed, by ``seedS/NAME``."""
         runs = self.plan.runs()
-        failed = {run: read_json(self.failure(run))["error"] for run in runs if self.failure(run).exists()}
-        records = [read_json(self.record(run)) for run in runs if run not in failed]
+        failed = {run: self.read(self.failure(run))["error"] for run in runs if self.failure(run).exists()}
+        records = [self.read(self.record(run)) for run in runs if run not in failed]
         return records, {f"seed{run.seed}/{run.name}": error for run, error in failed.items()}
 
     def _is_of_former_sequences(self, run: Run) -> bool:
@@ -129,15 +177,20 @@ class BenchFolder:
         made = self.made(run)
         if not made.exists():
             return False
-        known, found = (read_json(path).get("sequences_sha256") for path in (made, self.record(run)))
+        known, found = (self.read(path).get("sequences_sha256") for path in (made, self.record(run)))
         return known is not None and known != found
 
     def _check_options(self, run: Run) -> None:
         """Refuse to take what is there for an artefact with other options, whether its students are finished or not."""
         recipe, folder, path = self.plan.recipe, self.artefact(run), self.record(run)
         fix = f"give the row another name, or remove {path}, {self.made(run)} and {folder}"
-        if path.exists() and (method := read_json(path).get("method")) != run.variant.method:
-            raise InputError(f"{path}: row '{run.variant.name}' was made by {method}; {fix}")
+        if path.exists():
+            found = self.read(path)
+            asked = {"name": run.row, "seed": run.seed, "budget": run.budget, "in_bytes": run.in_bytes}
+            if (other := next((name for name in asked if found[name] != asked[name]), None)) is not None:
+                raise InputError(f"{path}: is of {other} {found[other]}, not {asked[other]}; remove it")
+            if found["method"] != run.variant.method:
+                raise InputError(f"{path}: row '{run.variant.name}' was made by {found['method']}; {fix}")
         if run.variant.method == "full" and self.teacher(run.seed).exists():
             config = read_config(self.teacher(run.seed), "teacher")
             for name, options in (("encoder", "encoder"), ("model", "model"), ("training", "train")):
@@ -146,9 +199,11 @@ class BenchFolder:
                         f"{self.teacher(run.seed)}: was made with other {name} options; remove it, or give the same "
                         "options"
                     )
+            if config.get("seed") != run.seed:
+                raise InputError(f"{self.teacher(run.seed)}: is of seed {config.get('seed')}; remove it")
         if run.student:  # the artefact is that of the run without a student, which is always there too
             if path.exists():
-                found = read_json(path).get("student_options") or {}
+                found = found.get("student_options") or {}
                 groups = {"encoder": run.student.encoder, "model": run.student.model}
                 if not all(_same(options, found.get(name), path) for name, options in groups.items()):
                     raise InputError(f"{path}: student '{run.student.name}' had other options; give it another name")
@@ -177,7 +232,5 @@ def _same(options: Options, found: Any, source: Path) -> bool:
     return isinstance(found, dict) and type(options).parse(found, str(source)) == options
 
 
-def write_whole(path: Path, content: dict[str, Any]) -> None:
-    """Write JSON that is either there as a whole or not at all."""
-    with whole_file(path) as part:
-        write_json(part, content)
+def _sha256(content: Mapping[str, Any]) -> str:
+    return hashlib.sha256(to_json(content).encode()).hexdigest()

@@ -7,10 +7,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from foster.artefacts import KEPT_STEP, read_config, read_json, read_metrics
+from foster.artefacts import KEPT_STEP, read_config, read_metrics
 from foster.bench.budgets import within
-from foster.bench.folder import BenchFolder, write_whole
+from foster.bench.folder import BenchFolder
 from foster.bench.plan import Plan, Say
+from foster.bench.results import SEALS
 from foster.bench.rows import Run
 from foster.bench.students import best_student, full_student
 from foster.condensed.folder import TENSORS_NAME, stored_bytes
@@ -57,10 +58,10 @@ class Maker:
         try:
             record = self._made(run)
         except InputError as error:
-            write_whole(failure, {"error": str(error)})
+            self.folder.write(failure, {"error": str(error)})
             self.say(f"seed {run.seed}  {run.name:<24} failed: {error}")
             return
-        write_whole(path, record)
+        self.folder.write(path, record)
         failure.unlink(missing_ok=True)
         self.say(
             f"seed {run.seed}  {run.name:<24} NDCG@10 {record['metrics']['ndcg@10']:.4f}  "
@@ -101,6 +102,7 @@ class Maker:
             "seed": run.seed,
             "metrics": result.metrics,
             "ranks": ranks,
+            "ranks_sha256": file_sha256(self.folder.out / ranks),
             "needs_teacher": run.variant.needs_teacher or run.checkpoint,
             **costs,
         }
@@ -137,11 +139,13 @@ class Maker:
                 self._make_sequences(run)
             digest = file_sha256(folder / TENSORS_NAME)
             costs = {"make_seconds": measure.seconds, "make_peak_bytes": measure.peak_bytes, "sequences_sha256": digest}
-            write_whole(made, costs)
-        sequences = Condensed.read(folder)
+            self.folder.write(made, costs)
+        sequences, costs = Condensed.read(folder), self.folder.read(made)
+        if file_sha256(folder / TENSORS_NAME) != costs["sequences_sha256"]:
+            raise InputError(f"{folder}: holds other sequences than {made} is of; remove both, and they are made again")
         start = self._checkpoint(run.seed) if run.checkpoint else None
         costs = {
-            **read_json(made),
+            **{name: cost for name, cost in costs.items() if name not in SEALS},
             "bytes": stored_bytes(folder) + (_tensor_bytes(start) if start else 0),
             "interactions": int(sequences.valid.sum()),
             "from_real_data": sequences.info["from_real_data"],

@@ -7,14 +7,14 @@ from pathlib import Path
 from typing import Any
 
 from foster.artefacts import CONFIG_NAME, DATASET_NAME, folder_bytes, read_json
-from foster.bench.folder import BENCH_NAME
-from foster.bench.results import RESULTS
+from foster.bench.results import BENCH_NAME, RESULTS
 from foster.errors import InputError
 from foster.inspection.figures import FAINT, drawing
 from foster.inspection.files import bytes_by_part
 from foster.inspection.inspect import Look
 from foster.inspection.page import Block, Cell, Figure, Figures, Items, Paragraph, Section, Summary, Table
 from foster.inspection.wording import clean, folder_name, place_name, plain, size
+from foster.manifest import read_whole, verify
 from foster.report.plots import TITLES, draw_metric
 from foster.report.tables import remarks, shown, spread
 from foster.wording import many
@@ -30,7 +30,7 @@ def look_at(folder: Path, look: Look) -> BenchFolder:
     Raises:
         InputError: it is damaged, or shall be compared with a log.
     """
-    return BenchFolder(folder, look)
+    return read_whole(folder, lambda: BenchFolder(folder, look), grows=True)
 
 
 class BenchFolder:
@@ -47,6 +47,7 @@ class BenchFolder:
     def __init__(self, folder: Path, look: Look) -> None:
         if look.data is not None:
             raise InputError("--data: is for distilled sequences and coresets; give a folder within the benchmark")
+        verify(folder, depth=1)
         self.folder = folder
         self.config: dict[str, Any] = read_json(folder / BENCH_NAME)
         path = folder / SUMMARY_NAME

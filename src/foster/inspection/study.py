@@ -16,6 +16,7 @@ from foster.inspection.files import bytes_by_part
 from foster.inspection.inspect import Look
 from foster.inspection.page import Block, Cell, Figure, Items, ItemText, Paragraph, Section, Share, Summary, Table
 from foster.inspection.wording import clean, folder_name, number, place_name, plain, size
+from foster.manifest import read_whole, verify
 from foster.tuning.folder import DATABASE, LOCKS
 from foster.tuning.plots import draw_order
 from foster.tuning.results import BEST, NOT_OPTIONS, RESULTS, TRIALS, trained_on, verdict_in_words
@@ -38,7 +39,7 @@ def look_at(folder: Path, look: Look) -> StudyFolder:
     Raises:
         InputError: it is damaged, or shall be compared with a log.
     """
-    return StudyFolder(folder, look)
+    return read_whole(folder, lambda: StudyFolder(folder, look), grows=True)
 
 
 class StudyFolder:
@@ -55,10 +56,11 @@ class StudyFolder:
     def __init__(self, folder: Path, look: Look) -> None:
         if look.data is not None:
             raise InputError("--data: is for distilled sequences and coresets; a search has its log already")
+        verify(folder, depth=1)
         self.folder: Path = folder
         self.config: dict[str, Any] = read_json(folder / CONFIG_NAME)
         path, table = folder / RESULTS, folder / TRIALS
-        self.results: dict[str, Any] | None = read_json(path) if path.is_file() and table.is_file() else None
+        self.results: dict[str, Any] | None = read_json(path) if path.is_file() else None
         self.trials: pl.DataFrame = pl.DataFrame(schema=COLUMNS)
         if self.results is not None:
             if not _holds_results(self.results):

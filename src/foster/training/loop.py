@@ -194,7 +194,8 @@ def fit(
         validate: gives NDCG@10; called every ``eval_every`` steps, for early stopping and to choose the weights if
             there is a patience.
         record: called with the number of steps made and the model, from step 0 on.
-        watch: called with the step and the NDCG@10 of each validation; what it raises ends the training.
+        watch: called with the step and the NDCG@10 of each validation; what it raises ends the training. Of a run that
+            goes on, also with those that were before.
         engine: device and processes.
         progress: name of the bar on stderr, a line a minute where that is no terminal; None for no bar.
         part: the state of a run that was cut off, to go on with; and where it is saved at each validation.
@@ -232,6 +233,9 @@ def _fit(
         best = part.take("best")
         run.load_state(saved)
         start -= result.seconds
+        if watch is not None:
+            for look in result.history:
+                watch(int(look["step"]), look["ndcg@10"])
     elif record is not None:
         record(0, model)
     steps, done = range(result.steps + 1, options.steps + 1), result.steps

@@ -12,12 +12,12 @@ from typing import Any
 from filelock import FileLock, Timeout
 from torch import Tensor
 
-from foster.artefacts import CONFIG_NAME, Place, check_free, marked, read_json, write_json
+from foster.artefacts import CONFIG_NAME, STUDY, Place, check_free, marked, read_json, write_json
 from foster.condensed.sequences import Condensed
 from foster.data.dataset import Dataset
 from foster.errors import InputError
 from foster.exchange import clear_leftovers
-from foster.storage import whole_file
+from foster.manifest import MANIFEST_NAME, read_manifest, whole_files
 
 DATABASE = "study.db"
 LOCKS = "locks"
@@ -62,14 +62,24 @@ def place_of(out: str | Path, overwrite: bool, inputs: Iterable[str | Path | Non
 
 def is_study(folder: Path) -> bool:
     """Whether a folder holds a study."""
-    return (folder / CONFIG_NAME).is_file() and read_json(folder / CONFIG_NAME).get("kind") == "study"
+    return (folder / CONFIG_NAME).is_file() and read_json(folder / CONFIG_NAME).get("kind") == STUDY
 
 
-def claim(out: Path, about: Mapping[str, Any]) -> None:
+def about(seed: int, trials: Mapping[str, str] | None = None) -> dict[str, Any]:
+    """Return what the manifest of a study says beside its files.
+
+    Args:
+        seed: of the study.
+        trials: the SHA-256 of each that has ended, see ``foster.tuning.seals``.
+    """
+    return {"kind": STUDY, "seed": seed, "trials": dict(trials or {})}
+
+
+def claim(out: Path, meant: Mapping[str, Any]) -> None:
     """Mark a folder as a study of something, or see that it is the one that is there.
 
     Raises:
-        InputError: it is a study of something else, or cannot be written to.
+        InputError: it is a study of something else, damaged, or cannot be written to.
     """
     path = out / CONFIG_NAME
     try:
@@ -78,15 +88,19 @@ def claim(out: Path, about: Mapping[str, Any]) -> None:
             for left in out.glob(".*.tmp*"):  # who writes results, or makes the database, has the lock
                 left.unlink()
             if not path.exists():
-                with whole_file(path) as part:
-                    write_json(part, {**marked("study"), **about})
+                with whole_files(out, about(meant["seed"])) as place:
+                    write_json(place(CONFIG_NAME), {**marked(STUDY), **meant})
+            elif not any((out / name).exists() for name in (MANIFEST_NAME, DATABASE)):  # killed between these two
+                with whole_files(out, about(meant["seed"]), also=[CONFIG_NAME]):
+                    pass
     except OSError as error:
         raise InputError(f"{out}: cannot write there ({error.strerror}); give another --out") from error
+    read_manifest(out).check(CONFIG_NAME)
     found = read_json(path)
     for name, what in MEANT.items():
-        if (there := found.get(name)) != about[name]:
+        if (there := found.get(name)) != meant[name]:
             raise InputError(
-                f"{out}: is a study of {what}{_difference(there, about[name])}; give the same, another --out, or "
+                f"{out}: is a study of {what}{_difference(there, meant[name])}; give the same, another --out, or "
                 "--overwrite to begin anew"
             )
 

@@ -9,14 +9,16 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 import yaml
 
-from foster.artefacts import CARD_NAME, write_json
+from foster.artefacts import CARD_NAME, CONFIG_NAME, write_json
 from foster.condensed.sequences import Condensed
+from foster.manifest import whole_files
 from foster.models.options import ModelOptions
 from foster.options import Options
-from foster.storage import whole_file
 from foster.text.options import EncoderOptions
 from foster.training.options import TrainOptions
+from foster.tuning.folder import about
 from foster.tuning.plots import drawable, plot_study
+from foster.tuning.seals import RETRAINED, SEAL, sealed, seals
 from foster.tuning.search import BEGUN, Setting, finished, ranked, reason_of
 from foster.wording import many
 
@@ -60,13 +62,13 @@ def frame_of(study: Study, setting: Setting) -> pl.DataFrame:
 
 def retrained(study: Study, number: int) -> dict[str, Any]:
     """Return what is noted of a trial's options trained on the full log; empty where they were not."""
-    noted: dict[str, Any] = study.user_attrs.get(f"retrained {number}", {})
-    return noted
+    noted: dict[str, Any] = study.user_attrs.get(f"{RETRAINED}{number}", {})
+    return {name: note for name, note in noted.items() if name != SEAL}
 
 
 def note_retrained(study: Study, number: int, notes: Mapping[str, Any]) -> None:
     """Note what ``retrained`` returns."""
-    study.set_user_attr(f"retrained {number}", dict(notes))
+    study.set_user_attr(f"{RETRAINED}{number}", sealed(notes))
 
 
 def best_trials(study: Study, setting: Setting, count: int) -> list[FrozenTrial]:
@@ -172,18 +174,14 @@ def _verdict(study: Study, again: list[FrozenTrial]) -> dict[str, Any] | None:
 def write_results(out: Path, study: Study, setting: Setting) -> dict[str, Any]:
     """Write trials.csv, results.json, README.md, best.yaml and, with matplotlib, results.png; return the results."""
     frame, results = frame_of(study, setting), results_of(study, setting)
-    with whole_file(out / TRIALS) as part:
-        frame.write_csv(part)
-    with whole_file(out / RESULTS) as part:
-        write_json(part, results)
-    with whole_file(out / CARD_NAME) as part:
-        part.write_text(_card(results), encoding="utf-8")
-    if results["config"] is not None:
-        with whole_file(out / BEST) as part:
-            part.write_text(_yaml(results), encoding="utf-8")
-    if drawable(frame):
-        with whole_file(out / PLOT) as part:
-            plot_study(part, frame, results, list(setting.space.parts))
+    with whole_files(out, about(setting.seed, seals(study)), also=[CONFIG_NAME]) as place:
+        frame.write_csv(place(TRIALS))
+        write_json(place(RESULTS), results)
+        place(CARD_NAME).write_text(_card(results), encoding="utf-8")
+        if results["config"] is not None:
+            place(BEST).write_text(_yaml(results), encoding="utf-8")
+        if drawable(frame):
+            plot_study(place(PLOT), frame, results, list(setting.space.parts))
     return results
 
 

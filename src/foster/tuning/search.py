@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import sqlite3
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -13,25 +15,29 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from foster.artefacts import CONFIG_NAME, Place
 from foster.condensed.sequences import Condensed
 from foster.data.dataset import Dataset
 from foster.engine import Engine
 from foster.errors import InputError
 from foster.finishing import finish
+from foster.manifest import read_manifest
 from foster.models.options import ModelOptions
 from foster.models.recommender import TextRecommender
 from foster.runs import train
-from foster.storage import whole_file
+from foster.storage import file_sha256, whole_file
 from foster.text.options import EncoderOptions
 from foster.training.loop import Watch
 from foster.training.options import TrainOptions
 from foster.tuning.folder import DATABASE, Worker, is_dead, study_lock
+from foster.tuning.seals import SEAL, bind, check, check_pages, damaged, seal_of
 from foster.tuning.space import Space, merged
+from foster.unfinished import Unfinished, unfinished
 
 if TYPE_CHECKING:
     from filelock import FileLock
     from optuna import Study, Trial
-    from optuna.trial import FrozenTrial
+    from optuna.trial import FrozenTrial, TrialState
 
 STARTUP = 10  # trials drawn at random before TPE has something to go by
 UNPRUNED = 5  # trials that are finished before one is pruned
@@ -39,7 +45,7 @@ WARM = 4  # no trial is pruned in the first such part of its steps: slow starter
 KILLED = 3  # times that a trial's process is killed before the trial is given up
 NAME = "foster"
 BUSY = 120.0  # seconds to wait for what another process writes
-WORKER, BEGUN, REASON, FAILURE, KILLS = "worker", "default", "reason", "failure", "killed"
+WORKER, BEGUN, REASON, FAILURE, KILLS, FIRST = "worker", "default", "reason", "failure", "killed", "first"
 """Names of what is noted of a trial."""
 
 
@@ -168,7 +174,8 @@ class Search:
             if kills < KILLED:
                 self._put_back(trial, kills)
             else:
-                self.study.tell(trial.number, state=TrialState.PRUNED)
+                shutil.rmtree(f"{self._place(trial)}.part", ignore_errors=True)
+                self._tell(trial, None, TrialState.PRUNED)
 
     def _put_back(self, trial: FrozenTrial, kills: int) -> None:
         """End a trial and put its options into the queue again."""
@@ -176,7 +183,8 @@ class Search:
 
         self.study.tell(trial.number, state=TrialState.FAIL)
         if trial.params.keys() == self.setting.space.parts.keys():
-            notes = {KILLS: kills} | ({BEGUN: True} if trial.user_attrs.get(BEGUN) else {})
+            notes = {KILLS: kills, FIRST: trial.user_attrs.get(FIRST, trial.number)}
+            notes |= {BEGUN: True} if trial.user_attrs.get(BEGUN) else {}
             self.study.enqueue_trial(trial.params, notes)
 
     def _make(self, trial: Trial) -> None:
@@ -200,7 +208,7 @@ class Search:
                 value, reason = twin.value, f"the same options as trial {twin.number}"
                 self._copy(twin, trial)
             else:
-                fit = self.train(options, watch)
+                fit = self._trained(trial, options, watch)
                 value = fit.best_ndcg
                 trial.set_user_attr("best_step", fit.best_step)
             state = TrialState.COMPLETE
@@ -224,11 +232,47 @@ class Search:
         trial.set_user_attr("seconds", round(seconds, 3))
         if reason is not None:
             trial.set_user_attr(REASON, reason)
-        self.study.tell(trial, value, state)
+        self._tell(trial, value, state)
         self.say(f"trial {trial.number}: {_shown(options)}: {_ended(value, reason)}, {seconds:.1f} s{self._best()}")
 
-    def train(self, options: Mapping[str, Any], watch: Watch | None = None) -> Any:
+    def _tell(self, trial: Trial | FrozenTrial, value: float | None, state: TrialState) -> None:
+        """End a trial, and seal what it says."""
+        from optuna.trial import Trial
+
+        there = self.study.get_trials(deepcopy=False)[trial.number]
+        Trial(self.study, there._trial_id).set_user_attr(SEAL, seal_of(there, state, value))
+        self.study.tell(trial.number, value, state)
+
+    def _place(self, trial: Trial | FrozenTrial) -> Path:
+        """Return the place beside which the state of a trial is kept while it runs: that of its first process."""
+        return self.out / f"trial-{trial.user_attrs.get(FIRST, trial.number)}"
+
+    def _trained(self, trial: Trial, options: Mapping[str, Any], watch: Watch) -> Any:
+        """Do what ``train`` does; go on where a process was killed or stopped that was at the same trial.
+
+        Raises:
+            InputError: as ``train``.
+        """
+        import optuna
+
+        ended: Exception | None = None
+        place = self._place(trial)
+        command = {"verb": "trial", "study": file_sha256(self.out / CONFIG_NAME), "options": dict(options)}
+        state = unfinished(Place(place, place, ()), command, self.setting.engine, overwrite=True, say=self.say)
+        with state as part:
+            try:
+                return self.train(options, watch, part)
+            except (optuna.TrialPruned, InputError, torch.OutOfMemoryError) as error:
+                ended = error  # with which the trial is over, too
+        raise ended
+
+    def train(self, options: Mapping[str, Any], watch: Watch | None = None, part: Unfinished | None = None) -> Any:
         """Train with some options as a trial does, and return how it went.
+
+        Args:
+            options: those that are searched.
+            watch: see ``foster.runs.train``.
+            part: likewise.
 
         Raises:
             InputError: options that do not go together, or a training that diverges.
@@ -237,7 +281,7 @@ class Search:
         model, recipe = merged(options, setting.model, setting.train)
         shared: dict[str, Any] = {
             "encoder": setting.encoder, "model": model, "train": recipe, "like": self.like, "watch": watch,
-            "seed": setting.seed, "engine": setting.engine,
+            "seed": setting.seed, "engine": setting.engine, "part": part,
         }  # fmt: skip
         if setting.finish:
             assert isinstance(setting.source, Condensed)  # a log needs no finishing
@@ -276,13 +320,20 @@ def open_study(out: Path) -> Iterator[Study]:
     """Yield the study of a folder, which is made if there is none; in the end its file is whole, with none beside it.
 
     The study can be used on, and opens its file again then. Call it with the study's lock.
+
+    Raises:
+        InputError: the file is damaged or another study's, or what the manifest lists is not in it.
     """
-    path = (out / DATABASE).resolve()
-    if not path.exists():
+    path = out.resolve() / DATABASE
+    if not os.path.lexists(path):
+        if read_manifest(out).about.get("trials"):
+            raise damaged(path, "it is missing")
         # Its tables are made in steps: a kill between them would leave a file that optuna cannot open.
-        with whole_file(path) as part, _opened(part):
-            pass
+        with whole_file(path) as part, _opened(part) as study:
+            bind(study, out)
+    check_pages(path)
     with _opened(path) as study:
+        check(study, out, path)
         yield study
 
 
@@ -298,9 +349,16 @@ def _opened(path: Path) -> Iterator[Study]:
         return connection
 
     # By a function and not by an address, in which some characters of a path mean something else.
-    storage = optuna.storages.RDBStorage("sqlite:///study.db", engine_kwargs={"creator": connect})
     try:
-        yield optuna.create_study(storage=storage, study_name=NAME, direction="maximize", load_if_exists=True)
+        storage = optuna.storages.RDBStorage("sqlite:///study.db", engine_kwargs={"creator": connect})
+    except Exception as error:
+        raise damaged(path, " ".join(str(error).split())[:200]) from error
+    try:
+        try:
+            study = optuna.create_study(storage=storage, study_name=NAME, direction="maximize", load_if_exists=True)
+        except Exception as error:  # of damage, optuna, SQLAlchemy and JSON say all sorts of things
+            raise damaged(path, " ".join(str(error).split())[:200]) from error
+        yield study
     finally:
         storage.remove_session()
         storage.engine.dispose()
