@@ -5,7 +5,10 @@
     python benchmarks/damage.py --cases 300 --seed 1
 
 Tiny folders of every kind are made with two seeds; each case damages a copy of one of them and reads it through the
-public readers, all in one process. There are three sorts of cases:
+public readers, all in one process. Studies and benchmarks are read as ``tune`` and ``bench`` do that go on with them,
+and as ``inspect`` does; damage of a study's database is what another program would see in its trials.
+
+There are three sorts of cases:
 
 - damage, as disks, copies and mistakes make it: flipped bits, cut, longer or missing files, files of another seed,
   edited JSON, files too many, links, hostile manifests. Each must be refused with an InputError of one line.
@@ -29,11 +32,13 @@ import random
 import resource
 import shutil
 import signal
+import sqlite3
 import struct
 import sys
 import tempfile
 import traceback
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -43,16 +48,25 @@ import polars as pl
 import torch
 from safetensors.torch import load_file, save_file
 
+import foster
+import foster.tuning.results
 from foster.artefacts import CONFIG_NAME, artefact_kind, new_folder, write_metrics
 from foster.audit.audit import Audit, attacked, audit
 from foster.audit.membership import random_halves
 from foster.audit.options import AuditOptions
 from foster.audit.shadows import RUNS
+from foster.bench.bench import run_bench
+from foster.bench.folder import BenchFolder
+from foster.bench.options import BenchOptions
+from foster.bench.plan import plan_of
+from foster.bench.rows import Recipe
 from foster.condensed.contexts import label_windows
 from foster.condensed.labels import with_soft_labels
 from foster.condensed.sequences import Condensed
+from foster.coresets.select import select
 from foster.data.catalogue import Catalogue
 from foster.data.dataset import Dataset
+from foster.engine import Engine
 from foster.errors import InputError
 from foster.inspection.inspect import look_at
 from foster.manifest import MANIFEST_NAME, seal
@@ -61,9 +75,22 @@ from foster.models.options import ModelOptions
 from foster.models.recommender import TextRecommender
 from foster.serving.handed_on import write_jsonl
 from foster.text.options import EncoderOptions
+from foster.training.options import TeacherOptions, TrainOptions
 from foster.training.trajectory import Recorder, Trajectory
+from foster.tuning.folder import DATABASE, study_lock
+from foster.tuning.options import TuneOptions
+from foster.tuning.search import open_study
+
+ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT / "tests"))
+
+from synthetic_log import synthetic_log  # noqa: E402
+from tiny_encoder import build_tiny_encoder  # noqa: E402
 
 ITEMS, SECONDS, SPARE = 30, 60, 2**33
+GROWING = ("study", "bench")
+BENCHES: dict[str, BenchFolder] = {}
+"""What reads the benchmarks, by the names of their places."""
 Change = Callable[[random.Random, Path, Path], bool]
 """Damages a folder; gets a generator, the folder and one of another seed, and says whether anything is different."""
 
@@ -157,8 +184,38 @@ def a_teacher(out: Path, seed: int) -> None:
         write_metrics(folder, [{"step": 3, "loss": 1.5, "ndcg@10": 0.1}, {"steps": 3, "seconds": 0.5}])
 
 
+def a_log(seed: int) -> Dataset:
+    return Dataset.prepare(pl.DataFrame(synthetic_log(users=40, seed=seed)), k_core=0)
+
+
+def a_study(out: Path, seed: int, encoder: EncoderOptions) -> None:
+    """Make a study of three trials, of which one was trained on the full log; none of its pictures."""
+    log, shape = a_log(seed), ModelOptions(dim=8, layers=1, max_length=8, adapter="linear")
+    coreset = select("random", log, 3, encoder=encoder, model=shape)
+    recipe, searched = TrainOptions(steps=4, eval_every=2), {"lr": [0.001, 0.003, 0.01], "dropout": [0.0, 0.1]}
+    foster.tuning.results.drawable = lambda frame: False
+    options = TuneOptions(trials=3, retrain=1)
+    foster.tune(coreset, out, validation=log, space=searched, train=recipe, options=options, seed=seed)
+
+
+def a_bench(out: Path, seed: int, encoder: EncoderOptions) -> BenchFolder:
+    """Make a benchmark of rows that need no teacher; return what reads it again."""
+    log = a_log(seed)
+    recipe = Recipe(encoder, ModelOptions(dim=8, layers=1, max_length=8), TrainOptions(steps=2), TeacherOptions())
+    options = BenchOptions(methods=("popularity", "random"), seeds=2, budgets=("3",), student_steps=2)
+    run_bench(log, out, recipe=recipe, options=options)
+    return BenchFolder(out, plan_of(log, recipe=recipe, options=options))
+
+
+def make_growing(root: Path, seed: int) -> None:
+    """Make the folders that grow, a study and a benchmark."""
+    encoder = EncoderOptions(encoder=str(build_tiny_encoder(root.parent / f"encoder-{seed}")), words=0)
+    a_study(root / "study", seed, encoder)
+    BENCHES[root.name] = a_bench(root / "bench", seed, encoder)
+
+
 def make(root: Path, seed: int) -> None:
-    """Make a folder of every kind, two of most."""
+    """Make a folder of every kind that is written once, two of most."""
     data = a_dataset(root / "dataset", seed)
     a_dataset(root / "dataset-time", seed, split="time:0.5:0.8", targets="successive", popularity=True)
     sequences(seed, "distilled", soft=True).save(root / "distilled")
@@ -181,8 +238,19 @@ def read(folder: Path) -> None:
         Dataset.read(folder).parts()
     elif kind in ("distilled", "coreset"):
         Condensed.read(folder)
-    elif kind == "audit":
+    elif kind in ("audit", "study", "bench"):
         look_at(folder).sections()
+        if kind == "study":
+            artefact_kind(folder)
+            with study_lock(folder), open_study(folder) as study:
+                study.get_trials(deepcopy=False)
+        if kind == "bench":
+            bench = BenchFolder(folder, BENCHES["0"].plan)
+            bench.claim(Engine("cpu"))
+            if missing := bench.missing():
+                raise InputError(f"{folder}: {missing[0].name} is made again")
+            for record in bench.records()[0]:
+                bench.ranks(record)
     elif kind == "handed":  # what others read, and push hands on
         artefact_kind(folder)
     else:
@@ -198,7 +266,69 @@ def read(folder: Path) -> None:
 
 
 def files_of(folder: Path, *endings: str) -> list[Path]:
-    return sorted(p for p in folder.rglob("*") if p.is_file() and (not endings or p.suffix in endings))
+    paths = [p for p in folder.rglob("*") if p.is_file() and (not endings or p.suffix in endings)]
+    if folder.name == "study":  # models have manifests of their own, and a database a sort of damage
+        paths = [p for p in paths if p.parent == folder and p.name != DATABASE]
+    if folder.name == "bench":
+        paths = [p for p in paths if len(p.relative_to(folder).parts) < 3]
+    return sorted(paths)
+
+
+def damaged_database(rng: random.Random, folder: Path, other: Path) -> bool:
+    """Damage the database of a study, or take that of another, such that its trials are others to who reads them."""
+    if folder.name != "study":
+        return flipped_bit(rng, folder, other)
+    path = folder / DATABASE
+    before, content = trials_in(path), bytearray(path.read_bytes())
+    kind = rng.choice(["bit", "bit", "bits", "cut", "zeroed", "other", "removed", "value", "text"])
+    start = rng.randrange(len(content))
+    if kind in ("bit", "bits"):
+        for _ in range(1 if kind == "bit" else 20):
+            content[rng.randrange(len(content))] ^= 1 << rng.randrange(8)
+    elif kind == "cut":
+        del content[start:]
+    elif kind == "zeroed":
+        content[start : start + 512] = bytes(len(content[start : start + 512]))
+    elif kind == "text":  # where something is written
+        at = content.find(rng.choice([b"COMPLETE", b'"lr"', b"sha256", b"seconds", b"dropout", b"worker"]))
+        content[at + 2] ^= 1
+    path.write_bytes((other / DATABASE).read_bytes() if kind == "other" else content)
+    if kind == "value":
+        with closing(sqlite3.connect(path)) as database:
+            database.execute(rng.choice(DATABASE_CHANGES), [rng.randrange(1, 4)])
+            database.commit()
+    elif kind == "removed":
+        path.unlink()
+        return True
+    return trials_in(path) != before
+
+
+DATABASE_CHANGES = [
+    "update trial_values set value = value + 0.01 where trial_id = ?",
+    "update trial_params set param_value = 1 - param_value where trial_id = ?",
+    "update trial_intermediate_values set intermediate_value = 0.5 where trial_id = ?",
+    "update trials set state = 'RUNNING' where trial_id = ?",
+    "update trial_user_attributes set value_json = '1' where trial_id = ?",
+    "delete from trials where trial_id = ?",
+    "update trials set number = number + 5 where trial_id = ?",
+]
+
+
+def trials_in(path: Path) -> Any:
+    """Return what a database says of trials, or None where it cannot be read."""
+    tables = ("trials", "trial_values", "trial_params", "trial_intermediate_values", "trial_user_attributes")
+    columns = (
+        "number, state", "trial_id, value", "trial_id, param_name, param_value",
+        "trial_id, step, intermediate_value", "trial_id, key, value_json",
+    )  # fmt: skip
+    try:
+        with closing(sqlite3.connect(path)) as database:
+            database.text_factory = bytes
+            queries = zip(columns, (*tables, "study_user_attributes"), strict=False)
+            rows = [sorted(database.execute(f"select {names} from {table}").fetchall()) for names, table in queries]
+            return [*rows, sorted(database.execute("select key, value_json from study_user_attributes").fetchall())]
+    except (sqlite3.Error, TypeError):
+        return None
 
 
 def flipped_bit(rng: random.Random, folder: Path, other: Path, *endings: str) -> bool:
@@ -307,7 +437,7 @@ def too_many(rng: random.Random, folder: Path, other: Path) -> bool:
     name = rng.choice(
         ["popularity.parquet", "trajectory/step_000009.safetensors", "more.json", "x.safetensors", "m.jsonl"]
     )
-    if (folder / name).exists():
+    if (folder / name).exists() or (folder.name in GROWING and "/" in name):  # others may be in those
         return False
     (folder / name).parent.mkdir(exist_ok=True)
     shutil.copyfile(rng.choice(files_of(folder)), folder / name)
@@ -320,6 +450,8 @@ def hostile_manifest(rng: random.Random, folder: Path, other: Path) -> bool:
     del content["sha256"]
     files = content["files"]
     name = rng.choice(sorted(files))
+    if folder.name in GROWING and name not in ("config.json", "results.json", "trials.csv", "bench.json"):
+        return False  # foster does not read it
     bad = rng.choice(
         [
             "../x",
@@ -747,7 +879,7 @@ def bit_of(*endings: str) -> Change:
 DAMAGE = [
     flipped_bit, flipped_bit, flipped_bit, flipped_bit, cut, longer, zeroed, removed, exchanged, of_another,
     of_another, half_of_another, edited, edited, linked, linked_trajectory, too_many, hostile_manifest,
-    hostile_manifest, no_json,
+    hostile_manifest, no_json, damaged_database, damaged_database,
 ]  # fmt: skip
 WRONG = [
     wrong_statement, wrong_statement, wrong_statement, wrong_options, wrong_tensors, wrong_tensors, wrong_tensors,
@@ -766,6 +898,7 @@ def run(cases: int, seed: int, place: Path, say: Callable[[str], None]) -> tuple
     """Run the cases; return how often each thing happened, and the failures, one a line."""
     for which in (0, 1):
         make(place / str(which), which)
+        make_growing(place / str(which), which)
     kinds = sorted(path.name for path in (place / "0").iterdir())
     for name in kinds:
         read(place / "0" / name)  # the undamaged are right
@@ -778,7 +911,8 @@ def run(cases: int, seed: int, place: Path, say: Callable[[str], None]) -> tuple
         sort = ("damage", "wrong values", "any change")[number % 3]
         change = rng.choice({"damage": DAMAGE, "wrong values": WRONG, "any change": ANY}[sort])
         name = rng.choice(kinds)
-        if name == "handed-on" and sort == "wrong values":  # foster never reads it again
+        # Foster never reads the first again; the others show what they hold, or compare it with what they are given.
+        if name in ("handed-on", *GROWING) and sort == "wrong values":
             continue
         with tempfile.TemporaryDirectory(dir=place) as work:
             folder = Path(shutil.copytree(place / "0" / name, Path(work) / name))

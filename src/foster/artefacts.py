@@ -493,7 +493,9 @@ def _statement(folder: Path) -> dict[str, Any]:
 
 
 def _read_statement(folder: Path) -> dict[str, Any]:
-    if own_kind(folder) == STUDY:  # which grows: who reads its tables looks at them then
+    if (folder / CONFIG_NAME).is_file() and own_kind(
+        folder
+    ) == STUDY:  # which grows: who reads its tables looks at them then
         read_manifest(folder).check(CONFIG_NAME)
         return read_json(folder / CONFIG_NAME)
     verify(folder, later=TRAJECTORY_NAME)

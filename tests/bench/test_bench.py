@@ -17,6 +17,7 @@ from foster.bench import estimate as trials
 from foster.bench import making, plan
 from foster.bench import students as training
 from foster.bench.bench import run_bench
+from foster.bench.folder import BenchFolder
 from foster.bench.options import BenchOptions
 from foster.bench.rows import METHODS, Recipe, students_of, variants_of
 from foster.bench.students import RECIPES
@@ -172,14 +173,61 @@ def test_runs_of_sequences_that_were_made_again_are_made_again(bench):
     students = {"mean": {"backbone": "mean"}}
     bench(students=students)
     path = bench.out / "seed0" / "foster@mean-3.json"
-    record = json.loads(path.read_text())
-    path.write_text(json.dumps({**record, "bytes": 1}))
+    rewritten(bench.out, path, bytes=1)
     bench(students=students)
     assert json.loads(path.read_text())["bytes"] == 1  # finished: kept as it is
-    made = bench.out / "seed0" / "foster-3.made.json"
-    made.write_text(json.dumps({**json.loads(made.read_text()), "sequences_sha256": "others"}))
+    rewritten(bench.out, path, sequences_sha256="those of before")
     bench(students=students)
     assert json.loads(path.read_text())["bytes"] > 1
+
+
+def rewritten(out, path, **fields):
+    """Write a record with other fields, as a benchmark would have."""
+    content = {name: value for name, value in json.loads(path.read_text()).items() if name != "sha256"}
+    BenchFolder(out, None).write(path, {**content, **fields})
+
+
+def test_what_was_changed_in_a_benchmark_is_refused(bench):
+    bench(seeds=2)
+    record, other = (bench.out / f"seed{seed}" / "random-3.json" for seed in (0, 1))
+    ranks, teacher = bench.out / "seed0" / "random-3.ranks.npy", bench.out / "seed0" / "teacher"
+    made, sequences = bench.out / "seed0" / "foster-3.made.json", bench.out / "seed0" / "foster-3"
+    text = record.read_text()
+
+    def refused(match, *paths):
+        with pytest.raises(InputError, match=match):
+            bench(seeds=2)
+        for path in paths:
+            shutil.copy(bench.out.parent / path.name, path)
+
+    for path in (record, ranks, bench.out / "bench.json", bench.out / "manifest.json"):
+        shutil.copy(path, bench.out.parent / path.name)
+    record.write_text(text.replace('"random"', '"foster"', 1))
+    refused(r"random-3\.json: is damaged, was changed, or an earlier version made it; remove it", record)
+    shutil.copy(other, record)
+    refused(r"random-3\.json: is of seed 1, not 0; remove it", record)
+    ranks.write_bytes(bytes([*ranks.read_bytes()[:-1], 1]))
+    refused(r"random-3\.ranks\.npy: is missing or damaged; remove .*random-3\.json", ranks)
+    content = read_json(bench.out / "bench.json")
+    write_json(bench.out / "bench.json", {**content, "foster": "0"})
+    refused(r"bench\.json: is not the file that manifest\.json lists")
+    seal(bench.out)
+    refused(r"is of another benchmark; remove it", bench.out / "bench.json", bench.out / "manifest.json")
+    (bench.out / "manifest.json").unlink()
+    refused(r"has no manifest\.json", bench.out / "manifest.json")
+    for one, two in ((teacher, bench.out / "seed1" / "teacher"), (sequences, bench.out / "seed1" / "foster-3")):
+        shutil.move(one, bench.out.parent / "first")
+        shutil.copytree(two, one)
+        (bench.out / "seed0" / "foster-3.json").unlink(missing_ok=True)
+        if one == teacher:
+            refused("is of seed 1; remove it")
+        else:
+            bench(seeds=2)
+            why = read_json(bench.out / "seed0" / "foster-3.failed.json")["error"]
+            assert f"holds other sequences than {made} is of" in why
+        shutil.rmtree(one)
+        shutil.move(bench.out.parent / "first", one)
+    assert bench(seeds=2)["rows"]
 
 
 @pytest.mark.parametrize(
@@ -343,6 +391,9 @@ def test_a_benchmark_from_before_an_option_goes_on(bench):
         del content["model"]["backbone"]
         write_json(path, content)
     seal(bench.out / "seed0" / "teacher")
+    seal(bench.out)
+    for path in (bench.out / "seed0").glob("*.json"):
+        rewritten(bench.out, path)
     (bench.out / "seed0" / "full.json").unlink()
     bench()
     path = bench.out / "seed0" / "foster-3" / "config.json"
@@ -355,7 +406,7 @@ def test_a_benchmark_from_before_an_option_goes_on(bench):
     path = bench.out / "seed0" / "foster@gru-3.json"
     content = read_json(path)
     del content["student_options"]["model"]["lm_lr_ratio"]
-    write_json(path, content)
+    rewritten(bench.out, path, student_options=content["student_options"])
     assert bench(students=students)["rows"] == rows
 
 

@@ -124,6 +124,7 @@ def bench_folder(tmp_path_factory) -> Path:
     (folder / "seed0" / "random-20" / "config.json").write_text("{}")
     (folder / "bench.json").write_text(json.dumps({"kind": "bench", "encoder": {"encoder": "/secret/place/encoder"}}))
     (folder / "results.json").write_text(json.dumps({"about": about, "rows": summarise(records, None)}))
+    seal(folder)
     return folder
 
 
@@ -179,6 +180,7 @@ def study_folder(data, tmp_path_factory) -> Path:
     }  # fmt: skip
     (folder / "results.json").write_text(json.dumps(results))
     (folder / "trials.csv").write_text("trial,state,value\n0,complete,0.03\n1,complete,0.04\n2,pruned,\n")
+    seal(folder)
     return folder
 
 

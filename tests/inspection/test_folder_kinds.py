@@ -17,6 +17,7 @@ from foster.inspection.curves import curves, series_of
 from foster.inspection.inspect import Look, look_at
 from foster.inspection.page import Figures, Paragraph, Share, Table
 from foster.inspection.projection import Projection
+from foster.manifest import seal
 
 
 def test_data_set(data, data_folder):
@@ -72,6 +73,7 @@ def test_a_bench_of_several_budgets_has_curves(bench_folder, tmp_path):
     content = json.loads((several / "results.json").read_text())
     content["rows"]["random-40"] = {**content["rows"]["random"], "budget": 40}
     (several / "results.json").write_text(json.dumps(content))
+    seal(several)
     svg = look_at(several).sections()[0].blocks[-2].figures[0].svg
     assert "M, sequences" in svg and ">40<" in svg
 
@@ -80,10 +82,16 @@ def test_a_bench_without_results_or_with_damaged_ones(bench_folder, tmp_path):
     started = tmp_path / "started"
     shutil.copytree(bench_folder, started)
     (started / "results.json").unlink()
+    with pytest.raises(InputError, match=r"results\.json: no such file"):
+        look_at(started)
+    seal(started)
     found = look_at(started)
     assert "without results so far" in found.summary().sentence and [s.name for s in found.sections()] == ["folders"]
     for content in ({"rows": {"full": {"ndcg@10": 1}}, "about": {}}, {"rows": []}):
         (started / "results.json").write_text(json.dumps(content))
+        with pytest.raises(InputError, match=r"results\.json: is not (in|the file that) manifest\.json"):
+            look_at(started)
+        seal(started)
         with pytest.raises(InputError, match="holds no results"):
             look_at(started)
 
@@ -111,14 +119,19 @@ def test_a_study_without_results_or_with_damaged_ones(study_folder, tmp_path):
     started = tmp_path / "started"
     shutil.copytree(study_folder, started)
     (started / "trials.csv").write_text("trial,state\nx,y\n")
+    with pytest.raises(InputError, match=r"trials\.csv: is not the file that manifest.json lists"):
+        look_at(started)
+    seal(started)
     with pytest.raises(InputError, match=r"trials\.csv: cannot be read"):
         look_at(started)
     results = json.loads((started / "results.json").read_text())
     for wrong in ({"best": [{}]}, {"importance": {"dim": "x"}}, {"source": "nothing"}, {"verdict": {}}):
         (started / "results.json").write_text(json.dumps({**results, **wrong}))
+        seal(started)
         with pytest.raises(InputError, match="holds no results"):
             look_at(started)
     (started / "results.json").unlink()
+    seal(started)
     found = look_at(started)
     assert "without results so far" in found.summary().sentence
     assert [section.name for section in found.sections()] == ["folders"]

@@ -4,6 +4,8 @@ import csv
 import importlib.util
 import json
 import math
+import shutil
+import sqlite3
 
 import pytest
 import yaml
@@ -16,6 +18,7 @@ from foster.artefacts import artefact_kind, check_free
 from foster.condensed.contexts import label_windows
 from foster.condensed.labels import with_soft_labels
 from foster.errors import InputError
+from foster.inspection.inspect import look_at
 from foster.runs import train
 from foster.tuning import results
 from foster.tuning import search as searching
@@ -213,6 +216,87 @@ def test_a_search_that_is_stopped_goes_on_as_if_it_had_not_been(coreset, log, tm
     _, frame = tune(coreset, tmp_path / "study", log, trials=7)
     assert frame.filter(frame["state"] == "fail")["reason"].to_list() == ["stopped"]
     assert without(frame) == without(whole)
+
+
+@pytest.mark.parametrize("finish", [False, True])
+def test_a_trial_that_was_cut_off_loses_one_validation_interval(coreset, log, tmp_path, monkeypatch, finish):
+    space, recipe = {"lr": [0.003, 0.01], "steps": [8]}, TrainOptions(eval_every=2, eval_users=40, patience=0)
+    given = {"trials": 2, "space": space, "recipe": recipe, "finish": finish}
+    study, whole = tune(coreset, tmp_path / "whole", log, **given)
+    looks = [trial.intermediate_values for trial in study.trials]
+    trained = searching.Search._trained
+
+    def cut(self, trial, options, watch):
+        def watched(step, ndcg):
+            watch(step, ndcg)
+            if (trial.number, step) == (1, 6):
+                raise KeyboardInterrupt
+
+        return trained(self, trial, options, watched)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(searching.Search, "_trained", cut)
+        with pytest.raises(KeyboardInterrupt):
+            tune(coreset, tmp_path / "study", log, **given)
+    assert (tmp_path / "study" / "trial-1.part" / "state.json").is_file()
+    assert artefact_kind(tmp_path / "study") == "study" and look_at(tmp_path / "study").sections()
+    check_free(tmp_path / "study", overwrite=True)
+    options, lines = TuneOptions(trials=2, finish=finish), []
+    again = search(
+        coreset, tmp_path / "study", validation=log, space=space, train=recipe, options=options, say=lines.append
+    )
+    assert "trial-1.part: goes on after step 4, where a run of this command was cut off" in lines[0]
+    assert without(again.frame) == without(whole)
+    assert [t.intermediate_values for t in again.study.trials if t.state.name != "FAIL"] == looks
+    assert not list((tmp_path / "study").glob("trial-*"))
+
+
+def test_what_was_changed_in_a_study_is_refused(coreset, log, tmp_path):
+    out, other = tmp_path / "study", tmp_path / "other"
+    for place, seed in ((out, 0), (other, 1)):
+        tune(coreset, place, log, trials=2, retrain=1, seed=seed)
+    shutil.copytree(out, tmp_path / "whole")
+    with sqlite3.connect(out / "study.db") as database:
+        changes = {
+            "trial 0": "update trial_values set value = 0.9 where trial_id = 1",
+            "trial 1": "update trial_params set param_value = 0.2 where trial_id = 2 and param_name = 'dropout'",
+            "trial 0 ": "update trial_user_attributes set value_json = '7' where trial_id = 1 and key = 'best_step'",
+            "retrained": "update study_user_attributes set value_json = replace(value_json, '0.', '0.1') "
+            "where key like 'retrained%'",
+            "trial 0 is missing": "update trials set state = 'FAIL' where number = 0",
+        }
+    database.close()
+
+    def refused(match):
+        with pytest.raises(InputError, match=match):
+            tune(coreset, out, log, trials=3, retrain=1)
+        shutil.rmtree(out)
+        shutil.copytree(tmp_path / "whole", out)
+
+    for what, change in changes.items():
+        with sqlite3.connect(out / "study.db") as database:
+            assert database.execute(change).rowcount
+        database.close()
+        refused(rf"study\.db: is damaged, or was changed \({what.strip()}")
+    (out / "study.db").unlink()
+    refused(r"study\.db: is damaged, or was changed \(it is missing")
+    shutil.copy(other / "study.db", out / "study.db")
+    refused("it is of another study")
+    content = bytearray((out / "study.db").read_bytes())
+    content[4096:4120] = bytes(24)  # the head of a page
+    (out / "study.db").write_bytes(content)
+    refused(r"study\.db: is damaged, or was changed")
+    (out / "study.db").write_bytes(b"no database at all")
+    refused(r"study\.db: is damaged, or was changed")
+    (out / "manifest.json").unlink()
+    refused(r"has no manifest\.json")
+    (out / "config.json").write_text((out / "config.json").read_text().replace('"seed": 0', '"seed": 1'))
+    refused(r"config\.json: is not the file that manifest\.json lists")
+    (out / "trials.csv").write_text("trial,state,value\n")
+    with pytest.raises(InputError, match=r"trials\.csv: is not the file that manifest\.json lists"):
+        look_at(out)
+    tune(coreset, out, log, trials=3, retrain=1)  # tables are written anew from the study
+    assert look_at(out).sections()
 
 
 def test_a_killed_trial_is_made_again_and_given_up_at_last(coreset, log, tmp_path):

@@ -55,11 +55,11 @@ class BenchFolder:
         path, recipe = self.out / BENCH_NAME, self.plan.recipe
         about = {"data_fingerprint": self.plan.data.info.fingerprint, **recipe.as_dict()}
         about["student_steps"] = self.plan.options.student_steps
-        if path.exists():
-            found = read_json(path)
+        if os.path.lexists(path):
+            found = read_json(path) if path.is_file() else {"kind": KIND}
             if found.get("kind") != KIND:
                 raise InputError(f"{path}: is of no benchmark of foster; give another --out")
-            self._check_bench(found)
+            self._check_bench()
             for key, value in about.items():
                 options = getattr(recipe, key, None)
                 if not (_same(options, found.get(key), path) if options else found.get(key) == value):
@@ -78,7 +78,7 @@ class BenchFolder:
         if engine.is_main:
             engine.wait()
 
-    def _check_bench(self, found: Mapping[str, Any]) -> None:
+    def _check_bench(self) -> None:
         """See that ``bench.json`` is as it was written.
 
         Raises:
@@ -137,8 +137,8 @@ class BenchFolder:
         Raises:
             InputError: it is damaged, was changed, or is of another benchmark.
         """
-        content = read_json(path)
-        if content.pop(SELF, None) != _sha256(content) or path.is_symlink():
+        content = read_json(path) if path.is_file() and not path.is_symlink() else {}
+        if content.pop(SELF, None) != _sha256(content):
             what = "is damaged, was changed, or an earlier version made it"
         elif content[OF] != file_sha256(self.out / BENCH_NAME):
             what = "is of another benchmark"

@@ -56,7 +56,7 @@ class StudyFolder:
     def __init__(self, folder: Path, look: Look) -> None:
         if look.data is not None:
             raise InputError("--data: is for distilled sequences and coresets; a search has its log already")
-        verify(folder, depth=1)
+        manifest = verify(folder, depth=1)
         self.folder: Path = folder
         self.config: dict[str, Any] = read_json(folder / CONFIG_NAME)
         path, table = folder / RESULTS, folder / TRIALS
@@ -65,6 +65,7 @@ class StudyFolder:
         if self.results is not None:
             if not _holds_results(self.results):
                 raise InputError(f"{path}: holds no results; the folder is damaged, run the same 'foster tune' again")
+            manifest.check(TRIALS)
             self.trials = _read_trials(table)
 
     def summary(self) -> Summary:
