@@ -79,7 +79,7 @@ from foster.training.options import TeacherOptions, TrainOptions
 from foster.training.trajectory import Recorder, Trajectory
 from foster.tuning.folder import DATABASE, study_lock
 from foster.tuning.options import TuneOptions
-from foster.tuning.search import open_study
+from foster.tuning.search import open_study, quiet
 
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "tests"))
@@ -192,9 +192,9 @@ def a_study(out: Path, seed: int, encoder: EncoderOptions) -> None:
     """Make a study of three trials, of which one was trained on the full log; none of its pictures."""
     log, shape = a_log(seed), ModelOptions(dim=8, layers=1, max_length=8, adapter="linear")
     coreset = select("random", log, 3, encoder=encoder, model=shape)
-    recipe, searched = TrainOptions(steps=4, eval_every=2), {"lr": [0.001, 0.003, 0.01], "dropout": [0.0, 0.1]}
+    searched = {"lr": [0.001, 0.003, 0.01], "dropout": [0.0, 0.1], "steps": [4]}
     foster.tuning.results.drawable = lambda frame: False
-    options = TuneOptions(trials=3, retrain=1)
+    recipe, options = TrainOptions(eval_every=2), TuneOptions(trials=3, retrain=1)
     foster.tune(coreset, out, validation=log, space=searched, train=recipe, options=options, seed=seed)
 
 
@@ -242,7 +242,7 @@ def read(folder: Path) -> None:
         look_at(folder).sections()
         if kind == "study":
             artefact_kind(folder)
-            with study_lock(folder), open_study(folder) as study:
+            with quiet(), study_lock(folder), open_study(folder) as study:
                 study.get_trials(deepcopy=False)
         if kind == "bench":
             bench = BenchFolder(folder, BENCHES["0"].plan)
