@@ -211,7 +211,8 @@ def check(
 ) -> str | None:
     """Return what is wrong after a kill, or None; and run the command again."""
     grows = (out / "locks").is_dir() or verb == "bench"  # trial by trial, or run by run
-    if out.exists():
+    empty = out.is_dir() and not any(out.iterdir())  # the place of a study that was to be
+    if out.exists() and not empty:
         try:
             if out.is_dir() and not grows:
                 artefact_kind(out)  # which puts right what was half replaced
