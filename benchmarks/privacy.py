@@ -36,7 +36,12 @@ from foster.runs import load_teacher, train
 from foster.text.options import EncoderOptions
 from foster.training.options import TrainOptions
 
-VARIANTS = {"": {}, "anonymity 5: ": {"anonymity": 5}}
+VARIANTS = {
+    "": {},
+    "anonymity 5: ": {"anonymity": 5},
+    "generated: ": {"start": "generated"},
+    "a tenth of the labels: ": {"window": 0},  # 1,000 in place of 9,200
+}
 
 
 def asked() -> argparse.Namespace:
@@ -51,6 +56,7 @@ def asked() -> argparse.Namespace:
     parser.add_argument("--student-steps", type=int, default=200)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--report", action="store_true")
+    parser.add_argument("--variants", default=",".join(VARIANTS), help="such as ',generated: '")
     return parser.parse_args()
 
 
@@ -121,6 +127,8 @@ def quality(data: Dataset, folder: Path, seed: int) -> None:
 
 def main() -> None:
     args = asked()
+    for name in set(VARIANTS) - set(args.variants.split(",")):
+        del VARIANTS[name]
     if args.teacher:
         quality(Dataset.read(args.data), args.teacher, args.seed)
         return

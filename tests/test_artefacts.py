@@ -21,6 +21,7 @@ from foster.artefacts import (
     marked,
     new_folder,
     not_finite,
+    own_kind,
     read_config,
     save_tensors,
     tensor_shapes,
@@ -304,6 +305,12 @@ def test_kinds_are_told_apart(tmp_path):
     assert read_config(tmp_path, ("model", "teacher"))["kind"] == "model"
     with pytest.raises(InputError, match="model"):
         read_config(tmp_path, "distilled")
+    for kind in ([], {"study": 1}, 5, None):
+        write_json(tmp_path / "config.json", {"kind": kind, "foster": "1"})
+        seal(tmp_path)
+        with pytest.raises(InputError, match="is of kind"):
+            read_config(tmp_path, "distilled")
+        assert own_kind(tmp_path) is None
     (tmp_path / "config.json").write_text("{")
     seal(tmp_path)
     with pytest.raises(InputError, match="not readable as JSON"):

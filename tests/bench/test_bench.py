@@ -205,14 +205,18 @@ def test_what_was_changed_in_a_benchmark_is_refused(bench):
     record.write_text(text.replace('"random"', '"foster"', 1))
     refused(r"random-3\.json: is damaged, was changed, or an earlier version made it; remove it", record)
     shutil.copy(other, record)
-    refused(r"random-3\.json: is of seed 1, not 0; remove it", record)
+    refused(r"random-3\.json: is of another benchmark, or of another run; remove it", record)
+    shutil.copy(made, record)
+    refused(r"random-3\.json: is of another benchmark, or of another run; remove it", record)
     ranks.write_bytes(bytes([*ranks.read_bytes()[:-1], 1]))
     refused(r"random-3\.ranks\.npy: is missing or damaged; remove .*random-3\.json", ranks)
     content = read_json(bench.out / "bench.json")
     write_json(bench.out / "bench.json", {**content, "foster": "0"})
     refused(r"bench\.json: is not the file that manifest\.json lists")
     seal(bench.out)
-    refused(r"is of another benchmark; remove it", bench.out / "bench.json", bench.out / "manifest.json")
+    refused(
+        r"is of another benchmark, or of another run; remove it", bench.out / "bench.json", bench.out / "manifest.json"
+    )
     (bench.out / "manifest.json").unlink()
     refused(r"has no manifest\.json", bench.out / "manifest.json")
     for one, two in ((teacher, bench.out / "seed1" / "teacher"), (sequences, bench.out / "seed1" / "foster-3")):

@@ -21,7 +21,7 @@ from foster.manifest import MANIFEST_NAME, read_manifest, whole_files
 from foster.options import Options
 from foster.storage import file_sha256, whole_file
 
-OF, SELF = "bench", "sha256"  # fields of a record: the SHA-256 of bench.json, and that of the record itself
+SELF = "sha256"  # field of a record with that of the rest
 
 
 class BenchFolder:
@@ -127,7 +127,7 @@ class BenchFolder:
 
     def write(self, path: Path, content: Mapping[str, Any]) -> None:
         """Write a record, what making took, or why a run failed, with what tells it from any other."""
-        content = {**content, OF: file_sha256(self.out / BENCH_NAME)}
+        content = {**content, **self._belongs(path)}
         with whole_file(path) as part:
             write_json(part, {**content, SELF: _sha256(content)})
 
@@ -140,8 +140,8 @@ class BenchFolder:
         content = read_json(path) if path.is_file() and not path.is_symlink() else {}
         if content.pop(SELF, None) != _sha256(content):
             what = "is damaged, was changed, or an earlier version made it"
-        elif content[OF] != file_sha256(self.out / BENCH_NAME):
-            what = "is of another benchmark"
+        elif not self._belongs(path).items() <= content.items():
+            what = "is of another benchmark, or of another run"
         else:
             return content
         raise InputError(f"{path}: {what}; remove it, and the same command makes the run again")
@@ -153,6 +153,10 @@ class BenchFolder:
     def is_finished(self, run: Run) -> bool:
         """Whether nothing is to be done for a run."""
         return self.record(run).exists() and not self.failure(run).exists() and not self._is_of_former_sequences(run)
+
+    def _belongs(self, path: Path) -> dict[str, str]:
+        """Return what a record says of where it belongs."""
+        return {"file": path.relative_to(self.out).as_posix(), "bench": file_sha256(self.out / BENCH_NAME)}
 
     def missing(self) -> list[Run]:
         """Return the runs that are to be made.
@@ -186,9 +190,6 @@ class BenchFolder:
         fix = f"give the row another name, or remove {path}, {self.made(run)} and {folder}"
         if path.exists():
             found = self.read(path)
-            asked = {"name": run.row, "seed": run.seed, "budget": run.budget, "in_bytes": run.in_bytes}
-            if (other := next((name for name in asked if found[name] != asked[name]), None)) is not None:
-                raise InputError(f"{path}: is of {other} {found[other]}, not {asked[other]}; remove it")
             if found["method"] != run.variant.method:
                 raise InputError(f"{path}: row '{run.variant.name}' was made by {found['method']}; {fix}")
         if run.variant.method == "full" and self.teacher(run.seed).exists():

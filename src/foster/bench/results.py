@@ -15,7 +15,7 @@ BENCH_NAME = "bench.json"  # of which log and options a benchmark is
 RESULTS = ("results.md", "results.json", "results.csv")
 PLOT_NAME = "results.png"
 KIND = "bench"
-SEALS = ("bench", "ranks_sha256", "sha256")  # fields of a record by which it is known to be whole
+SEALS = ("file", "bench", "ranks_sha256", "sha256")  # fields of a record by which it is known to be whole
 
 
 def write_results(out: Path, rows: Mapping[str, Record], about: Record, records: Iterable[Record]) -> None:
