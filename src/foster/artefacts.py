@@ -307,9 +307,8 @@ def own_kind(folder: Path) -> str | None:
         return None
     if isinstance(content.get(MARKER), str):
         kind = content.get("kind")
-        return (
-            kind if isinstance(kind, str) and kind in FILES and (kind == "dataset") == (name == DATASET_NAME) else None
-        )
+        known = isinstance(kind, str) and kind in FILES and (kind == "dataset") == (name == DATASET_NAME)
+        return kind if known else None
     fingerprint = content.get("fingerprint")
     of_old = isinstance(fingerprint, str) and re.fullmatch("[0-9a-f]{64}", fingerprint)
     return "dataset" if name == DATASET_NAME and of_old and content.keys() >= _DATASET_FIELDS else None
