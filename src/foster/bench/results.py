@@ -28,7 +28,9 @@ def write_results(out: Path, rows: Mapping[str, Record], about: Record, records:
     names = list(dict.fromkeys(name for row in flat for name in row))
     first = ["name", "method", "budget", "seed"]
     there = [name for name in (BENCH_NAME, PLOT_NAME) if (out / name).exists()]
-    with whole_files(out, {"kind": KIND}, also=there) as place:
+    stated = {name: about[name] for name in ("data_fingerprint", "seeds", "device") if name in about}
+    options = {name: about[name] for name in ("encoder", "model", "train", "teacher") if name in about}
+    with whole_files(out, {"kind": KIND, **stated, "options": options}, also=there) as place:
         place(table).write_text(markdown(rows, about), encoding="utf-8")
         place(structured).write_text(to_json({"about": about, "rows": rows}, indent=2) + "\n", encoding="utf-8")
         with place(lines).open("w", newline="", encoding="utf-8") as file:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, ClassVar
 
-from foster.artefacts import CONFIG_NAME, DATASET_NAME, folder_bytes, read_json
+from pydantic import ConfigDict, Field
+
+from foster.artefacts import CONFIG_NAME, DATASET_NAME, Count, Stored, folder_bytes, read_json
 from foster.bench.results import BENCH_NAME, RESULTS
 from foster.errors import InputError
 from foster.inspection.figures import FAINT, drawing
@@ -21,6 +23,57 @@ from foster.wording import many
 
 SUMMARY_NAME = next(name for name in RESULTS if name.endswith(".json"))
 QUALITY = ("recall@10", "ndcg@10")
+Number = Annotated[float, Field(ge=0, lt=2**62)] | None
+Fraction = Annotated[float, Field(ge=0, le=1)]
+Interval = Annotated[list[float], Field(min_length=2, max_length=2)] | None
+
+
+class _About(Stored):
+    """What one has to know of the rows; what else is there is not shown."""
+
+    model_config: ClassVar[ConfigDict] = ConfigDict(extra="allow")
+
+    seeds: list[int] = Field(default_factory=list)
+    users: Count = 0
+    items: Count = 0
+    interactions: Count = 0
+    failed: dict[str, str] | None = None
+    threads: Count = 1
+
+
+class _Row(Stored):
+    """A row; what else is there is not shown."""
+
+    model_config: ClassVar[ConfigDict] = ConfigDict(extra="allow")
+
+    name: str
+    budget: Annotated[int, Field(ge=1, lt=2**62)] | None
+    interactions: Number
+    kept_steps: list[Count]
+    minus_full: Interval
+    minus_random: Interval
+    minus_reference: Interval = None
+    ndcg: Fraction = Field(alias="ndcg@10")
+    ndcg_sd: Fraction | None = Field(alias="ndcg@10_sd")
+    recall: Fraction = Field(alias="recall@10")
+    recall_sd: Fraction | None = Field(alias="recall@10_sd")
+    of_full: Number = None
+    make_seconds: Number = None
+    train_seconds: Number = None
+    times_as_fast: Number = None
+    make_peak_bytes: Number = None
+    train_peak_bytes: Number = None
+    bytes: Number = None
+    break_even: Number = None
+
+
+class _Results(Stored):
+    """What ``results.json`` holds."""
+
+    about: _About
+    rows: dict[str, _Row]
+
+
 LETTER = 0.075  # inches of a letter of a drawing
 
 
@@ -52,8 +105,7 @@ class BenchFolder:
         self.config: dict[str, Any] = read_json(folder / BENCH_NAME)
         path = folder / SUMMARY_NAME
         content = read_json(path) if path.is_file() else {"about": {}, "rows": {}}
-        if not _holds_results(content):
-            raise InputError(f"{path}: holds no results; the folder is damaged, run the benchmark again")
+        _Results.of(content, path)
         self.about: dict[str, Any] = content["about"]
         self.rows: dict[str, dict[str, Any]] = content["rows"]
 
@@ -170,16 +222,6 @@ class BenchFolder:
             return [Paragraph("No folders of teachers or sequences are kept.")]
         about = "Folders that 'foster inspect' shows, too:"
         return [Paragraph(about), Items([place_name(name) for name in found])]
-
-
-def _holds_results(content: Mapping[str, Any]) -> bool:
-    """Return whether this is what ``foster bench`` writes: rows with a name, a budget, metrics and costs."""
-    about, rows = content.get("about"), content.get("rows")
-    if not isinstance(about, dict) or not isinstance(rows, dict):
-        return False
-    needed = {"name", "budget", "interactions", "kept_steps", "minus_full", "minus_random"}
-    needed |= {name for metric in QUALITY for name in (metric, f"{metric}_sd")}
-    return all(isinstance(row, dict) and needed <= row.keys() for row in rows.values())
 
 
 def _interval(interval: Sequence[float] | None) -> str:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import io
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, ClassVar, Literal
 
 import polars as pl
+from pydantic import ConfigDict, Field
 
-from foster.artefacts import CONFIG_NAME, DATASET_NAME, folder_bytes, read_json
+from foster.artefacts import CONFIG_NAME, DATASET_NAME, Stored, folder_bytes, read_json
 from foster.errors import InputError
 from foster.inspection.figures import FAINT, SERIES, drawing
 from foster.inspection.files import bytes_by_part
@@ -21,6 +22,47 @@ from foster.tuning.folder import DATABASE, LOCKS
 from foster.tuning.plots import draw_order
 from foster.tuning.results import BEST, NOT_OPTIONS, RESULTS, TRIALS, trained_on, verdict_in_words
 from foster.wording import many
+
+Fraction = Annotated[float, Field(ge=0, le=1)]
+Trial = Annotated[int, Field(ge=0, lt=2**31)]
+
+
+class _Row(Stored):
+    """A trial, with its options."""
+
+    model_config: ClassVar[ConfigDict] = ConfigDict(extra="allow")
+
+    trial: Trial
+    value: Fraction
+
+
+class _OnLog(_Row):
+    """A trial whose options were trained on the full log."""
+
+    ndcg: Fraction | None = Field(None, alias="ndcg@10")
+    error: str | None = None
+
+
+class _Verdict(Stored):
+    search: Trial
+    best: Trial
+    regret: float | None
+
+
+class _Results(Stored):
+    """What ``results.json`` holds."""
+
+    trials: dict[str, Trial]
+    best: list[_Row]
+    importance: dict[str, Fraction] | None
+    retrained: list[_OnLog]
+    verdict: _Verdict | None
+    trial: Trial | None
+    config: dict[str, Any] | None
+    source: Literal["dataset", "distilled", "coreset"]
+    finish: bool
+    seed: int
+
 
 COLUMNS: dict[str, pl.DataType | type[pl.DataType]] = {"trial": pl.Int64, "state": pl.String, "value": pl.Float64}
 """What is read of ``trials.csv``."""
@@ -63,8 +105,7 @@ class StudyFolder:
         self.results: dict[str, Any] | None = read_json(path) if path.is_file() else None
         self.trials: pl.DataFrame = pl.DataFrame(schema=COLUMNS)
         if self.results is not None:
-            if not _holds_results(self.results):
-                raise InputError(f"{path}: holds no results; the folder is damaged, run the same 'foster tune' again")
+            _Results.of(self.results, path)
             manifest.check(TRIALS)
             self.trials = _read_trials(table)
 
@@ -194,32 +235,11 @@ def _shown(value: float | None) -> str:
 def _read_trials(path: Path) -> pl.DataFrame:
     # From bytes: a name with [ or * in it would be a pattern.
     try:
-        return pl.read_csv(io.BytesIO(path.read_bytes()), columns=list(COLUMNS), schema_overrides=COLUMNS)
+        trials = pl.read_csv(io.BytesIO(path.read_bytes()), columns=list(COLUMNS), schema_overrides=COLUMNS)
+        if trials.select(pl.col("trial", "state").is_null().any()).row(0) != (False, False):
+            raise pl.exceptions.ComputeError("a trial without number or state")
+        if not trials.select(pl.col("value").drop_nulls().is_between(0, 1).all()).item():
+            raise pl.exceptions.ComputeError("a value beyond 0 to 1")
+        return trials
     except (OSError, pl.exceptions.PolarsError) as error:
         raise InputError(f"{path}: cannot be read; the folder is damaged, run the same 'foster tune' again") from error
-
-
-def _holds_results(content: Mapping[str, Any]) -> bool:
-    """Return whether this is what ``foster tune`` writes."""
-
-    def are_trials(rows: Any) -> bool:
-        return isinstance(rows, list) and all(
-            isinstance(row, dict) and isinstance(row.get("trial"), int) and isinstance(row.get("value"), float)
-            for row in rows
-        )
-
-    verdict, importance = content.get("verdict"), content.get("importance")
-    return (
-        isinstance(content.get("trials"), dict)
-        and all(isinstance(count, int) for count in content["trials"].values())
-        and are_trials(content.get("best"))
-        and are_trials(content.get("retrained"))
-        and (verdict is None or (isinstance(verdict, dict) and {"best", "search", "regret"} <= verdict.keys()))
-        and (
-            importance is None
-            or (isinstance(importance, dict) and all(isinstance(share, float) for share in importance.values()))
-        )
-        and isinstance(content.get("config"), dict | None)
-        and content.get("source") in ("dataset", "distilled", "coreset")
-        and "finish" in content
-    )

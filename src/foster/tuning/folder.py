@@ -65,14 +65,17 @@ def is_study(folder: Path) -> bool:
     return (folder / CONFIG_NAME).is_file() and read_json(folder / CONFIG_NAME).get("kind") == STUDY
 
 
-def about(seed: int, trials: Mapping[str, str] | None = None) -> dict[str, Any]:
+def about(config: Mapping[str, Any], trials: Mapping[str, str] | None = None) -> dict[str, Any]:
     """Return what the manifest of a study says beside its files.
 
     Args:
-        seed: of the study.
+        config: what the study is of.
         trials: the SHA-256 of each that has ended, see ``foster.tuning.seals``.
     """
-    return {"kind": STUDY, "seed": seed, "trials": dict(trials or {})}
+    options = {name: config[name] for name in ("encoder", "model", "train", "space", "finish")}
+    fingerprint = config["validation"]["fingerprint"]
+    found = {"kind": STUDY, "data_fingerprint": fingerprint, "seed": config["seed"], "options": options}
+    return {**found, "trials": dict(trials or {})}
 
 
 def claim(out: Path, meant: Mapping[str, Any]) -> None:
@@ -88,10 +91,10 @@ def claim(out: Path, meant: Mapping[str, Any]) -> None:
             for left in out.glob(".*.tmp*"):  # who writes results, or makes the database, has the lock
                 left.unlink()
             if not path.exists():
-                with whole_files(out, about(meant["seed"])) as place:
+                with whole_files(out, about(meant)) as place:
                     write_json(place(CONFIG_NAME), {**marked(STUDY), **meant})
             elif not any((out / name).exists() for name in (MANIFEST_NAME, DATABASE)):  # killed between these two
-                with whole_files(out, about(meant["seed"]), also=[CONFIG_NAME]):
+                with whole_files(out, about(meant), also=[CONFIG_NAME]):
                     pass
     except OSError as error:
         raise InputError(f"{out}: cannot write there ({error.strerror}); give another --out") from error

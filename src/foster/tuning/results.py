@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 import yaml
 
-from foster.artefacts import CARD_NAME, CONFIG_NAME, write_json
+from foster.artefacts import CARD_NAME, CONFIG_NAME, read_json, write_json
 from foster.condensed.sequences import Condensed
 from foster.manifest import whole_files
 from foster.models.options import ModelOptions
@@ -174,7 +174,8 @@ def _verdict(study: Study, again: list[FrozenTrial]) -> dict[str, Any] | None:
 def write_results(out: Path, study: Study, setting: Setting) -> dict[str, Any]:
     """Write trials.csv, results.json, README.md, best.yaml and, with matplotlib, results.png; return the results."""
     frame, results = frame_of(study, setting), results_of(study, setting)
-    with whole_files(out, about(setting.seed, seals(study)), also=[CONFIG_NAME]) as place:
+    stated = about(read_json(out / CONFIG_NAME), seals(study)) | {"device": setting.engine.device.type}
+    with whole_files(out, stated, also=[CONFIG_NAME]) as place:
         frame.write_csv(place(TRIALS))
         write_json(place(RESULTS), results)
         place(CARD_NAME).write_text(_card(results), encoding="utf-8")
