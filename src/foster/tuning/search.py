@@ -174,7 +174,7 @@ class Search:
             if kills < KILLED:
                 self._put_back(trial, kills)
             else:
-                shutil.rmtree(f"{self._place(trial)}.part", ignore_errors=True)
+                self._forget(trial)
                 self._tell(trial, None, TrialState.PRUNED)
 
     def _put_back(self, trial: FrozenTrial, kills: int) -> None:
@@ -207,6 +207,7 @@ class Search:
             if (twin := self._twin(options)) is not None:
                 value, reason = twin.value, f"the same options as trial {twin.number}"
                 self._copy(twin, trial)
+                self._forget(trial)
             else:
                 fit = self._trained(trial, options, watch)
                 value = fit.best_ndcg
@@ -246,6 +247,10 @@ class Search:
     def _place(self, trial: Trial | FrozenTrial) -> Path:
         """Return the place beside which the state of a trial is kept while it runs: that of its first process."""
         return self.out / f"trial-{trial.user_attrs.get(FIRST, trial.number)}"
+
+    def _forget(self, trial: Trial | FrozenTrial) -> None:
+        """Remove the state that a killed process left of a trial, if it is there."""
+        shutil.rmtree(f"{self._place(trial)}.part", ignore_errors=True)
 
     def _trained(self, trial: Trial, options: Mapping[str, Any], watch: Watch) -> Any:
         """Do what ``train`` does; go on where a process was killed or stopped that was at the same trial.
