@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+import json
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -66,9 +66,13 @@ def _tensor_bytes(path: Path) -> dict[str, int]:
     Raises:
         InputError: the file is damaged.
     """
+    tensor_shapes(path)  # which looks at the header, whose length and types may be anything
+    with path.open("rb") as file:
+        header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
     out: dict[str, int] = {}
-    for name, (kind, shape) in tensor_shapes(path).items():
-        bits = int(kind.lstrip("BFIU"))  # of F32, BF16, U8, ...
-        first = name.split(".")[0]
-        out[first] = out.get(first, 0) + math.prod(shape) * bits // 8
+    for name, tensor in header.items():
+        if name != "__metadata__":
+            start, end = tensor["data_offsets"]
+            first = name.split(".")[0]
+            out[first] = out.get(first, 0) + end - start
     return out
