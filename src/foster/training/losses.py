@@ -62,11 +62,16 @@ def next_item_loss(model: TextRecommender, items: Tensor, candidates: int, gener
 
 
 def distinct_vectors(model: TextRecommender, items: Tensor) -> tuple[Tensor, Tensor]:
-    """Return item vectors ``[n, d]``, each item's once, and where among them each of ``items`` ``[...]`` is."""
+    """Return item vectors ``[n, d]``, each item's once, and where among them each of ``items`` ``[...]`` is.
+
+    The vectors are float32 also where products are in half precision.
+    """
     distinct, place = torch.unique(items, return_inverse=True)
     if isinstance(model.tower.features, FrozenFeatures):  # others are dear, and made in shapes of their own
         distinct = F.pad(distinct, (0, missing_rows(len(distinct), distinct)))
-    return model.tower(distinct), place
+    # Gradients of all the places that read one vector are added up in the vectors' own type: on a CPU, in half
+    # precision, nothing is added any more from 256 equal ones on.
+    return widened(model.tower(distinct)), place
 
 
 def own_scores(states: Tensor, vectors: Tensor, items: Tensor) -> Tensor:
