@@ -94,3 +94,13 @@ def test_without_the_extra_the_error_says_what_to_install(tiny_encoder, tmp_path
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(InputError, match=r"needs onnx, onnxscript, onnxruntime; pip install 'foster\[onnx\]'"):
         write_onnx(build(tiny_encoder), tmp_path)
+
+
+def test_other_numbers_than_torchs_are_refused(tiny_encoder, tmp_path, monkeypatch):
+    real = ort.InferenceSession.run
+    monkeypatch.setattr(
+        ort.InferenceSession, "run", lambda *given, **named: [out * 1.001 for out in real(*given, **named)]
+    )
+    with pytest.raises(InputError, match=r"sequence\.onnx: onnxruntime gives other numbers than torch \(by 1\.0e-03\)"):
+        write_onnx(build(tiny_encoder, backbone="mean"), tmp_path)
+    assert not (tmp_path / "config.json").exists()
