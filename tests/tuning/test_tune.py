@@ -130,7 +130,7 @@ def test_trials_can_go_on_with_the_log(labelled, log, tmp_path):
     model = labelled.model.model_copy(update={name: config[name] for name in ("dim", "heads", "dropout")})
     _, fit = foster.finish(labelled, log, model=model, train=recipe.model_copy(update={"lr": config["lr"]}))
     assert fit.best_ndcg == study.best_value and fit.steps == 6
-    assert "and went on with the log" in (tmp_path / "study" / "README.md").read_text()
+    assert ", then on the log" in (tmp_path / "study" / "README.md").read_text()
 
 
 def test_one_seed_gives_one_search_and_features_are_shared(coreset, log, tmp_path):

@@ -199,7 +199,7 @@ def _card(results: Mapping[str, Any]) -> str:
 
 def trained_on(results: Mapping[str, Any]) -> str:
     """Say what the models of the trials were trained on."""
-    return ON[results["source"]] + (", and went on with the log" if results["finish"] else "")
+    return ON[results["source"]] + (", then on the log" if results["finish"] else "")
 
 
 def markdown(results: Mapping[str, Any]) -> str:
