@@ -435,7 +435,7 @@ def titles_gone(rows, item):
         (lambda rows: without_column(rows, "title"), (), ("no item texts", "--text")),
         (lambda rows: rows, ("--time-column", "when"), ("'when'", "--time-column")),
         (lambda rows: titles_gone(rows, "i7"), (), ("'i7'", "--drop-textless")),
-        (lambda rows: [*rows, rows[0] | {"user_id": "short"}], ("--k-core", 0), ("1 users", "fewer than 3", "short")),
+        (lambda rows: [*rows, rows[0] | {"user_id": "short"}], ("--k-core", 0), ("1 user has fewer than 3", "short")),
         (lambda rows: with_value(rows, 4, timestamp="soon"), (), ("'timestamp'", "'soon'", "row 5", "correct")),
         (lambda rows: rows, ("--k-core", 1000), ("1000-core", "lower --k-core")),
         (lambda rows: rows, ("--k-core", -1), ("--k-core -1", "0")),

@@ -356,6 +356,8 @@ def _opened(path: Path) -> Iterator[Study]:
     # By a function and not by an address, in which some characters of a path mean something else.
     try:
         storage = optuna.storages.RDBStorage("sqlite:///study.db", engine_kwargs={"creator": connect})
+    except OSError:  # of the machine, such as a current folder that is gone
+        raise
     except Exception as error:
         raise damaged(path, " ".join(str(error).split())[:200]) from error
     try:
