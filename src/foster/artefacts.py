@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import itertools
 import json
 import os
@@ -24,7 +23,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from foster.errors import InputError, KeptElsewhereError
 from foster.exchange import KEPT_NAME, MARK, clear_leftovers, place_locked, replace, settle, work_folder
-from foster.json_text import is_unicode, of_json, to_json
+from foster.json_text import is_unicode, json_sha256, of_json, to_json
 from foster.manifest import MANIFEST_NAME, read_manifest, read_whole, seal, verify
 from foster.panics import hushed
 from foster.version import __version__
@@ -79,6 +78,7 @@ Shapes = Mapping[str, tuple[str, tuple[int, ...]]]
 Fingerprint = Annotated[str, Field(pattern="^([0-9a-f]{64}|not stated)$")]
 Count = Annotated[int, Field(ge=0)]
 Size = Annotated[int, Field(ge=1)]
+Fraction = Annotated[float, Field(ge=0, le=1)]
 
 
 class Stored(BaseModel):
@@ -277,7 +277,7 @@ def stated_input(folder: str | Path) -> dict[str, str] | None:
     except InputError:
         return None
     hashes = sorted([name, sha256] for name, (_, sha256) in manifest.files.items() if name != METRICS_NAME)
-    content = hashlib.sha256(to_json(hashes).encode()).hexdigest()
+    content = json_sha256(hashes)
     return {"kind": str(manifest.about.get("kind")), "sha256": content}
 
 
@@ -494,9 +494,8 @@ def _statement(folder: Path) -> dict[str, Any]:
 
 
 def _read_statement(folder: Path) -> dict[str, Any]:
-    if (folder / CONFIG_NAME).is_file() and own_kind(
-        folder
-    ) == STUDY:  # which grows: who reads its tables looks at them then
+    # A study grows: who reads its tables looks at them then.
+    if (folder / CONFIG_NAME).is_file() and own_kind(folder) == STUDY:
         read_manifest(folder).check(CONFIG_NAME)
         return read_json(folder / CONFIG_NAME)
     verify(folder, later=TRAJECTORY_NAME)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 from typing import Any
@@ -14,6 +15,11 @@ def to_json(content: Any, indent: int | None = None, ascii_only: bool = False) -
         ValueError: a number is not finite.
     """
     return json.dumps(content, indent=indent, ensure_ascii=ascii_only, allow_nan=False)
+
+
+def json_sha256(content: Any) -> str:
+    """Return the SHA-256 of what ``to_json`` returns, as 64 hex digits."""
+    return hashlib.sha256(to_json(content).encode()).hexdigest()
 
 
 def is_unicode(text: str) -> bool:

@@ -7,7 +7,6 @@ without it.
 
 from __future__ import annotations
 
-import hashlib
 import os
 import platform
 import stat
@@ -21,7 +20,7 @@ from typing import Any, TypeVar
 
 from foster.errors import InputError
 from foster.exchange import SWAP_NAME, settle
-from foster.json_text import of_json, to_json
+from foster.json_text import json_sha256, of_json, to_json
 from foster.storage import file_sha256, whole_file
 from foster.version import __version__
 
@@ -258,7 +257,7 @@ def read_manifest(folder: Path) -> Manifest:
 
 def _text(content: Mapping[str, Any]) -> str:
     """Return the text of a manifest, which ends with the SHA-256 of the rest."""
-    sha256 = hashlib.sha256(to_json(content).encode()).hexdigest()
+    sha256 = json_sha256(content)
     return to_json({**content, SELF: sha256}, indent=2) + "\n"
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,7 +15,7 @@ from foster.bench.results import BENCH_NAME, KIND, PLOT_NAME, RESULTS
 from foster.bench.rows import Run
 from foster.engine import Engine
 from foster.errors import InputError
-from foster.json_text import to_json
+from foster.json_text import json_sha256
 from foster.manifest import MANIFEST_NAME, read_manifest, whole_files
 from foster.options import Options
 from foster.storage import file_sha256, whole_file
@@ -129,7 +128,7 @@ class BenchFolder:
         """Write a record, what making took, or why a run failed, with what tells it from any other."""
         content = {**content, **self._belongs(path)}
         with whole_file(path) as part:
-            write_json(part, {**content, SELF: _sha256(content)})
+            write_json(part, {**content, SELF: json_sha256(content)})
 
     def read(self, path: Path) -> dict[str, Any]:
         """Read what ``write`` wrote.
@@ -138,7 +137,7 @@ class BenchFolder:
             InputError: it is damaged, was changed, or is of another benchmark.
         """
         content = read_json(path) if path.is_file() and not path.is_symlink() else {}
-        if content.pop(SELF, None) != _sha256(content):
+        if content.pop(SELF, None) != json_sha256(content):
             what = "is damaged, was changed, or an earlier version made it"
         elif not self._belongs(path).items() <= content.items():
             what = "is of another benchmark, or of another run"
@@ -231,7 +230,3 @@ def _in_the_way(out: Path) -> str | None:
 def _same(options: Options, found: Any, source: Path) -> bool:
     """Whether stored options are these; what an earlier version did not store has its default."""
     return isinstance(found, dict) and type(options).parse(found, str(source)) == options
-
-
-def _sha256(content: Mapping[str, Any]) -> str:
-    return hashlib.sha256(to_json(content).encode()).hexdigest()

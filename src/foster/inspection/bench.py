@@ -8,7 +8,7 @@ from typing import Annotated, Any, ClassVar
 
 from pydantic import ConfigDict, Field
 
-from foster.artefacts import CONFIG_NAME, DATASET_NAME, Count, Stored, folder_bytes, read_json
+from foster.artefacts import CONFIG_NAME, DATASET_NAME, Count, Fraction, Stored, folder_bytes, read_json
 from foster.bench.results import BENCH_NAME, RESULTS
 from foster.errors import InputError
 from foster.inspection.figures import FAINT, drawing
@@ -24,7 +24,6 @@ from foster.wording import many
 SUMMARY_NAME = next(name for name in RESULTS if name.endswith(".json"))
 QUALITY = ("recall@10", "ndcg@10")
 Number = Annotated[float, Field(ge=0, lt=2**62)] | None
-Fraction = Annotated[float, Field(ge=0, le=1)]
 Interval = Annotated[list[float], Field(min_length=2, max_length=2)] | None
 
 

@@ -10,7 +10,7 @@ from typing import Annotated, Any, ClassVar, Literal
 import polars as pl
 from pydantic import ConfigDict, Field
 
-from foster.artefacts import CONFIG_NAME, DATASET_NAME, Stored, folder_bytes, read_json
+from foster.artefacts import CONFIG_NAME, DATASET_NAME, Fraction, Stored, folder_bytes, read_json
 from foster.errors import InputError
 from foster.inspection.figures import FAINT, SERIES, drawing
 from foster.inspection.files import bytes_by_part
@@ -23,7 +23,6 @@ from foster.tuning.plots import draw_order
 from foster.tuning.results import BEST, NOT_OPTIONS, RESULTS, TRIALS, trained_on, verdict_in_words
 from foster.wording import many
 
-Fraction = Annotated[float, Field(ge=0, le=1)]
 Trial = Annotated[int, Field(ge=0, lt=2**31)]
 
 

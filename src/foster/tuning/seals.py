@@ -6,16 +6,15 @@ of the study lists these, since its tables were written last, so that none is lo
 
 from __future__ import annotations
 
-import hashlib
 import sqlite3
-from collections.abc import Mapping
-from contextlib import closing
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from foster.artefacts import CONFIG_NAME
 from foster.errors import InputError
-from foster.json_text import to_json
+from foster.json_text import json_sha256
 from foster.manifest import read_manifest
 from foster.storage import file_sha256
 
@@ -32,12 +31,12 @@ def seal_of(trial: FrozenTrial, state: TrialState, value: float | None) -> str:
     """Return the SHA-256 of what a trial says that ends so; notes of other programs do not count."""
     notes = {name: note for name, note in trial.user_attrs.items() if name != SEAL}
     parts = [sorted(part.items()) for part in (trial.params, trial.intermediate_values, notes)]
-    return _sha256([trial.number, state.name, value, *parts])
+    return json_sha256([trial.number, state.name, value, *parts])
 
 
 def sealed(notes: Mapping[str, Any]) -> dict[str, Any]:
     """Return notes with their SHA-256."""
-    return {**notes, SEAL: _sha256(sorted(notes.items()))}
+    return {**notes, SEAL: json_sha256(sorted(notes.items()))}
 
 
 def seals(study: Study) -> dict[str, str]:
@@ -83,7 +82,7 @@ def check(study: Study, out: Path, path: Path) -> None:
     from optuna.trial import TrialState
 
     listed = read_manifest(out).about.get("trials", {})
-    try:
+    with reading(path):
         if study.user_attrs.get(SEAL) != file_sha256(out / CONFIG_NAME):
             raise ValueError("it is of another study")
         for trial in _ended(study):
@@ -100,7 +99,23 @@ def check(study: Study, out: Path, path: Path) -> None:
         there = seals(study)
         if (lost := next((name for name in listed if there.get(name) != listed[name]), None)) is not None:
             raise ValueError(f"trial {lost.removeprefix(RETRAINED)} is missing, or another one")
-    except Exception as error:  # of damage, optuna, SQLAlchemy and JSON say all sorts of things
+
+
+@contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """Take what optuna, SQLAlchemy and JSON raise of a database, all sorts of things, for damage.
+
+    Args:
+        path: of the database, named in errors.
+
+    Raises:
+        InputError: in place of these. An error of the machine, such as a current folder that is gone, stays as it is.
+    """
+    try:
+        yield
+    except OSError:
+        raise
+    except Exception as error:
         raise damaged(path, " ".join(str(error).split())[:200]) from error
 
 
@@ -115,7 +130,3 @@ def _ended(study: Study) -> list[FrozenTrial]:
     from optuna.trial import TrialState
 
     return study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED))
-
-
-def _sha256(content: Any) -> str:
-    return hashlib.sha256(to_json(content).encode()).hexdigest()

@@ -30,7 +30,7 @@ from foster.text.options import EncoderOptions
 from foster.training.loop import Watch
 from foster.training.options import TrainOptions
 from foster.tuning.folder import DATABASE, Worker, is_dead, study_lock
-from foster.tuning.seals import SEAL, bind, check, check_pages, damaged, seal_of
+from foster.tuning.seals import SEAL, bind, check, check_pages, damaged, reading, seal_of
 from foster.tuning.space import Space, merged
 from foster.unfinished import Unfinished, unfinished
 
@@ -354,17 +354,11 @@ def _opened(path: Path) -> Iterator[Study]:
         return connection
 
     # By a function and not by an address, in which some characters of a path mean something else.
-    try:
+    with reading(path):
         storage = optuna.storages.RDBStorage("sqlite:///study.db", engine_kwargs={"creator": connect})
-    except OSError:  # of the machine, such as a current folder that is gone
-        raise
-    except Exception as error:
-        raise damaged(path, " ".join(str(error).split())[:200]) from error
     try:
-        try:
+        with reading(path):
             study = optuna.create_study(storage=storage, study_name=NAME, direction="maximize", load_if_exists=True)
-        except Exception as error:  # of damage, optuna, SQLAlchemy and JSON say all sorts of things
-            raise damaged(path, " ".join(str(error).split())[:200]) from error
         yield study
     finally:
         storage.remove_session()
