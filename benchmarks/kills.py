@@ -12,7 +12,7 @@ TERM) come at random moments; at every single file operation below the place, th
 - what is there is the old one, byte for byte, or a whole new one (absent, where nothing was); of a study also what it
   has so far, of a benchmark its figures;
 - the same command runs to its end, and nothing else is left beside it or hidden in it. Temporary files of verbs that
-  write one file are left, which the next one removes after a day.
+  write one file, and of benchmarks, which several processes fill, are left; the next run removes them after a day.
 
 ``reproduce`` makes nothing that stays: what it reads must be as it was.
 
@@ -236,7 +236,8 @@ def check(
     file = verb in ("recommend", "inspect", "evaluate")
     left = [p.name for p in out.parent.iterdir() if p not in (out, out.parent / CACHE)]
     left = [name for name in left if not (file and name.endswith(".tmp"))]
-    left += [p.name for p in out.iterdir() if p.name.startswith(".")] if out.is_dir() else []
+    hidden = [p.name for p in out.iterdir() if p.name.startswith(".")] if out.is_dir() else []
+    left += [name for name in hidden if not (verb == "bench" and name.endswith(".tmp"))]
     return f"left over: {', '.join(left)}" if left else None
 
 

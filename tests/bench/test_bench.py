@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -139,6 +140,18 @@ def test_a_killed_benchmark_goes_on_and_makes_nothing_twice(bench, monkeypatch):
     made.clear()
     assert bench(seeds=2) == again
     assert not made
+
+
+def test_what_killed_benchmarks_left_goes_after_a_day(bench):
+    bench(methods="random")
+    old, new = (bench.out / "seed0" / f".{name}.json.0.tmp" for name in ("random-3", "full"))
+    tables = bench.out / ".results.md.0.tmp"
+    for left in (old, new, tables):
+        left.write_text("part")
+    for left in (old, tables):
+        os.utime(left, (0, 0))
+    bench(methods="random")
+    assert not old.exists() and not tables.exists() and new.exists()
 
 
 def test_an_artefact_without_its_cost_is_made_again(bench):

@@ -18,7 +18,7 @@ from foster.errors import InputError
 from foster.json_text import json_sha256
 from foster.manifest import MANIFEST_NAME, read_manifest, whole_files
 from foster.options import Options
-from foster.storage import file_sha256, whole_file
+from foster.storage import file_sha256, remove_left, whole_file
 
 SELF = "sha256"  # field of a record with that of the rest
 
@@ -59,6 +59,9 @@ class BenchFolder:
             if found.get("kind") != KIND:
                 raise InputError(f"{path}: is of no benchmark of foster; give another --out")
             self._check_bench()
+            if engine.is_main and not dry_run:
+                for pattern in (".*.tmp", "seed*/.*.tmp"):  # several may be at work here, so only what is old
+                    remove_left(self.out, pattern)
             for key, value in about.items():
                 options = getattr(recipe, key, None)
                 if not (_same(options, found.get(key), path) if options else found.get(key) == value):
