@@ -66,7 +66,7 @@ def labelled(log, coreset) -> Condensed:
 
 
 def tune(source, out, log, trials=6, space=SPACE, recipe=RECIPE, **more):
-    of_a_search = ("timeout", "retrain", "finish")
+    of_a_search = ("timeout", "retrain", "retrain_steps", "finish")
     options = TuneOptions(trials=trials, **{name: more.pop(name) for name in of_a_search if name in more})
     return foster.tune(source, out, validation=log, space=space, train=recipe, options=options, **more)
 
@@ -103,6 +103,15 @@ def test_a_search_ends_with_files_that_can_be_read(labelled, log, tmp_path):
     check_free(out, overwrite=True)
     again, _ = tune(labelled, out, log, trials=8, retrain=2)
     assert len(again.trials) == 8
+    assert json.loads((out / "results.json").read_text())["retrained"] == said["retrained"]
+    with pytest.raises(InputError, match=r"the full log for \d steps, now it would be 3; give --retrain-steps as"):
+        tune(labelled, out, log, trials=8, retrain=3, retrain_steps=3)
+
+
+def test_the_best_train_on_the_log_for_as_long_as_is_said(labelled, log, tmp_path):
+    tune(labelled, tmp_path / "study", log, trials=2, retrain=1, retrain_steps=3)
+    (row,) = json.loads((tmp_path / "study" / "results.json").read_text())["retrained"]
+    assert row["steps"] == row["at_most"] == 3
 
 
 def test_the_best_options_train_the_same_model_again(labelled, log, tmp_path):

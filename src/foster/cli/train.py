@@ -37,7 +37,10 @@ def train(
     out: Out,
     validation: Annotated[
         Path | None,
-        typer.Option(help="data set whose validation items stop training on sequences and choose the weights"),
+        typer.Option(
+            help="data set whose validation items judge a training on sequences; hard labels, or --patience: they also "
+            "stop it and choose the weights"
+        ),
     ] = None,
     finish: Annotated[
         Path | None,

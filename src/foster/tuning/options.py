@@ -17,8 +17,11 @@ class TuneOptions(Options):
     finish: bool = Field(
         False,
         description="go on with each trial on the log of --validation, for --steps (800 by default): options then rank "
-        "much as on the log, where by sequences alone they do not",
+        "much as on the log; by sequences alone they did so on one of two logs",
     )
     retrain: int = Field(
         0, ge=0, description="how many of the best trials' options are trained on the full log, to see which is right"
+    )
+    retrain_steps: int | None = Field(
+        None, ge=1, description="steps of each training of --retrain; those of 'foster pretrain' by default"
     )

@@ -31,7 +31,7 @@ from foster.training.options import FINISH, TrainOptions
 from foster.tuning.folder import MEANT, claim, described, place_of, retraining_lock, study_lock
 from foster.tuning.options import TuneOptions
 from foster.tuning.results import best_trials, config_of, frame_of, note_retrained, parsed, retrained, write_results
-from foster.tuning.search import Search, Setting, open_study, quiet, require_optuna
+from foster.tuning.search import Search, Setting, finished, open_study, quiet, require_optuna
 from foster.tuning.space import Space
 from foster.unfinished import unfinished
 
@@ -165,11 +165,13 @@ def search(
         stopped: BaseException | None = None
         work = Search(out, setting, options.trials, options.timeout, like, say)
         try:
+            if options.retrain:
+                _check_retrained(work, options.retrain_steps)
             with beside or nullcontext():
                 work.run()
                 if options.retrain:
                     work.wait()
-                    _retrain(work, options.retrain)
+                    _retrain(work, options.retrain, options.retrain_steps)
             work.run()  # again what a process beside this one was at when it was killed
         except (KeyboardInterrupt, SystemExit) as error:
             stopped = error
@@ -224,7 +226,12 @@ def _setting(
             stored_recipe = student_recipe(source, encoder or stored_encoder, shape)
     if not len(validation.held_out("validation")):
         raise InputError(f"{validation.info.name}: has no validation items, by which trials are judged; split it anew")
-    parts = Space.default(list(given), given.get("backbone")) if space is None else Space.parse(space, where)
+    model_options = ModelOptions.parse({**stored_model.model_dump(), **given_model})
+    recipe = TrainOptions.parse({**stored_recipe.model_dump(), **given_recipe})
+    if space is None:
+        parts = Space.default(list(given), given.get("backbone"), {**model_options.model_dump(), **recipe.model_dump()})
+    else:
+        parts = Space.parse(space, where)
     for name in parts.parts:
         if name in given:
             raise InputError(f"{where}: '{name}' is searched, but also given as {given[name]!r}; leave one out")
@@ -234,8 +241,8 @@ def _setting(
         source,
         validation,
         encoder or stored_encoder,
-        ModelOptions.parse({**stored_model.model_dump(), **given_model}),
-        TrainOptions.parse({**stored_recipe.model_dump(), **given_recipe}),
+        model_options,
+        recipe,
         parts,
         _shared(source, given_model, given_recipe, finish),
         finish,
@@ -304,7 +311,7 @@ def _claim(out: Path, setting: Setting) -> None:
     claim(out, about)
 
 
-def _retrain(work: Search, count: int) -> None:
+def _retrain(work: Search, count: int, steps: int | None) -> None:
     """Train the best trials' options on the full log; processes share them."""
     setting, like = work.setting, None
     best = best_trials(work.study, setting, count)
@@ -314,12 +321,34 @@ def _retrain(work: Search, count: int) -> None:
             try:
                 with retraining_lock(work.out, trial.number).acquire(timeout=wait):
                     if not retrained(work.study, trial.number):
-                        like = _retrain_one(work, trial, like)
+                        like = _retrain_one(work, trial, _on_log(trial, setting, steps), like)
             except Timeout:
                 continue
 
 
-def _retrain_one(work: Search, trial: FrozenTrial, like: TextRecommender | None) -> TextRecommender | None:
+def _on_log(trial: FrozenTrial, setting: Setting, steps: int | None) -> dict[str, Any]:
+    """Return the options of a trial for a training on the full log."""
+    return {"steps": TrainOptions().steps, **config_of(trial, setting), **({} if steps is None else {"steps": steps})}
+
+
+def _check_retrained(work: Search, steps: int | None) -> None:
+    """See that trainings on the full log that are there had as many steps as new ones would have.
+
+    Raises:
+        InputError: they had not, so that the two could not be compared.
+    """
+    for trial in finished(work.study):
+        found, asked = retrained(work.study, trial.number), _on_log(trial, work.setting, steps)["steps"]
+        if found and found["at_most"] != asked:
+            raise InputError(
+                f"{work.out}: trial {trial.number} was trained on the full log for {found['at_most']:,} steps, now it "
+                f"would be {asked:,}; give --retrain-steps as before, or another --out"
+            )
+
+
+def _retrain_one(
+    work: Search, trial: FrozenTrial, config: Mapping[str, Any], like: TextRecommender | None
+) -> TextRecommender | None:
     """Train a trial's options as ``foster pretrain --config`` does, with another seed, and keep the model.
 
     Another seed: of a search on the log itself the same one would give the same number.
@@ -327,11 +356,12 @@ def _retrain_one(work: Search, trial: FrozenTrial, like: TextRecommender | None)
     setting, start = work.setting, time.perf_counter()
     seed, folder = setting.seed + 1, work.out / "retrained" / f"trial-{trial.number}"
     try:
-        encoder, model, recipe = parsed(config_of(trial, setting))
+        encoder, model, recipe = parsed(config)
+        work.say(f"trial {trial.number}: its options train on the full log now, for {recipe.steps:,} steps")
         if like is None:
             like = TextRecommender.build(setting.validation.catalogue, encoder, model, device=setting.engine.device)
         place = check_free(folder, overwrite=True)
-        command = {"verb": "retrain", "data": setting.validation.info.fingerprint, **config_of(trial, setting)}
+        command = {"verb": "retrain", "data": setting.validation.info.fingerprint, **config}
         with unfinished(place, command, setting.engine, overwrite=True, say=work.say) as part:
             recommender, fit = train(
                 setting.validation, encoder=encoder, model=model, train=recipe, like=like, seed=seed,
@@ -340,10 +370,15 @@ def _retrain_one(work: Search, trial: FrozenTrial, like: TextRecommender | None)
             with place.fill() as out:
                 recommender.write_to(out, training_record(recipe, seed, fit))
     except InputError as error:
-        note_retrained(work.study, trial.number, {"error": str(error)})
+        note_retrained(work.study, trial.number, {"at_most": config["steps"], "error": str(error)})
         work.say(f"trial {trial.number} on the full log: {error}")
         return like
-    notes = {"ndcg@10": fit.best_ndcg, "steps": fit.steps, "seconds": round(time.perf_counter() - start, 3)}
+    notes = {
+        "at_most": config["steps"],
+        "ndcg@10": fit.best_ndcg,
+        "steps": fit.steps,
+        "seconds": round(time.perf_counter() - start, 3),
+    }
     note_retrained(work.study, trial.number, notes)
     work.say(
         f"trial {trial.number} on the full log: NDCG@10 {fit.best_ndcg:.4f} (search {trial.value:.4f}), "
