@@ -1230,7 +1230,8 @@ def apart(*arguments, **rest):
 def test_output_that_cannot_be_written_or_shown(made):
     with Path("/dev/full").open("w") as full:
         done = apart("doctor", "--json", stdout=full)
-    assert done.returncode == 2 and done.stderr.startswith("foster: No space left on device")
+    message = "foster: standard output takes no result (No space left on device); send it elsewhere\n"
+    assert (done.returncode, done.stderr) == (2, message)
     done = apart("check", made.data, "--json", env={**os.environ, "PYTHONIOENCODING": "ascii"})
     assert done.returncode == 0 and json.loads(done.stdout)
 

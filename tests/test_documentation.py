@@ -130,9 +130,9 @@ def small_functions(tiny_encoder, monkeypatch):
     def small_distill(data, teacher, options=None):
         return real["distill"](data, teacher, (options or DistillOptions()).model_copy(update=STUDENT))
 
-    def small_tune(*given, options, train, **more):
-        options, train = options.model_copy(update={"trials": 2}), train.model_copy(update={"steps": 2})
-        return real["tune"](*given, options=options, train=train, **more)
+    def small_tune(*given, options, **more):
+        options = options.model_copy(update={"trials": 2})
+        return real["tune"](*given, options=options, train=TrainOptions(steps=2), **more)
 
     for function in (small_pretrain, small_distill, small_tune):
         monkeypatch.setattr(foster, function.__name__.removeprefix("small_"), function)

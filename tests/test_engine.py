@@ -133,15 +133,17 @@ def test_processes_that_do_not_find_one_another_are_an_error(monkeypatch):
     class Lone:
         device, process_index, num_processes = torch.device("cpu"), 0, 1
 
-    monkeypatch.setenv("WORLD_SIZE", "2")
+    for name, value in {"WORLD_SIZE": "2", "RANK": "0", "MASTER_ADDR": "127.0.0.1"}.items():
+        monkeypatch.setenv(name, value)
     monkeypatch.setattr("accelerate.Accelerator", lambda **options: Lone())
     with pytest.raises(InputError, match="2 processes were started, but 1 found one another"):
         Engine("cpu")
 
 
 def test_more_processes_than_devices_are_an_error(monkeypatch):
-    monkeypatch.setenv("WORLD_SIZE", "3")
-    monkeypatch.setenv("LOCAL_WORLD_SIZE", "3")
+    sizes = dict.fromkeys(("WORLD_SIZE", "LOCAL_WORLD_SIZE"), "3")
+    for name, value in {**sizes, "RANK": "0", "MASTER_ADDR": "127.0.0.1"}.items():
+        monkeypatch.setenv(name, value)
     monkeypatch.setattr(torch.accelerator, "is_available", lambda: True)
     monkeypatch.setattr(torch.accelerator, "device_count", lambda: 2)
     with pytest.raises(InputError, match=r"3 processes .* 2 accelerators; .*--device cpu"):

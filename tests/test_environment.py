@@ -19,6 +19,7 @@ VERBS = (
 MAKERS = ("prepare", "pretrain", "distill", "select", "train", "tune")
 HOMELESS = dict.fromkeys(("FOSTER_CACHE", "HOME", "XDG_CACHE_HOME"))
 NOBODY = 54321
+MEET = {"WORLD_SIZE": "2", "RANK": "0"}
 
 
 @pytest.fixture(scope="module")
@@ -100,7 +101,7 @@ def out_of(verb: str, place: Path) -> tuple[object, ...]:
 
 
 CASES: dict[str, tuple[dict, str, tuple[str, ...]]] = {
-    "disk full": ({"stdout": "/dev/full"}, "No space left", ("prepare", "recommend", "doctor")),
+    "disk full": ({"stdout": "/dev/full"}, "standard output", ("prepare", "recommend", "doctor")),
     "no stdout": ({"stdout": "closed"}, "standard output is closed", ("prepare", "doctor")),
     "no stderr": ({"stderr": "closed"}, "", ("recommend", "doctor")),
     "ascii": ({"encoding": "ascii"}, "", ("prepare", "recommend", "inspect")),
@@ -112,8 +113,13 @@ CASES: dict[str, tuple[dict, str, tuple[str, ...]]] = {
     "cache of others": ({"user": NOBODY, "env": {}}, "FOSTER_CACHE", ("train",)),
     "nobody": ({"env": HOMELESS, "user": NOBODY}, "FOSTER_CACHE", ("pretrain", "train", "recommend", "doctor")),
     "nobody, without vectors of texts": ({"env": HOMELESS, "user": NOBODY}, "", ("prepare", "inspect")),
-    "gone": ({"gone": True}, "", ("prepare", "pretrain", "distill", "recommend", "inspect", "doctor")),
-    "gone, with a study": ({"gone": True}, "the current folder is gone", ("tune",)),
+    # Even of absolute paths: what libraries load later, such as MKL's products, asks where it is.
+    "gone": ({"gone": True}, "the current folder is gone", ("prepare", "recommend", "tune")),
+    "no threads": ({"env": {"POLARS_MAX_THREADS": "0"}}, "POLARS_MAX_THREADS is '0'; set it", ("train", "doctor")),
+    "no count": ({"env": {"WORLD_SIZE": "x"}}, "WORLD_SIZE is 'x', no number", ("prepare", "evaluate")),
+    "no launcher": ({"env": {"WORLD_SIZE": "2", "RANK": None}}, "but RANK is not set", ("train", "evaluate")),
+    "no address": ({"env": MEET | {"MASTER_ADDR": None}}, "but MASTER_ADDR is not set", ("train",)),
+    "no host": ({"env": MEET | {"MASTER_ADDR": "nohost.invalid"}}, "'nohost.invalid' is no known", ("train",)),
 }  # fmt: skip
 """What a machine is short of, words of the one line or "" where it ends well, and the verbs."""
 

@@ -61,7 +61,7 @@ def test_metadata_says_what_pyproject_says(wheel):
     assert sorted(one.lower() for one in plain) == sorted(one.lower() for one in PROJECT["dependencies"])
     assert set(said.get_all("Provides-Extra")) == set(PROJECT["optional-dependencies"])
     assert said.get_payload().startswith("# FOSTER") and said["Description-Content-Type"] == "text/markdown"
-    assert "foster = foster.cli:main" in scripts
+    assert "foster = foster.__main__:main" in scripts
 
 
 def test_sdist_holds_what_building_and_testing_need(built):

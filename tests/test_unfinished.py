@@ -6,7 +6,7 @@ import contextlib
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -193,8 +193,8 @@ def interrupted(out: Path, command: dict[str, object]) -> None:
         raise Killed
 
 
-def refused(out: Path, message: str) -> None:
-    with pytest.raises(InputError, match=message), unfinished(check_free(out), {}, CPU):
+def refused(out: Path, message: str, command: Mapping[str, object] = {}) -> None:
+    with pytest.raises(InputError, match=message), unfinished(check_free(out), command, CPU):
         pass
 
 
@@ -217,6 +217,20 @@ def test_another_command_is_an_error_that_names_what_differs(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_another_number_of_threads_or_processor_is_another_run(tmp_path, monkeypatch):
+    out, command = tmp_path / "out", {"seed": 0}
+    interrupted(out, command)
+    threads = torch.get_num_threads()
+    monkeypatch.setattr(torch, "get_num_threads", lambda: threads + 1)
+    refused(out, f"threads {threads}, and .* {threads + 1}; give the same .OMP_NUM_THREADS={threads}. to go", command)
+    monkeypatch.undo()
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "ALTIVEC")
+    refused(out, 'hardware "[A-Z0-9]+", and this one has "ALTIVEC"; give the same to go on', command)
+    monkeypatch.undo()
+    with unfinished(check_free(out), command, CPU) as part:
+        assert part.take("fit") is not None
+
+
 def test_a_run_that_diverged_keeps_its_last_good_state_and_stands_in_nobodys_way(tmp_path):
     out, said = tmp_path / "out", []
     message = rf"the loss .*\. The last good state, of step 5, is kept in {out}\.part$"
@@ -231,12 +245,13 @@ def test_a_run_that_diverged_keeps_its_last_good_state_and_stands_in_nobodys_way
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("damage", ["cut", "flipped", "gone", "no json", "no fields"])
+@pytest.mark.parametrize("damage", ["cut", "flipped", "gone", "no json", "no fields", "a number"])
 def test_a_damaged_state_is_said_and_not_used(damage, tmp_path):
     out, said = tmp_path / "out", []
     interrupted(out, {"seed": 0})
     part_folder = tmp_path / "out.part"
     (file,) = part_folder.glob("*.safetensors")
+    state = part_folder / STATE_NAME
     raw = bytearray(file.read_bytes())
     raw[-1] ^= 1
     change = {
@@ -244,6 +259,7 @@ def test_a_damaged_state_is_said_and_not_used(damage, tmp_path):
         "flipped": lambda: file.write_bytes(raw),
         "gone": file.unlink,
         "no json": lambda: (part_folder / STATE_NAME).write_text("{"),
+        "a number": lambda: state.write_text(state.read_text().replace("step 5", "step 6")),
         "no fields": lambda: (part_folder / STATE_NAME).write_text('{"kind": "unfinished"}'),
     }
     change[damage]()

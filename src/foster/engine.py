@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import copy
 import os
+import socket
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -66,8 +67,9 @@ def seeded(seed: int, device: torch.device) -> Iterator[None]:
 
 def check_seed(seed: int) -> None:
     """Raise InputError for a seed that not all generators take, or that JSON readers would round."""
-    if not 0 <= seed <= MOST_SEED:
-        raise InputError(f"seed {seed}: give a number from 0 to 2^53 = {MOST_SEED}")
+    whole = isinstance(seed, int | np.integer) and not isinstance(seed, bool)
+    if not whole or not 0 <= seed <= MOST_SEED:
+        raise InputError(f"seed {seed!r}: give a number from 0 to 2^53 = {MOST_SEED}")
 
 
 BFLOAT16 = ("avx512_bf16", "amx_bf16")  # instructions by which a CPU multiplies matrices faster in half precision
@@ -122,6 +124,7 @@ class Engine:
         if (fault := launch_fault()) is not None:
             warnings.warn(fault, LaunchWarning, stacklevel=2)
         if (started := started_processes()) > 1:
+            _check_meeting(started)
             on_cpu = device == "cpu" or not torch.accelerator.is_available()
             if on_cpu:
                 _device(device)
@@ -225,8 +228,19 @@ class Engine:
 
 
 def started_processes() -> int:
-    """Return how many processes a launcher such as torchrun started for this job, all machines together."""
-    return int(os.environ.get("WORLD_SIZE", "1"))
+    """Return how many processes a launcher such as torchrun started for this job, all machines together.
+
+    Raises:
+        InputError: the variable that says so is no number.
+    """
+    return _count("WORLD_SIZE")
+
+
+def _count(name: str) -> int:
+    text = os.environ.get(name, "1")
+    if not (text.isascii() and text.isdecimal() and int(text)):
+        raise InputError(f"{name} is {text!r}, no number of processes; unset it, or start with '{TORCHRUN}'")
+    return int(text)
 
 
 def launch_fault() -> str | None:
@@ -240,7 +254,7 @@ def launch_fault() -> str | None:
             f"works alone; start as many as you want by '{TORCHRUN}'"
         )
     for name in MPI_SIZES:
-        if int(os.environ.get(name, "1")) > 1:
+        if _count(name) > 1:
             return (
                 f"MPI started {os.environ[name]} processes ({name}), but they are not connected, and each does all of "
                 f"the work; start them by '{TORCHRUN}'"
@@ -248,9 +262,22 @@ def launch_fault() -> str | None:
     return None
 
 
+def _check_meeting(started: int) -> None:
+    """Raise InputError if processes cannot find one another, for which they would wait."""
+    said = f"WORLD_SIZE says that {started} processes were started"
+    fix = f"unset it to work in one, or start with '{TORCHRUN}'"
+    for name in ("RANK", "MASTER_ADDR"):
+        if not os.environ.get(name):
+            raise InputError(f"{said}, but {name} is not set; {fix}")
+    try:
+        socket.getaddrinfo(os.environ["MASTER_ADDR"], None)
+    except OSError as error:
+        raise InputError(f"{said}, but MASTER_ADDR {os.environ['MASTER_ADDR']!r} is no known host; {fix}") from error
+
+
 def _check_processes() -> None:
     """Raise InputError if more processes were started here than there are accelerators for them."""
-    processes, devices = int(os.environ.get("LOCAL_WORLD_SIZE", "1")), torch.accelerator.device_count()
+    processes, devices = _count("LOCAL_WORLD_SIZE"), torch.accelerator.device_count()
     if processes > devices:
         raise InputError(
             f"{processes} processes were started, but there are {devices} accelerators; start as many, or give "

@@ -6,6 +6,7 @@ import difflib
 from collections.abc import Iterable
 
 LONGEST = 2000  # characters of a message
+SHOWN = 60  # characters of a value
 END = 500  # characters of the end of a longer one, where the fix is
 
 
@@ -42,6 +43,22 @@ class Diverged(InputError):
 
 class KeptElsewhereError(InputError):
     """A result is whole, but could not be put where it was wanted."""
+
+
+def expect(where: str, value: object, *kinds: type) -> None:
+    """See that a function is given an object that it works with, and no path of one, say.
+
+    Args:
+        where: the function and the argument.
+        value: what is given.
+        kinds: what it may be, one of them.
+
+    Raises:
+        InputError: it is something else.
+    """
+    if not isinstance(value, kinds):
+        wanted = " or ".join(f"a {kind.__name__}" for kind in kinds)
+        raise InputError(f"{where} is {f'{value!r}'[:SHOWN]}, of type {type(value).__name__}; give {wanted} object")
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:

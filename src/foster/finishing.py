@@ -6,7 +6,7 @@ from foster.condensed.labels import student_recipe
 from foster.condensed.sequences import Condensed
 from foster.data.dataset import Dataset
 from foster.engine import Engine
-from foster.errors import InputError
+from foster.errors import InputError, expect
 from foster.evaluation.evaluate import is_of
 from foster.models.options import ModelOptions
 from foster.models.recommender import TextRecommender
@@ -71,6 +71,8 @@ def finish(
     Raises:
         InputError: a log that the sequences were not made from, or what ``train`` raises.
     """
+    expect("finish: source", source, Condensed)
+    expect("finish: data", data, Dataset)
     encoder, model = encoder or source.encoder, model or shape_on_log(source)
     check_own_log(source, data)
     first = source.recipe.model_copy(update={"steps": min(source.recipe.steps, STUDENT_STEPS)})

@@ -17,7 +17,7 @@ from foster.condensed.sequences import Condensed
 from foster.condensed.sources import student_source
 from foster.data.dataset import Dataset
 from foster.engine import Engine, check_seed
-from foster.errors import InputError
+from foster.errors import InputError, expect
 from foster.evaluation.evaluate import is_of
 from foster.models.options import ModelOptions
 from foster.models.privacy import Privacy
@@ -71,6 +71,8 @@ def pretrain(
         InputError: ``out`` exists or is unfinished by another call, an unknown encoder, a log without training pairs,
             a training that diverged, or with an epsilon what it cannot cover.
     """
+    expect("pretrain: data", data, Dataset)
+    _check_options("pretrain", encoder, model, train, teacher)
     engine, train, teacher = engine or Engine(), train or TrainOptions(), teacher or TeacherOptions()
     check_seed(seed)
     place, spent, secret = check_free(out, overwrite), None, np.random.default_rng()
@@ -109,6 +111,20 @@ def pretrain(
     return recommender, result
 
 
+def _check_options(
+    call: str,
+    encoder: EncoderOptions | None,
+    model: ModelOptions | None,
+    train: TrainOptions | None,
+    teacher: TeacherOptions | None = None,
+) -> None:
+    """Raise InputError for options that are given as an argument of another name."""
+    given = {"encoder": (encoder, EncoderOptions), "model": (model, ModelOptions), "train": (train, TrainOptions)}
+    for name, (value, kind) in {**given, "teacher": (teacher, TeacherOptions)}.items():
+        if value is not None:
+            expect(f"{call}: {name}", value, kind)
+
+
 def train_teacher(
     data: Dataset,
     *,
@@ -136,6 +152,8 @@ def train_teacher(
     Raises:
         InputError: an unknown encoder, a log without training pairs, or a training that diverged.
     """
+    expect("train_teacher: data", data, Dataset)
+    _check_options("train_teacher", encoder, model, train, teacher)
     engine, train, teacher = engine or Engine(), train or TrainOptions(), teacher or TeacherOptions()
     check_seed(seed)
     recommender = TextRecommender.build(data.catalogue, encoder, model, seed=seed, device=engine.device)
@@ -287,6 +305,10 @@ def train(
         InputError: options that the source or the encoder cannot have, validation data with an item that the source
             lacks, a log without training pairs, or a training that diverged.
     """
+    expect("train: source", source, Dataset, Condensed)
+    if validation is not None:
+        expect("train: validation", validation, Dataset)
+    _check_options("train", encoder, model, train)
     engine = engine or Engine()
     check_seed(seed)
     if isinstance(source, Condensed):

@@ -26,7 +26,7 @@ from foster.artefacts import MARKER, TRAJECTORY_NAME, Place, marked
 from foster.engine import Engine
 from foster.errors import Diverged, InputError, KeptElsewhereError
 from foster.exchange import MARK, Holder, locked
-from foster.json_text import of_json, to_json
+from foster.json_text import json_sha256, of_json, to_json
 from foster.storage import file_sha256, whole_file
 
 STATE_NAME = "state.json"
@@ -38,6 +38,7 @@ OWN = re.compile(
     rf"{STATE_NAME}|{HOLDER_NAME}|{TRAJECTORY_NAME}|[a-z]+-\d+\.safetensors|\.{STATE_NAME}\.\w+\.tmp|\.tmp\w{{6}}"
 )
 SHOWN = 60  # characters of an option that are shown
+SELF = "sha256"  # of the rest of state.json
 
 State = Any
 """Tensors, arrays, numbers, texts and None, in mappings and lists of these."""
@@ -105,7 +106,7 @@ class Unfinished:
         assert self.folder is not None
         content = {**marked(KIND), "command": self._command, "at": at, "failed": failed, "parts": entries}
         with whole_file(self.folder / STATE_NAME) as path:
-            path.write_text(to_json(content, indent=1) + "\n", encoding="utf-8")
+            path.write_text(to_json({**content, SELF: json_sha256(content)}, indent=1) + "\n", encoding="utf-8")
         self._at, self._entries = at, entries
 
     def _written(self, name: str, part: State) -> dict[str, Any]:
@@ -134,6 +135,8 @@ class Unfinished:
             return None
         content = of_json(path.read_text(encoding="utf-8"))
         try:
+            if content.pop(SELF, None) != json_sha256(content):
+                raise ValueError(f"{STATE_NAME} was changed, or an earlier version wrote it")
             if content["kind"] != KIND:
                 raise ValueError("it is of another kind")
             for name, entry in content["parts"].items():
@@ -182,10 +185,7 @@ def unfinished(
     """
     say = say or (lambda line: None)
     folder = _folder_of(place)
-    command = {
-        **command, "foster": marked(KIND)[MARKER], "torch": version("torch"), "device": engine.device.type,
-        "processes": engine.world,
-    }  # fmt: skip
+    command = {**command, "foster": marked(KIND)[MARKER], "torch": version("torch"), **engine.about}
     made = [parent for parent in folder.parents if not parent.exists()]
     with ExitStack() as locks:
         if engine.is_main:
@@ -252,9 +252,10 @@ def _begin(state: Unfinished, command: Mapping[str, Any], overwrite: bool, say: 
                 return
             if failed is None and not overwrite:
                 name, old, new = difference
+                how = f" (OMP_NUM_THREADS={old})" if name == "threads" else ""
                 raise InputError(
-                    f"{folder}: is of an unfinished run with {name} {old}, and this one has {new}; give the same to go "
-                    "on, --overwrite to begin anew, or another --out"
+                    f"{folder}: is of an unfinished run with {name} {old}, and this one has {new}; give the same{how} "
+                    "to go on, --overwrite to begin anew, or another --out"
                 )
             why = f"of a run that failed ({failed})" if failed else "of another command"
             say(f"{folder}: was {why}; this run begins anew")

@@ -77,6 +77,12 @@ def test_marks_within_a_field_are_signs(tmp_path):
 
 def test_a_field_may_go_over_lines_but_not_swallow_rows(tmp_path):
     assert rows(write(tmp_path / "a.csv", 'a,b,c\n1,"x\ny",2\n3,4,5\n')) == [("1", "x\ny", "2"), ("3", "4", "5")]
+    text = 'id,title\n1,"Big lamp\nRed, soft"\n2,"Desk, white\nOak, oiled, 2 m, 3\n"\n'
+    assert rows(write(tmp_path / "t.csv", text)) == [
+        ("1", "Big lamp\nRed, soft"),
+        ("2", "Desk, white\nOak, oiled, 2 m, 3\n"),
+    ]
+    refused(write(tmp_path / "s.csv", 'a, b\n1, 2\n3," Tall\n4, x 12"\n'), "makes lines 3 to 4 one row")
     refused(write(tmp_path / "b.csv", 'a,b,c\n1,"Tall,2\n3,x,5\n6,rope 12",7\n'), "makes lines 2 to 4 one row")
 
 

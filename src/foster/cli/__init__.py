@@ -6,12 +6,15 @@ A verb is one file of this package and one line here.
 from __future__ import annotations
 
 import importlib
+import sys
 from typing import Annotated
 
 import typer
 
 from foster.cli.errors import run
 from foster.cli.flags import app
+from foster.cli.output import complain
+from foster.errors import InputError
 from foster.version import __version__
 
 VERBS = (
@@ -50,4 +53,21 @@ def _version(
 
 def main() -> None:
     """Run the command line; see ``foster.cli.errors.run`` for its exit codes."""
-    run(lambda: app(prog_name="foster"))  # shells complete it by this name
+    run(_command)
+
+
+def _command() -> None:
+    try:
+        status = app(prog_name="foster", standalone_mode=False)  # shells complete it by this name
+    except Exception as error:
+        # Typer has a copy of click within, whose classes are its own affair; all these have such a method.
+        if not hasattr(error, "format_message"):
+            raise
+        if type(error).__name__ == "NoArgsIsHelpError":
+            complain(error.format_message())
+            sys.exit(2)
+        context = getattr(error, "ctx", None)
+        where = context.command_path if context else "foster"
+        message = " ".join(error.format_message().split()).rstrip(".")
+        raise InputError(f"{message}; see '{where} --help'") from error
+    sys.exit(status)

@@ -8,6 +8,7 @@ import io
 import os
 import signal
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
@@ -21,6 +22,7 @@ def run(command: Callable[[], None]) -> None:
     """Run a command line; exit 0, 2 for bad input with one line on stderr, 143 when told to stop, or 1."""
     # What schedulers, containers and `timeout` send: by itself it would end Python without any cleaning up.
     signal.signal(signal.SIGTERM, _stop)
+    dropped, sys.unraisablehook = sys.unraisablehook, _sent_again
     _open_standard_streams()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
@@ -28,7 +30,7 @@ def run(command: Callable[[], None]) -> None:
     try:
         if sys.stdout is None:
             raise InputError("standard output is closed, so that no result could be shown; send it somewhere (> FILE)")
-        if (fault := too_little()) is not None:
+        if (fault := too_little() or _unfit()) is not None:
             raise InputError(fault)
         command()
     except InputError as error:
@@ -40,6 +42,7 @@ def run(command: Callable[[], None]) -> None:
         complain(f"foster: {line}")
         sys.exit(2)
     finally:
+        sys.unraisablehook = dropped
         # Registered last, it is the first to be called. One Ctrl-C reaches a process beside this one from the terminal
         # and from its parent; a second signal would break into Python's cleaning up, with a traceback.
         atexit.register(_heed_no_more)
@@ -63,6 +66,28 @@ def _open_standard_streams() -> None:
 
 def _stop(number: int, _: FrameType | None) -> None:
     sys.exit(128 + number)
+
+
+def _sent_again(said: sys.UnraisableHookArgs) -> None:
+    """Send a signal again that came where Python drops what its handler raises, such as the callbacks of imports."""
+    numbers = {KeyboardInterrupt: signal.SIGINT, SystemExit: signal.SIGTERM}
+    if (number := numbers.get(said.exc_type)) is None:
+        sys.__unraisablehook__(said)
+    else:  # a moment later: here its handler's exception would be dropped once more
+        threading.Timer(0.05, os.kill, [os.getpid(), number]).start()
+
+
+def _unfit() -> str | None:
+    """Say what of the environment would end a library in words of its own; None where all is well."""
+    try:
+        Path.cwd()
+    except OSError:
+        return "the current folder is gone; change to another one"
+    name = "POLARS_MAX_THREADS"
+    text = os.environ.get(name, "1")
+    if not (text.isascii() and text.isdecimal() and int(text)):
+        return f"{name} is {text!r}; set it to a number from 1 on, or unset it"
+    return None
 
 
 def _of_machine(error: Exception) -> str | None:

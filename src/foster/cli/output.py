@@ -34,7 +34,7 @@ def show(result: dict[str, Any], as_json: bool, text: str) -> None:
     """Print what a verb found: for people, or as one JSON object.
 
     Raises:
-        InputError: JSON is asked for, and a number is not finite.
+        InputError: JSON is asked for, and a number is not finite; or standard output cannot be written to.
     """
     stdout_takes_all = (sys.stdout.encoding or "").lower().startswith("utf")
     # Flushed here, so that a full disk or a reader that is gone is an error of the verb.
@@ -42,7 +42,13 @@ def show(result: dict[str, Any], as_json: bool, text: str) -> None:
         shown = to_json(result, ascii_only=not stdout_takes_all) if as_json else text
     except ValueError as error:
         raise InputError(f"--json: a number of the result is not finite ({error}); see it without --json") from error
-    print(shown, flush=True)  # noqa: T201
+    try:
+        print(shown, flush=True)  # noqa: T201
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        made = f"{result['out']} is made, but " if "out" in result else ""
+        raise InputError(f"{made}standard output takes no result ({error.strerror}); send it elsewhere") from error
 
 
 def warn(out: Path, fault: str | None) -> None:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 HELPER = "FOSTER_HELPER"  # set for a process that another one started to share its work
 PATIENCE = 60.0  # seconds that such a process has to put its work down
+LONG = 30.0  # seconds of waiting for others, after which it is said
 
 
 def check_alone(verb: str) -> None:
@@ -33,13 +34,19 @@ def check_alone(verb: str) -> None:
 @contextmanager
 def running(device: str) -> Iterator[Engine]:
     """Give the engine, say how many processes take part, and let none leave before all have done their part."""
-    from foster.engine import Engine, LaunchWarning, launch_fault
+    from foster.engine import Engine, LaunchWarning, launch_fault, started_processes
 
     if (fault := launch_fault()) is not None:
         say(f"warning: {fault}")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", LaunchWarning)
-        engine = Engine(device)
+    waits = threading.Timer(LONG, say, [f"waits for the other processes (WORLD_SIZE is {started_processes()})"])
+    waits.daemon = True
+    waits.start()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", LaunchWarning)
+            engine = Engine(device)
+    finally:
+        waits.cancel()
     if engine.world > 1 and engine.is_main:
         say(f"{engine.world} processes take part, on {engine.device.type}")
     yield engine

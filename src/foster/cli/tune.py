@@ -27,7 +27,7 @@ from foster.tuning.options import TuneOptions
     *TRAINING,
     examples=(
         "foster tune distilled --validation data --out study",
-        "foster tune distilled --validation data --finish --retrain 3 --retrain-steps 4000 --jobs 2 --out study",
+        "foster tune distilled --validation data --finish --retrain 3 --jobs 2 --out study",
         "foster tune data --trials 50 --lr 0.001 --out study",
     ),
     default_where=" for a data set; else what is stored with the sequences",

@@ -18,7 +18,7 @@ from foster.coresets.pool import Pool
 from foster.coresets.random import long_histories, random_histories, stratified_histories
 from foster.data.dataset import Dataset
 from foster.engine import Engine, deterministic
-from foster.errors import InputError, did_you_mean
+from foster.errors import InputError, did_you_mean, expect
 from foster.models.options import ModelOptions
 from foster.models.recommender import TextRecommender
 from foster.runs import check_teacher, load_teacher
@@ -73,6 +73,7 @@ def select(
         InputError: no teacher, a damaged one, or what ``select_with`` raises.
     """
     _check_method(method)
+    expect("select: data", data, Dataset)
     engine = engine or Engine()
     teacher = None if teacher_path is None else load_teacher(teacher_path, data, device=engine.device)
     return select_with(method, data, sequences, teacher=teacher, seed=seed, encoder=encoder, model=model, engine=engine)

@@ -142,9 +142,12 @@ def check_new(ids: Sequence[str], texts: Sequence[str], *known: Container[str]) 
         known: the ids that there are.
 
     Raises:
-        InputError: an id that is known already or stands twice, a text that is blank or no Unicode, or lists of
-            different lengths.
+        InputError: an id that is known already or stands twice, a text that is blank or no Unicode, or not two
+            lists of texts of one length.
     """
+    for name, values in (("ids", ids), ("texts", texts)):
+        if isinstance(values, str) or not all(isinstance(value, str) for value in values):
+            raise InputError(f"add_items: {name} is one list of texts, as in ['new-1', 'new-2']; give that")
     if len(ids) != len(texts):
         raise InputError(f"add_items: {len(ids)} ids for {len(texts)} texts; give one id a text")
     seen: set[str] = set()

@@ -177,10 +177,16 @@ class Delimited:
             ) from error
 
     def _check_lines(self, row: list[str], first: int, last: int) -> None:
-        """Refuse a field that holds as many separators as the lines which it spans would have as rows of their own."""
-        for name, value in zip(self.names, row, strict=True):
-            breaks = value.count("\n")
-            if breaks and len(row) > 1 and value.count(self.separator) == breaks * (len(row) - 1):
+        """Refuse a field whose lines hold as many separators each as they would have as rows of their own.
+
+        A comma before a blank is of a text, where other fields do not begin with one.
+        """
+        width, end = len(row), self.separator
+        spaced = any(value.startswith(" ") for value in row[1:])
+        for column, (name, value) in enumerate(zip(self.names, row, strict=True)):
+            lines = value.split("\n")
+            found = [line.count(end) - (0 if spaced else line.count(f"{end} ")) for line in lines]
+            if len(lines) > 1 < width and found == [width - 1 - column, *[width - 1] * (len(lines) - 2), column]:
                 raise InputError(
                     f"{self.path}: a quotation mark makes lines {first} to {last} one row, and whole rows a part of "
                     f"its '{name}'; double the quotation marks in a field, and put quotation marks around it"

@@ -27,7 +27,7 @@ from foster.distillation.options import CondenseOptions, DistillOptions, LatentO
 from foster.distillation.private_log import generated_log
 from foster.distillation.setting import Setting
 from foster.engine import Engine, check_seed, deterministic
-from foster.errors import Diverged, InputError
+from foster.errors import Diverged, InputError, expect
 from foster.manifest import read_whole
 from foster.models.recommender import TextRecommender
 from foster.progress import Progress
@@ -101,7 +101,9 @@ def distill(
     Raises:
         InputError: no teacher, a damaged one, or what ``distill_with`` raises.
     """
+    expect("distill: data", data, Dataset)
     options, engine = options or DistillOptions(), engine or Engine()
+    expect("distill: options", options, CondenseOptions)
     check_seed(seed)
     teacher, trajectory = read_teacher(data, teacher_path, options, encoder_path=encoder_path, device=engine.device)
     return distill_with(data, teacher, trajectory, options, seed=seed, engine=engine, progress=progress, part=part)

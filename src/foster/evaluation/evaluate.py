@@ -19,7 +19,7 @@ from foster.data.new_items import NewItems
 from foster.data.parquet import check_parquet_name, has_schema
 from foster.data.split import HeldOut, TargetSplit
 from foster.engine import Engine
-from foster.errors import InputError
+from foster.errors import InputError, expect
 from foster.evaluation.lists import ListMetrics, seen_shares
 from foster.evaluation.metrics import CUTOFFS, metrics_of
 from foster.evaluation.ranks import rank_targets, users_at_once
@@ -284,6 +284,8 @@ def evaluate(
     Raises:
         InputError: the data set has an item that the model does not know.
     """
+    expect("evaluate: model", model, TextRecommender)
+    expect("evaluate: data", data, Dataset)
     engine = engine or Engine(device=str(model.device))
     return Evaluator(data, split, users=users, mask_history=mask_history, engine=engine).evaluate(model, lists)
 

@@ -740,8 +740,8 @@ def check_k(k: int, n_items: int) -> None:
     Raises:
         InputError: more than there are, or less than one.
     """
-    if not 1 <= k <= n_items:
-        raise InputError(f"k={k}; give 1 to {n_items}, the number of items that are ranked")
+    if not isinstance(k, int | np.integer) or isinstance(k, bool) or not 1 <= k <= n_items:
+        raise InputError(f"k={k!r}; give 1 to {n_items}, the number of items that are ranked")
 
 
 def stored_shape(values: dict[str, Any], where: str) -> ModelOptions:

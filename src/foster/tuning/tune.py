@@ -18,7 +18,7 @@ from foster.condensed.sequences import Condensed
 from foster.condensed.sources import student_source
 from foster.data.dataset import Dataset
 from foster.engine import Engine
-from foster.errors import InputError
+from foster.errors import InputError, expect
 from foster.evaluation.evaluate import is_of
 from foster.finishing import check_own_log, shape_on_log
 from foster.models.item_tower import IDS
@@ -148,6 +148,7 @@ def search(
         InputError: as ``tune``.
     """
     require_optuna()
+    expect("tune: source", source, Dataset, Condensed)
     engine, options, out = engine or Engine(), options or TuneOptions(), Path(out)
     place = place_of(out, overwrite, inputs)
     setting = _setting(source, validation, space, where, encoder, model, train, options.finish, seed, engine.alone())
