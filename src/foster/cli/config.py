@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import copy
-from typing import Annotated, Any
+from pathlib import Path
+from typing import Annotated, Any, get_args
 
 import typer
+from pydantic import TypeAdapter
 from typer.core import TyperCommand
 
 from foster.cli.arguments import TRAINING
@@ -51,7 +53,13 @@ def _parsed(verb: str, flags: list[str]) -> dict[str, Any]:
     for parameter in command.params:
         parameter.required = False
     given = command.make_context(f"foster {verb}", list(flags)).params
-    return {name: list(value) or None if isinstance(value, tuple) else value for name, value in given.items()}
+    given = {name: list(value) or None if isinstance(value, tuple) else value for name, value in given.items()}
+    # typer before 0.29 makes paths of texts when it calls the verb, and not before.
+    kinds = {"config": Path, **{name: get_args(option.annotation)[0] for name, option in VERBS[verb].own.items()}}
+    typed = {
+        name: TypeAdapter(kind).validate_python(given[name]) for name, kind in kinds.items() if given[name] is not None
+    }
+    return {**given, **typed}
 
 
 def _merged(taken: Verb, values: Values) -> tuple[dict[str, Any], dict[str, Any]]:
