@@ -744,9 +744,27 @@ def wrong_tensors(rng: random.Random, folder: Path, other: Path) -> bool:
         value = rng.choice(wrong[name])
         tensor.view(-1)[rng.randrange(tensor.numel())] = value
         tensors[name] = tensor
+    if is_complex := tensors.get(name, tensor).is_complex():
+        tensors[name] = torch.view_as_real(tensors[name])  # safetensors writes complex numbers from 0.7 on
     save_file(tensors, path)
+    if is_complex:
+        header, data = parts_of(path)
+        header[name] |= {"dtype": "C64", "shape": header[name]["shape"][:-1]}
+        write_parts(path, json.dumps(header).encode(), data)
     seal(folder)
     return True
+
+
+def parts_of(path: Path) -> tuple[dict, bytes]:
+    """Return the header of a safetensors file, and what comes behind."""
+    content = path.read_bytes()
+    (size,) = struct.unpack("<Q", content[:8])
+    return json.loads(content[8 : 8 + size]), content[8 + size :]
+
+
+def write_parts(path: Path, header: bytes, data: bytes, length: int | None = None) -> None:
+    """Write a safetensors file, whose header says that it has another length if one is given."""
+    path.write_bytes(struct.pack("<Q", len(header) if length is None else length) + header + data)
 
 
 def hostile_header(rng: random.Random, folder: Path, other: Path) -> bool:
@@ -755,9 +773,7 @@ def hostile_header(rng: random.Random, folder: Path, other: Path) -> bool:
     if not files:
         return wrong_statement(rng, folder, other)
     path = rng.choice(files)
-    content = path.read_bytes()
-    (size,) = struct.unpack("<Q", content[:8])
-    header, data = json.loads(content[8 : 8 + size]), content[8 + size :]
+    header, data = parts_of(path)
     entry = header[rng.choice([name for name in header if name != "__metadata__"])]
     kind = rng.choice(
         ["shape", "overflow", "zero", "offsets", "overlap", "length", "type", "deep", "dims", "negative", "no json"]
@@ -785,8 +801,8 @@ def hostile_header(rng: random.Random, folder: Path, other: Path) -> bool:
         text = b"[" * 100_000
     if kind == "no json":
         text = rng.choice([b"{", b"null", b"[]", b"\xff", b'{"a": 1}'])
-    length = rng.choice([2**63, 2**40, len(text) + 10**8, 0, 1]) if kind == "length" else len(text)
-    path.write_bytes(struct.pack("<Q", length) + text + data)
+    length = rng.choice([2**63, 2**40, len(text) + 10**8, 0, 1]) if kind == "length" else None
+    write_parts(path, text, data, length)
     seal(folder)
     return True
 
