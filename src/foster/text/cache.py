@@ -146,7 +146,11 @@ class _Index:
             return self._shards(folder, keys)
 
     def _shards(self, folder: Path, keys: Collection[bytes]) -> list[Path]:
-        there = set(folder.glob("*.safetensors"))
+        # Not by Path.glob: from Python 3.13 on it is silent about what may not be read, and all would be encoded again.
+        try:
+            there = {path for path in folder.iterdir() if path.suffix == ".safetensors"}
+        except (FileNotFoundError, NotADirectoryError):
+            there = set()
         if not there.issuperset(self._paths):
             self._forget()  # some were removed
         damaged = [path for path in sorted(there.difference(self._paths)) if not self._take_in(path)]
