@@ -340,9 +340,9 @@ def _check_retrained(work: Search, steps: int | None) -> None:
     """
     for trial in finished(work.study):
         found, asked = retrained(work.study, trial.number), _on_log(trial, work.setting, steps)["steps"]
-        if found and found["at_most"] != asked:
+        if (steps_then := found.get("at_most", asked)) != asked:
             raise InputError(
-                f"{work.out}: trial {trial.number} was trained on the full log for {found['at_most']:,} steps, now it "
+                f"{work.out}: trial {trial.number} was trained on the full log for {steps_then:,} steps, now it "
                 f"would be {asked:,}; give --retrain-steps as before, or another --out"
             )
 
