@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from torch.nn import functional as F
 from foster.data.check import check
 from foster.errors import InputError
 from foster.inspection.curves import curves, series_of
+from foster.inspection.dataset import _lengths_figure
 from foster.inspection.inspect import Look, look_at
 from foster.inspection.page import Figures, Paragraph, Share, Table
 from foster.inspection.projection import Projection
@@ -31,7 +33,21 @@ def test_data_set(data, data_folder):
     counted = {int(row[0]): int(row[1]) for row in lengths.numbers.rows}
     values, counts = np.unique(np.diff(data.offsets), return_counts=True)
     assert {length: count for length, count in counted.items() if count} == dict(zip(values, counts, strict=True))
+    assert facts["left out"] == "nothing"
     assert sum(int(row[1].replace(",", "")) for row in dates.numbers.rows) == data.n_interactions
+
+
+def test_what_was_left_out_is_said_in_words(data, tmp_path):
+    dropped = data.info.dropped.model_copy(update={"k_core_users": 90, "k_core_items": 1, "k_core_interactions": 1095})
+    folder = replace(data, info=data.info.model_copy(update={"dropped": dropped, "k_core": 5})).save(tmp_path / "core")
+    facts = dict(look_at(folder).summary().facts)
+    assert facts["left out"] == "90 users, 1 item, 1,095 interactions by the 5-core"
+
+
+def test_the_last_of_the_lengths_is_open_where_longer_ones_are_in_it():
+    rows = _lengths_figure(np.array([3] * 300 + [4] * 100 + [900] * 2)).numbers.rows
+    assert rows == [("3", "300"), ("4 or more", "102")]
+    assert _lengths_figure(np.array([3] * 300 + [4] * 100)).numbers.rows[-1] == ("4", "100")
 
 
 def test_model(model_folder, data):
@@ -54,6 +70,7 @@ def test_audit(audit_folder):
     sections = {section.name: section for section in found.sections()}
     pieces, held_out = (block for block in sections["pieces"].blocks if isinstance(block, Table))
     assert pieces.rows[2][:3] == ("4", Share(0.9), Share(0.5)) and held_out.rows[0] == ("2", Share(0.5), Share(0.25))
+    assert pieces.head[4:6] == ("5 or more", "popularity: in a history") and len(pieces.head) == len(pieces.rows[0])
     (attacks,) = sections["membership"].blocks
     assert attacks.rows[0] == ("sequences", "0.750 (0.700 to 0.800)", Share(0.01), Share(0.02))
 
