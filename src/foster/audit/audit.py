@@ -78,7 +78,8 @@ class Audit:
 
     def _found(self) -> tuple[str, str]:
         """Return what was found by surface: of the folder, and a sentence on the coreset beside it, if there is one."""
-        own, coreset = [], []
+        own: list[str] = []
+        coreset: list[str] = []
         for name, row in (self.membership or {}).items():
             part = own if name == (plain := name.removeprefix(BESIDE)) else coreset
             part.append(f"{plain} {row['auc']:.2f} and {percent(row['tpr@0.001'])}")

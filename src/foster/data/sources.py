@@ -11,7 +11,7 @@ import numpy as np
 import polars as pl
 from narwhals.typing import IntoFrame
 
-from foster.artefacts import own_kind
+from foster.artefacts import kind_words, own_kind
 from foster.data.columns import (
     ITEM_NAMES,
     ITEM_TABLE_NAMES,
@@ -256,7 +256,7 @@ def open_sources(source: Source | Sequence[Source], items: Source | None, user_c
         if isinstance(path, str | Path):
             _check_name(Path(path))
             if Path(path).is_dir() and (kind := own_kind(Path(path))) not in (None, "dataset"):
-                raise InputError(f"{path}: holds a {kind} and no log; give a data set, a log or a table")
+                raise InputError(f"{path}: holds {kind_words(kind)} and no log; give a data set, a log or a table")
     if user_column is None and all(isinstance(path, str | Path) for path in paths):
         layout = find_layout([Path(path) for path in paths])
         if layout is not None:

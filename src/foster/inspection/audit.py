@@ -47,7 +47,10 @@ class AuditFolder:
             ("method", clean(about["method"])),
             ("sequences", f"{about['sequences']:,}"),
             ("users", f"{about['users']:,}"),
-            *((name, plain(about[name])) for name in ("shadows", "shadow_steps", "shadow_student_steps", "seed")),
+            *(
+                (name.replace("_", " "), plain(about[name]))
+                for name in ("shadows", "shadow_steps", "shadow_student_steps", "seed")
+            ),
             ("bytes", size(folder_bytes(self.folder))),
             ("data fingerprint", clean(about["data_fingerprint"])),
         ]

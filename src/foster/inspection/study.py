@@ -124,7 +124,8 @@ class StudyFolder:
                 facts.append(("on the full log", self._verdict(found)))
         validation = config.get("validation")
         facts += [
-            *((name, plain(config.get(name))) for name in ("encoder", "model", "train", "seed")),
+            ("encoder", _encoder(config.get("encoder"))),
+            *((name, plain(config.get(name))) for name in ("model", "train", "seed")),
             ("bytes", size(folder_bytes(self.folder))),
             ("data fingerprint", plain(validation.get("fingerprint") if isinstance(validation, dict) else None)),
         ]
@@ -196,7 +197,7 @@ class StudyFolder:
         rows: list[tuple[Cell, ...]] = [
             (
                 clean(name),
-                plain(space[name]) if name in space else "fixed",
+                _searched(space[name]) if name in space else "fixed",
                 plain(config.get(name)) if name in config else "",
                 *((Share(importance[name]) if name in importance else "",) if importance else ()),
             )
@@ -225,6 +226,23 @@ class StudyFolder:
 
 def _options(row: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in row.items() if name not in NOT_OPTIONS}
+
+
+def _encoder(stated: Any) -> str:
+    if not isinstance(stated, dict) or "encoder" not in stated:
+        return plain(stated)
+    more = {name: value for name, value in stated.items() if name != "encoder"}
+    return ", ".join([plain(stated["encoder"]), *([plain(more)] if more else [])])
+
+
+def _searched(stated: Any) -> str:
+    """Return among which values an option was searched, in words."""
+    if not isinstance(stated, dict) or not ({"choices"} <= stated.keys() or {"low", "high"} <= stated.keys()):
+        return plain(stated)
+    if "choices" in stated:
+        return f"one of {plain(stated['choices'])}"
+    step = f" in steps of {plain(stated['step'])}" if stated.get("step") else ""
+    return f"{plain(stated['low'])} to {plain(stated['high'])}{step}{' on a log scale' if stated.get('log') else ''}"
 
 
 def _shown(value: float | None) -> str:
