@@ -236,6 +236,9 @@ class TestColumns:
     def test_a_column_that_cannot_be_guessed(self):
         refused("no user column found among who, item_id, .*--user-column", LOG.rename({"user_id": "who"}))
         refused("no item column found among user_id, what, .*--item-column", LOG.rename({"item_id": "what"}))
+        refused("no user or item column found among who, what, .*--user-column and --item-column$", LOG.rename(
+            {"user_id": "who", "item_id": "what"}
+        ))  # fmt: skip
         refused("no item column found among what, title, .*--item-column", items=ITEMS.rename({"item_id": "what"}))
 
     @pytest.mark.parametrize("column", ["user_id", "item_id"])

@@ -10,6 +10,7 @@ import polars as pl
 
 from foster.data.dataset import Dataset, Parts
 from foster.data.faults import (
+    UNIT_NAMES,
     YEAR,
     Fault,
     SharedWords,
@@ -30,7 +31,6 @@ QUANTILES = (0.0, 0.1, 0.5, 0.9, 1.0)
 TOKENISH = r"\w+|[^\w\s]"
 SAMPLE_ITEMS = 10
 SAMPLE_SHOWN = 120  # characters of a text in a sample, which shows all of it in JSON only
-UNITS = {"s": "seconds", "ms": "milliseconds", "us": "microseconds", "ns": "nanoseconds"}
 FUTURE = 0.1  # share of test targets before the last training event from which on it is a warning
 _SHOWN = 60
 # Shares from which on something that no catalogue is quite without is worth a warning.
@@ -308,16 +308,16 @@ def _time_warnings(times: Times) -> list[str]:
     if times.equal:
         warnings.append("all times are equal, so they order nothing; name another column by --time-column")
     for odd in times.odd:
-        if odd.kind in UNITS:
+        if odd.kind in UNIT_NAMES:
             warnings.append(
-                f"{many(odd.count, 'time is', 'times are')} in {UNITS[odd.kind]}, such as {odd.example:.0f}, and "
-                f"others in {UNITS[times.unit]}, so their order is wrong; bring them to one unit"
+                f"{many(odd.count, 'time is', 'times are')} in {UNIT_NAMES[odd.kind]}, such as {odd.example:.0f}, and "
+                f"others in {UNIT_NAMES[times.unit]}, so their order is wrong; bring them to one unit"
             )
         else:
             where = "before 1990" if odd.kind == "early" else "in the future"
             warnings.append(
                 f"{many(odd.count, 'time lies', 'times lie')} {where}, such as {odd.example:.0f}, among times in "
-                f"{UNITS[times.unit]}; correct "
+                f"{UNIT_NAMES[times.unit]}; correct "
                 "them, or leave these rows out"
             )
     return warnings
@@ -420,7 +420,7 @@ def _times_line(times: Times | None) -> str:
         return "none; the order of the input"
     if not times.unit:
         return "numbers in a unit of their own"
-    return f"{times.first} to {times.last}, in {UNITS[times.unit]}"
+    return f"{times.first} to {times.last}, in {UNIT_NAMES[times.unit]}"
 
 
 def _reading_line(reading: Readability | None) -> str:
