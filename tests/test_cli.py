@@ -141,7 +141,10 @@ def test_from_log_to_recommendations(run, tmp_path, tiny_encoder):
     }
     pretrained = run("pretrain", data, "--out", teacher, "--encoder", tiny_encoder, *TEACHER, "--json").json
     assert pretrained["steps"] == 20 and 0 <= pretrained["validation_ndcg@10"] <= 1
-    condensed = run("distill", data, "--teacher", teacher, "--out", distilled, *DISTILL, "--json").json
+    made = run("distill", data, "--teacher", teacher, "--out", distilled, *DISTILL, "--json")
+    condensed, log_bytes = made.json, (data / "interactions.parquet").stat().st_size
+    larger = f"{distilled}: is larger than the log, which has {log_bytes:,} bytes without item texts; --bytes N makes"
+    assert condensed["bytes"] > log_bytes and larger in made.err
     assert condensed["sequences"] == 3 and "soft labels" in condensed["from_real_data"]
     chosen = run(
         "select", "random", data, "--out", coreset, "--sequences", 3, "--encoder", tiny_encoder, *MODEL, "--json"

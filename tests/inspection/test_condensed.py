@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from foster.artefacts import folder_bytes
 from foster.condensed.contexts import by_window
 from foster.condensed.sequences import Condensed
 from foster.errors import InputError
@@ -171,5 +172,6 @@ def test_summary_says_what_it_is(distilled_folder, distilled):
     best = distilled.items[0, 0, distilled.weights[0, 0].argmax()]
     assert content["sequences"][0][0]["item_id"] == distilled.catalogue.ids[int(best)]
     sizes = [int(str(row[1]).replace(",", "")) for row in summary.parts.rows]
-    assert sum(sizes) == sum(path.stat().st_size for path in distilled_folder.iterdir())
+    assert sum(sizes) == folder_bytes(distilled_folder)
+    assert facts["bytes without item texts"].endswith("README.md, metrics.jsonl and manifest.json are left out, too")
     assert {"soft labels", "the teacher's map from texts to items"} <= {row[0] for row in summary.parts.rows}

@@ -57,7 +57,7 @@ from foster.data.split import (
 from foster.data.texts import SEPARATOR, render, template_fields
 from foster.errors import InputError
 from foster.json_text import is_unicode, to_json
-from foster.manifest import read_whole, verify
+from foster.manifest import MANIFEST_NAME, read_whole, verify
 from foster.progress import stage
 from foster.wording import many
 
@@ -946,7 +946,7 @@ def _card(info: DatasetInfo, size: int) -> str:
         "left out by the filter": f"{dropped.k_core_users:,} users, {dropped.k_core_items:,} items, "
         f"{dropped.k_core_interactions:,} interactions",
         "fingerprint (SHA-256)": f"`{info.fingerprint}`",
-        "bytes, without this card": f"{size:,}",
+        f"bytes, without this card and {MANIFEST_NAME}": f"{size:,}",
         "licence": info.terms,
     }
     table = "\n".join(f"| {what} | {value} |" for what, value in rows.items())

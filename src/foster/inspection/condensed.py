@@ -12,7 +12,7 @@ from torch import Tensor
 
 from foster.artefacts import KEPT_STEP, METRICS_NAME, read_metrics
 from foster.condensed.contexts import short_windows
-from foster.condensed.folder import TENSORS_NAME, stored_bytes
+from foster.condensed.folder import NOT_COUNTED, TENSORS_NAME, stored_bytes
 from foster.condensed.sequences import Condensed
 from foster.errors import InputError
 from foster.evaluation.evaluate import is_of
@@ -97,7 +97,7 @@ class CondensedFolder:
             ("items a step", f"up to {data.items.shape[2]:,}, {percent(self._first)} on the first on average"),
             ("different items", f"{self._distinct:,} of the catalogue's {len(data.catalogue):,}"),
             ("soft labels", self._labels()),
-            ("bytes without item texts", size(stored_bytes(self.folder))),
+            ("bytes without item texts", f"{size(stored_bytes(self.folder))}; {NOT_COUNTED} are left out, too"),
             ("from real data", clean(str(info.get("from_real_data", NOT_STATED)), 1000)),
             *private_rows(info.get("privacy"), self.folder),
             ("encoder", place_name(str(data.encoder))),
