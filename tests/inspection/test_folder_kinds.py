@@ -55,7 +55,10 @@ def test_model(model_folder, data):
     facts = dict(found.summary().facts)
     assert facts["best validation"] == "NDCG@10 0.03 at step 30"
     sections = {section.name: section for section in found.sections()}
-    assert [figure.svg.count("<title") for figure in sections["curves"].blocks[1].figures] == [1, 1]
+    assert "The loss is that of one batch" in sections["curves"].blocks[0].text
+    loss, ndcg = sections["curves"].blocks[1].figures
+    assert loss.svg.count("<title") == ndcg.svg.count("<title") == 1
+    assert ">training loss</text>" in loss.svg and ">validation NDCG@10</text>" in ndcg.svg
     table = next(b for b in sections["neighbours"].blocks if isinstance(b, Table))
     vectors = F.normalize(load_file(model_folder / "items.safetensors")["vectors"], dim=1)
     similar = vectors[0] @ vectors.T
@@ -131,6 +134,27 @@ def test_study(study_folder):
     assert options.rows[2] == ("layers", "fixed", "1", "")
     assert sections["log"].blocks[1].rows[1] == ("0", "0.03", "", "<b>broke")
     assert sections["folders"].blocks[1].lines == ["retrained/trial-1"]
+
+
+def test_a_study_whose_first_trial_is_the_best_says_so_once(study_folder, tmp_path):
+    first = shutil.copytree(study_folder, tmp_path / "first")
+    (first / "trials.csv").write_text("trial,state,value\n0,complete,0.0415\n1,complete,0.04\n2,complete,0.03\n")
+    results = json.loads((first / "results.json").read_text())
+    (first / "results.json").write_text(json.dumps({**results, "trials": {"complete": 3}, "importance": None}))
+    seal(first)
+    sections = {section.name: section for section in look_at(first).sections()}
+    figure = sections["trials"].blocks[0]
+    assert "3 trials of 3 finished. The first is the best: trial 0, has 0.0415." in figure.caption
+    assert ">pruned<" not in figure.svg and ">best so far<" in figure.svg
+    about = sections["options"].blocks[0].text
+    assert about == "Importance of options: not given, since 3 trials were finished and 20 are needed."
+
+
+def test_a_pruned_trial_is_drawn_and_in_the_legend(study_folder, tmp_path):
+    pruned = shutil.copytree(study_folder, tmp_path / "pruned")
+    (pruned / "trials.csv").write_text("trial,state,value\n0,complete,0.03\n1,complete,0.04\n2,pruned,0.01\n")
+    seal(pruned)
+    assert ">pruned<" in look_at(pruned).sections()[0].blocks[0].svg
 
 
 def test_a_study_without_results_or_with_damaged_ones(study_folder, tmp_path):

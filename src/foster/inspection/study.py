@@ -20,7 +20,7 @@ from foster.inspection.wording import clean, folder_name, number, place_name, pl
 from foster.manifest import read_whole, verify
 from foster.tuning.folder import DATABASE, LOCKS
 from foster.tuning.plots import draw_order
-from foster.tuning.results import BEST, NOT_OPTIONS, RESULTS, TRIALS, trained_on, verdict_in_words
+from foster.tuning.results import BEST, NOT_OPTIONS, RESULTS, TRIALS, trained_on, verdict_in_words, why_no_importance
 from foster.wording import many
 
 Trial = Annotated[int, Field(ge=0, lt=2**31)]
@@ -165,8 +165,10 @@ class StudyFolder:
         described = f"{many(done.height, 'trial')} of {self.trials.height:,} finished."
         if done.height:
             first, best = done.row(0, named=True), done.sort("value", descending=True).row(0, named=True)
+            own = f"trial {best['trial']}, has {best['value']:.4f}."
+            same = first["trial"] == best["trial"]
             described += (
-                f" The first has {first['value']:.4f}, the best, trial {best['trial']}, has {best['value']:.4f}."
+                f" The first is the best: {own}" if same else f" The first has {first['value']:.4f}, the best, {own}"
             )
         svg = drawing(
             "Validation NDCG@10 by trial",
@@ -206,7 +208,7 @@ class StudyFolder:
         about = (
             "Importance: how much an option has to do with being among the best quarter of the finished trials."
             if importance
-            else "Importance of options is not given: too few trials were finished, or all have one value."
+            else why_no_importance(found)
         )
         return [Paragraph(about), Table(f"What was searched, and what {BEST} holds", head, rows, texts=(1, 2))]
 
