@@ -718,6 +718,11 @@ def test_shells_complete_verbs_flags_and_choices(run, monkeypatch, typed, words)
     assert set(done.out.split()) == words and done.err == "", done
 
 
+def test_the_help_of_config_has_a_whole_call(run):
+    example = re.search(r"Example: foster (config show .*) > distill\.yaml", run("config", "--help").out)
+    assert example is not None and run(*example[1].split()).out.startswith("# foster distill")
+
+
 def test_the_first_help_is_short_and_says_how_to_get_completion(run):
     shown = run("--help").out
     assert len(shown.splitlines()) < 60 and "--install-completion" in shown
