@@ -144,7 +144,7 @@ def test_a_study_whose_first_trial_is_the_best_says_so_once(study_folder, tmp_pa
     seal(first)
     sections = {section.name: section for section in look_at(first).sections()}
     figure = sections["trials"].blocks[0]
-    assert "3 trials of 3 finished. The first is the best: trial 0, has 0.0415." in figure.caption
+    assert "3 trials of 3 finished. The best is the first, trial 0, with 0.0415." in figure.caption
     assert ">pruned<" not in figure.svg and ">best so far<" in figure.svg
     about = sections["options"].blocks[0].text
     assert about == "Importance of options: not given, since 3 trials were finished and 20 are needed."

@@ -66,6 +66,8 @@ def distill(
         if read_config(teacher, "teacher").get("privacy") is not None:  # a hash of the log would tell it from any other
             place = replace(place, inputs=tuple(one for one in place.inputs if one["kind"] != "dataset"))
         whole, given = read_data(data), {"given": sorted(options.model_fields_set)}
+        sizeable = isinstance(options, DistillOptions) and options.bytes is None
+        log_bytes = (data / INTERACTIONS_NAME).stat().st_size if sizeable else None
         command = {
             "verb": "distill", "method": method, "data": whole.info.fingerprint, "teacher": identity(teacher),
             "encoder": encoder, "seed": common.seed, "options": options.model_dump(),
@@ -78,6 +80,4 @@ def distill(
             with place.fill({"arguments": given, **engine.about}) as folder:
                 write_distilled(distilled, log, folder)
         warn(out, collapse_of(distilled))
-        sizeable = isinstance(options, DistillOptions) and options.bytes is None
-        log_bytes = (data / INTERACTIONS_NAME).stat().st_size if sizeable else None
         report_condensed(distilled, out, time.perf_counter() - start, as_json, log_bytes)

@@ -165,11 +165,12 @@ class StudyFolder:
         described = f"{many(done.height, 'trial')} of {self.trials.height:,} finished."
         if done.height:
             first, best = done.row(0, named=True), done.sort("value", descending=True).row(0, named=True)
-            own = f"trial {best['trial']}, has {best['value']:.4f}."
-            same = first["trial"] == best["trial"]
-            described += (
-                f" The first is the best: {own}" if same else f" The first has {first['value']:.4f}, the best, {own}"
-            )
+            if first["trial"] == best["trial"]:
+                described += f" The best is the first, trial {best['trial']}, with {best['value']:.4f}."
+            else:
+                described += (
+                    f" The first has {first['value']:.4f}, the best, trial {best['trial']}, has {best['value']:.4f}."
+                )
         svg = drawing(
             "Validation NDCG@10 by trial",
             described,
