@@ -841,7 +841,7 @@ def test_bench_says_which_extra_is_missing_before_it_starts(run, made, tmp_path,
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (("evaluate", "DISTILLED", "DATA"), ("distilled", "model or teacher")),
+        (("evaluate", "DISTILLED", "DATA"), ("holds distilled sequences; give a model or a teacher",)),
         (("evaluate", "TEACHER", "DATA", "--split", "train"), ("--split train", "validation or test")),
         (
             ("evaluate", "TEACHER", "DISTILLED"),
