@@ -308,7 +308,7 @@ def test_kinds_are_told_apart(tmp_path):
     for kind in ([], {"study": 1}, 5, None):
         write_json(tmp_path / "config.json", {"kind": kind, "foster": "1"})
         seal(tmp_path)
-        with pytest.raises(InputError, match="is of kind"):
+        with pytest.raises(InputError, match=r"holds something of kind .*; give distilled sequences"):
             read_config(tmp_path, "distilled")
         assert own_kind(tmp_path) is None
     (tmp_path / "config.json").write_text("{")

@@ -141,7 +141,10 @@ def test_from_log_to_recommendations(run, tmp_path, tiny_encoder):
     }
     pretrained = run("pretrain", data, "--out", teacher, "--encoder", tiny_encoder, *TEACHER, "--json").json
     assert pretrained["steps"] == 20 and 0 <= pretrained["validation_ndcg@10"] <= 1
-    condensed = run("distill", data, "--teacher", teacher, "--out", distilled, *DISTILL, "--json").json
+    made = run("distill", data, "--teacher", teacher, "--out", distilled, *DISTILL, "--json")
+    condensed, log_bytes = made.json, (data / "interactions.parquet").stat().st_size
+    larger = f"{distilled}: is larger than the log, which has {log_bytes:,} bytes without item texts; --bytes N makes"
+    assert condensed["bytes"] > log_bytes and larger in made.err
     assert condensed["sequences"] == 3 and "soft labels" in condensed["from_real_data"]
     chosen = run(
         "select", "random", data, "--out", coreset, "--sequences", 3, "--encoder", tiny_encoder, *MODEL, "--json"
@@ -494,15 +497,21 @@ def filled_in(made: Made, *arguments: object) -> tuple[object, ...]:
         ),
         (("distill", "DATA", "--teacher", "TEACHER", *but(DISTILL, "--length", 9)), ("--length 9", "8", "at most")),
         (("distill", "DATA", "--teacher", "TEACHER", "--gap", "wide"), ("'gap'", "'value' or 'joint'", "'wide'")),
-        (("distill", "DATA", "--teacher", "DISTILLED", *DISTILL), ("distilled", "teacher is needed")),
-        (("distill", "DISTILLED", "--teacher", "TEACHER", *DISTILL), ("holds a distilled", "foster prepare")),
-        (("pretrain", "DISTILLED", *TEACHER), ("holds a distilled", "foster prepare")),
+        (("distill", "DATA", "--teacher", "DISTILLED", *DISTILL), ("holds distilled sequences; give a teacher",)),
+        (
+            ("distill", "DISTILLED", "--teacher", "TEACHER", *DISTILL),
+            ("holds distilled sequences, but a data set is needed", "foster prepare"),
+        ),
+        (
+            ("pretrain", "DISTILLED", *TEACHER),
+            ("holds distilled sequences, but a data set is needed", "foster prepare"),
+        ),
         (("pretrain", "DATA", *but(MODEL, "--heads", 3)), ("command line", "dim 8 is no multiple of heads 3")),
         (("pretrain", "DATA", *MODEL, "--device", "abacus"), ("--device abacus", "cpu")),
         (("select", "randm", "DATA"), ("'randm'", "did you mean 'random'")),
         (("select", "random", "DATA", "--sequences", 61), ("--sequences 61", "60")),
         (("select", "herding", "DATA"), ("herding", "needs a teacher", "foster pretrain", "--teacher")),
-        (("select", "kcenter", "DATA", "--teacher", "DISTILLED"), ("distilled", "teacher is needed")),
+        (("select", "kcenter", "DATA", "--teacher", "DISTILLED"), ("holds distilled sequences; give a teacher",)),
         (("distill", "DATA", "--teacher", "TEACHER", "--method", "dmm"), ("--method dmm", "did you mean 'dm'")),
         (("distill", "DATA", "--teacher", "TEACHER", "--method", "dm", "--window", 3), ("'window'", "none of dm's")),
         (("bench", "DATA", "--methods", "random,fostr"), ("--methods", "did you mean 'foster'")),
@@ -519,6 +528,11 @@ def filled_in(made: Made, *arguments: object) -> tuple[object, ...]:
         (("train", "nowhere"), ("nowhere", "no such folder")),
         (("train", __file__), ("is a file", "foster prepare")),
         (("prepare", "TEACHER"), ("holds a teacher and no log",)),
+        (("export", "DISTILLED", "--to", "onnx"), ("holds distilled sequences, but --to onnx is for a model or a",)),
+        (
+            ("export", "TEACHER", "--to", "hf"),
+            ("holds a teacher, but --to hf is for distilled sequences or a coreset",),
+        ),
     ],
     ids=lambda value: " ".join(map(str, value[:1])) if isinstance(value, tuple) else None,
 )
@@ -704,6 +718,11 @@ def test_shells_complete_verbs_flags_and_choices(run, monkeypatch, typed, words)
     assert set(done.out.split()) == words and done.err == "", done
 
 
+def test_the_help_of_config_has_a_whole_call(run):
+    example = re.search(r"Example: foster (config show .*) > distill\.yaml", run("config", "--help").out)
+    assert example is not None and run(*example[1].split()).out.startswith("# foster distill")
+
+
 def test_the_first_help_is_short_and_says_how_to_get_completion(run):
     shown = run("--help").out
     assert len(shown.splitlines()) < 60 and "--install-completion" in shown
@@ -822,9 +841,12 @@ def test_bench_says_which_extra_is_missing_before_it_starts(run, made, tmp_path,
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (("evaluate", "DISTILLED", "DATA"), ("distilled", "model or teacher")),
+        (("evaluate", "DISTILLED", "DATA"), ("holds distilled sequences; give a model or a teacher",)),
         (("evaluate", "TEACHER", "DATA", "--split", "train"), ("--split train", "validation or test")),
-        (("evaluate", "TEACHER", "DISTILLED"), ("holds a distilled", "foster prepare")),
+        (
+            ("evaluate", "TEACHER", "DISTILLED"),
+            ("holds distilled sequences, but a data set is needed", "foster prepare"),
+        ),
         (("evaluate", "TEACHER", "DATA", "--ranks", "nowhere/ranks.parquet"), ("--ranks nowhere", "folder")),
         (("recommend", "TEACHER", "--history", " "), ("blank", "item id")),
         (("recommend", "TEACHER", "--history", "i1", "-k", 41), ("k=41", "1 to 40")),

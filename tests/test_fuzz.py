@@ -244,6 +244,6 @@ def test_times_with_a_zone_among_times_without_one():
 def test_times_in_two_units_are_said():
     times = [1_600_000_000, 1_600_000_001_000, 1_600_000_002, 1_600_000_003]
     remarks = read_raw(pl.DataFrame(a_log(timestamp=times)), None, Columns()).reading.remarks
-    assert any("1 times are in milliseconds, such as 1600000001000, and others in seconds" in one for one in remarks)
+    assert any("1 time is in milliseconds, such as 1600000001000, and others in seconds" in one for one in remarks)
     times[1] = 1_600_000_001
     assert not read_raw(pl.DataFrame(a_log(timestamp=times)), None, Columns()).reading.remarks

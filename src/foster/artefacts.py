@@ -64,6 +64,12 @@ FILES: dict[str, tuple[str, ...]] = {
 }
 """What foster writes into a folder of each kind; of a folder that holds anything else, nothing is ever replaced."""
 
+_KIND_WORDS = {
+    "dataset": "a data set", "distilled": "distilled sequences", "coreset": "a coreset", "model": "a model",
+    "teacher": "a teacher", STUDY: "a study", "audit": "an audit", "bench": "a benchmark",
+    "onnx": "an ONNX model", "handed-on": "exported sequences",
+}  # fmt: skip
+
 # Fields of the JSON file of a folder that say how it was made.
 _OPTIONS = (
     "method", "encoder", "model", "training", "recipe", "k_core", "split", "targets", "template", "popularity",
@@ -454,6 +460,12 @@ def read_parquet(path: Path, columns: Sequence[str], once: Sequence[str] = ()) -
         raise InputError(f"{path}: not readable ({reason}); the folder is damaged, make or copy it again") from error
 
 
+def kind_words(kind: Any) -> str:
+    """Return what a folder holds that states this kind, which may be anything, as in "holds a model"."""
+    known = _KIND_WORDS.get(kind) if isinstance(kind, str) else None
+    return known or f"something of kind {kind}"
+
+
 def read_config(folder: str | Path, kind: str | tuple[str, ...]) -> dict[str, Any]:
     """Read ``config.json`` of an artefact and check that it is of the wanted kind.
 
@@ -464,7 +476,7 @@ def read_config(folder: str | Path, kind: str | tuple[str, ...]) -> dict[str, An
     kinds = (kind,) if isinstance(kind, str) else kind
     found = config.get("kind", "unknown")
     if found not in kinds:
-        raise InputError(f"{folder}: is of kind {found}, but a {' or '.join(kinds)} is needed")
+        raise InputError(f"{folder}: holds {kind_words(found)}; give {' or '.join(map(kind_words, kinds))}")
     return config
 
 

@@ -81,7 +81,8 @@ def run_demo(out: Path | None, *, seed: int, engine: Engine, say: Callable[[str]
         data = grocery()
         data.save(folder / "data")
         say(
-            f"2/5 training on the full log: {data.n_users} users, {data.n_items} items, {data.n_interactions} purchases"
+            f"2/5 training on the full log: {data.n_users:,} users, {data.n_items:,} items, "
+            f"{data.n_interactions:,} purchases"
         )
         full, fit = pretrain(
             data, folder / "teacher", model=MODEL, train=TEACHER, seed=seed, engine=engine, resume=False

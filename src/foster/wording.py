@@ -1,4 +1,4 @@
-"""How counts are said."""
+"""How counts and shares are said."""
 
 from __future__ import annotations
 
@@ -12,3 +12,18 @@ def many(count: int, one: str, several: str = "") -> str:
         several: what follows any other count; by default ``one`` with an s.
     """
     return f"{count:,} {one if count == 1 else several or f'{one}s'}"
+
+
+def percent(share: float) -> str:
+    """Return a share as percent, with a digit behind the point; what is nearly none or all is said to be so.
+
+    Args:
+        share: from 0 to 1.
+    """
+    if share in (0, 1):
+        return f"{100 * share:.0f} %"
+    if 0 < share < 0.001:
+        return "<0.1 %"
+    if 0.999 < share < 1:
+        return ">99.9 %"
+    return f"{100 * share:.1f} %"

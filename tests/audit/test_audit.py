@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -60,7 +61,8 @@ def test_pieces_of_real_histories_are_found(made):
     assert found.pieces["sequences"]["longest_run"] >= 4  # a window
     assert rows[4]["found"] > found.pieces["popularity"]["runs"][2]["found"]
     assert found.membership is None and "--shadows 0" in found.paragraph()
-    assert "not anonymous" in found.paragraph()
+    assert "not anonymous" in found.paragraph() and "random histories" not in found.paragraph()
+    assert "users have a run of 2 to 16 items in them that no other user has" in found.paragraph()
 
 
 def test_sequences_start_as_walks_where_that_is_asked_for(made):
@@ -95,6 +97,9 @@ def test_a_folder_of_all_that_was_found(made, tmp_path):
     assert stored["membership"].keys() == names and stored["about"]["shadows"] == 3
     card = (out / "README.md").read_text()
     assert found.paragraph() in card and all(f"| {name} |" in card for name in names)
+    assert "%" in card and re.search(r"\d%", card) is None  # one form in all of it
+    attacked, beside = found.paragraph().split("As many random histories, for comparison, have: sequences ")
+    assert "student" in beside and "teacher" in attacked and "coreset" not in attacked + beside
     assert found.save(tmp_path / "report", overwrite=True) == out
     assert read_audit(out) == found
     stored["pieces"]["sequences"]["runs"][0]["found"] = 0.25

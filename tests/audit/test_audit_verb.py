@@ -47,4 +47,8 @@ def test_the_verb_writes_what_it_prints(foster, tmp_path, tiny_encoder):
     status, _, err = foster(*asked, "--shadows", 1, "--overwrite")
     assert status == 2 and "--shadows 1: give 3 or more" in err
     status, _, err = foster("audit", tmp_path / "data", tmp_path / "data", "--out", tmp_path / "other")
-    assert status == 2 and "is of kind dataset" in err and not (tmp_path / "other").exists()
+    assert (
+        status == 2
+        and "holds a data set; give distilled sequences or a coreset" in err
+        and not (tmp_path / "other").exists()
+    )

@@ -52,7 +52,7 @@ def test_problems_and_warnings_are_said(small):
     assert any("4 items: Recall@20" in problem for problem in report.problems)
     assert any("shorter than 5" in problem for problem in report.problems)
     assert any("2 of 4 items share their text" in warning for warning in report.warnings)
-    assert any("'brand' is filled for 25%" in warning for warning in report.warnings)
+    assert any("'brand' is filled for 25.0 %" in warning for warning in report.warnings)
     assert any("no k-core" in warning for warning in report.warnings)
 
 
@@ -64,7 +64,7 @@ def test_ties_input_order_long_and_shared_texts():
     assert any("longer than 80 words" in warning for warning in report.warnings)
     assert any("cannot tell them apart" in problem for problem in report.problems)
     tied = check(dataset([[("a", 1), ("b", 1), ("c", 1)], [("a", 2), ("b", 2), ("c", 2)]], items))
-    assert any("100% of neighbours share a time" in warning for warning in tied.warnings)
+    assert any("100 % of neighbours share a time" in warning for warning in tied.warnings)
 
 
 def test_nothing_to_say_about_a_sound_data_set():
@@ -112,20 +112,20 @@ def sound(titles=None, category=None, users=None, times=None):
     [
         ({"titles": ["nan", "None", "nan"]}, ("'title': 2 items hold a word for nothing", "'nan'", "in the source")),
         ({"users": ["unknown"]}, ("user_id 'unknown' has 8 interactions", "leave these rows out")),
-        ({"category": "Home"}, ("'category' is 'Home' for 100%", "--text")),
+        ({"category": "Home"}, ("'category' is 'Home' for 100 %", "--text")),
         (
             {"titles": [f"{n} dark nights (19{n})" for n in range(50, 99)]},
             ("year in brackets", "'50 dark nights (1950)'"),
         ),
         (
             {"titles": [f"Buy {n} pears" for n in range(40)]},
-            ("67% start with 'Buy', as in 'Buy 0 pears'", "take it off"),
+            ("66.7 % start with 'Buy', as in 'Buy 0 pears'", "take it off"),
         ),
         ({"titles": ["Salt &amp; pepper"]}, ("'title': 1 item holds HTML", "'Salt &amp; pepper'")),
         ({"titles": ["CafÃ©"]}, ("'title': 1 item holds characters of a wrong encoding", "'CafÃ©'", "UTF-8")),
-        ({"times": [1_400_000_000_000]}, ("1 times are in milliseconds, such as 1400000000000", "others in seconds")),
+        ({"times": [1_400_000_000_000]}, ("1 time is in milliseconds, such as 1400000000000", "others in seconds")),
         ({"times": [0, 0]}, ("2 times lie before 1990, such as 0",)),
-        ({"times": [4_000_000_000]}, ("1 times lie in the future, such as 4000000000",)),
+        ({"times": [4_000_000_000]}, ("1 time lies in the future, such as 4000000000",)),
         ({"times": [7] * 960}, ("all times are equal", "--time-column")),
     ],
     ids=lambda value: next(iter(value)) if isinstance(value, dict) else None,
@@ -139,14 +139,14 @@ def test_what_an_encoder_reads_is_in_the_report_and_warned_of():
     reading = Readability("some-encoder", 8, 0.5, 30, "手机壳", 12, 4, ("手机壳 one", "手机壳 two"))
     report = check(sound(), reading)
     assert report.as_dict()["reading"]["unreadable"] == 30
-    assert "50.0% unknown; 30 texts mostly unknown, 12 cut at 8, 4 with the tokens of another text" in report.as_text()
+    assert "50.0 % unknown; 30 texts mostly unknown, 12 cut at 8, 4 with the tokens of another text" in report.as_text()
     unknown, same, cut = report.warnings
     assert "30 of 60 texts are for the most part unknown to some-encoder, such as '手机壳'" in unknown
     assert "4 of 60 items" in same and "'手机壳 one' and '手机壳 two'" in same
     assert "12 of 60 texts are cut after 8 tokens" in cut
     spread = check(sound(), Readability("some-encoder", 64, 0.02, 0, "", 0, 0, ())).warnings
     assert spread == [
-        "2.0% of the tokens are unknown to some-encoder; choose an encoder of the texts' language by --encoder"
+        "2.0 % of the tokens are unknown to some-encoder; choose an encoder of the texts' language by --encoder"
     ]
 
 
@@ -158,6 +158,12 @@ def test_two_long_texts_are_shown_where_they_differ():
 
 def test_without_a_tokenizer_the_report_says_that_texts_were_not_read():
     assert "tokens                not looked at" in check(sound()).as_text()
+
+
+def test_what_is_nearly_all_is_not_said_to_be_all():
+    report = replace(check(sound()), future_targets=2999, future_share=2999 / 3000, duplicates=1234)
+    text = report.as_text()
+    assert "2,999 test targets (>99.9 %) have training events after them" in text and "; 1,234 at the same" in text
 
 
 def test_samples_are_lines_of_a_terminal():
@@ -174,8 +180,9 @@ def test_the_report_is_plain_data(small):
 
 def test_the_text_for_people_names_counts_samples_and_problems(small):
     text = check(small).as_text()
-    assert "2 users, 4 items, 7 interactions" in text
-    assert "title 100.0%, brand 25.0%" in text
+    assert "2 users, 4 items, 7 interactions (density 87.500 %)" in text
+    assert "\nwords and signs       0% 1, " in text and "words of item texts" not in text
+    assert "title 100 %, brand 25.0 %" in text
     assert "user u0, 3 items, the last 3:\n  A thing, blue\n  B\n" in text
     for line in check(small).warnings:
         assert f"warning: {line}" in text

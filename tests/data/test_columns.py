@@ -229,6 +229,16 @@ class TestText:
         assert prepare(items).texts[0].replace(",", "") == expected
         assert prepare(items).info.reading.text == names
 
+    def test_all_columns_that_are_missing_are_in_one_error(self):
+        log = LOG.join(ITEMS.rename({"title": "ware"}), on="item_id").rename({"user_id": "kunde", "item_id": "artikel"})
+        for given, none, fix in (
+            ({}, "user, item or text", "name them with --user-column, --item-column and --text"),
+            ({"user_column": "kunde"}, "item or text", "name them with --item-column and --text"),
+            ({"user_column": "kunde", "text": "ware"}, "item", "name it with --item-column"),
+        ):
+            with pytest.raises(InputError, match=f": no {none} column found among kunde, artikel, ware; {fix}$"):
+                Dataset.prepare(log, **given)
+
     def test_two_that_could_be_the_title_are_listed(self):
         items = ITEMS.select("item_id", album_name=pl.lit("a"), track_name=pl.lit("b"), genre=pl.lit("c"))
         refused("album_name, track_name", "--text", "genre (such as 'c')", items=items)

@@ -127,6 +127,11 @@ class TestFilter:
         dropped = data.info.dropped
         assert (dropped.k_core_users, dropped.k_core_items, dropped.k_core_interactions) == (1, 1, 3)
         assert (dropped.duplicate_item_rows, dropped.unused_items) == (1, 1)
+        assert [line for line in data.understood() if line.startswith("left out")] == [
+            "left out   1 user, 1 item, 3 interactions by the 5-core",
+            "left out   1 row of items whose id came before",
+            "left out   1 item of the item table that nobody interacted with",
+        ]
 
     def test_nothing_left(self):
         assert "5-core" in refused("no interaction is left", k_core=5)
@@ -148,6 +153,7 @@ class TestFilter:
         data = prepare(pl.concat([LOG, LOG]), items=items, drop_textless=True)
         assert data.item_ids == ["a", "c"]
         assert (data.info.dropped.textless_items, data.info.dropped.textless_interactions) == (2, 8)
+        assert data.info.dropped.as_lines(0)[0] == "8 interactions with 2 items that have no text"
 
     def test_no_item_with_text(self):
         refused(
@@ -230,6 +236,9 @@ class TestColumns:
     def test_a_column_that_cannot_be_guessed(self):
         refused("no user column found among who, item_id, .*--user-column", LOG.rename({"user_id": "who"}))
         refused("no item column found among user_id, what, .*--item-column", LOG.rename({"item_id": "what"}))
+        refused("no user or item column found among who, what, .*--user-column and --item-column$", LOG.rename(
+            {"user_id": "who", "item_id": "what"}
+        ))  # fmt: skip
         refused("no item column found among what, title, .*--item-column", items=ITEMS.rename({"item_id": "what"}))
 
     @pytest.mark.parametrize("column", ["user_id", "item_id"])

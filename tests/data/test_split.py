@@ -266,8 +266,8 @@ class TestCheck:
         report = check(split("leave-one-out", frame=log(rows)))
         # Training ends at 92; the last events are at 4, 14, .., 84 and 94.
         assert (report.future_targets, report.future_share) == (9, 0.9)
-        assert any("9 test targets (90%)" in line and "--split time:0.9" in line for line in report.warnings)
-        assert "9 test targets (90.0%) have training events after them" in report.as_text()
+        assert any("9 test targets (90.0 %)" in line and "--split time:0.9" in line for line in report.warnings)
+        assert "9 test targets (90.0 %) have training events after them" in report.as_text()
 
     def test_few_of_them_are_none(self):
         rows = [(f"u{user}", item, time) for user in range(10) for time, item in enumerate("abcab")]

@@ -123,6 +123,19 @@ def test_folders_have_the_estimated_size_and_a_dry_run_leaves_nothing(log, tmp_p
     assert any("2 students" in name for name in found.parts)
 
 
+@pytest.mark.parametrize(
+    ("least", "said"),
+    [
+        (60.0, "2 min if all steps are made, or 60 s where validation stops all training as early as it can, on a"),
+        (115.0, "2 min, on a machine as busy as now"),
+        (118.0, "2 min, on a machine as busy as now"),
+    ],
+)
+def test_a_time_is_said_once_where_both_read_the_same(least, said):
+    found = estimate.Estimate(118.0, least, 1, 1, 1, 1, {})
+    assert found.as_text().startswith(f"time       {said}")
+
+
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 def test_the_memory_of_a_batch_is_told_from_small_ones(log, monkeypatch, precision):
     asked = []

@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from foster.artefacts import folder_bytes
 from foster.condensed.contexts import by_window
 from foster.condensed.sequences import Condensed
 from foster.errors import InputError
@@ -27,8 +28,21 @@ def test_steps_show_items_by_probability(distilled):
     order = weights.argsort(descending=True)
     step = shown[1].steps[2]
     assert [item.text.text for item in step.items] == [distilled.catalogue.texts[int(items[i])] for i in order]
-    assert step.items[0].said.startswith(f"{100 * float(weights.max()):.1f}".removesuffix(".0"))
+    assert step.items[0].said.startswith(f"{100 * float(weights.max()):.1f}")
     assert step.nearest is None and step.cosine is None
+
+
+def test_items_that_are_certain_or_only_drawn_have_a_share(data, distilled):
+    weights = torch.zeros_like(distilled.weights)
+    weights[..., 0] = 1
+    for shown in shown_sequences(replace(distilled, weights=weights), None):
+        for step in shown.steps:
+            first, *others = [item.said for item in step.items]
+            assert first.startswith("100 %, drawn") and all(said.startswith("0 %, drawn") for said in others)
+    one = Condensed.of_histories(
+        [data.sequence(0)], 10, "random", data.catalogue, encoder=distilled.encoder, model=distilled.model
+    )
+    assert {item.said for step in shown_sequences(one, None)[0].steps for item in step.items} == {""}
 
 
 def test_draws_are_counted_over_the_windows(distilled):
@@ -106,7 +120,7 @@ def test_shares_of_popular_items():
     masses = Masses({"log": np.array([1.0, 6.0, 3.0, 0.0]), "steps": np.array([0.0, 0.0, 2.0, 2.0])})
     figure, table = popularity(masses, np.array([1, 2, 0, 3]), "most popular first")
     assert [[cell.value for cell in row[1:]] for row in table.rows] == [[0.9, 0.5], [0.1, 0.5]]
-    assert "log: 60 % in the first tenth" in figure.caption.lower()
+    assert "log: 60.0 % in the first tenth" in figure.caption.lower()
 
 
 def test_categories_are_what_many_items_share(data):
@@ -121,7 +135,7 @@ def test_categories_are_what_many_items_share(data):
     sentence, table = category_table(Category("kind", values), Masses({"steps": mass}))
     assert sentence == "Steps hold items of 1 of the 2 values."
     assert [[str(cell) for cell in row] for row in table.rows] == [
-        ["a", "50 %", "100 %"], ["b", "40 %", "0 %"], ["none", "10 %", "0 %"],
+        ["a", "50.0 %", "100 %"], ["b", "40.0 %", "0 %"], ["none", "10.0 %", "0 %"],
     ]  # fmt: skip
     assert isinstance(table.rows[0][1], Share)
 
@@ -148,12 +162,16 @@ def test_without_its_encoder_a_folder_is_shown_all_the_same(distilled, tmp_path,
 def test_summary_says_what_it_is(distilled_folder, distilled):
     summary = look_at(distilled_folder).summary()
     facts = dict(summary.facts)
-    assert summary.sentence.startswith("4 synthetic sequences of up to 8 steps with soft labels of 28 steps each")
+    assert summary.sentence.startswith(
+        "4 synthetic sequences of up to 8 steps with 28 soft labels each (8 for the whole, 5 for each of 4 windows), "
+    )
+    assert facts["soft labels"].endswith("4 bits a label, for whole sequences and 4 windows of 5 steps")
     assert facts["state"] == "of distillation step 2" and facts["from real data"].startswith("<b>histories</b>")
     content = summary.as_dict()
     assert content["kind"] == "distilled" and [len(s) for s in content["sequences"]] == [8] * 4
     best = distilled.items[0, 0, distilled.weights[0, 0].argmax()]
     assert content["sequences"][0][0]["item_id"] == distilled.catalogue.ids[int(best)]
     sizes = [int(str(row[1]).replace(",", "")) for row in summary.parts.rows]
-    assert sum(sizes) == sum(path.stat().st_size for path in distilled_folder.iterdir())
+    assert sum(sizes) == folder_bytes(distilled_folder)
+    assert facts["bytes without item texts"].endswith("README.md, metrics.jsonl and manifest.json are left out, too")
     assert {"soft labels", "the teacher's map from texts to items"} <= {row[0] for row in summary.parts.rows}

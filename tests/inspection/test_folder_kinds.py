@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from torch.nn import functional as F
 from foster.data.check import check
 from foster.errors import InputError
 from foster.inspection.curves import curves, series_of
+from foster.inspection.dataset import _lengths_figure
 from foster.inspection.inspect import Look, look_at
 from foster.inspection.page import Figures, Paragraph, Share, Table
 from foster.inspection.projection import Projection
@@ -31,7 +33,21 @@ def test_data_set(data, data_folder):
     counted = {int(row[0]): int(row[1]) for row in lengths.numbers.rows}
     values, counts = np.unique(np.diff(data.offsets), return_counts=True)
     assert {length: count for length, count in counted.items() if count} == dict(zip(values, counts, strict=True))
+    assert facts["left out"] == "nothing"
     assert sum(int(row[1].replace(",", "")) for row in dates.numbers.rows) == data.n_interactions
+
+
+def test_what_was_left_out_is_said_in_words(data, tmp_path):
+    dropped = data.info.dropped.model_copy(update={"k_core_users": 90, "k_core_items": 1, "k_core_interactions": 1095})
+    folder = replace(data, info=data.info.model_copy(update={"dropped": dropped, "k_core": 5})).save(tmp_path / "core")
+    facts = dict(look_at(folder).summary().facts)
+    assert facts["left out"] == "90 users, 1 item, 1,095 interactions by the 5-core"
+
+
+def test_the_last_of_the_lengths_is_open_where_longer_ones_are_in_it():
+    rows = _lengths_figure(np.array([3] * 300 + [4] * 100 + [900] * 2)).numbers.rows
+    assert rows == [("3", "300"), ("4 or more", "102")]
+    assert _lengths_figure(np.array([3] * 300 + [4] * 100)).numbers.rows[-1] == ("4", "100")
 
 
 def test_model(model_folder, data):
@@ -39,7 +55,10 @@ def test_model(model_folder, data):
     facts = dict(found.summary().facts)
     assert facts["best validation"] == "NDCG@10 0.03 at step 30"
     sections = {section.name: section for section in found.sections()}
-    assert [figure.svg.count("<title") for figure in sections["curves"].blocks[1].figures] == [1, 1]
+    assert "The loss is that of one batch" in sections["curves"].blocks[0].text
+    loss, ndcg = sections["curves"].blocks[1].figures
+    assert loss.svg.count("<title") == ndcg.svg.count("<title") == 1
+    assert ">training loss</text>" in loss.svg and ">validation NDCG@10</text>" in ndcg.svg
     table = next(b for b in sections["neighbours"].blocks if isinstance(b, Table))
     vectors = F.normalize(load_file(model_folder / "items.safetensors")["vectors"], dim=1)
     similar = vectors[0] @ vectors.T
@@ -54,6 +73,7 @@ def test_audit(audit_folder):
     sections = {section.name: section for section in found.sections()}
     pieces, held_out = (block for block in sections["pieces"].blocks if isinstance(block, Table))
     assert pieces.rows[2][:3] == ("4", Share(0.9), Share(0.5)) and held_out.rows[0] == ("2", Share(0.5), Share(0.25))
+    assert pieces.head[4:6] == ("5 or more", "popularity: in a history") and len(pieces.head) == len(pieces.rows[0])
     (attacks,) = sections["membership"].blocks
     assert attacks.rows[0] == ("sequences", "0.750 (0.700 to 0.800)", Share(0.01), Share(0.02))
 
@@ -102,17 +122,39 @@ def test_study(study_folder):
     facts = dict(summary.facts)
     assert facts["trials"] == "2 complete, 1 pruned"
     assert facts["best of the search"] == "trial 1, validation NDCG@10 0.0400"
-    assert facts["on the full log"].startswith("The search was right") and facts["encoder"] == "encoder encoder"
+    assert facts["on the full log"].startswith("The search was right") and facts["encoder"] == "encoder"
     sections = {section.name: section for section in found.sections()}
     figure, best = sections["trials"].blocks
     assert "2 trials of 3 finished. The first has 0.0300, the best, trial 1, has 0.0400." in figure.caption
     assert figure.numbers.rows == [("0", "complete", "0.03"), ("1", "complete", "0.04"), ("2", "pruned", "")]
     assert [row[0] for row in best.rows] == ["1", "0 (default)"]
     options = sections["options"].blocks[1]
-    assert options.rows[0] == ("dim", "choices 8, 16", "8", Share(0.75))
+    assert options.rows[0] == ("dim", "one of 8, 16", "8", Share(0.75))
+    assert options.rows[1][:2] == ("<i>lr", "0.001 to 0.01 on a log scale")
     assert options.rows[2] == ("layers", "fixed", "1", "")
     assert sections["log"].blocks[1].rows[1] == ("0", "0.03", "", "<b>broke")
     assert sections["folders"].blocks[1].lines == ["retrained/trial-1"]
+
+
+def test_a_study_whose_first_trial_is_the_best_says_so_once(study_folder, tmp_path):
+    first = shutil.copytree(study_folder, tmp_path / "first")
+    (first / "trials.csv").write_text("trial,state,value\n0,complete,0.0415\n1,complete,0.04\n2,complete,0.03\n")
+    results = json.loads((first / "results.json").read_text())
+    (first / "results.json").write_text(json.dumps({**results, "trials": {"complete": 3}, "importance": None}))
+    seal(first)
+    sections = {section.name: section for section in look_at(first).sections()}
+    figure = sections["trials"].blocks[0]
+    assert "3 trials of 3 finished. The best is the first, trial 0, with 0.0415." in figure.caption
+    assert ">pruned<" not in figure.svg and ">best so far<" in figure.svg
+    about = sections["options"].blocks[0].text
+    assert about == "Importance of options: not given, since 3 trials were finished and 20 are needed."
+
+
+def test_a_pruned_trial_is_drawn_and_in_the_legend(study_folder, tmp_path):
+    pruned = shutil.copytree(study_folder, tmp_path / "pruned")
+    (pruned / "trials.csv").write_text("trial,state,value\n0,complete,0.03\n1,complete,0.04\n2,pruned,0.01\n")
+    seal(pruned)
+    assert ">pruned<" in look_at(pruned).sections()[0].blocks[0].svg
 
 
 def test_a_study_without_results_or_with_damaged_ones(study_folder, tmp_path):

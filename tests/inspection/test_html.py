@@ -105,6 +105,9 @@ def test_headings_captions_and_names(any_folder):
     assert all(cell.get("scope") in ("row", "col") for cell in found.all("th"))
     for svg in found.all("svg"):
         assert svg["role"] == "img" and len(svg["aria-labelledby"].split()) == 2
+    assert "".join(text for tag, text in found.within if tag == "title").startswith("FOSTER")
+    links = [attributes["href"] for attributes in found.all("a")][1:]  # but that which skips them
+    assert links == [f"#{attributes['id']}" for tag, attributes in found.elements if tag == "h2"]
     assert found.all("html")[0]["lang"] == "en" and {"header", "nav", "main", "footer"} <= {
         t for t, _ in found.elements
     }

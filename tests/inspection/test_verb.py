@@ -10,6 +10,7 @@ import sys
 import pytest
 
 from foster import cli
+from foster.artefacts import folder_bytes
 from foster.errors import InputError
 from foster.inspection.inspect import look_at
 from foster.manifest import MANIFEST_NAME, seal
@@ -38,6 +39,11 @@ def test_summary_in_the_terminal(run, any_folder, monkeypatch):
     assert (code, err) == (0, "")
     assert out.startswith(f"{any_folder.name}: ") and "\ndata fingerprint  " in out
     assert "\x1b" not in out and "\u202e" not in out
+    # The whole is the sum of its parts, but for what a folder of sequences says of its texts.
+    assert (
+        f"{folder_bytes(any_folder):,} bytes by part, without manifest.json"
+        in look_at(any_folder).summary().parts.caption
+    )
     code, out, _ = run(any_folder, "--json")
     content = json.loads(out)
     assert code == 0 and content["name"] == any_folder.name and content["facts"]

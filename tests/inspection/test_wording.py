@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from foster.inspection.wording import clean, number, percent, place_name, plain, size
-from foster.wording import many
+from foster.inspection.wording import clean, number, place_name, plain, size
+from foster.wording import many, percent
 
 
 def test_texts_are_one_line_without_signs_that_act():
@@ -17,7 +17,15 @@ def test_texts_are_one_line_without_signs_that_act():
 
 @pytest.mark.parametrize(
     ("value", "shown"),
-    [(0, "0 %"), (0.0004, "<0.1 %"), (0.1234, "12.3 %"), (0.5, "50 %"), (0.9999, ">99.9 %"), (1, "100 %")],
+    [
+        (0, "0 %"),
+        (0.0004, "<0.1 %"),
+        (0.1234, "12.3 %"),
+        (0.5, "50.0 %"),
+        (2358 / 2363, "99.8 %"),
+        (0.9999, ">99.9 %"),
+        (1, "100 %"),
+    ],
 )
 def test_percent(value, shown):
     assert percent(value) == shown

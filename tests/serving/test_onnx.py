@@ -13,6 +13,7 @@ from foster.data.catalogue import Catalogue, popularity_of
 from foster.errors import InputError
 from foster.models.options import ModelOptions
 from foster.models.recommender import TextRecommender
+from foster.text.encoder import pooling_here
 from foster.text.options import EncoderOptions
 
 ort = pytest.importorskip("onnxruntime")
@@ -80,6 +81,14 @@ def test_numbers_of_torch_with_any_batch_and_length(tiny_encoder, tmp_path, opti
         np.testing.assert_allclose(states, wanted, rtol=1e-4, atol=1e-4)
     for path in tmp_path.glob("*.onnx"):  # nothing of this machine is in them
         assert b".py" not in path.read_bytes() and b"/site-packages" not in path.read_bytes()
+
+
+def test_the_card_says_how_texts_are_pooled(tiny_encoder, tmp_path):
+    model = build(tiny_encoder, backbone="mean")
+    assert model.encoder.pooling == "auto"
+    assert pooling_here(EncoderOptions(encoder="nobody/has-this")) is None
+    write_onnx(model, tmp_path)
+    assert "`text` (the mean token vector of" in (tmp_path / "README.md").read_text()
 
 
 def test_a_tuned_language_model_has_no_item_side(tiny_encoder, tmp_path):

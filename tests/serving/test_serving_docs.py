@@ -78,7 +78,10 @@ def _pyproject() -> str:
     ("arguments", "said"),
     [
         (["recommend", "m"], "give --history, once for each item of one user, or --users LOG"),
-        (["recommend", "m", "--history", "a", "--users", "x", "--out", "y"], "give --history, once"),
+        (
+            ["recommend", "m", "--history", "a", "--users", "x", "--out", "y"],
+            "--history and --users were given; leave one",
+        ),
         (["recommend", "m", "--users", "x"], "--out is missing"),
         (["recommend", "m", "--history", "a", "--user-ids", "x"], "--user-ids: is for --users"),
         (["recommend", "m", "--users", "x", "--out", "none/y"], "--out none/y: cannot be written"),

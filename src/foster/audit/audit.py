@@ -14,7 +14,7 @@ from foster.artefacts import CARD_NAME, CONFIG_NAME, config_field, marked, new_f
 from foster.audit.membership import RATES, attack_results, likelihood_ratios, random_halves
 from foster.audit.options import AuditOptions
 from foster.audit.pieces import LONGEST, NEAR, WINDOW, describe, references, visible_sequences
-from foster.audit.shadows import FEWEST, RUNS, Recipe, askable, of_users, shadow_of, surfaces
+from foster.audit.shadows import BESIDE, FEWEST, RUNS, Recipe, askable, of_users, shadow_of, surfaces
 from foster.condensed.sequences import Condensed
 from foster.data.dataset import Dataset
 from foster.engine import Engine
@@ -23,6 +23,7 @@ from foster.evaluation.evaluate import is_of
 from foster.models.options import ModelOptions
 from foster.models.recommender import NOT_STATED, stored_shape
 from foster.training.options import TrainOptions
+from foster.wording import many, percent
 
 RESULTS_NAME = "results.json"
 SHOWN = (2, 3, 4, 6, 8, 10, 16)  # lengths of runs in the table
@@ -59,47 +60,57 @@ class Audit:
         text = [
             f"These {self.about['sequences']} sequences are not anonymous. Their longest run that stands in a user's "
             f"history has {found['longest_run']} items{' or more' if found['longest_run'] == LONGEST else ''}. "
-            f"Of their runs of 4 items {four['found']:.0%} stand in a history and {four['one_user']:.0%} in that of "
-            f"one user only; of walks along the log's transitions, copied from nobody, {base['found']:.0%} and "
-            f"{base['one_user']:.0%}. {last['users_alone']:.0f} of {found['users']} users have a run in them that no "
-            "other user has."
+            f"Of their runs of 4 items {percent(four['found'])} stand in a history and {percent(four['one_user'])} in "
+            f"that of one user only; of walks along the log's transitions, copied from nobody, "
+            f"{percent(base['found'])} and {percent(base['one_user'])}. {last['users_alone']:,.0f} of "
+            f"{many(found['users'], 'user')} have a run of 2 to {LONGEST} items in them that no other user has."
         ]
         if self.membership is None:
             text.append("Who can be told to be in the log was not tried (--shadows 0).")
         else:
-            parts = [f"{name} {row['auc']:.2f} and {row['tpr@0.001']:.1%}" for name, row in self.membership.items()]
+            own, coreset = self._found()
             text.append(
                 f"With {self.about['shadows']} shadows of half of the users, a likelihood-ratio attack tells members "
                 f"from others with an area under the curve, and a share of members found at 0.1 % false positives, of: "
-                f"{'; '.join(parts)}. Stronger attacks, and teachers trained for longer, find more."
+                f"{own}. {coreset}Stronger attacks, and teachers trained for longer, find more."
             )
         return " ".join(text)
+
+    def _found(self) -> tuple[str, str]:
+        """Return what was found by surface: of the folder, and a sentence on the coreset beside it, if there is one."""
+        own: list[str] = []
+        coreset: list[str] = []
+        for name, row in (self.membership or {}).items():
+            part = own if name == (plain := name.removeprefix(BESIDE)) else coreset
+            part.append(f"{plain} {row['auc']:.2f} and {percent(row['tpr@0.001'])}")
+        beside = f"As many random histories, for comparison, have: {'; '.join(coreset)}. " if coreset else ""
+        return "; ".join(own), beside
 
     def markdown(self) -> str:
         """Return tables and the paragraph."""
         about = self.about
         lines = [
-            f"# What {about['sequences']} sequences ({about['method']}) reveal of {about['users']} users\n",
+            f"# What {many(about['sequences'], 'sequence')} ({about['method']}) reveal of "
+            f"{many(about['users'], 'user')}\n",
             self.paragraph(),
             "\n## Pieces of histories\n",
             "Runs of n consecutive items of the sequences (the most probable item of each step), and how many users' "
             "training histories they stand in. Popularity and transitions: as many steps drawn from the log item by "
             "item, or each item as it follows the one before; means of several draws.\n",
-            "| n | in a history | in one user's only | 2 to 4 | 5 or more | users with a run only theirs "
+            "| n | in a history | in one user's only | 2 to 4 | 5 or more "
             "| popularity: in a history | one user's | transitions: in a history | one user's |",
-            "|---|---|---|---|---|---|---|---|---|---|",
+            "|---|---|---|---|---|---|---|---|---|",
         ]
         columns = zip(*(self.pieces[name]["runs"] for name in ("sequences", "popularity", "transitions")), strict=True)
         for row, popular, walk in columns:
             if row["n"] in SHOWN:
                 shares = [row[name] for name in ("found", "one_user", "2_to_4_users", "5_or_more")]
                 others = [part[name] for part in (popular, walk) for name in ("found", "one_user")]
-                cells = [*map(_percent, shares), f"{row['users_alone']:.0f}", *map(_percent, others)]
-                lines.append(f"| {row['n']} | {' | '.join(cells)} |")
+                lines.append(f"| {row['n']} | {' | '.join(map(percent, [*shares, *others]))} |")
         lines.append(
-            f"\nOf windows of {WINDOW} steps, order aside, some user has {NEAR:.0%} of the items: "
+            f"\nOf windows of {WINDOW} steps, order aside, some user has {100 * NEAR:.0f} % of the items: "
             + "; ".join(
-                f"{name} {_percent(part['near'])} (one user only {_percent(part['near_one'])})"
+                f"{name} {percent(part['near'])} (one user only {percent(part['near_one'])})"
                 for name, part in self.pieces.items()
             )
             + "."
@@ -113,7 +124,7 @@ class Audit:
             ]
             for line in self.held_out:
                 if line["n"] in SHOWN:
-                    lines.append(f"| {line['n']:.0f} | {_percent(line['members'])} | {_percent(line['others'])} |")
+                    lines.append(f"| {line['n']:.0f} | {percent(line['members'])} | {percent(line['others'])} |")
         if self.membership is not None:
             lines += [
                 "\n## Who is in the log\n",
@@ -129,7 +140,7 @@ class Audit:
                 cells = [f"{row['auc']:.3f} ({low:.3f} to {high:.3f})"]
                 for rate in RATES:
                     low, high = row[f"tpr@{rate:g}_interval"]
-                    cells.append(f"{_percent(row[f'tpr@{rate:g}'])} ({_percent(low)} to {_percent(high)})")
+                    cells.append(f"{percent(row[f'tpr@{rate:g}'])} ({percent(low)} to {percent(high)})")
                 lines.append(f"| {name} | {' | '.join(cells)} |")
         lines += ["\n## What derives from what\n", "| part | from |", "|---|---|"]
         lines += [f"| {name} | {what} |" for name, what in self.tables.items()]
@@ -260,7 +271,3 @@ def _teachers(teacher_path: str | Path | None) -> tuple[ModelOptions, TrainOptio
     config, where = read_config(teacher_path, "teacher"), str(Path(teacher_path) / CONFIG_NAME)
     recipe = TrainOptions.stored(config_field(config, "training", where), where)
     return stored_shape(config_field(config, "model", where), where), recipe
-
-
-def _percent(share: float) -> str:
-    return f"{100 * share:.1f} %"

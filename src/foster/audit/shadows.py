@@ -32,6 +32,9 @@ from foster.training.options import PrivacyOptions, TrainOptions
 RUNS = "runs"
 """Key of the longest run that each history shares with the sequences, beside the scores."""
 
+BESIDE = "coreset "
+"""What names of surfaces of a coreset of random histories begin with, which is made beside for comparison."""
+
 FEWEST = 3  # shadows: one is guessed, and the others need a user who is a member and one who is none
 
 
@@ -234,4 +237,4 @@ def surfaces(shadow: Shadow) -> dict[str, np.ndarray]:
     found["teacher"] = model_scores(shadow.teacher, shadow.histories)
     if recipe.sequences.method == "random":
         return found  # they are such a coreset
-    return found | shadow.scores(shadow.coreset(), "coreset ")
+    return found | shadow.scores(shadow.coreset(), BESIDE)

@@ -19,7 +19,12 @@ from foster.errors import InputError, did_you_mean
 # What follows from another option, if that is given, unless it is given itself: a file that held it would say more.
 FOLLOWS = {"sequences": "bytes", "budgets": "bytes"}
 
-config: typer.Typer = typer.Typer(name="config", help="Options of a verb as a file for --config.", no_args_is_help=True)
+config: typer.Typer = typer.Typer(
+    name="config",
+    help="Options of a verb as a file for --config.",
+    epilog="Example: foster config show distill > distill.yaml",
+    no_args_is_help=True,
+)
 
 
 @config.command(

@@ -15,7 +15,7 @@ from foster.cli.folders import free, place_or_here, read_data
 from foster.cli.output import report_condensed, report_estimate, say, warn
 from foster.cli.processes import running
 from foster.cli.values import CommonOptions, Values
-from foster.distillation.options import OPTIONS
+from foster.distillation.options import OPTIONS, DistillOptions
 
 
 @verb(
@@ -44,6 +44,7 @@ def distill(
     """Condense a log into synthetic sequences. Flags that a method does not have are an error."""
     from foster.artefacts import read_config
     from foster.condensed.collapse import collapse_of
+    from foster.data.dataset import INTERACTIONS_NAME
     from foster.distillation.distill import distill as run
     from foster.distillation.distill import write_distilled
     from foster.manifest import identity
@@ -65,6 +66,8 @@ def distill(
         if read_config(teacher, "teacher").get("privacy") is not None:  # a hash of the log would tell it from any other
             place = replace(place, inputs=tuple(one for one in place.inputs if one["kind"] != "dataset"))
         whole, given = read_data(data), {"given": sorted(options.model_fields_set)}
+        sizeable = isinstance(options, DistillOptions) and options.bytes is None
+        log_bytes = (data / INTERACTIONS_NAME).stat().st_size if sizeable else None
         command = {
             "verb": "distill", "method": method, "data": whole.info.fingerprint, "teacher": identity(teacher),
             "encoder": encoder, "seed": common.seed, "options": options.model_dump(),
@@ -77,4 +80,4 @@ def distill(
             with place.fill({"arguments": given, **engine.about}) as folder:
                 write_distilled(distilled, log, folder)
         warn(out, collapse_of(distilled))
-        report_condensed(distilled, out, time.perf_counter() - start, as_json)
+        report_condensed(distilled, out, time.perf_counter() - start, as_json, log_bytes)

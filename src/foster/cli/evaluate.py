@@ -14,6 +14,7 @@ from foster.cli.output import say, show, warn
 from foster.cli.processes import running
 from foster.cli.values import CommonOptions, Values
 from foster.errors import InputError
+from foster.wording import many
 
 
 @verb(
@@ -62,8 +63,8 @@ def evaluate(
         numbers = result.metrics | (result.lists or {})
         width = max(12, *(len(name) + 2 for name in numbers))
         rows = [f"{name:<{width}}{value:.4f}" for name, value in numbers.items()]
-        counts = f"{len(result.ranks)} targets of {result.n_users} users"
+        counts = f"{many(len(result.ranks), 'target')} of {many(result.n_users, 'user')}"
         show(
             result.as_dict(), as_json,
-            "\n".join([f"{split} ({result.data_split}), {counts}, {result.n_items} items, {masked}", *rows]),
+            "\n".join([f"{split} ({result.data_split}), {counts}, {many(result.n_items, 'item')}, {masked}", *rows]),
         )  # fmt: skip

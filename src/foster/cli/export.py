@@ -40,7 +40,7 @@ def export(
     as_json: bool,
 ) -> None:
     """Write a model as ONNX, or sequences as JSON lines or a Hugging Face data set."""
-    from foster.artefacts import artefact_kind
+    from foster.artefacts import artefact_kind, kind_words
     from foster.condensed.sequences import Condensed
     from foster.models.recommender import TextRecommender
 
@@ -50,7 +50,9 @@ def export(
     kind = artefact_kind(source)
     kinds = ("model", "teacher") if to in OF_MODELS else ("distilled", "coreset")
     if kind not in kinds:
-        raise InputError(f"{source}: holds a {kind}, but --to {to} is for a {' or '.join(kinds)}")
+        raise InputError(
+            f"{source}: holds {kind_words(kind)}, but --to {to} is for {' or '.join(map(kind_words, kinds))}"
+        )
     result: dict[str, Any] = {"out": str(out), "to": to}
     if to == "onnx":
         from foster.serving.onnx_export import require_onnx, write_onnx
@@ -67,5 +69,5 @@ def export(
         with place.fill({"arguments": {"to": to}}) as folder:
             counts = (write_hf if to == "hf" else write_jsonl)(condensed, folder)
         result |= counts
-        said = ", ".join(f"{count} {name}" for name, count in counts.items())
+        said = ", ".join(f"{count:,} {name}" for name, count in counts.items())
     show(result, as_json, f"{out}: {said}")

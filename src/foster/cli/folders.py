@@ -14,21 +14,25 @@ if TYPE_CHECKING:
 
 def read_data(folder: Path) -> Dataset:
     """Read a data set folder; InputError if it holds something else."""
-    from foster.artefacts import artefact_kind
+    from foster.artefacts import artefact_kind, kind_words
     from foster.data.dataset import Dataset
 
     if (kind := artefact_kind(folder)) != "dataset":
-        raise InputError(f"{folder}: holds a {kind}, but a dataset is needed; make one with 'foster prepare'")
+        raise InputError(
+            f"{folder}: holds {kind_words(kind)}, but a data set is needed; make one with 'foster prepare'"
+        )
     return Dataset.read(folder)
 
 
 def kind_to_train_on(folder: Path) -> str:
     """Return the kind of a folder that models train on; InputError if it holds something else."""
-    from foster.artefacts import artefact_kind
+    from foster.artefacts import artefact_kind, kind_words
 
     kind = artefact_kind(folder)
     if kind not in ("dataset", "distilled", "coreset"):
-        raise InputError(f"{folder}: holds a {kind}; give a folder that foster distill, select or prepare made")
+        raise InputError(
+            f"{folder}: holds {kind_words(kind)}; give a folder that foster distill, select or prepare made"
+        )
     return kind
 
 

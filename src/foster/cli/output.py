@@ -11,6 +11,7 @@ from foster.data.defaults import LEAVE_ONE_OUT
 from foster.errors import InputError
 from foster.json_text import to_json
 from foster.progress import is_quiet
+from foster.wording import many
 
 if TYPE_CHECKING:
     from foster.estimation.estimate import Estimate
@@ -78,11 +79,23 @@ def report_fit(
     }
     score = "" if fit.best_ndcg is None else f", validation NDCG@10 {fit.best_ndcg:.4f} at step {fit.best_step}"
     spent = "" if model.privacy is None else f", {model.privacy.budget}"
-    show(result, as_json, f"{out}: {fit.steps} steps in {seconds:.1f} s{score}{spent}{_shown_split(model.origin)}")
+    show(
+        result,
+        as_json,
+        f"{out}: {many(fit.steps, 'step')} in {seconds:.1f} s{score}{spent}{_shown_split(model.origin)}",
+    )
 
 
-def report_condensed(data: Any, out: Path, seconds: float, as_json: bool) -> None:
-    """Print what synthetic sequences or a coreset hold."""
+def report_condensed(data: Any, out: Path, seconds: float, as_json: bool, log_bytes: int | None = None) -> None:
+    """Print what synthetic sequences or a coreset hold.
+
+    Args:
+        data: the sequences.
+        out: their folder.
+        seconds: of their making.
+        as_json: print a JSON object.
+        log_bytes: size of the log, where ``--bytes`` would make less than what is larger than it.
+    """
     from foster.artefacts import KEPT_STEP
     from foster.condensed.folder import stored_bytes
 
@@ -99,8 +112,11 @@ def report_condensed(data: Any, out: Path, seconds: float, as_json: bool) -> Non
     if (kept := data.info.get(KEPT_STEP)) is not None:
         result[KEPT_STEP] = kept
         state = f", of step {kept}" if kept else ", the starting point"
-    text = f"{out}: {len(data)} sequences{state} in {seconds:.1f} s, {size:,} bytes without item texts"
+    text = f"{out}: {many(len(data), 'sequence')}{state} in {seconds:.1f} s, {size:,} bytes without item texts"
     text += _shown_split(data.info)
+    if log_bytes is not None and size > log_bytes:
+        beside = f"which has {log_bytes:,} bytes without item texts"
+        say(f"{out}: is larger than the log, {beside}; --bytes N makes one of N at most")
     show(result, as_json, text)
 
 

@@ -80,7 +80,9 @@ def recommend(
     from foster.engine import Engine
     from foster.models.recommender import TextRecommender
 
-    if (users is None) == (not history):
+    if users is not None and history:
+        raise InputError("recommend: --history and --users were given; leave one of them out")
+    if users is None and not history:
         raise InputError("recommend: give --history, once for each item of one user, or --users LOG --out FILE")
     many: dict[str, Any] = {
         "--out": out, "--user-ids": user_ids, "--ann": ann, "--user-column": user_column, "--item-column": item_column,

@@ -37,10 +37,13 @@ from foster.models.recommender import NOT_STATED, split_line, stored_shape
 from foster.text.options import EncoderOptions
 from foster.text.tuning import Updates, updates_rank
 from foster.training.options import TrainOptions
+from foster.wording import many
 
 if TYPE_CHECKING:
     from foster.condensed.sequences import Condensed
 
+NOT_COUNTED = f"{CARD_NAME}, {METRICS_NAME} and {MANIFEST_NAME}"
+"""What counts among the bytes of no folder of sequences, beside the item texts."""
 ROUNDING = 0.01  # how far from 1 half precision may take the sum of a step's weights
 TENSORS_NAME = "sequences.safetensors"
 ADAPTER = "adapter."  # what the names of its weights begin with in that file
@@ -206,7 +209,7 @@ def written_bytes(sequences: Condensed) -> int:
 
 
 def stored_bytes(folder: str | Path) -> int:
-    """Return the size of a condensed folder in bytes, without item texts, card, checksums and metrics."""
+    """Return the size of a condensed folder in bytes, without item texts and what ``NOT_COUNTED`` names."""
     return folder_bytes(folder, exclude=(CATALOGUE_NAME, CARD_NAME, MANIFEST_NAME, METRICS_NAME))
 
 
@@ -222,13 +225,13 @@ def _card(sequences: Condensed, folder: Path) -> str:
     if (stated := sequences.info.get("privacy")) is not None:
         privacy = Privacy.of(stated, CONFIG_NAME).line
     return (
-        f"# {len(sequences)} {origin} sequences ({sequences.method})\n\n"
-        f"- catalogue: {len(sequences.catalogue)} items with texts; encoder {sequences.encoder}\n"
+        f"# {many(len(sequences), f'{origin} sequence')} ({sequences.method})\n\n"
+        f"- catalogue: {many(len(sequences.catalogue), 'item')} with texts; encoder {sequences.encoder}\n"
         f"- data fingerprint: {sequences.info.get('data_fingerprint', NOT_STATED)}\n"
         f"{split_line(sequences.info)}"
         f"{state}"
         f"- what came from real data: {real}\n"
-        f"- size without item texts and this card: {size} bytes\n"
+        f"- size without item texts: {size:,} bytes; {NOT_COUNTED} are left out, too\n"
         f"- licence: {sequences.info.get('licence', 'that of the data it was made from')}\n"
         f"{privacy}\n"
         "Train on it with `foster train FOLDER --out MODEL`.\n"

@@ -10,6 +10,7 @@ import polars as pl
 
 from foster.data.dataset import Dataset, Parts
 from foster.data.faults import (
+    UNIT_NAMES,
     YEAR,
     Fault,
     SharedWords,
@@ -23,7 +24,7 @@ from foster.data.faults import (
 )
 from foster.data.sources import INPUT_ORDER
 from foster.data.texts import shortened
-from foster.wording import many
+from foster.wording import many, percent
 
 QUANTILES = (0.0, 0.1, 0.5, 0.9, 1.0)
 # Words and signs come near the number of tokens of English text, without a tokenizer.
@@ -145,24 +146,26 @@ class CheckReport:
 
     def as_text(self) -> str:
         """Return the report as lines for people."""
-        coverage = ", ".join(f"{column} {share:.1%}" for column, share in self.text_coverage.items())
+        coverage = ", ".join(f"{column} {percent(share)}" for column, share in self.text_coverage.items())
         lines = [
-            f"{self.name}: {self.users} users, {self.items} items, {self.interactions} interactions "
-            f"(density {self.density:.3%})",
+            f"{self.name}: {many(self.users, 'user')}, {many(self.items, 'item')}, "
+            f"{many(self.interactions, 'interaction')} "
+            f"(density {100 * self.density:.3f} %)",
             f"lengths of sequences  {_quantile_line(self.sequence_lengths)}",
-            f"words of item texts   {_quantile_line(self.text_lengths)}",
+            f"words and signs       {_quantile_line(self.text_lengths)}",
             f"text columns          {coverage}",
-            f"same text             {self.shared_texts} items",
-            f"not in training       {self.cold_items} items; {self.cold_test_targets} test targets are one of them",
+            f"same text             {many(self.shared_texts, 'item')}",
+            f"not in training       {many(self.cold_items, 'item')}; "
+            f"{many(self.cold_test_targets, 'test target is', 'test targets are')} one of them",
             f"split                 {self.split}: {Parts(**self.parts).as_text()}",
             f"trained on the future {_future_line(self)}",
             f"times                 {_times_line(self.times)}",
-            f"ties in time          {self.time_ties:.1%} of neighbours",
-            f"repeats               {self.repeats:.1%} of interactions; {self.duplicates} at the same time, too",
+            f"ties in time          {percent(self.time_ties)} of neighbours",
+            f"repeats               {percent(self.repeats)} of interactions; {self.duplicates:,} at the same time, too",
             f"tokens                {_reading_line(self.reading)}",
         ]
         for sample in self.samples:
-            lines += ["", f"user {sample.user_id}, {sample.length} items, the last {len(sample.texts)}:"]
+            lines += ["", f"user {sample.user_id}, {many(sample.length, 'item')}, the last {len(sample.texts)}:"]
             lines += [f"  {shortened(text, SAMPLE_SHOWN)}" for text in sample.texts]
         lines += ["", *(f"problem: {line}" for line in self.problems), *(f"warning: {line}" for line in self.warnings)]
         if not self.problems:
@@ -255,7 +258,7 @@ def _warnings(found: CheckReport, dataset: Dataset) -> list[str]:
     if found.times is not None:
         warnings.extend(_time_warnings(found.times))
     if found.time_ties > 0.5:
-        warnings.append(f"{found.time_ties:.0%} of neighbours share a time; their order is that of the input")
+        warnings.append(f"{percent(found.time_ties)} of neighbours share a time; their order is that of the input")
     if found.duplicates:
         warnings.append(
             f"{many(found.duplicates, 'interaction repeats', 'interactions repeat')} another one's user, item and "
@@ -265,7 +268,7 @@ def _warnings(found: CheckReport, dataset: Dataset) -> list[str]:
         warnings.append(f"{found.shared_texts:,} of {found.items:,} items share their text with another one")
     for field, share in found.text_coverage.items():
         if share < 0.5:
-            warnings.append(f"text column '{field}' is filled for {share:.0%} of the items")
+            warnings.append(f"text column '{field}' is filled for {percent(share)} of the items")
     warnings.extend(_text_warnings(found))
     if found.reading is not None:
         warnings.extend(_reading_warnings(found.reading, found.items))
@@ -278,9 +281,9 @@ def _warnings(found: CheckReport, dataset: Dataset) -> list[str]:
         warnings.append(f"{found.cold_test_targets:,} test targets are items that the training part does not hold")
     if found.future_share is not None and found.future_share > FUTURE:
         warnings.append(
-            f"{found.future_targets:,} test targets ({found.future_share:.0%}) are earlier than the last event of the "
-            "training part, so that models learn from what came after them; 'foster prepare --split time:0.9' makes a "
-            "test that does not leak"
+            f"{found.future_targets:,} test targets ({percent(found.future_share)}) are earlier than the last event "
+            "of the training part, so that models learn from what came after them; 'foster prepare --split time:0.9' "
+            "makes a test that does not leak"
         )
     return warnings
 
@@ -296,25 +299,25 @@ def _future_targets(dataset: Dataset) -> int | None:
 def _future_line(found: CheckReport) -> str:
     if found.future_targets is None:
         return "not known without times"
-    return f"{found.future_targets} test targets ({found.future_share:.1%}) have training events after them"
+    targets, share = many(found.future_targets, "test target"), percent(found.future_share or 0)
+    return f"{targets} ({share}) {'has' if found.future_targets == 1 else 'have'} training events after them"
 
 
 def _time_warnings(times: Times) -> list[str]:
     warnings = []
     if times.equal:
         warnings.append("all times are equal, so they order nothing; name another column by --time-column")
-    units = {"s": "seconds", "ms": "milliseconds", "us": "microseconds", "ns": "nanoseconds"}
     for odd in times.odd:
-        count = f"{odd.count:,} times"
-        if odd.kind in units:
+        if odd.kind in UNIT_NAMES:
             warnings.append(
-                f"{count} are in {units[odd.kind]}, such as {odd.example:.0f}, and others in {units[times.unit]}, so "
-                "their order is wrong; bring them to one unit"
+                f"{many(odd.count, 'time is', 'times are')} in {UNIT_NAMES[odd.kind]}, such as {odd.example:.0f}, and "
+                f"others in {UNIT_NAMES[times.unit]}, so their order is wrong; bring them to one unit"
             )
         else:
             where = "before 1990" if odd.kind == "early" else "in the future"
             warnings.append(
-                f"{count} lie {where}, such as {odd.example:.0f}, among times in {units[times.unit]}; correct "
+                f"{many(odd.count, 'time lies', 'times lie')} {where}, such as {odd.example:.0f}, among times in "
+                f"{UNIT_NAMES[times.unit]}; correct "
                 "them, or leave these rows out"
             )
     return warnings
@@ -334,7 +337,7 @@ def _text_warnings(found: CheckReport) -> list[str]:
                 f"'{_short(fault.example)}', and models read it; leave the field empty in the source"
             )
     for shared in found.shared_words:
-        column, share = f"text column '{shared.column}'", f"{shared.share:.0%}"
+        column, share = f"text column '{shared.column}'", percent(shared.share)
         if shared.place == "all":
             warnings.append(
                 f"{column} is '{_short(shared.words)}' for {share} of the items that have it, which tells none apart; "
@@ -377,8 +380,8 @@ def unknown_texts(reading: Readability | None, items: int) -> str | None:
         )
     if reading.unknown_tokens > _MANY_UNKNOWN:
         return (
-            f"{reading.unknown_tokens:.1%} of the tokens are unknown to {reading.encoder}; choose an encoder of the "
-            "texts' language by --encoder"
+            f"{percent(reading.unknown_tokens)} of the tokens are unknown to {reading.encoder}; choose an encoder of "
+            "the texts' language by --encoder"
         )
     return None
 
@@ -417,15 +420,15 @@ def _times_line(times: Times | None) -> str:
         return "none; the order of the input"
     if not times.unit:
         return "numbers in a unit of their own"
-    return f"{times.first} to {times.last}, in {times.unit}"
+    return f"{times.first} to {times.last}, in {UNIT_NAMES[times.unit]}"
 
 
 def _reading_line(reading: Readability | None) -> str:
     if reading is None:
         return "not looked at, as there is no tokenizer at hand; name an encoder on this machine by --encoder"
     return (
-        f"{reading.encoder}: {reading.unknown_tokens:.1%} unknown; {reading.unreadable} texts mostly unknown, "
-        f"{reading.cut} cut at {reading.max_tokens}, {reading.same_tokens} with the tokens of another text"
+        f"{reading.encoder}: {percent(reading.unknown_tokens)} unknown; {reading.unreadable:,} texts mostly unknown, "
+        f"{reading.cut:,} cut at {reading.max_tokens}, {reading.same_tokens:,} with the tokens of another text"
     )
 
 
@@ -440,7 +443,7 @@ def _quantiles(values: np.ndarray) -> dict[str, int]:
 
 
 def _quantile_line(quantiles: dict[str, int]) -> str:
-    return ", ".join(f"{share} {value}" for share, value in quantiles.items())
+    return ", ".join(f"{share} {value:,}" for share, value in quantiles.items())
 
 
 def _samples(dataset: Dataset, lengths: np.ndarray) -> list[Sample]:

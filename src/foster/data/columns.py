@@ -90,11 +90,47 @@ def pick_column(table: Table, wanted: str | None, names: Sequence[str], role: st
         return wanted
     found = find_column(table.columns, names)
     if found is None:
-        hint = "; is the first line no header?" if all(_is_value(column) for column in table.columns) else ""
         raise InputError(
-            f"{table.name}: no {role} column found among {', '.join(table.columns)}; name it with --{role}-column{hint}"
+            f"{table.name}: no {role} column found among {', '.join(table.columns)}; name it with --{role}-column"
+            f"{_header_hint(table)}"
         )
     return found
+
+
+def pick_ids(table: Table, user: str | None, item: str | None, own_texts: bool = False) -> tuple[str, str]:
+    """Return the columns of user ids and of item ids of a log; all that are missing are in one error.
+
+    Args:
+        table: the log.
+        user: the column that the caller names, or None to go by the usual names.
+        item: the same of the items.
+        own_texts: texts are to be found by their names in the log, too; where a column of ids is missing, a missing
+            text is in the same error.
+
+    Raises:
+        InputError: a column is not there, or none has a usual name.
+    """
+    usual = {"user": (user, USER_NAMES), "item": (item, ITEM_NAMES)}
+    found = [find_column(table.columns, names) if wanted is None else wanted for wanted, names in usual.values()]
+    missing = {role: f"--{role}-column" for role, column in zip(usual, found, strict=True) if column is None}
+    if missing and own_texts:
+        try:
+            text_columns(table, [column for column in found if column is not None], log=True)
+        except InputError:
+            missing["text"] = "--text"
+    if len(missing) > 1:
+        *roles, last = missing
+        *flags, last_flag = missing.values()
+        raise InputError(
+            f"{table.name}: no {', '.join(roles)} or {last} column found among {', '.join(table.columns)}; name them "
+            f"with {', '.join(flags)} and {last_flag}{_header_hint(table)}"
+        )
+    picked = [pick_column(table, wanted, names, role) for role, (wanted, names) in usual.items()]
+    return picked[0], picked[1]
+
+
+def _header_hint(table: Table) -> str:
+    return "; is the first line no header?" if all(_is_value(column) for column in table.columns) else ""
 
 
 def require_column(table: Table, column: str, option: str) -> None:

@@ -57,7 +57,7 @@ from foster.data.split import (
 from foster.data.texts import SEPARATOR, render, template_fields
 from foster.errors import InputError
 from foster.json_text import is_unicode, to_json
-from foster.manifest import read_whole, verify
+from foster.manifest import MANIFEST_NAME, read_whole, verify
 from foster.progress import stage
 from foster.wording import many
 
@@ -90,6 +90,21 @@ class Dropped(BaseModel):
     """Rows of the item table whose id came before; the first row of an id counts."""
     unused_items: Count = 0
     """Items of the item table that nobody interacted with."""
+
+    def as_lines(self, k_core: int) -> list[str]:
+        """Return what was left out as lines for people, a line for each cause."""
+        by_core = (
+            many(self.k_core_users, "user"), many(self.k_core_items, "item"),
+            many(self.k_core_interactions, "interaction"),
+        )  # fmt: skip
+        without_text = many(self.textless_items, "item that has", "items that have")
+        found = {
+            f"{many(self.textless_interactions, 'interaction')} with {without_text} no text": self.textless_items,
+            f"{', '.join(by_core)} by the {k_core}-core": self.k_core_interactions,
+            f"{many(self.duplicate_item_rows, 'row')} of items whose id came before": self.duplicate_item_rows,
+            f"{many(self.unused_items, 'item')} of the item table that nobody interacted with": self.unused_items,
+        }
+        return [line for line, count in found.items() if count]
 
 
 class DatasetInfo(BaseModel):
@@ -195,9 +210,10 @@ class Parts:
     def as_text(self) -> str:
         """Return the sizes as a line for people."""
         return (
-            f"{self.training_users} users to train on ({self.training_interactions} interactions), "
-            f"{self.validation_targets} validation targets of {self.validation_users} users, {self.test_targets} test "
-            f"targets of {self.test_users} users, {self.later_items} items that come after the training"
+            f"{many(self.training_users, 'user')} to train on ({many(self.training_interactions, 'interaction')}), "
+            f"{many(self.validation_targets, 'validation target')} of {many(self.validation_users, 'user')}, "
+            f"{many(self.test_targets, 'test target')} of {many(self.test_users, 'user')}, "
+            f"{many(self.later_items, 'item that comes', 'items that come')} after the training"
         )
 
 
@@ -548,19 +564,13 @@ class Dataset:
 
     def understood(self) -> list[str]:
         """Return what was understood of the sources, what was left out, what stays and the first history, as lines."""
-        info, dropped = self.info, self.info.dropped
+        info = self.info
         lines = info.reading.as_lines() if info.reading is not None else [f"ordered by {info.time}"]
-        left_out = {
-            "interactions with {} items that have no text": (dropped.textless_interactions, dropped.textless_items),
-            "interactions by the {}-core": (dropped.k_core_interactions, info.k_core),
-            "rows of items whose id came before{}": (dropped.duplicate_item_rows, ""),
-            "items that nobody interacted with{}": (dropped.unused_items, ""),
-        }
-        lines += [f"left out   {count:,} {what.format(detail)}" for what, (count, detail) in left_out.items() if count]
+        lines += [f"left out   {line}" for line in info.dropped.as_lines(info.k_core)]
         lines.append(f"kept       {self.n_users:,} users, {self.n_items:,} items, {self.n_interactions:,} interactions")
         first = self.first_history()
         factor = info.reading.time_factor if info.reading is not None else None
-        lines.append(f"first      user {first['user_id']}, {first['length']} items, oldest first:")
+        lines.append(f"first      user {first['user_id']}, {many(first['length'], 'item')}, oldest first:")
         entries = [
             f"           {time_words(entry['time'], factor)}  {entry['item_id']}  {entry['text'][:80]}"
             for entry in (*first["first"], *first["last"])
@@ -936,7 +946,7 @@ def _card(info: DatasetInfo, size: int) -> str:
         "left out by the filter": f"{dropped.k_core_users:,} users, {dropped.k_core_items:,} items, "
         f"{dropped.k_core_interactions:,} interactions",
         "fingerprint (SHA-256)": f"`{info.fingerprint}`",
-        "bytes, without this card": f"{size:,}",
+        f"bytes, without this card and {MANIFEST_NAME}": f"{size:,}",
         "licence": info.terms,
     }
     table = "\n".join(f"| {what} | {value} |" for what, value in rows.items())

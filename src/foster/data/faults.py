@@ -56,6 +56,7 @@ _MOST_WORDS = 8
 _YEAR_1990 = 631_152_000
 _YEAR_2100 = 4_102_444_800
 _UNITS = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
+UNIT_NAMES = {"s": "seconds", "ms": "milliseconds", "us": "microseconds", "ns": "nanoseconds"}
 _DAY = 86_400
 
 

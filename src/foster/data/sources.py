@@ -11,9 +11,8 @@ import numpy as np
 import polars as pl
 from narwhals.typing import IntoFrame
 
-from foster.artefacts import own_kind
+from foster.artefacts import kind_words, own_kind
 from foster.data.columns import (
-    ITEM_NAMES,
     ITEM_TABLE_NAMES,
     USER_NAMES,
     TimeColumns,
@@ -21,11 +20,12 @@ from foster.data.columns import (
     find_times,
     named_times,
     pick_column,
+    pick_ids,
     require_column,
     text_columns,
 )
 from foster.data.download import fetch, is_url
-from foster.data.faults import look_at_times
+from foster.data.faults import UNIT_NAMES, look_at_times
 from foster.data.ids import Ids, id_expression, number_ids
 from foster.data.layouts import find_layout
 from foster.data.layouts.layout import Layout
@@ -36,6 +36,7 @@ from foster.data.texts import check_template, render, split_field, template_fiel
 from foster.data.timestamps import SAMPLE, join_times, parse_times
 from foster.errors import InputError, did_you_mean
 from foster.json_text import is_unicode
+from foster.wording import many
 
 Source = str | Path | IntoFrame
 
@@ -116,8 +117,8 @@ def read_raw(source: Source | Sequence[Source], items: Source | None, columns: C
     log_table, item_table, layout = opened.log, opened.items, opened.layout
     if layout is not None:
         columns = _of_layout(columns, layout)
-    user = pick_column(log_table, columns.user, USER_NAMES, "user")
-    item = pick_column(log_table, columns.item, ITEM_NAMES, "item")
+    own_texts = item_table is None and not columns.text and columns.template is None
+    user, item = pick_ids(log_table, columns.user, columns.item, own_texts)
     if user == item:
         raise InputError(f"{log_table.name}: '{user}' is named as the user and as the item; name two columns")
     time = _time_columns(log_table, (user, item), columns)
@@ -150,13 +151,13 @@ def read_raw(source: Source | Sequence[Source], items: Source | None, columns: C
             f"{log_table.name}: the rows are newest first, and {same:,} share their time with the next one: these "
             "keep the order of the rows, so that the later one counts as newer"
         )
-    units = {"s": "seconds", "ms": "milliseconds", "us": "microseconds", "ns": "nanoseconds"}
     seen = look_at_times(times)
     for odd in seen.odd if time.names else []:
-        if odd.kind in units:
+        if odd.kind in UNIT_NAMES:
             opened.remarks.append(
-                f"{log_table.name}: {odd.count:,} times are in {units[odd.kind]}, such as {odd.example:.0f}, and "
-                f"others in {units[seen.unit]}, so that the order is wrong; write all in one unit"
+                f"{log_table.name}: {many(odd.count, 'time is', 'times are')} in {UNIT_NAMES[odd.kind]}, such as "
+                f"{odd.example:.0f}, and others in {UNIT_NAMES[seen.unit]}, so that the order is wrong; "
+                "write all in one unit"
             )
     factor = _time_factor(times, time, log_table, columns.time_format)
     used = {split_field(field, table.columns)[0] for field in fields}
@@ -210,8 +211,7 @@ def read_events(source: Source, columns: Columns) -> tuple[Ids, Ids, np.ndarray]
     table = opened.log
     if opened.layout is not None:
         columns = _of_layout(columns, opened.layout)
-    user = pick_column(table, columns.user, USER_NAMES, "user")
-    item = pick_column(table, columns.item, ITEM_NAMES, "item")
+    user, item = pick_ids(table, columns.user, columns.item)
     if user == item:
         raise InputError(f"{table.name}: '{user}' is named as the user and as the item; name two columns")
     return read_log(table, user, item, _time_columns(table, (user, item), columns), columns.time_format)
@@ -256,7 +256,7 @@ def open_sources(source: Source | Sequence[Source], items: Source | None, user_c
         if isinstance(path, str | Path):
             _check_name(Path(path))
             if Path(path).is_dir() and (kind := own_kind(Path(path))) not in (None, "dataset"):
-                raise InputError(f"{path}: holds a {kind} and no log; give a data set, a log or a table")
+                raise InputError(f"{path}: holds {kind_words(kind)} and no log; give a data set, a log or a table")
     if user_column is None and all(isinstance(path, str | Path) for path in paths):
         layout = find_layout([Path(path) for path in paths])
         if layout is not None:

@@ -53,9 +53,10 @@ class Estimate:
     def as_text(self) -> str:
         """Return what ``--dry-run`` prints."""
         least = ""
-        if self.least_seconds < self.seconds:
-            least = f", or {_time(self.least_seconds)} where validation stops all training as early as it can"
-        lines = [f"time       {_time(self.seconds)} if all steps are made{least}"]
+        whole, stopped = _time(self.seconds), _time(self.least_seconds)
+        if stopped != whole:
+            least = f" if all steps are made, or {stopped} where validation stops all training as early as it can"
+        lines = [f"time       {whole}{least}, on a machine as busy as now"]
         lines += [f"           {_time(seconds):<9} {name}" for name, seconds in self.parts.items()]
         lines.append(f"memory     {_size(self.memory_bytes)}; {_size(self.free_memory_bytes)} are free")
         lines.append(f"disk       {_size(self.disk_bytes)}; {_size(self.free_disk_bytes)} are free")

@@ -47,7 +47,10 @@ class AuditFolder:
             ("method", clean(about["method"])),
             ("sequences", f"{about['sequences']:,}"),
             ("users", f"{about['users']:,}"),
-            *((name, plain(about[name])) for name in ("shadows", "shadow_steps", "shadow_student_steps", "seed")),
+            *(
+                (name.replace("_", " "), plain(about[name]))
+                for name in ("shadows", "shadow_steps", "shadow_student_steps", "seed")
+            ),
             ("bytes", size(folder_bytes(self.folder))),
             ("data fingerprint", clean(about["data_fingerprint"])),
         ]
@@ -87,15 +90,14 @@ class AuditFolder:
             (
                 str(row["n"]),
                 *(Share(row[name]) for name in ("found", "one_user", "2_to_4_users", "5_or_more")),
-                f"{row['users_alone']:.0f}",
                 *(Share(other["runs"][place][name]) for other in others for name in ("found", "one_user")),
             )
             for place, row in enumerate(own["runs"])
             if row["n"] in SHOWN
         ]
         head = (
-            "n", "in a history", "in one user's only", "2 to 4", "5 or more", "users with a run only theirs",
-            "popularity: in a history", "one user's", "transitions: in a history", "one user's",
+            "n", "in a history", "in one user's only", "2 to 4", "5 or more", "popularity: in a history",
+            "one user's", "transitions: in a history", "one user's",
         )  # fmt: skip
         return Table("Runs of n consecutive items, and of draws that were copied from nobody", head, rows)
 

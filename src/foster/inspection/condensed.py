@@ -12,7 +12,7 @@ from torch import Tensor
 
 from foster.artefacts import KEPT_STEP, METRICS_NAME, read_metrics
 from foster.condensed.contexts import short_windows
-from foster.condensed.folder import TENSORS_NAME, stored_bytes
+from foster.condensed.folder import NOT_COUNTED, TENSORS_NAME, stored_bytes
 from foster.condensed.sequences import Condensed
 from foster.errors import InputError
 from foster.evaluation.evaluate import is_of
@@ -31,11 +31,11 @@ from foster.inspection.sequences import (
     draw_counts,
     shown_sequences,
 )
-from foster.inspection.wording import clean, folder_name, percent, place_name, plain, private_rows, size
+from foster.inspection.wording import clean, folder_name, place_name, plain, private_rows, size
 from foster.models.recommender import NOT_STATED
 from foster.text.cache import embed_texts
 from foster.text.hub import locate
-from foster.wording import many
+from foster.wording import many, percent
 
 PARTS = {
     "items": "item indices of the steps",
@@ -84,7 +84,7 @@ class CondensedFolder:
         span = " to ".join(f"{length:,}" for length in dict.fromkeys((int(lengths.min()), int(lengths.max()))))
         kept = info.get(KEPT_STEP)
         made = "synthetic" if data.kind == "distilled" else "real"
-        labels = "" if data.codes is None else f" with soft labels of {many(data.codes.shape[1], 'step')} each"
+        labels = "" if data.codes is None else f" with {self._counted(data.codes.shape[1])}"
         sentence = (
             f"{many(len(data), f'{made} sequence')} of up to {many(data.items.shape[1], 'step')}{labels}, "
             f"{'made' if data.kind == 'distilled' else 'chosen'} by {clean(data.method)} from a log of "
@@ -97,7 +97,7 @@ class CondensedFolder:
             ("items a step", f"up to {data.items.shape[2]:,}, {percent(self._first)} on the first on average"),
             ("different items", f"{self._distinct:,} of the catalogue's {len(data.catalogue):,}"),
             ("soft labels", self._labels()),
-            ("bytes without item texts", size(stored_bytes(self.folder))),
+            ("bytes without item texts", f"{size(stored_bytes(self.folder))}; {NOT_COUNTED} are left out, too"),
             ("from real data", clean(str(info.get("from_real_data", NOT_STATED)), 1000)),
             *private_rows(info.get("privacy"), self.folder),
             ("encoder", place_name(str(data.encoder))),
@@ -122,6 +122,15 @@ class CondensedFolder:
             content=self._content(),
         )
 
+    def _counted(self, labels: int) -> str:
+        """Return how many soft labels a sequence has, and how they come to be more than its steps."""
+        whole = self.data.items.shape[1]
+        short = short_windows(self.data.windows, whole)
+        parts = [f"{whole:,} for the whole"] if len(short) < len(self.data.windows) else []
+        if short:
+            parts.append(f"{short[0][1] - short[0][0]:,} for each of {many(len(short), 'window')}")
+        return f"{many(labels, 'soft label')} each ({', '.join(parts)})"
+
     def _labels(self) -> str:
         data = self.data
         if data.codes is None:
@@ -130,7 +139,7 @@ class CondensedFolder:
         where = ["whole sequences"] if len(short) < len(data.windows) else []
         if short:
             where.append(f"{many(len(short), 'window')} of {many(short[0][1] - short[0][0], 'step')}")
-        return f"{data.codes.shape[-1]} numbers of {many(data.label_bits, 'bit')} a step, for {' and '.join(where)}"
+        return f"{data.codes.shape[-1]} numbers of {many(data.label_bits, 'bit')} a label, for {' and '.join(where)}"
 
     @cached_property
     def _tops(self) -> Tensor:
@@ -241,8 +250,8 @@ class CondensedFolder:
             )
         if vectors is not None and any(step.cosine for sequence in shown for step in sequence.steps):
             about.append(
-                f"Where no item has a probability of {percent(MIXTURE)} a step is a mixture, and the real item whose "
-                "text vector is nearest to that of the mixture is named, with the cosine of both."
+                f"Where no item has a probability of {100 * MIXTURE:.0f} % a step is a mixture, and the real item "
+                "whose text vector is nearest to that of the mixture is named, with the cosine of both."
             )
         steps = int(data.valid.sum())
         listed = sum(len(sequence.steps) for sequence in shown)

@@ -12,7 +12,8 @@ from foster.data.dataset import Dataset
 from foster.data.texts import SEPARATOR
 from foster.inspection.figures import concentration, drawing
 from foster.inspection.page import Cell, Figure, ItemText, Share, Table
-from foster.inspection.wording import clean, number, percent
+from foster.inspection.wording import clean, number
+from foster.wording import percent
 
 GROUPS = (
     (0.0, 0.01, "the first 1 %"), (0.01, 0.1, "1 to 10 %"), (0.1, 0.5, "10 to 50 %"), (0.5, 1.0, "the other half"),

@@ -15,6 +15,7 @@ from foster.wording import many
 
 ROWS = 20  # of the table below a curve
 POINTS = 500  # of a curve
+BESIDE = 36  # characters that fit beside an axis
 
 MEANING: Mapping[str, str] = {
     "loss": "training loss",
@@ -82,7 +83,9 @@ def _figure(name: str, steps: list[float], values: list[float]) -> Figure:
         f"least {number(values[least])} at step {number(steps[least])}, "
         f"most {number(values[most])} at step {number(steps[most])}."
     )
-    svg = drawing(f"{meaning} by step", described, line([steps[i] for i in some], [values[i] for i in some], "step"))
+    up = meaning if len(meaning) <= BESIDE else name
+    curve = line([steps[i] for i in some], [values[i] for i in some], "step", up)
+    svg = drawing(f"{meaning} by step", described, curve)
     rows = np.unique(np.linspace(0, len(steps) - 1, min(len(steps), ROWS)).astype(int))
     caption = f"{meaning} ({name})" if meaning != name else name
     left_out = f" ({len(rows)} of {many(len(steps), 'value')})" if len(rows) < len(steps) else ""

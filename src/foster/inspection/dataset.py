@@ -17,10 +17,10 @@ from foster.inspection.figures import bars, drawing
 from foster.inspection.files import bytes_by_part
 from foster.inspection.inspect import Look
 from foster.inspection.page import Block, Figure, Figures, ItemText, Section, Summary, Table
-from foster.inspection.wording import clean, folder_name, percent, place_name, plain, size
+from foster.inspection.wording import clean, folder_name, place_name, size
 from foster.text.options import EncoderOptions
 from foster.text.readability import read_texts
-from foster.wording import many
+from foster.wording import many, percent
 
 BARS = 30
 UNITS = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
@@ -61,7 +61,6 @@ class DatasetFolder:
     def summary(self) -> Summary:
         """Return what it is."""
         info, report = self.data.info, self.report
-        dropped = {name.replace("_", " "): count for name, count in info.dropped.model_dump().items() if count}
         spans = f"{report.times.first} to {report.times.last}" if report.times and report.times.unit else "no dates"
         facts = [
             ("users", f"{info.users:,}"),
@@ -76,7 +75,7 @@ class DatasetFolder:
             ("template", "the columns, joined by commas" if info.template is None else clean(info.template, 500)),
             ("popularity", "read beside the texts" if info.popularity else "not read"),
             ("made from", ", ".join(map(place_name, info.sources))),
-            ("left out", plain(dropped)),
+            ("left out", "; ".join(info.dropped.as_lines(info.k_core)) or "nothing"),
             ("foster check", f"{many(len(report.problems), 'problem')}, {many(len(report.warnings), 'warning')}"),
             ("bytes", size(folder_bytes(self.folder))),
             ("from real data", "all of it"),
@@ -190,6 +189,8 @@ def _lengths_figure(lengths: np.ndarray) -> Figure:
         (f"{low:,}" if width == 1 else f"{low:,} to {low + width - 1:,}", f"{count:,}")
         for low, count in zip(edges[:-1].tolist(), heights.tolist(), strict=True)
     ]
+    if longer:
+        rows[-1] = (f"{edges[-2]:,} or more", rows[-1][1])
     table = Table("Users by number of interactions", ("interactions", "users"), rows, closed=True)
     return Figure(svg, f"Lengths of histories. {described}", numbers=table)
 

@@ -125,12 +125,20 @@ def _painted(style: str) -> str:
     return style
 
 
-def line(xs: Sequence[float], ys: Sequence[float], label: str) -> Callable[[Axes], None]:
-    """Return what draws one curve; of few points each is marked."""
+def line(xs: Sequence[float], ys: Sequence[float], across: str, up: str) -> Callable[[Axes], None]:
+    """Return what draws one curve; of few points each is marked.
+
+    Args:
+        xs: of the points.
+        ys: of the points.
+        across: what ``xs`` are.
+        up: what ``ys`` are.
+    """
 
     def draw(axes: Axes) -> None:
         axes.plot(xs, ys, marker="o" if len(xs) <= 15 else None, markersize=3, linewidth=1.5)
-        axes.set_xlabel(label)
+        axes.set_xlabel(across)
+        axes.set_ylabel(up)
         axes.grid(linewidth=0.6)
 
     return draw

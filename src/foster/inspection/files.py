@@ -10,6 +10,7 @@ from foster.artefacts import folder_bytes, tensor_shapes
 from foster.data.catalogue import CATALOGUE_NAME
 from foster.inspection.page import Share, Table
 from foster.inspection.wording import clean
+from foster.manifest import MANIFEST_NAME
 
 FILES = {
     CATALOGUE_NAME: "ids and texts of the items",
@@ -23,7 +24,6 @@ FILES = {
     "dataset.json": "what it is and how it was made",
     "metrics.jsonl": "what was logged",
     "README.md": "card",
-    "manifest.json": "sizes and hashes of the files",
     "bench.json": "options",
     "results.md": "table of the results",
     "results.json": "results",
@@ -33,7 +33,7 @@ FILES = {
 
 
 def bytes_by_part(folder: Path, tensors: str | None = None, parts: Mapping[str, str] | None = None) -> Table:
-    """Return the table of what is in a folder, largest first.
+    """Return the table of what is in a folder, largest first; the manifest counts among the bytes of none.
 
     Args:
         folder: the folder.
@@ -42,7 +42,7 @@ def bytes_by_part(folder: Path, tensors: str | None = None, parts: Mapping[str, 
     """
     sizes: dict[str, int] = {}
     for path in sorted(folder.iterdir()):
-        if path.name != tensors:
+        if path.name not in (tensors, MANIFEST_NAME):
             sizes[path.name] = folder_bytes(path) if path.is_dir() else path.stat().st_size
     known = {**FILES, **(parts or {})}
     if tensors is not None:
@@ -57,7 +57,9 @@ def bytes_by_part(folder: Path, tensors: str | None = None, parts: Mapping[str, 
         (known.get(name, clean(name)), f"{count:,}", Share(count / max(total, 1)), clean(name))
         for name, count in sorted(sizes.items(), key=lambda entry: (-entry[1], entry[0]))
     ]
-    return Table(f"{total:,} bytes by part", ("part", "bytes", "share", "file"), rows, texts=(3,))
+    return Table(
+        f"{total:,} bytes by part, without {MANIFEST_NAME}", ("part", "bytes", "share", "file"), rows, texts=(3,)
+    )
 
 
 def _tensor_bytes(path: Path) -> dict[str, int]:

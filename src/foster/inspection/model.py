@@ -116,7 +116,10 @@ class ModelFolder:
         wanted = {"vectors": ("F32", (len(self.catalogue), self.options.dim))}
         vectors = load_tensors(path, lambda shapes: differing(shapes, wanted))["vectors"]
         history = self.fit.get("history")
-        about = "What the validations found; the weights of the best one are kept."
+        about = (
+            "What the validations found; the weights of the best one are kept. The loss is that of one batch, the last "
+            "before the validation, and goes up and down with what is in it."
+        )
         sections = curves(history if isinstance(history, list) else [], "Training", about)
         figure, ends = map_figure(
             Projection.of(vectors), self.catalogue.texts, "The item vectors that the model learned"

@@ -10,7 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Protocol
 
-from foster.inspection.wording import clean, percent
+from foster.inspection.wording import clean
+from foster.wording import percent
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,8 @@ from torch import Tensor
 
 from foster.inspection.figures import DOTS, FAINT, PICK, SERIES, drawing
 from foster.inspection.page import Figure, ItemText, Table
-from foster.inspection.wording import clean, percent
+from foster.inspection.wording import clean
+from foster.wording import percent
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

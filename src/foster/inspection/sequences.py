@@ -13,8 +13,7 @@ from torch.nn import functional as F
 from foster.condensed.contexts import mixtures
 from foster.condensed.sequences import Condensed
 from foster.inspection.page import ItemText
-from foster.inspection.wording import percent
-from foster.wording import many
+from foster.wording import many, percent
 
 MOST_STEPS = 2_000  # of a page, divided among its sequences
 MOST_SEQUENCES = 100
@@ -116,7 +115,11 @@ def shown_sequences(data: Condensed, vectors: Tensor | None) -> list[ShownSequen
             items = [
                 StepItem(
                     ItemText(texts[int(data.items[row, place, i])]),
-                    _said(float(weights[i]), int(counts[i]), 0 if drawn is None else int(windows[row, place])),
+                    _said(
+                        float(weights[i]) if len(weights) > 1 else None,
+                        int(counts[i]),
+                        0 if drawn is None else int(windows[row, place]),
+                    ),
                 )
                 for i in there[:MOST_ITEMS]
             ]
@@ -135,9 +138,15 @@ def shown_sequences(data: Condensed, vectors: Tensor | None) -> list[ShownSequen
     return out
 
 
-def _said(probability: float, drawn: int, windows: int) -> str:
-    """Say how probable an item of a step is, and in how many of the windows it stands for the step."""
-    said = [percent(probability)] if 0 < probability < 1 else []
+def _said(probability: float | None, drawn: int, windows: int) -> str:
+    """Say how probable an item of a step is, and in how many of the windows it stands for the step.
+
+    Args:
+        probability: None where a step is one item.
+        drawn: windows in which the item stands for the step.
+        windows: those of the step; 0 for none with draws.
+    """
+    said = [] if probability is None else [percent(probability)]
     return ", ".join([*said, f"drawn {drawn} of {windows}"] if windows else said)
 
 

@@ -20,7 +20,7 @@ from foster.inspection.wording import clean, folder_name, number, place_name, pl
 from foster.manifest import read_whole, verify
 from foster.tuning.folder import DATABASE, LOCKS
 from foster.tuning.plots import draw_order
-from foster.tuning.results import BEST, NOT_OPTIONS, RESULTS, TRIALS, trained_on, verdict_in_words
+from foster.tuning.results import BEST, NOT_OPTIONS, RESULTS, TRIALS, trained_on, verdict_in_words, why_no_importance
 from foster.wording import many
 
 Trial = Annotated[int, Field(ge=0, lt=2**31)]
@@ -124,7 +124,8 @@ class StudyFolder:
                 facts.append(("on the full log", self._verdict(found)))
         validation = config.get("validation")
         facts += [
-            *((name, plain(config.get(name))) for name in ("encoder", "model", "train", "seed")),
+            ("encoder", _encoder(config.get("encoder"))),
+            *((name, plain(config.get(name))) for name in ("model", "train", "seed")),
             ("bytes", size(folder_bytes(self.folder))),
             ("data fingerprint", plain(validation.get("fingerprint") if isinstance(validation, dict) else None)),
         ]
@@ -164,9 +165,12 @@ class StudyFolder:
         described = f"{many(done.height, 'trial')} of {self.trials.height:,} finished."
         if done.height:
             first, best = done.row(0, named=True), done.sort("value", descending=True).row(0, named=True)
-            described += (
-                f" The first has {first['value']:.4f}, the best, trial {best['trial']}, has {best['value']:.4f}."
-            )
+            if first["trial"] == best["trial"]:
+                described += f" The best is the first, trial {best['trial']}, with {best['value']:.4f}."
+            else:
+                described += (
+                    f" The first has {first['value']:.4f}, the best, trial {best['trial']}, has {best['value']:.4f}."
+                )
         svg = drawing(
             "Validation NDCG@10 by trial",
             described,
@@ -196,7 +200,7 @@ class StudyFolder:
         rows: list[tuple[Cell, ...]] = [
             (
                 clean(name),
-                plain(space[name]) if name in space else "fixed",
+                _searched(space[name]) if name in space else "fixed",
                 plain(config.get(name)) if name in config else "",
                 *((Share(importance[name]) if name in importance else "",) if importance else ()),
             )
@@ -205,7 +209,7 @@ class StudyFolder:
         about = (
             "Importance: how much an option has to do with being among the best quarter of the finished trials."
             if importance
-            else "Importance of options is not given: too few trials were finished, or all have one value."
+            else why_no_importance(found)
         )
         return [Paragraph(about), Table(f"What was searched, and what {BEST} holds", head, rows, texts=(1, 2))]
 
@@ -225,6 +229,23 @@ class StudyFolder:
 
 def _options(row: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in row.items() if name not in NOT_OPTIONS}
+
+
+def _encoder(stated: Any) -> str:
+    if not isinstance(stated, dict) or "encoder" not in stated:
+        return plain(stated)
+    more = {name: value for name, value in stated.items() if name != "encoder"}
+    return ", ".join([plain(stated["encoder"]), *([plain(more)] if more else [])])
+
+
+def _searched(stated: Any) -> str:
+    """Return among which values an option was searched, in words."""
+    if not isinstance(stated, dict) or not ({"choices"} <= stated.keys() or {"low", "high"} <= stated.keys()):
+        return plain(stated)
+    if "choices" in stated:
+        return f"one of {plain(stated['choices'])}"
+    step = f" in steps of {plain(stated['step'])}" if stated.get("step") else ""
+    return f"{plain(stated['low'])} to {plain(stated['high'])}{step}{' on a log scale' if stated.get('log') else ''}"
 
 
 def _shown(value: float | None) -> str:

@@ -31,15 +31,6 @@ def private_rows(stated: Any, folder: Path) -> list[tuple[str, str]]:
     return [] if stated is None else [("privacy", clean(Privacy.of(stated, folder).words, 1000))]
 
 
-def percent(value: float) -> str:
-    """Return a share as percent, with a digit behind the point; what is nearly none or all is said to be so."""
-    if 0 < value < 0.001:
-        return "<0.1 %"
-    if 0.999 < value < 1:
-        return ">99.9 %"
-    return f"{100 * value:.1f}".removesuffix(".0") + " %"
-
-
 def number(value: float) -> str:
     """Return a number with four digits that count, a whole one in full."""
     if isinstance(value, int):

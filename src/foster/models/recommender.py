@@ -53,6 +53,7 @@ from foster.text.encoder import TextEncoder
 from foster.text.options import EncoderOptions
 from foster.text.tuning import TunableEncoder, Updates, parse_finetune, updates_rank
 from foster.text.words import Words, word_vectors
+from foster.wording import many
 
 WEIGHTS_NAME = "model.safetensors"
 ITEM_TABLE_NAME = "items.safetensors"
@@ -658,7 +659,7 @@ class TextRecommender(nn.Module):
             f"- model: {options.backbone}, width {options.dim}{own}; "
             f"encoder {self.encoder} ({options.finetune})\n"
             f"{trained}"
-            f"- catalogue: {self.n_items} items with texts and vectors\n"
+            f"- catalogue: {many(self.n_items, 'item')} with texts and vectors\n"
             f"- data fingerprint: {self.origin.get('data_fingerprint', NOT_STATED)}\n"
             f"{split_line(self.origin)}"
             f"- what came from real data: {self.origin.get('from_real_data', NOT_STATED)}\n"

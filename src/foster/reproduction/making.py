@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Literal, NoReturn
 
 from pydantic import ConfigDict, Field
 
-from foster.artefacts import CONFIG_NAME, Count, Fingerprint, Stored, artefact_kind, new_folder, read_config
+from foster.artefacts import CONFIG_NAME, Count, Fingerprint, Stored, artefact_kind, kind_words, new_folder, read_config
 from foster.condensed.sequences import Condensed
 from foster.coresets.select import NEED_TEACHER, select
 from foster.data.dataset import Dataset
@@ -138,7 +138,9 @@ def remake(folder: str | Path, out: Path, inputs: Inputs, engine: Engine) -> Man
     }
     kind = artefact_kind(folder)
     if kind not in kinds:
-        raise InputError(f"{folder}: is a {kind}; reproduce makes {', '.join(kinds)} folders again")
+        raise InputError(
+            f"{folder}: holds {kind_words(kind)}; reproduce makes these again: {', '.join(map(kind_words, kinds))}"
+        )
     kinds[kind]()
     return verify(out)
 

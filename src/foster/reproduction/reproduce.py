@@ -11,9 +11,10 @@ from typing import Any
 
 from foster.artefacts import artefact_kind, stated_input
 from foster.engine import Engine
-from foster.manifest import read_manifest, versions
+from foster.manifest import MANIFEST_NAME, read_manifest, versions
 from foster.reproduction.compare import Difference, compare
 from foster.reproduction.making import Inputs, StatedInput, Statement, remake
+from foster.wording import many
 
 PLACE = ("device", "hardware", "threads", "processes")
 """What a manifest says of where a folder was made."""
@@ -26,7 +27,7 @@ class Reproduction:
     Attributes:
         folder: the folder.
         kind: what it is.
-        files: how many files were compared.
+        files: how many files were compared, the manifest apart.
         differences: the files that differ.
         inputs: what it was made from this time and not before, in words.
         then: versions and place of the first making, as far as the manifest says.
@@ -69,10 +70,11 @@ class Reproduction:
     def as_text(self) -> str:
         """Return what there is to say to people."""
         lines = [f"{self.folder}: made again in {self.seconds:.1f} s, "]
+        beside = f"{many(self.files, 'file')} beside {MANIFEST_NAME}"
         if self.equal:
-            lines[0] += f"all {self.files} files are equal to the byte (times and the version of foster aside)"
+            lines[0] += f"all {beside} are equal to the byte (times and the version of foster aside)"
         else:
-            lines[0] += f"{len(self.differences)} of {self.files} files differ"
+            lines[0] += f"{len(self.differences)} of {beside} differ"
             lines += [f"  {one.file}: {one.what}" for one in self.differences]
         lines += self.inputs
         lines += [f"{name}: {now} now, {then} then" for name, (then, now) in self.changed.items()]

@@ -15,6 +15,7 @@ from foster.artefacts import CARD_NAME, CONFIG_NAME, marked, write_json
 from foster.condensed.sequences import Condensed
 from foster.json_text import to_json
 from foster.models.recommender import NOT_STATED
+from foster.wording import many
 
 SEQUENCES, PROMPTS = "sequences", "prompts"
 HEAD = "A user took these items, oldest first:"
@@ -114,7 +115,7 @@ def _write_about(condensed: Condensed, folder: Path, header: str) -> None:
     soft = "" if condensed.items.shape[2] == 1 else "; a step is a mixture of items, of which the most probable is here"
     labels = "" if condensed.codes is None else "- not here: the soft labels, which the folder of foster has\n"
     text = (
-        f"# {len(condensed)} {condensed.kind} sequences ({condensed.method})\n\n"
+        f"# {many(len(condensed), f'{condensed.kind} sequence')} ({condensed.method})\n\n"
         f"- `{SEQUENCES}`: item ids and texts of each sequence, oldest first{soft}\n"
         f"- `{PROMPTS}`: one prompt for each step but the first, with its completion\n"
         f"{labels}"

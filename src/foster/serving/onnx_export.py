@@ -30,12 +30,14 @@ from foster.models.item_tower import FrozenFeatures, ItemTower, Whitening
 from foster.models.moe import MoEAdapter
 from foster.models.recommender import NOT_STATED, TextRecommender
 from foster.text.cache import embed_texts
+from foster.text.encoder import pooling_here
 from foster.text.words import word_vectors
 
 ITEMS_ONNX, SEQUENCE_ONNX = "items.onnx", "sequence.onnx"
 TABLE_NAME, TEXTS_NAME = "items.npy", "items.jsonl"
 CLOSE = 1e-4  # how far from torch's numbers onnxruntime's may be, in units of the largest
 OPSET = 20
+POOLED = {"mean": "mean token vector", "cls": "vector of the first token", "last": "vector of the last token"}
 TRIED = 4  # items and histories of the example that is exported
 
 
@@ -299,12 +301,13 @@ def _quiet() -> Iterator[None]:
 
 def _card(model: TextRecommender, name: str, with_items: bool) -> str:
     encoder, options = model.encoder, model.options
+    pooled = POOLED.get(pooling_here(encoder) or "", "token vectors pooled as the folder says")
     words = f", and `words` ({encoder.words} numbers of its words)" if encoder.words else ""
     more = "; `popularity` (0 for a new item)" if model.catalogue.popularity is not None else ""
     more += "; `item` (its number, -1 for a new item)" if model.tower.ids is not None else ""
     items = (
-        f"- `{ITEMS_ONNX}`: from a text to an item vector. Takes `text` (the {encoder.pooling} pooled, not normalised "
-        f"vector of {encoder.encoder}, frozen){words}{more}; `foster.serving.onnx_export.item_inputs` makes them\n"
+        f"- `{ITEMS_ONNX}`: from a text to an item vector. Takes `text` (the {pooled} of {encoder.encoder}, frozen, "
+        f"not normalised){words}{more}; `foster.serving.onnx_export.item_inputs` makes them\n"
         if with_items
         else f"- no `{ITEMS_ONNX}`: the language model was tuned ({options.finetune}), add items with foster\n"
     )

@@ -10,7 +10,7 @@ import numpy as np
 import polars as pl
 from polars.exceptions import PolarsError
 
-from foster.artefacts import DATASET_NAME, artefact_kind
+from foster.artefacts import DATASET_NAME, artefact_kind, kind_words
 from foster.data.catalogue import Catalogue
 from foster.data.columns import ITEM_TABLE_NAMES, USER_NAMES, find_column, pick_column
 from foster.data.dataset import Dataset
@@ -65,7 +65,7 @@ class Users:
         """
         if not isinstance(source, Dataset) and (Path(source) / DATASET_NAME).is_file():
             if (kind := artefact_kind(source)) != "dataset":
-                raise InputError(f"{source}: holds a {kind}; give a data set, a log or a table of histories")
+                raise InputError(f"{source}: holds {kind_words(kind)}; give a data set, a log or a table of histories")
             source = Dataset.read(source)
         if isinstance(source, Dataset):
             ids, items = pl.Series(source.user_ids, dtype=pl.String), source.items["item_id"]

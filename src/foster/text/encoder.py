@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from foster.errors import InputError
-from foster.text.hub import first_line, folder_fingerprint, folder_pooling, folder_reading, locate
+from foster.text.hub import cached, first_line, folder_fingerprint, folder_pooling, folder_reading, locate, resolve
 from foster.text.options import EncoderOptions
 from foster.text.tokens import TokenTable, load_tokenizer
 
@@ -147,6 +147,15 @@ class TextEncoder:
 def pooling_of(options: EncoderOptions, folder: Path) -> str:
     """Return the pooling that the options ask for; "auto" is looked up in the model folder."""
     return folder_pooling(folder) if options.pooling == "auto" else options.pooling
+
+
+def pooling_here(options: EncoderOptions) -> str | None:
+    """Return the pooling that the options ask for; None for "auto" of an encoder that is not on this machine."""
+    if options.pooling != "auto":
+        return options.pooling
+    target = resolve(options.encoder)
+    folder = Path(target) if Path(target).is_dir() else cached(target)
+    return None if folder is None else folder_pooling(folder)
 
 
 def same_encoder(one: EncoderOptions, other: EncoderOptions) -> bool:

@@ -65,6 +65,8 @@ def draw_order(axes: Axes, frame: pl.DataFrame, colours: Sequence[str] = ("light
 
     for state, colour in zip(("pruned", "complete"), colours, strict=False):
         part = frame.filter((pl.col("state") == state) & pl.col("value").is_not_null())
+        if part.is_empty():
+            continue  # a legend names nothing that is not there
         axes.scatter(part["trial"].to_list(), part["value"].to_list(), s=14, color=colour, label=state)
     done = frame.filter(pl.col("state") == "complete")
     axes.step(

@@ -20,7 +20,7 @@ from foster.tuning.folder import about
 from foster.tuning.plots import drawable, plot_study
 from foster.tuning.seals import RETRAINED, SEAL, sealed, seals
 from foster.tuning.search import BEGUN, Setting, finished, ranked, reason_of
-from foster.wording import many
+from foster.wording import many, percent
 
 if TYPE_CHECKING:
     from optuna import Study
@@ -221,13 +221,7 @@ def markdown(results: Mapping[str, Any]) -> str:
         parts.append("Importance, to be among the best quarter:")
         parts.append(_table(["option", "share"], [[name, f"{share:.2f}"] for name, share in importance.items()]))
     else:
-        done = results["trials"].get("complete", 0)
-        parts.append(
-            f"Importance of options: not given, since {many(done, 'trial was', 'trials were')} finished and {ENOUGH} "
-            "are needed."
-            if done < ENOUGH
-            else "Importance of options: not given, since all trials have one value."
-        )
+        parts.append(why_no_importance(results))
     if again := results["retrained"]:
         rows = [
             [str(row["trial"]), _number(row["value"]), _number(row.get("ndcg@10")), row.get("error") or ""]
@@ -239,13 +233,22 @@ def markdown(results: Mapping[str, Any]) -> str:
     return "\n\n".join(parts)
 
 
+def why_no_importance(results: Mapping[str, Any]) -> str:
+    """Say why there are no importances."""
+    done = results["trials"].get("complete", 0)
+    if done < ENOUGH:
+        finished = many(done, "trial was", "trials were")
+        return f"Importance of options: not given, since {finished} finished and {ENOUGH} are needed."
+    return "Importance of options: not given, since all trials have one value."
+
+
 def verdict_in_words(verdict: Mapping[str, Any] | None, count: int) -> str:
     """Say whether the best of a search was the best on the full log, of ``count`` that were looked at there."""
     if verdict is None:
         return "None of them could be trained on the full log."
     if verdict["best"] == verdict["search"]:
         return f"The search was right: of {count}, its best, trial {verdict['best']}, is the best on the full log."
-    loss = "failed there" if verdict["regret"] is None else f"is {verdict['regret']:.1%} behind it"
+    loss = "failed there" if verdict["regret"] is None else f"is {percent(verdict['regret'])} behind it"
     return f"The full log prefers trial {verdict['best']}; the search's best, trial {verdict['search']}, {loss}."
 
 
