@@ -12,7 +12,9 @@ import pytest
 pytest.importorskip("optuna")
 
 from foster.artefacts import check_free
+from foster.errors import InputError
 from foster.manifest import seal
+from foster.tuning.folder import LOCKS, place_of
 from foster.tuning.search import open_study
 
 TRIALS = 4
@@ -81,3 +83,15 @@ def test_what_a_killed_retraining_leaves_is_no_hindrance(tmp_path):
     (tmp_path / "study" / "retrained" / "trial-0.part" / ".tmpAbC123").write_text("half a fi")
     (tmp_path / "study" / "config.json").write_text('{"foster": "1", "kind": "study"}')
     check_free(tmp_path / "study", overwrite=True)
+
+
+def test_what_is_left_of_a_study_that_was_just_to_be_made_is_no_hindrance(tmp_path):
+    """As a kill leaves it before the first file is in its place."""
+    out = tmp_path / "study"
+    (out / LOCKS).mkdir(parents=True)
+    for name in ("config", "manifest"):
+        (out / f".{name}.json.0a1b.tmp").write_text("{")
+    assert place_of(out, overwrite=False) is None
+    (out / "notes.txt").write_text("mine")
+    with pytest.raises(InputError, match="exists already"):
+        place_of(out, overwrite=False)

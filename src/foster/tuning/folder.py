@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import uuid
 from collections.abc import Iterable, Mapping
 from dataclasses import fields
@@ -21,6 +22,7 @@ from foster.manifest import MANIFEST_NAME, read_manifest, whole_files
 
 DATABASE = "study.db"
 LOCKS = "locks"
+FIRST_FILES = re.compile(rf"\.({CONFIG_NAME}|{MANIFEST_NAME})\.\w+\.tmp")  # what of a new study is there first
 LOOKS = 2.0  # seconds after which a lock is not held by somebody who looks whether it is held
 MEANT = {
     "source": "other data to train on",
@@ -54,9 +56,11 @@ def place_of(out: str | Path, overwrite: bool, inputs: Iterable[str | Path | Non
         # Processes that are started together look at the same time, and who looks holds the lock for a moment.
         if any(not is_dead(out, path.stem, LOOKS) for path in (out / LOCKS).glob("*.lock")):
             raise InputError(f"{out}: another process is at work on this study; stop it first, or give another --out")
-    elif is_study(out) or (out.is_dir() and {path.name for path in out.iterdir()} == {LOCKS}):
+    elif is_study(out) or (
+        out.is_dir() and {p.name for p in out.iterdir() if not FIRST_FILES.fullmatch(p.name)} == {LOCKS}
+    ):
         clear_leftovers(out.resolve())  # of a run that was killed when it had just taken the place of another folder
-        return None  # the latter: another process is just making one
+        return None  # the latter: another process is just making one, or was killed at that
     return check_free(out, overwrite, inputs)
 
 
