@@ -12,6 +12,7 @@ import torch
 from safetensors.torch import save_file
 
 from allocations import Allocations
+from foster import artefacts
 from foster.artefacts import (
     FILES,
     artefact_kind,
@@ -209,6 +210,18 @@ def test_a_folder_that_changed_meanwhile_is_not_replaced(tmp_path, change):
         before = content_of(out)
     assert content_of(out) == before
     assert content_of(tmp_path / "out-2") == {"result": b""}
+
+
+def test_who_looks_at_a_lock_changes_nothing(tmp_path):
+    locks = tmp_path / "study" / "locks"
+    locks.mkdir(parents=True)
+    (locks / "trial.lock").touch()
+    before = artefacts._content(tmp_path / "study")
+    os.utime(locks / "trial.lock", (0, 0))
+    (locks / "study.lock").touch()
+    assert artefacts._content(tmp_path / "study") == before
+    (locks / "notes.txt").touch()
+    assert artefacts._content(tmp_path / "study") != before
 
 
 def test_a_result_that_cannot_be_moved_is_kept_and_what_was_there_stays(tmp_path, monkeypatch):

@@ -321,12 +321,15 @@ def own_kind(folder: Path) -> str | None:
 
 
 def _content(folder: Path) -> Content:
-    """Return what is in a folder, temporary folders apart, so that a change is seen later."""
+    """Return what is in a folder, so that a change is seen later: temporary folders apart, and lock files.
+
+    These hold nothing, and who looks whether one is held makes it anew.
+    """
     if not folder.is_dir():
         return (("no folder",),) if os.path.lexists(folder) else ()
     found: list[tuple[str | int, ...]] = []
     for path in sorted(folder.rglob("*")):
-        if not path.relative_to(folder).parts[0].startswith(MARK):
+        if path.suffix != ".lock" and not path.relative_to(folder).parts[0].startswith(MARK):
             state = path.lstat()
             # The time of a folder changes with what is in it.
             found.append((str(path), *(() if stat.S_ISDIR(state.st_mode) else (state.st_size, state.st_mtime_ns))))
