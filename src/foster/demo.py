@@ -55,7 +55,7 @@ class DemoResult:
             lines.append(f"{name:<12}{numbers}")
         about = self.about
         lines.append(
-            f"Test, {about['users']} users, {about['items']} items, full ranking, history masked. Distilling took "
+            f"Test, {about['users']:,} users, {about['items']:,} items, full ranking, history masked. Distilling took "
             f"{about['distill_seconds']:.1f} s, everything {about['total_seconds']:.1f} s. Random and FOSTER are "
             f"{SEQUENCES} sequences; the others chose their weights on validation, FOSTER keeps its last."
         )
