@@ -95,11 +95,6 @@ def test_what_is_given_or_has_no_effect_is_not_in_the_default_space():
     with pytest.raises(InputError, match="give --space"):
         Space.default(list(DEFAULT))
     assert Space.default().check(*USUAL, "default") is None
-    wide = Space.default(["dim"], usual={"lr": 0.02, "weight_decay": 0.01, "backbone": "hstu", "max_length": 30})
-    assert (wide.parts["lr"].low, wide.parts["lr"].high) == (DEFAULT["lr"]["low"], 0.02)
-    assert wide.parts["weight_decay"] == Space.default().parts["weight_decay"]
-    assert wide.parts["backbone"].values == (*DEFAULT["backbone"]["choices"], "hstu")
-    assert wide.parts["max_length"].values == (10, 20, 30, 50)
     space = Space.default()
     assert space.holds({**ModelOptions().model_dump(), **TrainOptions().model_dump()})
 

@@ -1,6 +1,7 @@
 """Searches on a small log: what they come to, what stops them, and what they refuse."""
 
 import csv
+import dataclasses
 import importlib.util
 import json
 import math
@@ -24,6 +25,7 @@ from foster.tuning import results
 from foster.tuning import search as searching
 from foster.tuning.folder import Worker
 from foster.tuning.search import KILLED, WORKER, open_study
+from foster.tuning.space import DEFAULT
 from foster.tuning.tune import search
 from synthetic_log import synthetic_log, write_csv
 
@@ -191,8 +193,23 @@ def test_the_options_without_a_search_are_the_first_trial(coreset, log, tmp_path
     _, frame = tune(coreset, tmp_path / "a", log, trials=2, space=space, recipe=TrainOptions(steps=20, eval_every=10))
     assert frame["default"].to_list() == [True, False]
     assert (frame["dim"][0], frame["lr"][0]) == (8, coreset.recipe.lr)
+    low = {**space, "lr": {"low": 1e-4, "high": 9e-4}, "dim": [8]}  # neither the coreset's rate nor the log's
+    assert coreset.recipe.lr > 9e-4 < TrainOptions().lr
+    _, frame = tune(coreset, tmp_path / "low", log, trials=2, space=low, recipe=TrainOptions(steps=4, eval_every=2))
+    assert not frame["default"].any()
     _, frame = tune(coreset, tmp_path / "b", log, trials=2)  # 20 steps are not usual
     assert not frame["default"].any()
+
+
+def test_the_first_trial_has_the_rate_of_the_log_where_that_of_students_is_no_part_of_the_space(
+    labelled, log, tmp_path
+):
+    quick = dataclasses.replace(labelled, recipe=labelled.recipe.model_copy(update={"lr": 2 * DEFAULT["lr"]["high"]}))
+    _, frame = foster.tune(
+        quick, tmp_path / "study", validation=log, options=TuneOptions(trials=1), train=TrainOptions(steps=2)
+    )
+    assert frame["default"].to_list() == [True]
+    assert (frame["lr"][0], frame["dim"][0]) == (TrainOptions().lr, ModelOptions().dim)
 
 
 def stop_at(monkeypatch, number, error):

@@ -77,6 +77,15 @@ class Setting:
     seed: int
     engine: Engine
 
+    def defaults(self) -> dict[str, Any]:
+        """Return the searched options as they are without a search.
+
+        Of one that cannot be drawn, such as the high rate of students of soft labels, that of a training on the log.
+        """
+        own = {**self.model.model_dump(), **self.train.model_dump()}
+        of_log = {**ModelOptions().model_dump(), **TrainOptions().model_dump()}
+        return {name: own[name] if part.holds(own[name]) else of_log[name] for name, part in self.space.parts.items()}
+
 
 class Search:
     """A study in its folder, and how this process takes part.
@@ -114,10 +123,9 @@ class Search:
             with self.lock:
                 self.study: Study = self._open.enter_context(open_study(out))
                 self.study.pruner = MedianPruner(UNPRUNED, n_warmup_steps=setting.train.steps // WARM)
-                usual = {**setting.model.model_dump(), **setting.train.model_dump()}
-                if not self.study.get_trials(deepcopy=False) and setting.space.holds(usual):
-                    params = {name: usual[name] for name in setting.space.parts}
-                    self.study.enqueue_trial(params, {BEGUN: True})
+                first = setting.defaults()
+                if not self.study.get_trials(deepcopy=False) and setting.space.holds(first):
+                    self.study.enqueue_trial(first, {BEGUN: True})
         except BaseException:
             self.close()
             raise

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, get_args
 
 from foster.errors import InputError, did_you_mean
@@ -31,8 +31,7 @@ DEFAULT: dict[str, Any] = {
     "weight_decay": {"low": 1e-3, "high": 0.3, "log": True},
 }
 """The same for logs, coresets and soft labels, so that searches can be compared: what students hardly notice is in it,
-what only a log or only hard labels have (batches, sampled items, another map of items) is not. It is widened where the
-options without a search lie beyond: the rate of students of soft labels does."""
+what only a log or only hard labels have (batches, sampled items, another map of items) is not."""
 
 WITHOUT_EFFECT: dict[str, tuple[str, ...]] = {
     "sasrec": (),
@@ -76,13 +75,6 @@ class Choice:
     def taken(self, value: Any) -> Any:
         """Return the value that is trained with where this one was drawn."""
         return value
-
-    def with_value(self, value: Any) -> Choice:
-        """Return these and that value, numbers in their order; None adds nothing."""
-        if value is None or self.holds(value):
-            return self
-        values = (*self.values, value)
-        return Choice(values if isinstance(value, str) else tuple(sorted(values)))
 
 
 @dataclass(frozen=True)
@@ -136,10 +128,6 @@ class Range:
             return int(value)
         return min(max(float(f"{value:.{DIGITS}g}"), self.low), self.high)
 
-    def with_value(self, value: float | None) -> Range:
-        """Return a range that reaches to that number; None changes nothing."""
-        return self if value is None else replace(self, low=min(self.low, value), high=max(self.high, value))
-
 
 @dataclass(frozen=True)
 class Space:
@@ -172,15 +160,8 @@ class Space:
         return cls({name: _part(name, terms, where) for name, terms in zip(names, given.values(), strict=True)})
 
     @classmethod
-    def default(
-        cls, given: Sequence[str] = (), backbone: str | None = None, usual: Mapping[str, Any] | None = None
-    ) -> Space:
+    def default(cls, given: Sequence[str] = (), backbone: str | None = None) -> Space:
         """Return the default space without the options that are given, and those that a given backbone has no use for.
-
-        Args:
-            given: names of options.
-            backbone: the one that is given.
-            usual: what options are without a search; ranges and choices are widened such that these can be drawn.
 
         Raises:
             InputError: nothing is left to search.
@@ -189,8 +170,7 @@ class Space:
         left = {name: terms for name, terms in DEFAULT.items() if name not in out}
         if not left:
             raise InputError("tune: all options of the default space are given; leave some out, or give --space")
-        parts = cls.parse(left).parts
-        return cls({name: part.with_value((usual or {}).get(name)) for name, part in parts.items()})
+        return cls.parse(left)
 
     def terms(self) -> dict[str, Any]:
         """Return it as a space file says it."""

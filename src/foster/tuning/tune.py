@@ -227,12 +227,7 @@ def _setting(
             stored_recipe = student_recipe(source, encoder or stored_encoder, shape)
     if not len(validation.held_out("validation")):
         raise InputError(f"{validation.info.name}: has no validation items, by which trials are judged; split it anew")
-    model_options = ModelOptions.parse({**stored_model.model_dump(), **given_model})
-    recipe = TrainOptions.parse({**stored_recipe.model_dump(), **given_recipe})
-    if space is None:
-        parts = Space.default(list(given), given.get("backbone"), {**model_options.model_dump(), **recipe.model_dump()})
-    else:
-        parts = Space.parse(space, where)
+    parts = Space.default(list(given), given.get("backbone")) if space is None else Space.parse(space, where)
     for name in parts.parts:
         if name in given:
             raise InputError(f"{where}: '{name}' is searched, but also given as {given[name]!r}; leave one out")
@@ -242,8 +237,8 @@ def _setting(
         source,
         validation,
         encoder or stored_encoder,
-        model_options,
-        recipe,
+        ModelOptions.parse({**stored_model.model_dump(), **given_model}),
+        TrainOptions.parse({**stored_recipe.model_dump(), **given_recipe}),
         parts,
         _shared(source, given_model, given_recipe, finish),
         finish,
