@@ -58,7 +58,7 @@ def expect(where: str, value: object, *kinds: type) -> None:
     """
     if not isinstance(value, kinds):
         wanted = " or ".join(f"a {kind.__name__}" for kind in kinds)
-        raise InputError(f"{where} is {f'{value!r}'[:SHOWN]}, of type {type(value).__name__}; give {wanted} object")
+        raise InputError(f"{where} is {repr(value)[:SHOWN]}, of type {type(value).__name__}; give {wanted} object")
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:

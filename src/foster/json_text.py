@@ -5,7 +5,10 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+from collections.abc import Mapping
 from typing import Any
+
+SELF = "sha256"  # the field that tells an object itself from a damaged one
 
 
 def to_json(content: Any, indent: int | None = None, ascii_only: bool = False) -> str:
@@ -20,6 +23,17 @@ def to_json(content: Any, indent: int | None = None, ascii_only: bool = False) -
 def json_sha256(content: Any) -> str:
     """Return the SHA-256 of what ``to_json`` returns, as 64 hex digits."""
     return hashlib.sha256(to_json(content).encode()).hexdigest()
+
+
+def with_sha256(content: Mapping[str, Any]) -> dict[str, Any]:
+    """Return an object that ends with its own SHA-256."""
+    return {**content, SELF: json_sha256(content)}
+
+
+def without_sha256(content: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Return what ``with_sha256`` was given; None of an object that was changed since, or has no SHA-256."""
+    rest = {name: value for name, value in content.items() if name != SELF}
+    return rest if content.get(SELF) == json_sha256(rest) else None
 
 
 def is_unicode(text: str) -> bool:

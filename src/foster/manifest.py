@@ -20,13 +20,12 @@ from typing import Any, TypeVar
 
 from foster.errors import InputError
 from foster.exchange import SWAP_NAME, settle
-from foster.json_text import json_sha256, of_json, to_json
+from foster.json_text import SELF, of_json, to_json, with_sha256
 from foster.storage import file_sha256, whole_file
 from foster.version import __version__
 
 MANIFEST_NAME = "manifest.json"
 FORMAT = 1
-SELF = "sha256"  # the field that tells a manifest itself from a damaged one
 LARGEST = 2**24  # bytes of a manifest: a hundred thousand files have less
 READ = frozenset({".json", ".jsonl", ".parquet", ".safetensors"})
 """Endings of files that are foster's, beside the card: where a manifest does not list one, nothing is read."""
@@ -257,8 +256,7 @@ def read_manifest(folder: Path) -> Manifest:
 
 def _text(content: Mapping[str, Any]) -> str:
     """Return the text of a manifest, which ends with the SHA-256 of the rest."""
-    sha256 = json_sha256(content)
-    return to_json({**content, SELF: sha256}, indent=2) + "\n"
+    return to_json(with_sha256(content), indent=2) + "\n"
 
 
 def _own_file(folder: Path, name: str) -> os.stat_result:

@@ -26,7 +26,7 @@ from foster.artefacts import MARKER, TRAJECTORY_NAME, Place, marked
 from foster.engine import Engine
 from foster.errors import Diverged, InputError, KeptElsewhereError
 from foster.exchange import MARK, Holder, locked
-from foster.json_text import json_sha256, of_json, to_json
+from foster.json_text import of_json, to_json, with_sha256, without_sha256
 from foster.storage import file_sha256, whole_file
 
 STATE_NAME = "state.json"
@@ -38,7 +38,6 @@ OWN = re.compile(
     rf"{STATE_NAME}|{HOLDER_NAME}|{TRAJECTORY_NAME}|[a-z]+-\d+\.safetensors|\.{STATE_NAME}\.\w+\.tmp|\.tmp\w{{6}}"
 )
 SHOWN = 60  # characters of an option that are shown
-SELF = "sha256"  # of the rest of state.json
 
 State = Any
 """Tensors, arrays, numbers, texts and None, in mappings and lists of these."""
@@ -106,7 +105,7 @@ class Unfinished:
         assert self.folder is not None
         content = {**marked(KIND), "command": self._command, "at": at, "failed": failed, "parts": entries}
         with whole_file(self.folder / STATE_NAME) as path:
-            path.write_text(to_json({**content, SELF: json_sha256(content)}, indent=1) + "\n", encoding="utf-8")
+            path.write_text(to_json(with_sha256(content), indent=1) + "\n", encoding="utf-8")
         self._at, self._entries = at, entries
 
     def _written(self, name: str, part: State) -> dict[str, Any]:
@@ -133,9 +132,9 @@ class Unfinished:
         path = self.folder / STATE_NAME
         if not path.is_file():
             return None
-        content = of_json(path.read_text(encoding="utf-8"))
+        read = of_json(path.read_text(encoding="utf-8"))
         try:
-            if content.pop(SELF, None) != json_sha256(content):
+            if (content := without_sha256(read)) is None:
                 raise ValueError(f"{STATE_NAME} was changed, or an earlier version wrote it")
             if content["kind"] != KIND:
                 raise ValueError("it is of another kind")

@@ -15,12 +15,10 @@ from foster.bench.results import BENCH_NAME, KIND, PLOT_NAME, RESULTS
 from foster.bench.rows import Run
 from foster.engine import Engine
 from foster.errors import InputError
-from foster.json_text import json_sha256
+from foster.json_text import with_sha256, without_sha256
 from foster.manifest import MANIFEST_NAME, read_manifest, whole_files
 from foster.options import Options
 from foster.storage import file_sha256, remove_left, whole_file
-
-SELF = "sha256"  # field of a record with that of the rest
 
 
 class BenchFolder:
@@ -129,9 +127,8 @@ class BenchFolder:
 
     def write(self, path: Path, content: Mapping[str, Any]) -> None:
         """Write a record, what making took, or why a run failed, with what tells it from any other."""
-        content = {**content, **self._belongs(path)}
         with whole_file(path) as part:
-            write_json(part, {**content, SELF: json_sha256(content)})
+            write_json(part, with_sha256({**content, **self._belongs(path)}))
 
     def read(self, path: Path) -> dict[str, Any]:
         """Read what ``write`` wrote.
@@ -139,8 +136,8 @@ class BenchFolder:
         Raises:
             InputError: it is damaged, was changed, or is of another benchmark.
         """
-        content = read_json(path) if path.is_file() and not path.is_symlink() else {}
-        if content.pop(SELF, None) != json_sha256(content):
+        content = without_sha256(read_json(path) if path.is_file() and not path.is_symlink() else {})
+        if content is None:
             what = "is damaged, was changed, or an earlier version made it"
         elif not self._belongs(path).items() <= content.items():
             what = "is of another benchmark, or of another run"

@@ -17,6 +17,8 @@ from foster.cli.output import complain
 from foster.errors import InputError
 from foster.memory import too_little
 
+GONE = "the current folder is gone; change to another one"
+
 
 def run(command: Callable[[], None]) -> None:
     """Run a command line; exit 0, 2 for bad input with one line on stderr, 143 when told to stop, or 1."""
@@ -82,7 +84,7 @@ def _unfit() -> str | None:
     try:
         Path.cwd()
     except OSError:
-        return "the current folder is gone; change to another one"
+        return GONE
     name = "POLARS_MAX_THREADS"
     text = os.environ.get(name, "1")
     if not (text.isascii() and text.isdecimal() and int(text)):
@@ -107,7 +109,7 @@ def _of_machine(error: Exception) -> str | None:
             errno.ENAMETOOLONG: "give a shorter name",
         }
         if error.errno == errno.ENOENT and error.filename is None:
-            return "the current folder is gone; change to another one"
+            return GONE
         where = "" if error.filename is None else f"{error.filename}: "
         fix = fixes.get(error.errno or 0)
         return f"{where}{error.strerror or text}" + (f"; {fix}" if fix else "")

@@ -122,23 +122,27 @@ class CondensedFolder:
             content=self._content(),
         )
 
+    def _windows(self) -> tuple[int, int]:
+        """Return how many windows of a part of a sequence have labels, and of how many steps each is."""
+        short = short_windows(self.data.windows, self.data.items.shape[1])
+        return len(short), short[0][1] - short[0][0] if short else 0
+
     def _counted(self, labels: int) -> str:
         """Return how many soft labels a sequence has, and how they come to be more than its steps."""
-        whole = self.data.items.shape[1]
-        short = short_windows(self.data.windows, whole)
-        parts = [f"{whole:,} for the whole"] if len(short) < len(self.data.windows) else []
-        if short:
-            parts.append(f"{short[0][1] - short[0][0]:,} for each of {many(len(short), 'window')}")
+        windows, steps = self._windows()
+        parts = [f"{self.data.items.shape[1]:,} for the whole"] if windows < len(self.data.windows) else []
+        if windows:
+            parts.append(f"{steps:,} for each of {many(windows, 'window')}")
         return f"{many(labels, 'soft label')} each ({', '.join(parts)})"
 
     def _labels(self) -> str:
         data = self.data
         if data.codes is None:
             return "none: students learn each step from those before it"
-        short = short_windows(data.windows, data.items.shape[1])
-        where = ["whole sequences"] if len(short) < len(data.windows) else []
-        if short:
-            where.append(f"{many(len(short), 'window')} of {many(short[0][1] - short[0][0], 'step')}")
+        windows, steps = self._windows()
+        where = ["whole sequences"] if windows < len(data.windows) else []
+        if windows:
+            where.append(f"{many(windows, 'window')} of {many(steps, 'step')}")
         return f"{data.codes.shape[-1]} numbers of {many(data.label_bits, 'bit')} a label, for {' and '.join(where)}"
 
     @cached_property
