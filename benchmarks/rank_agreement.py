@@ -2,7 +2,8 @@
 
     python benchmarks/rank_agreement.py DATA --out RESULTS
 
-Configurations are drawn once. Each is trained on the full log with two seeds, and once by each cheaper way: distilled
+Configurations are drawn once. Each is trained on the full log, the first ``--again`` of them with a second seed, which
+tells how far the log agrees with itself, and all are trained once by each cheaper way: distilled
 sequences (as they are, with an item map that trains, and followed by a tenth of the steps on the log), random histories
 with hard and with soft labels, the log with a tenth of the steps. Successive halving on the log is read off the
 validations of the full trainings. A finished run is a JSON file and is never made again; ``results.json`` and
@@ -265,7 +266,8 @@ def results(runs: Runs) -> dict[str, Any]:
     tenth = [runs.once(f"tenth {n}", partial(runs._on_log, n, seed, 0.1, False)) for n in numbers]
     ways["log, a tenth of the steps"] = tenth
     ways[FINISHED] = [runs.finished(n, made["distilled"]) for n in numbers]
-    first, second = ([runs.full(n, s) for n in numbers] for s in (seed, seed + 1))
+    repeated = numbers if runs.arguments.again is None else numbers[: runs.arguments.again]
+    first, second = ([runs.full(n, s) for n in some] for s, some in ((seed, numbers), (seed + 1, repeated)))
     full, again, test = (
         np.array([run[key] for run in some]) for some, key in ((first, "ndcg"), (second, "ndcg"), (first, "test"))
     )
@@ -294,8 +296,8 @@ def results(runs: Runs) -> dict[str, Any]:
         "seconds with teacher": seconds,
     }
     rows["ceiling: log, another seed"] = {
-        **with_interval(again, full),
-        **regrets(again, full, test),
+        **with_interval(again, full[: len(again)]),
+        **regrets(again, full[: len(again)], test[: len(again)]),
         "seconds": float(sum(run["seconds"] for run in second)),
         "seconds with teacher": float(sum(run["seconds"] for run in second)),
     }
@@ -305,6 +307,7 @@ def results(runs: Runs) -> dict[str, Any]:
     best = int(full.argmax())
     return {
         "configurations": len(full),
+        "with a second seed": len(again),
         "rows": rows,
         "validation against test": with_interval(full, test),
         "default": {"regret": float(1 - full[0] / full[best]), "test regret": float(1 - test[0] / test[best])},
@@ -334,7 +337,7 @@ def markdown(data: str, found: dict[str, Any]) -> str:
     noise, default = found["validation against test"], found["default"]
     return "\n".join(
         [
-            f"# {data}: {found['configurations']} configurations",
+            f"# {data}: {found['configurations']} configurations, {found['with a second seed']} of them repeated",
             "",
             *(f"| {' | '.join(line)} |" for line in lines),
             "",
@@ -353,6 +356,7 @@ def main() -> None:
     parser.add_argument("data", help="folder that 'foster prepare' made")
     parser.add_argument("--out", required=True, help="folder of runs and results")
     parser.add_argument("--configurations", type=int, default=48, help="more can be added later")
+    parser.add_argument("--again", type=int, help="with a second seed on the full log; by default all")
     parser.add_argument("--steps", type=int, default=TrainOptions().steps, help="of a training on the full log")
     parser.add_argument("--eval-every", type=int, default=TrainOptions().eval_every)
     parser.add_argument("--student-steps", type=int, help="by default those of the stored recipes")

@@ -73,6 +73,28 @@ def test_without_patience_the_last_weights_are_taken(patience, best_step):
     assert torch.equal(next(iter(recommender.parameters())), seen[-1 if patience == 0 else 0])
 
 
+class Spikes:
+    """Losses that pull weights to one; that of one step is so many times as high."""
+
+    def __init__(self, at: int, times: float) -> None:
+        self.steps, self.at, self.times = 0, at, times
+
+    def loss(self, model, candidates):
+        self.steps += 1
+        loss = (next(iter(model.parameters())) - 1).square().sum()
+        return loss * self.times if self.steps == self.at else loss
+
+
+def test_one_steep_step_does_not_stop_the_steps_after_it():
+    def moved(times: float) -> torch.Tensor:
+        model = small_recommender()
+        fit(model, Spikes(20, times), TrainOptions(steps=100, warmup=10, lr=1e-3))
+        return next(iter(model.parameters())).detach()
+
+    # AdamW divides by the root of the mean square of past gradients, in which a steep step would stay for thousands.
+    torch.testing.assert_close(moved(1e6), moved(1.0))
+
+
 def test_the_last_step_is_looked_at_too():
     with pytest.raises(InputError, match="the loss is not finite at step 6"):
         fit(small_recommender(), Breaks(6, torch.nan), TrainOptions(steps=6, eval_every=250))

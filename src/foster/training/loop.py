@@ -10,7 +10,7 @@ from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from foster.artefacts import not_finite
 from foster.data.batches import BatchDraws, pad
@@ -26,6 +26,7 @@ from foster.training.losses import next_item_loss
 from foster.training.options import TrainOptions
 from foster.unfinished import State, Unfinished
 
+CLIP = 1.0  # largest norm of a step's gradient: without it wide models may be spoilt by the steps after warm-up
 Validate = Callable[[TextRecommender], float]
 Watch = Callable[[int, float], None]
 
@@ -249,6 +250,7 @@ def _fit(
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
         engine.average_gradients(parameters)
+        nn.utils.clip_grad_norm_(parameters, CLIP)
         optimiser.step()
         rates.step()
         result.steps = step
