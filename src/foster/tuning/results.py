@@ -97,13 +97,19 @@ def importances(study: Study) -> dict[str, float] | None:
 def config_of(trial: FrozenTrial, setting: Setting) -> dict[str, Any]:
     """Return the options of a trial for ``--config`` of train and pretrain.
 
-    These are what was searched, what the user gave, and how encoder and model differ from the defaults besides. The
-    rest of a recipe for sequences is for these alone, and so is the dropout that is stored with them.
+    These are what was searched, what the user gave, and how encoder and model differ besides from the defaults, or the
+    encoder from that of the sequences, which train takes by default. The rest of a recipe for sequences is for these
+    alone, and so is the dropout that is stored with them.
     """
-    model = _unusual(setting.model)
+    model, encoder = _unusual(setting.model), _unusual(setting.encoder)
     if isinstance(setting.source, Condensed):
         model.pop("dropout", None)
-    rest = {**_unusual(setting.encoder), **model, **setting.given}
+        encoder = {
+            name: value
+            for name, value in setting.encoder.model_dump().items()
+            if name in encoder or value != getattr(setting.source.encoder, name)
+        }
+    rest = {**encoder, **model, **setting.given}
     out = setting.space.taken(trial.params)
     return out | {name: value for name, value in rest.items() if name not in out}
 

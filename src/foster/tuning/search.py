@@ -16,6 +16,7 @@ import numpy as np
 import torch
 
 from foster.artefacts import CONFIG_NAME, Place
+from foster.condensed.labels import student_recipe
 from foster.condensed.sequences import Condensed
 from foster.data.dataset import Dataset
 from foster.engine import Engine
@@ -61,6 +62,7 @@ class Setting:
         train: what of the recipe is not searched.
         space: what is searched.
         given: of model and recipe, what the user set and a training on the full log shares.
+        fixed: names of what the user set of the recipe.
         finish: whether trials on sequences go on with the log.
         seed: of draws and of every training.
         engine: of this process alone.
@@ -73,6 +75,7 @@ class Setting:
     train: TrainOptions
     space: Space
     given: Mapping[str, Any]
+    fixed: frozenset[str]
     finish: bool
     seed: int
     engine: Engine
@@ -85,6 +88,25 @@ class Setting:
         own = {**self.model.model_dump(), **self.train.model_dump()}
         of_log = {**ModelOptions().model_dump(), **TrainOptions().model_dump()}
         return {name: own[name] if part.holds(own[name]) else of_log[name] for name, part in self.space.parts.items()}
+
+    def of_trial(self, options: Mapping[str, Any]) -> tuple[ModelOptions, TrainOptions]:
+        """Return model and recipe of a trial.
+
+        On sequences, what is neither searched nor given of the recipe is as students of the trial's own shape have it,
+        as of ``foster train``.
+
+        Args:
+            options: those that are searched.
+
+        Raises:
+            InputError: they do not go together.
+        """
+        model, recipe = merged(options, self.model, self.train)
+        if self.finish or isinstance(self.source, Dataset):
+            return model, recipe
+        own = student_recipe(self.source, self.encoder, model).model_dump()
+        chosen = {name: value for name, value in recipe.model_dump().items() if name in options or name in self.fixed}
+        return model, TrainOptions.parse({**own, **chosen})
 
 
 class Search:
@@ -291,7 +313,7 @@ class Search:
             InputError: options that do not go together, or a training that diverges.
         """
         setting = self.setting
-        model, recipe = merged(options, setting.model, setting.train)
+        model, recipe = setting.of_trial(options)
         shared: dict[str, Any] = {
             "encoder": setting.encoder, "model": model, "train": recipe, "like": self.like, "watch": watch,
             "seed": setting.seed, "engine": setting.engine, "part": part,

@@ -241,6 +241,7 @@ def _setting(
         TrainOptions.parse({**stored_recipe.model_dump(), **given_recipe}),
         parts,
         _shared(source, given_model, given_recipe, finish),
+        frozenset(given_recipe),
         finish,
         seed,
         engine,
