@@ -41,6 +41,8 @@ WITHOUT_EFFECT: dict[str, tuple[str, ...]] = {
     "mean": ("layers", "heads"),
 }
 """Options that a backbone does not read; where it is given, they are left out of the default space."""
+OF_TUNED = ("lm_lr_ratio", "lm_dtype", "lm_chunk")
+"""Options that are read of a language model that is tuned only."""
 
 TERMS = ("choices", "low", "high", "step", "log")
 DIGITS = 4  # of a number from a range: what is written is then what was trained with
@@ -220,6 +222,11 @@ class Space:
         return f"{where}: {share:.0%} of it cannot be trained ({faults[0]}, for one); such trials end at once"
 
 
+def unread(backbone: str, finetune: str) -> frozenset[str]:
+    """Return the options that a model does not read, so that trainings that differ in them are the same."""
+    return frozenset((*WITHOUT_EFFECT[backbone], *(OF_TUNED if finetune == "frozen" else ())))
+
+
 def merged(options: Mapping[str, Any], model: ModelOptions, train: TrainOptions) -> tuple[ModelOptions, TrainOptions]:
     """Return model and recipe with some options in place of theirs.
 
@@ -240,7 +247,9 @@ def _part(name: str, terms: Any, where: str) -> Choice | Range:
     if group is None:
         known = sorted(name for group in GROUPS for name in group.model_fields)
         if name in EncoderOptions.model_fields:
-            raise InputError(f"{where}: '{name}' is of the encoder, which all trials share; give it by --{name}")
+            raise InputError(
+                f"{where}: '{name}' is of the encoder, which all trials share; give it by --{name.replace('_', '-')}"
+            )
         hint = did_you_mean(name, known) or f"; known are {', '.join(known)}"
         raise InputError(f"{where}: unknown option '{name}'{hint}")
     if name == "eval_users":
