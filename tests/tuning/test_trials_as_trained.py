@@ -9,7 +9,7 @@ pytest.importorskip("optuna")
 
 import foster
 from command_line import exit_status
-from foster import Condensed, Dataset, EncoderOptions, ModelOptions, TrainOptions, TuneOptions
+from foster import Condensed, Dataset, EncoderOptions, ModelOptions, TrainOptions, TuneOptions, artefacts
 from foster.condensed.contexts import label_windows
 from foster.condensed.labels import with_soft_labels
 from foster.errors import InputError
@@ -162,6 +162,8 @@ def test_arguments_of_another_kind_are_named(place, log, tmp_path, name, value):
     given = {"validation": log, name: value}
     with pytest.raises(InputError, match=rf"tune: {name} is .*; give a \w+ object"):
         foster.tune(Condensed.read(place / "coreset"), tmp_path / "study", **given)
+    with pytest.raises(InputError, match=r"--retrain-steps: belongs to --retrain; add that"):
+        tune(Condensed.read(place / "coreset"), tmp_path / "study", log, {"dim": [8]}, retrain_steps=3)
     with pytest.raises(InputError, match="seed -1: give a number"):
         foster.tune(Condensed.read(place / "coreset"), tmp_path / "study", validation=log, seed=-1)
 
@@ -214,3 +216,14 @@ def test_the_greatest_seed_has_a_next_one(place, log, tmp_path):
     tune(Condensed.read(place / "coreset"), out, log, space, recipe=RECIPE, retrain=1, seed=MOST_SEED)
     (row,) = json.loads((out / "results.json").read_text())["retrained"]
     assert "error" not in row
+
+
+def test_a_study_of_another_version_says_so(place, log, tmp_path, monkeypatch):
+    coreset, out, said = Condensed.read(place / "coreset"), tmp_path / "study", []
+    more = {"validation": log, "space": {"dim": [8, 12], "steps": [4]}, "train": RECIPE, "say": said.append}
+    with monkeypatch.context() as patch:
+        patch.setattr(artefacts, "__version__", "0.0.1")
+        tuning.search(coreset, out, options=TuneOptions(trials=1), **more)
+    assert not any("was begun by" in line for line in said)
+    tuning.search(coreset, out, options=TuneOptions(trials=2), **more)
+    assert f"{out}: was begun by foster 0.0.1, whose trials may have other numbers; --overwrite begins anew" in said

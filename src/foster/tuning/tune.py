@@ -159,6 +159,8 @@ def search(
             expect(f"tune: {name}", value, kind)
     check_seed(seed)
     engine, options, out = engine or Engine(), options or TuneOptions(), Path(out)
+    if options.retrain_steps is not None and not options.retrain:
+        raise InputError("--retrain-steps: belongs to --retrain; add that, or leave it out")
     place = place_of(out, overwrite, inputs)
     setting = _setting(source, validation, space, where, encoder, model, train, options.finish, seed, engine.alone())
     with quiet():
@@ -171,7 +173,8 @@ def search(
             with place.fill() as folder:
                 _claim(folder, setting)
         engine.wait()
-        _claim(out, setting)
+        if (other := _claim(out, setting)) is not None and engine.is_main:
+            say(f"{out}: was begun by foster {other}, whose trials may have other numbers; --overwrite begins anew")
         stopped: BaseException | None = None
         work = Search(out, setting, options.trials, options.timeout, like, say)
         try:
@@ -316,8 +319,8 @@ def _rehearsed(setting: Setting) -> TextRecommender:
     return like
 
 
-def _claim(out: Path, setting: Setting) -> None:
-    """Mark the folder as this study's, or see that it is.
+def _claim(out: Path, setting: Setting) -> str | None:
+    """Mark the folder as this study's, or see that it is; return the version that did, if it is another one.
 
     Raises:
         InputError: it is another study's.
@@ -333,7 +336,7 @@ def _claim(out: Path, setting: Setting) -> None:
         "seed": setting.seed,
     }
     assert about.keys() == MEANT.keys()
-    claim(out, about)
+    return claim(out, about)
 
 
 def _retrain(work: Search, count: int, steps: int | None) -> None:
