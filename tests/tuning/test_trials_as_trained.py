@@ -218,6 +218,15 @@ def test_the_greatest_seed_has_a_next_one(place, log, tmp_path):
     assert "error" not in row
 
 
+def test_validation_items_that_the_sequences_lack_are_named_before_the_search(place, tmp_path):
+    rows = synthetic_log(users=80)
+    more = [{**row, "item_id": "new", "title": "dark sword"} for row in rows[::9]]
+    other = Dataset.prepare([str(write_csv(tmp_path / "log.csv", rows + more))])
+    with pytest.raises(InputError, match=r"--validation: log has items .* do not know, item_id 'new' first; give data"):
+        tune(Condensed.read(place / "coreset"), tmp_path / "study", other, {"dim": [8]})
+    assert not (tmp_path / "study").exists()
+
+
 def test_a_study_of_another_version_says_so(place, log, tmp_path, monkeypatch):
     coreset, out, said = Condensed.read(place / "coreset"), tmp_path / "study", []
     more = {"validation": log, "space": {"dim": [8, 12], "steps": [4]}, "train": RECIPE, "say": said.append}

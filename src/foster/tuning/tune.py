@@ -315,6 +315,12 @@ def _rehearsed(setting: Setting) -> TextRecommender:
         return like
     student_source(source, like.fresh(seed), seed)
     if is_of(source.info.get("data_fingerprint"), setting.validation) is not True:
+        known = set(source.catalogue.ids)
+        if (other := next((item for item in setting.validation.item_ids if item not in known), None)) is not None:
+            raise InputError(
+                f"--validation: {setting.validation.info.name} has items that the sequences do not know, item_id "
+                f"{other!r} first; give data of their items, or sequences that were made from this one"
+            )
         validator(setting.validation, 1, engine)(like)  # every item is asked for
     return like
 
