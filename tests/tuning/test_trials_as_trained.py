@@ -227,6 +227,15 @@ def test_validation_items_that_the_sequences_lack_are_named_before_the_search(pl
     assert not (tmp_path / "study").exists()
 
 
+def test_what_a_search_tells_of_validation_users_is_not_said_to_be_private(place, log, tmp_path):
+    labelled, said = Condensed.read(place / "labelled"), []
+    private = Condensed(**{**vars(labelled), "info": {**labelled.info, "privacy": {"epsilon": 8.0}}})
+    more = {"validation": log, "space": {"dim": [8], "steps": [2]}, "options": TuneOptions(trials=1)}
+    for source, times in ((labelled, 0), (private, 1)):
+        tuning.search(source, tmp_path / f"study-{times}", say=said.append, **more)
+        assert sum("figures of validation users" in line for line in said) == times
+
+
 def test_a_study_of_another_version_says_so(place, log, tmp_path, monkeypatch):
     coreset, out, said = Condensed.read(place / "coreset"), tmp_path / "study", []
     more = {"validation": log, "space": {"dim": [8, 12], "steps": [4]}, "train": RECIPE, "say": said.append}

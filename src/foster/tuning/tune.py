@@ -168,6 +168,8 @@ def search(
         like = _rehearsed(setting)
         if fault and engine.is_main:
             say(fault)
+        if isinstance(source, Condensed) and source.info.get("privacy") is not None and engine.is_main:
+            say("the sequences are private, but figures of validation users, and options chosen by them, are not")
         engine.wait()  # until all have looked at the place
         if overwrite and place is not None and engine.is_main:
             with place.fill() as folder:
