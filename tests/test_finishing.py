@@ -11,6 +11,7 @@ from foster import Condensed, Dataset, EncoderOptions, ModelOptions, TrainOption
 from foster.condensed.contexts import label_windows
 from foster.condensed.labels import with_soft_labels
 from foster.errors import InputError
+from foster.models.recommender import NOT_STATED
 from synthetic_log import synthetic_log, write_csv
 
 RECIPE = TrainOptions(steps=6, eval_every=3)
@@ -93,6 +94,12 @@ def test_another_log_is_refused(labelled, tmp_path):
     other = Dataset.prepare([str(write_csv(tmp_path / "log.csv", synthetic_log(users=70)))])
     with pytest.raises(InputError, match=r"--finish: .* is other data than that which the sequences were made from"):
         foster.finish(labelled, other)
+
+
+def test_sequences_that_do_not_state_their_log_are_not_said_to_be_of_another(labelled, log):
+    private = Condensed(**{**vars(labelled), "info": {**labelled.info, "data_fingerprint": NOT_STATED}})
+    with pytest.raises(InputError, match="--finish: the sequences do not state which log they were made from"):
+        foster.finish(private, log)
 
 
 def test_the_verb(labelled, log, tmp_path, monkeypatch, capfd):

@@ -27,7 +27,13 @@ def shape_on_log(source: Condensed) -> ModelOptions:
 
 def check_own_log(source: Condensed, data: Dataset) -> None:
     """Raise InputError unless sequences were made from a log: item features of another are whitened otherwise."""
-    if is_of(source.info.get("data_fingerprint"), data) is not True:
+    known = is_of(source.info.get("data_fingerprint"), data)
+    if known is None:
+        raise InputError(
+            "--finish: the sequences do not state which log they were made from, as private ones do not, and a model "
+            "can go on with that one only; leave it out"
+        )
+    if not known:
         raise InputError(
             f"--finish: {data.info.name} is other data than that which the sequences were made from, and a model can "
             "go on with their own log only; distil from this one, or leave it out"

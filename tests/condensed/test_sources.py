@@ -165,7 +165,21 @@ def test_a_student_that_reads_less_sees_the_first_steps_of_each_context():
         assert codes.shape[1] == 3 and source.valid[steps].shape == codes.shape[:2]
         assert torch.isfinite(source.loss(short, 40))
     hard = student_source(replace(labelled, codes=None, adapter=None, windows=()), short, 0, start=False)
-    assert hard.following.shape[0] == 4 * 2 and torch.isfinite(hard.loss(short, 40))
+    assert hard.following.shape[0] == 4 * 3
+    hard.loss(short, 40).backward()
+    # A history that is as long as what the model reads ends at its last place.
+    assert (short.backbone.positions.weight.grad.norm(dim=1) > 0).all()
+
+
+def test_histories_longer_than_a_student_reads_have_the_loss_of_the_log():
+    model = small_recommender()
+    coreset = Condensed.of_histories(
+        [np.array([3, 5, 7, 1, 8])], 10, "random", model.catalogue, encoder=model.encoder, model=model.options
+    )
+    short = model.fresh(1, model.options.model_copy(update={"max_length": 3}))
+    loss = student_source(coreset, short, 0, start=False).loss(short, 40)
+    generator = torch.Generator().manual_seed(0)
+    torch.testing.assert_close(loss, next_item_loss(short, pad([np.array([3, 5, 7, 1])], 10), 40, generator))
 
 
 def test_drawn_contexts_hold_one_item_of_each_step():

@@ -55,7 +55,11 @@ def test_terms_come_back_and_are_optunas():
         ({"layers": {"low": 1, "high": 3, "step": 0.5}}, "step must be a whole number above 0"),
         ({"dropout": {"low": 0, "high": 0.5, "step": 1e-300}}, "too many steps of 1e-300 lie between 0.0 and 0.5"),
         ({"layers": {"low": 1.5, "high": 3}}, "integer"),
-        ({"dropout": {"low": 0, "high": 0.5, "log": True}}, "option 'dropout': "),
+        ({"dropout": {"low": 0, "high": 0.5, "log": True}}, "low must be above 0 where log is true (got 0.0)"),
+        ({"dim": {"low": 4, "high": 16, "step": 4, "log": True}}, "log and a step do not go together; leave one out"),
+        ({"lr": {"low": 0.1, "high": 0.5, "step": 0.1, "log": True}}, "log and a step do not go together"),
+        ({"trials": [3]}, "dropout, eval_every, finetune"),  # what can be searched, and that alone
+        ({"max-tokens": [32]}, "'max_tokens' is of the encoder, which all trials share; give it by --max-tokens"),
         ({"backbone": {"low": 1, "high": 2}}, "is no number; give choices"),
         ({"backbone": ["gru"]}, "must be 'sasrec', 'gru4rec', 'hstu', 'ligr' or 'mean'"),
         ({"dim": []}, "choices are empty"),

@@ -401,7 +401,7 @@ def test_the_same_options_are_not_trained_twice(coreset, log, tmp_path):
     _, frame = tune(coreset, tmp_path / "study", log, trials=6, space={"dim": [8, 12], "steps": [5]}, retrain=5)
     assert len(set(frame["value"])) == len(set(frame["dim"])) == 2
     twins = frame.filter(frame["reason"].is_not_null())
-    assert twins.height == 4 and all(reason.startswith("the same options as trial") for reason in twins["reason"])
+    assert twins.height == 4 and all(reason.startswith("the same training as trial") for reason in twins["reason"])
     assert frame["full_log"].drop_nulls().len() == 2
 
 

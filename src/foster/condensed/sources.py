@@ -121,7 +121,7 @@ class HardLabels(_Drawing):
 
     Of many real histories ``HistoryBatches`` takes some at a time.
 
-    Of sequences that are longer than the model reads, the first steps are used.
+    Of sequences that are longer than the model reads, the first steps are used, and the one after them as a target.
 
     Args:
         data: the sequences.
@@ -131,7 +131,9 @@ class HardLabels(_Drawing):
 
     def __init__(self, data: Condensed, model: TextRecommender, seed: int) -> None:
         self.generator: torch.Generator = torch.Generator().manual_seed(seed * 1009)
-        self.length: int = min(model.options.max_length, data.items.shape[1])
+        # The last item is a target only: a state is learned at each place that the model reads.
+        self.length: int = min(model.options.max_length + 1, data.items.shape[1])
+        self.reads: int = min(model.options.max_length, self.length)
         self.read: StepReader = StepReader(data, model, self.generator, None, drawn=False)
         # Of a flat step most of the stored items weigh next to nothing: those are no targets.
         self.followed: Tensor = data.valid.to(model.device)[:, 1 : self.length]
@@ -154,14 +156,14 @@ class HardLabels(_Drawing):
             candidates: items sampled for the softmax.
         """
         sample = sample_items(model.n_known, candidates, self.generator).to(self.following.device)
-        every = (slice(None), slice(self.length))
+        every = (slice(None), slice(self.reads))
         adapter, features = model.tower.linear, self.followed_features
         if _encodes(model):
             read = self.read.items_of(every)
             vectors, (steps, own, sampled) = _encoded_once(model, read, self.following, sample)
-            states = model.backbone(vectors[steps])[:, :-1][self.followed]
+            states = model.backbone(vectors[steps])[:, : self.length - 1][self.followed]
         else:
-            states = model.backbone(self.read(model, every))[:, :-1][self.followed]
+            states = model.backbone(self.read(model, every))[:, : self.length - 1][self.followed]
             if adapter is None:
                 vectors, (own, sampled) = _encoded_once(model, self.following, sample)
         if adapter is not None:

@@ -214,7 +214,7 @@ class StudyFolder:
         return [Paragraph(about), Table(f"What was searched, and what {BEST} holds", head, rows, texts=(1, 2))]
 
     def _verdict(self, found: Mapping[str, Any]) -> str:
-        return verdict_in_words(found["verdict"], len(found["retrained"]))
+        return verdict_in_words(found)
 
     def _folders(self) -> list[Block]:
         found = sorted(

@@ -13,7 +13,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 from torch import Tensor
 
-from foster.artefacts import CONFIG_NAME, STUDY, Place, check_free, marked, read_json, write_json
+from foster.artefacts import CONFIG_NAME, MARKER, STUDY, Place, check_free, marked, read_json, write_json
 from foster.condensed.sequences import Condensed
 from foster.data.dataset import Dataset
 from foster.errors import InputError
@@ -82,8 +82,11 @@ def about(config: Mapping[str, Any], trials: Mapping[str, str] | None = None) ->
     return {**found, "trials": dict(trials or {})}
 
 
-def claim(out: Path, meant: Mapping[str, Any]) -> None:
+def claim(out: Path, meant: Mapping[str, Any]) -> str | None:
     """Mark a folder as a study of something, or see that it is the one that is there.
+
+    Returns:
+        The version of foster that began it, where that is another one.
 
     Raises:
         InputError: it is a study of something else, damaged, or cannot be written to.
@@ -110,6 +113,7 @@ def claim(out: Path, meant: Mapping[str, Any]) -> None:
                 f"{out}: is a study of {what}{_difference(there, meant[name])}; give the same, another --out, or "
                 "--overwrite to begin anew"
             )
+    return None if (version := str(found.get(MARKER))) == marked(STUDY)[MARKER] else version
 
 
 def _difference(there: Any, given: Any) -> str:

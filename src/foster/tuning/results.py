@@ -72,11 +72,13 @@ def note_retrained(study: Study, number: int, notes: Mapping[str, Any]) -> None:
 
 
 def best_trials(study: Study, setting: Setting, count: int) -> list[FrozenTrial]:
-    """Return the best finished trials of different options, the best first."""
+    """Return the best finished trials of different trainings, the best first."""
     out: list[FrozenTrial] = []
+    there: list[dict[str, Any]] = []
     for trial in ranked(finished(study)):
-        if all(setting.space.taken(trial.params) != setting.space.taken(other.params) for other in out):
+        if (own := setting.counted(setting.space.taken(trial.params))) not in there:
             out.append(trial)
+            there.append(own)
     return out[:count]
 
 
@@ -97,13 +99,19 @@ def importances(study: Study) -> dict[str, float] | None:
 def config_of(trial: FrozenTrial, setting: Setting) -> dict[str, Any]:
     """Return the options of a trial for ``--config`` of train and pretrain.
 
-    These are what was searched, what the user gave, and how encoder and model differ from the defaults besides. The
-    rest of a recipe for sequences is for these alone, and so is the dropout that is stored with them.
+    These are what was searched, what the user gave, and how encoder and model differ besides from the defaults, or the
+    encoder from that of the sequences, which train takes by default. The rest of a recipe for sequences is for these
+    alone, and so is the dropout that is stored with them.
     """
-    model = _unusual(setting.model)
+    model, encoder = _unusual(setting.model), _unusual(setting.encoder)
     if isinstance(setting.source, Condensed):
         model.pop("dropout", None)
-    rest = {**_unusual(setting.encoder), **model, **setting.given}
+        encoder = {
+            name: value
+            for name, value in setting.encoder.model_dump().items()
+            if name in encoder or value != getattr(setting.source.encoder, name)
+        }
+    rest = {**encoder, **model, **setting.given}
     out = setting.space.taken(trial.params)
     return out | {name: value for name, value in rest.items() if name not in out}
 
@@ -229,7 +237,7 @@ def markdown(results: Mapping[str, Any]) -> str:
         ]
         parts.append("The same options on the full log, trained with another seed:")
         parts.append(_table(["trial", "search", "full log", ""], rows))
-        parts.append(verdict_in_words(results["verdict"], len(again)))
+        parts.append(verdict_in_words(results))
     return "\n\n".join(parts)
 
 
@@ -242,10 +250,22 @@ def why_no_importance(results: Mapping[str, Any]) -> str:
     return "Importance of options: not given, since all trials have one value."
 
 
-def verdict_in_words(verdict: Mapping[str, Any] | None, count: int) -> str:
-    """Say whether the best of a search was the best on the full log, of ``count`` that were looked at there."""
+def verdict_in_words(results: Mapping[str, Any]) -> str:
+    """Say whether the best of a search was the best on the full log, of those that were looked at there."""
+    verdict, count, best = results["verdict"], len(results["retrained"]), results["best"]
     if verdict is None:
         return "None of them could be trained on the full log."
+    first = best[0]["trial"] if best else verdict["search"]
+    if count == 1:
+        said = f"Trial {verdict['best']} alone was trained on the full log"
+        if verdict["best"] == first:
+            return f"{said}: whether the search was right is seen by two or more (--retrain 2)."
+        return f"{said}, and the search's best is trial {first} by now; --retrain trains that, too."
+    if verdict["search"] != first:  # trials came after the trainings on the log
+        return (
+            f"Of these {count}, trial {verdict['best']} is the best on the full log. The search's best, trial {first}, "
+            "was not trained there; --retrain does that."
+        )
     if verdict["best"] == verdict["search"]:
         return f"The search was right: of {count}, its best, trial {verdict['best']}, is the best on the full log."
     loss = "failed there" if verdict["regret"] is None else f"is {percent(verdict['regret'])} behind it"

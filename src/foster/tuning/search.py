@@ -16,6 +16,7 @@ import numpy as np
 import torch
 
 from foster.artefacts import CONFIG_NAME, Place
+from foster.condensed.labels import student_recipe
 from foster.condensed.sequences import Condensed
 from foster.data.dataset import Dataset
 from foster.engine import Engine
@@ -31,7 +32,7 @@ from foster.training.loop import Watch
 from foster.training.options import TrainOptions
 from foster.tuning.folder import DATABASE, Worker, is_dead, study_lock
 from foster.tuning.seals import SEAL, bind, check, check_pages, damaged, reading, seal_of
-from foster.tuning.space import Space, merged
+from foster.tuning.space import Space, merged, unread
 from foster.unfinished import Unfinished, unfinished
 
 if TYPE_CHECKING:
@@ -44,6 +45,7 @@ UNPRUNED = 5  # trials that are finished before one is pruned
 WARM = 4  # no trial is pruned in the first such part of its steps: slow starters are no bad ones
 KILLED = 3  # times that a trial's process is killed before the trial is given up
 NAME = "foster"
+NO_MEMORY = "not enough memory on the device"
 BUSY = 120.0  # seconds to wait for what another process writes
 WORKER, BEGUN, REASON, FAILURE, KILLS, FIRST = "worker", "default", "reason", "failure", "killed", "first"
 """Names of what is noted of a trial."""
@@ -61,6 +63,7 @@ class Setting:
         train: what of the recipe is not searched.
         space: what is searched.
         given: of model and recipe, what the user set and a training on the full log shares.
+        fixed: names of what the user set of the recipe.
         finish: whether trials on sequences go on with the log.
         seed: of draws and of every training.
         engine: of this process alone.
@@ -73,6 +76,7 @@ class Setting:
     train: TrainOptions
     space: Space
     given: Mapping[str, Any]
+    fixed: frozenset[str]
     finish: bool
     seed: int
     engine: Engine
@@ -85,6 +89,30 @@ class Setting:
         own = {**self.model.model_dump(), **self.train.model_dump()}
         of_log = {**ModelOptions().model_dump(), **TrainOptions().model_dump()}
         return {name: own[name] if part.holds(own[name]) else of_log[name] for name, part in self.space.parts.items()}
+
+    def counted(self, options: Mapping[str, Any]) -> dict[str, Any]:
+        """Return those of the searched options of a trial that its training reads."""
+        backbone, finetune = (options.get(name, getattr(self.model, name)) for name in ("backbone", "finetune"))
+        return {name: value for name, value in options.items() if name not in unread(backbone, finetune)}
+
+    def of_trial(self, options: Mapping[str, Any]) -> tuple[ModelOptions, TrainOptions]:
+        """Return model and recipe of a trial.
+
+        On sequences, what is neither searched nor given of the recipe is as students of the trial's own shape have it,
+        as of ``foster train``.
+
+        Args:
+            options: those that are searched.
+
+        Raises:
+            InputError: they do not go together.
+        """
+        model, recipe = merged(options, self.model, self.train)
+        if self.finish or isinstance(self.source, Dataset):
+            return model, recipe
+        own = student_recipe(self.source, self.encoder, model).model_dump()
+        chosen = {name: value for name, value in recipe.model_dump().items() if name in options or name in self.fixed}
+        return model, TrainOptions.parse({**own, **chosen})
 
 
 class Search:
@@ -108,8 +136,6 @@ class Search:
         like: TextRecommender,
         say: Callable[[str], None],
     ) -> None:
-        from optuna.pruners import MedianPruner
-
         self.out: Path = out
         self.setting: Setting = setting
         self.trials: int = trials
@@ -122,7 +148,6 @@ class Search:
         try:
             with self.lock:
                 self.study: Study = self._open.enter_context(open_study(out))
-                self.study.pruner = MedianPruner(UNPRUNED, n_warmup_steps=setting.train.steps // WARM)
                 first = setting.defaults()
                 if not self.study.get_trials(deepcopy=False) and setting.space.holds(first):
                     self.study.enqueue_trial(first, {BEGUN: True})
@@ -201,19 +226,21 @@ class Search:
         from optuna.trial import TrialState
 
         options, start = self.setting.space.taken(trial.params), time.perf_counter()
+        steps = self._steps(options)
         looked: list[float] = []
 
         def watch(step: int, ndcg: float) -> None:
             looked.append(ndcg)
             trial.report(ndcg, step)
             trial.set_user_attr("last_step", step)
-            if trial.should_prune():
+            if self._is_behind(step, steps, max(looked)):
                 raise optuna.TrialPruned(f"pruned at step {step}")
 
         state, value, reason = TrialState.PRUNED, None, None
         try:
+            merged(options, self.setting.model, self.setting.train)  # what cannot be trained is nothing's twin
             if (twin := self._twin(options)) is not None:
-                value, reason = twin.value, f"the same options as trial {twin.number}"
+                value, reason = twin.value, f"the same training as trial {twin.number}"
                 self._copy(twin, trial)
                 self._forget(trial)
             else:
@@ -226,7 +253,7 @@ class Search:
         except InputError as error:  # options that do not go together, a training that diverges
             reason = str(error).removeprefix("options: ")
         except torch.OutOfMemoryError:
-            reason = "not enough memory on the device"
+            reason = NO_MEMORY
         except BaseException as error:
             with self.lock:
                 frozen = self.study.trials[trial.number]
@@ -291,7 +318,7 @@ class Search:
             InputError: options that do not go together, or a training that diverges.
         """
         setting = self.setting
-        model, recipe = merged(options, setting.model, setting.train)
+        model, recipe = setting.of_trial(options)
         shared: dict[str, Any] = {
             "encoder": setting.encoder, "model": model, "train": recipe, "like": self.like, "watch": watch,
             "seed": setting.seed, "engine": setting.engine, "part": part,
@@ -301,11 +328,28 @@ class Search:
             return finish(setting.source, setting.validation, **shared)[1]
         return train(setting.source, validation=setting.validation, **shared)[1]
 
+    def _steps(self, options: Mapping[str, Any]) -> int:
+        """Return how many steps a trial of some options has at most."""
+        return int(options.get("steps", self.setting.train.steps))
+
+    def _is_behind(self, step: int, steps: int, best: float) -> bool:
+        """Whether a trial is pruned: its best so far is below the median, at this step, of trials of as many steps.
+
+        The rate falls over the steps that a trial has: at one step, one of fewer is further. After the last step
+        nothing is saved by it.
+        """
+        taken = self.setting.space.taken
+        like = [trial for trial in finished(self.study) if self._steps(taken(trial.params)) == steps]
+        if len(like) < UNPRUNED or not steps // WARM <= step < steps:
+            return False
+        there = [trial.intermediate_values[step] for trial in like if step in trial.intermediate_values]
+        return bool(there) and best < float(np.median(there))
+
     def _twin(self, options: Mapping[str, Any]) -> FrozenTrial | None:
-        """Return a finished trial of the same options, whose training was the same."""
-        return next(
-            (trial for trial in finished(self.study) if self.setting.space.taken(trial.params) == options), None
-        )
+        """Return a finished trial whose training was the same."""
+        setting = self.setting
+        own = setting.counted(options)
+        return next((t for t in finished(self.study) if setting.counted(setting.space.taken(t.params)) == own), None)
 
     def _copy(self, twin: FrozenTrial, trial: Trial) -> None:
         for step, ndcg in twin.intermediate_values.items():

@@ -41,7 +41,10 @@ WITHOUT_EFFECT: dict[str, tuple[str, ...]] = {
     "mean": ("layers", "heads"),
 }
 """Options that a backbone does not read; where it is given, they are left out of the default space."""
+OF_TUNED = ("lm_lr_ratio", "lm_dtype", "lm_chunk")
+"""Options that are read of a language model that is tuned only."""
 
+SHARED = "eval_users"  # of the recipe, but no option of one trial
 TERMS = ("choices", "low", "high", "step", "log")
 DIGITS = 4  # of a number from a range: what is written is then what was trained with
 DRAWS = 300  # random points at which it is seen whether options go together
@@ -220,6 +223,11 @@ class Space:
         return f"{where}: {share:.0%} of it cannot be trained ({faults[0]}, for one); such trials end at once"
 
 
+def unread(backbone: str, finetune: str) -> frozenset[str]:
+    """Return the options that a model does not read, so that trainings that differ in them are the same."""
+    return frozenset((*WITHOUT_EFFECT[backbone], *(OF_TUNED if finetune == "frozen" else ())))
+
+
 def merged(options: Mapping[str, Any], model: ModelOptions, train: TrainOptions) -> tuple[ModelOptions, TrainOptions]:
     """Return model and recipe with some options in place of theirs.
 
@@ -238,13 +246,15 @@ def _part(name: str, terms: Any, where: str) -> Choice | Range:
     """Read what an option is drawn from."""
     group = next((group for group in GROUPS if name in group.model_fields), None)
     if group is None:
-        known = sorted(name for group in GROUPS for name in group.model_fields)
+        known = sorted(name for group in GROUPS for name in group.model_fields if name != SHARED)
         if name in EncoderOptions.model_fields:
-            raise InputError(f"{where}: '{name}' is of the encoder, which all trials share; give it by --{name}")
+            raise InputError(
+                f"{where}: '{name}' is of the encoder, which all trials share; give it by --{name.replace('_', '-')}"
+            )
         hint = did_you_mean(name, known) or f"; known are {', '.join(known)}"
         raise InputError(f"{where}: unknown option '{name}'{hint}")
-    if name == "eval_users":
-        raise InputError(f"{where}: 'eval_users' must be the same in all trials, which are compared; leave it out")
+    if name == SHARED:
+        raise InputError(f"{where}: '{name}' must be the same in all trials, which are compared; leave it out")
     if isinstance(terms, list | tuple):
         terms = {"choices": terms}
     if not isinstance(terms, Mapping):
@@ -293,6 +303,12 @@ def _range(group: type[Options], name: str, terms: Mapping[str, Any], where: str
     ):
         raise InputError(
             f"{where}: option '{name}': step must be a {'whole ' if whole else ''}number above 0 (got {step!r})"
+        )
+    if log and step not in (None, *((1,) if whole else ())):
+        raise InputError(f"{where}: option '{name}': log and a step do not go together; leave one out")
+    if log and low <= 0:
+        raise InputError(
+            f"{where}: option '{name}': low must be above 0 where log is true (got {low}); give a higher low"
         )
     part = Range(low, high, step, log, whole)
     try:

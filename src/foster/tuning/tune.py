@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
+import torch
 from filelock import Timeout
 
 from foster.artefacts import check_free
@@ -17,13 +18,14 @@ from foster.condensed.labels import student_recipe
 from foster.condensed.sequences import Condensed
 from foster.condensed.sources import student_source
 from foster.data.dataset import Dataset
-from foster.engine import Engine
+from foster.engine import Engine, check_seed
 from foster.errors import InputError, expect
 from foster.evaluation.evaluate import is_of
 from foster.finishing import check_own_log, shape_on_log
 from foster.models.item_tower import IDS
 from foster.models.options import ModelOptions
 from foster.models.recommender import TextRecommender
+from foster.options import MOST_SEED
 from foster.runs import train, training_record
 from foster.text.options import EncoderOptions
 from foster.training.loop import LogSource, validator
@@ -31,8 +33,8 @@ from foster.training.options import FINISH, TrainOptions
 from foster.tuning.folder import MEANT, claim, described, place_of, retraining_lock, study_lock
 from foster.tuning.options import TuneOptions
 from foster.tuning.results import best_trials, config_of, frame_of, note_retrained, parsed, retrained, write_results
-from foster.tuning.search import Search, Setting, finished, open_study, quiet, require_optuna
-from foster.tuning.space import Space
+from foster.tuning.search import NO_MEMORY, Search, Setting, finished, open_study, quiet, require_optuna
+from foster.tuning.space import OF_TUNED, Choice, Space, unread
 from foster.unfinished import unfinished
 
 if TYPE_CHECKING:
@@ -149,7 +151,16 @@ def search(
     """
     require_optuna()
     expect("tune: source", source, Dataset, Condensed)
+    for name, value, kind in (
+        ("validation", validation, Dataset), ("encoder", encoder, EncoderOptions), ("model", model, ModelOptions),
+        ("train", train, TrainOptions), ("options", options, TuneOptions), ("engine", engine, Engine),
+    ):  # fmt: skip
+        if value is not None:
+            expect(f"tune: {name}", value, kind)
+    check_seed(seed)
     engine, options, out = engine or Engine(), options or TuneOptions(), Path(out)
+    if options.retrain_steps is not None and not options.retrain:
+        raise InputError("--retrain-steps: belongs to --retrain; add that, or leave it out")
     place = place_of(out, overwrite, inputs)
     setting = _setting(source, validation, space, where, encoder, model, train, options.finish, seed, engine.alone())
     with quiet():
@@ -157,12 +168,15 @@ def search(
         like = _rehearsed(setting)
         if fault and engine.is_main:
             say(fault)
+        if isinstance(source, Condensed) and source.info.get("privacy") is not None and engine.is_main:
+            say("the sequences are private, but figures of validation users, and options chosen by them, are not")
         engine.wait()  # until all have looked at the place
         if overwrite and place is not None and engine.is_main:
             with place.fill() as folder:
                 _claim(folder, setting)
         engine.wait()
-        _claim(out, setting)
+        if (other := _claim(out, setting)) is not None and engine.is_main:
+            say(f"{out}: was begun by foster {other}, whose trials may have other numbers; --overwrite begins anew")
         stopped: BaseException | None = None
         work = Search(out, setting, options.trials, options.timeout, like, say)
         try:
@@ -233,14 +247,17 @@ def _setting(
             raise InputError(f"{where}: '{name}' is searched, but also given as {given[name]!r}; leave one out")
     if isinstance(source, Condensed):
         _check_sequences(source, parts, given, where, finish)
+    shape = ModelOptions.parse({**stored_model.model_dump(), **given_model})
+    _check_read(source, parts, shape, where, finish)
     return Setting(
         source,
         validation,
         encoder or stored_encoder,
-        ModelOptions.parse({**stored_model.model_dump(), **given_model}),
+        shape,
         TrainOptions.parse({**stored_recipe.model_dump(), **given_recipe}),
         parts,
         _shared(source, given_model, given_recipe, finish),
+        frozenset(given_recipe),
         finish,
         seed,
         engine,
@@ -270,6 +287,23 @@ def _check_sequences(source: Condensed, space: Space, given: Mapping[str, Any], 
         )
 
 
+def _check_read(source: Dataset | Condensed, space: Space, model: ModelOptions, where: str, finish: bool) -> None:
+    """Raise InputError for a searched option that no trial would read, so that all its values would be one."""
+    backbones, finetunes = (
+        part.values if isinstance(part := space.parts.get(name), Choice) else (getattr(model, name),)
+        for name in ("backbone", "finetune")
+    )
+    by_none = frozenset.intersection(*(unread(one, other) for one in backbones for other in finetunes))
+    for name in space.parts:
+        reason = None
+        if name in by_none:
+            reason = "the language model is frozen" if name in OF_TUNED else f"the backbone is {' or '.join(backbones)}"
+        elif name == "mixup" and (finish or isinstance(source, Dataset) or source.codes is None):
+            reason = "it is for trials on soft labels alone"
+        if reason is not None:
+            raise InputError(f"{where}: '{name}' would have no effect, since {reason}; leave it out")
+
+
 def _rehearsed(setting: Setting) -> TextRecommender:
     """Return a model whose text features the trials take, having seen that it can be trained and judged.
 
@@ -283,12 +317,18 @@ def _rehearsed(setting: Setting) -> TextRecommender:
         return like
     student_source(source, like.fresh(seed), seed)
     if is_of(source.info.get("data_fingerprint"), setting.validation) is not True:
+        known = set(source.catalogue.ids)
+        if (other := next((item for item in setting.validation.item_ids if item not in known), None)) is not None:
+            raise InputError(
+                f"--validation: {setting.validation.info.name} has items that the sequences do not know, item_id "
+                f"{other!r} first; give data of their items, or sequences that were made from this one"
+            )
         validator(setting.validation, 1, engine)(like)  # every item is asked for
     return like
 
 
-def _claim(out: Path, setting: Setting) -> None:
-    """Mark the folder as this study's, or see that it is.
+def _claim(out: Path, setting: Setting) -> str | None:
+    """Mark the folder as this study's, or see that it is; return the version that did, if it is another one.
 
     Raises:
         InputError: it is another study's.
@@ -304,7 +344,7 @@ def _claim(out: Path, setting: Setting) -> None:
         "seed": setting.seed,
     }
     assert about.keys() == MEANT.keys()
-    claim(out, about)
+    return claim(out, about)
 
 
 def _retrain(work: Search, count: int, steps: int | None) -> None:
@@ -324,7 +364,9 @@ def _retrain(work: Search, count: int, steps: int | None) -> None:
 
 def _on_log(trial: FrozenTrial, setting: Setting, steps: int | None) -> dict[str, Any]:
     """Return the options of a trial for a training on the full log."""
-    return {"steps": TrainOptions().steps, **config_of(trial, setting), **({} if steps is None else {"steps": steps})}
+    # Judged by the users of the search, so that the two figures can stand side by side.
+    usual = {"steps": TrainOptions().steps, "eval_users": setting.train.eval_users}
+    return {**usual, **config_of(trial, setting), **({} if steps is None else {"steps": steps})}
 
 
 def _check_retrained(work: Search, steps: int | None) -> None:
@@ -350,7 +392,7 @@ def _retrain_one(
     Another seed: of a search on the log itself the same one would give the same number.
     """
     setting, start = work.setting, time.perf_counter()
-    seed, folder = setting.seed + 1, work.out / "retrained" / f"trial-{trial.number}"
+    seed, folder = (setting.seed + 1) % (MOST_SEED + 1), work.out / "retrained" / f"trial-{trial.number}"
     try:
         encoder, model, recipe = parsed(config)
         work.say(f"trial {trial.number}: its options train on the full log now, for {recipe.steps:,} steps")
@@ -365,9 +407,10 @@ def _retrain_one(
             )  # fmt: skip
             with place.fill() as out:
                 recommender.write_to(out, training_record(recipe, seed, fit))
-    except InputError as error:
-        note_retrained(work.study, trial.number, {"at_most": config["steps"], "error": str(error)})
-        work.say(f"trial {trial.number} on the full log: {error}")
+    except (InputError, torch.OutOfMemoryError) as error:
+        reason = str(error) if isinstance(error, InputError) else NO_MEMORY
+        note_retrained(work.study, trial.number, {"at_most": config["steps"], "error": reason})
+        work.say(f"trial {trial.number} on the full log: {reason}")
         return like
     notes = {
         "at_most": config["steps"],
