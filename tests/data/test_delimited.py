@@ -137,7 +137,11 @@ class TestTabs:
         assert table.remark == "fields in quotation marks"
 
 
-@pytest.mark.parametrize("content", ["a,b\n1,2\n".encode("utf-16"), gzip.compress(b"a,b\n1,2\n"), b"a,b\n\xe4,2\n"])
+@pytest.mark.parametrize(
+    "content",
+    ["a,b\n1,2\n".encode("utf-16"), gzip.compress(b"a,b\n1,2\n"), b"a,b\n\xe4,2\n"],
+    ids=["utf-16", "gzip", "latin"],
+)  # a name by content would hold the second in which it was packed, and differ between processes
 def test_what_is_no_utf8_is_said_with_its_line(tmp_path, content):
     path = tmp_path / "a.csv"
     path.write_bytes(content)
