@@ -290,12 +290,12 @@ def main() -> None:
     if arguments.out is None:
         parser.error("--out is missing: a folder of results")
     recipe = Condensed.read(arguments.distilled).recipe
-    looks = math.ceil(recipe.steps / recipe.eval_every)
+    looks = math.ceil(recipe.total_steps / recipe.eval_every)
     found = {int(dim): measured(arguments, int(dim)) for dim in arguments.dims.split(",")}
     out = Path(arguments.out)
     out.mkdir(parents=True, exist_ok=True)
-    write_json(out / "results.json", {"steps": recipe.steps, "validations": looks, "widths": found})
-    table = markdown(found, recipe.steps, looks)
+    write_json(out / "results.json", {"steps": recipe.total_steps, "validations": looks, "widths": found})
+    table = markdown(found, recipe.total_steps, looks)
     (out / "results.md").write_text(table, encoding="utf-8")
     print(table)
 

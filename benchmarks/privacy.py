@@ -142,7 +142,7 @@ def main() -> None:
         data = of_users(data, np.sort(rng.permutation(data.n_users)[: args.users]))
     options = AuditOptions(shadows=args.shadows, shadow_steps=args.steps, shadow_student_steps=args.student_steps)
     recipe = Recipe.of(
-        like_foster(data), options, (ModelOptions(), TrainOptions(eval_every=100)), args.seed, Engine("cpu")
+        like_foster(data), options, (ModelOptions(), TrainOptions(eval_every=100)), data, args.seed, Engine("cpu")
     )
     members = random_halves(len(askable(data)), args.shadows, args.seed)
     for number, row in enumerate(members):

@@ -37,7 +37,7 @@ def without_noise(options: PrivacyOptions, recipe: TrainOptions, users: int, _: 
     """Return a plan of the same sampling and clipping, which promises nothing."""
     return Privacy(
         epsilon=1e9, delta=DELTA, noise_multiplier=NO_NOISE, clip=CLIP, sampling_rate=MOST_USERS / users,
-        steps=recipe.steps, expected_users=MOST_USERS, accountant="none: there is no noise",
+        steps=recipe.total_steps, expected_users=MOST_USERS, accountant="none: there is no noise",
     )  # fmt: skip
 
 

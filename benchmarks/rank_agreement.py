@@ -42,6 +42,7 @@ from foster import (
 from foster.condensed.labels import start_from_labels
 from foster.engine import Engine
 from foster.errors import InputError
+from foster.training.options import MOST_STEPS
 from foster.tuning.space import WITHOUT_EFFECT, merged
 
 CHOICES: dict[str, list[Any]] = {
@@ -192,7 +193,7 @@ class Runs:
         return {"ndcg": fit.best_ndcg, "test": test, "history": fit.history}
 
     def _student(self, number: int, source: Condensed, free: bool) -> dict[str, Any]:
-        steps = self.arguments.student_steps or source.recipe.steps
+        steps = self.arguments.student_steps or source.recipe.total_steps
         recipe = source.recipe.model_copy(update={"steps": steps, "eval_every": min(source.recipe.eval_every, steps)})
         options, recipe = merged(self.configurations[number], source.model, recipe)
         if source.method not in self.of_sources:
@@ -357,7 +358,7 @@ def main() -> None:
     parser.add_argument("--out", required=True, help="folder of runs and results")
     parser.add_argument("--configurations", type=int, default=48, help="more can be added later")
     parser.add_argument("--again", type=int, help="with a second seed on the full log; by default all")
-    parser.add_argument("--steps", type=int, default=TrainOptions().steps, help="of a training on the full log")
+    parser.add_argument("--steps", type=int, default=MOST_STEPS, help="of a training on the full log")
     parser.add_argument("--eval-every", type=int, default=TrainOptions().eval_every)
     parser.add_argument("--student-steps", type=int, help="by default those of the stored recipes")
     parser.add_argument(

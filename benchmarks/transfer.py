@@ -109,7 +109,7 @@ class Cells:
         if self.student_steps is not None:
             recipe = recipe.model_copy(update={"steps": self.student_steps})
         if recipe.patience == 0:  # validation has no say: once, in the end
-            recipe = recipe.model_copy(update={"eval_every": recipe.steps})
+            recipe = recipe.model_copy(update={"eval_every": recipe.total_steps})
         model, fit = train(
             source, model=source.model.model_copy(update={"backbone": student}), train=recipe, validation=self.data,
             like=self.like, seed=self.seed, engine=self.engine,

@@ -667,7 +667,8 @@ def test_help_of_what_is_no_method_and_where_defaults_hold(run, monkeypatch):
     monkeypatch.setenv("COLUMNS", "400")
     assert "did you mean 'mtt'" in run("distill", "--method", "mt", "--help").message
     training = flags_in(run("train", "--help").out)
-    assert "for a data set; else what is stored with the sequences)" in training["--steps"]
+    assert "for a data set; else what is stored with the sequences)" in training["--lr"]
+    assert "by default what is stored with sequences; on a log 8000" in training["--steps"]
     assert "(default 0)" in training["--seed"]
 
 

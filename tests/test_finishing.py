@@ -12,6 +12,7 @@ from foster.condensed.contexts import label_windows
 from foster.condensed.labels import with_soft_labels
 from foster.errors import InputError
 from foster.models.recommender import NOT_STATED
+from foster.training.loop import on_log
 from synthetic_log import synthetic_log, write_csv
 
 RECIPE = TrainOptions(steps=6, eval_every=3)
@@ -58,6 +59,15 @@ def test_dropout_is_of_the_log_and_the_first_steps_are_few(labelled, log, monkey
     monkeypatch.setattr(finishing, "STUDENT_STEPS", 4)
     foster.finish(labelled, log, model=labelled.model.model_copy(update={"dropout": 0.3}), train=RECIPE)
     assert seen == [(labelled, 0.0, 4, None), (log, 0.3, 6, None)]
+
+
+def test_steps_that_are_not_given_are_a_tenth_of_those_of_the_log_and_of_sequences_the_stored_ones(labelled, log):
+    recipe = TrainOptions(batch_size=40, eval_users=9)
+    whole, few = on_log(recipe, log).total_steps, foster.finish(labelled, log, train=recipe)[1].steps
+    assert few == -(-whole // 10) and 1 < few < whole == foster.train(
+        log, encoder=labelled.encoder, model=labelled.model, train=recipe
+    )[1].steps  # fmt: skip
+    assert foster.train(labelled, train=TrainOptions(lr=0.01))[1].steps == labelled.recipe.steps == 5
 
 
 def test_sequences_of_a_frozen_teacher_leave_the_language_model_to_the_log(labelled, log, monkeypatch):

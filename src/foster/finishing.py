@@ -12,7 +12,7 @@ from foster.models.options import ModelOptions
 from foster.models.recommender import TextRecommender
 from foster.runs import train as train_on
 from foster.text.options import EncoderOptions
-from foster.training.loop import Fit, Watch
+from foster.training.loop import Fit, Watch, on_log
 from foster.training.options import FINISH, TrainOptions
 from foster.unfinished import Unfinished
 
@@ -64,7 +64,7 @@ def finish(
         data: the log, whose validation targets choose the weights.
         encoder: text encoder; by default the one that is stored with the sequences.
         model: shape; by default the stored one with the dropout of a log.
-        train: recipe on the log; by default that of 800 steps, ``foster.training.options.FINISH``.
+        train: recipe on the log; without steps of its own it makes a tenth of those that a log has by default.
         like: as of ``train``.
         watch: as of ``train``, for validations on the log.
         seed: of everything that is drawn.
@@ -81,9 +81,10 @@ def finish(
     expect("finish: data", data, Dataset)
     encoder, model = encoder or source.encoder, model or shape_on_log(source)
     check_own_log(source, data)
-    first = source.recipe.model_copy(update={"steps": min(source.recipe.steps, STUDENT_STEPS)})
+    train = on_log(train or TrainOptions(), data, FINISH)
+    first = source.recipe.model_copy(update={"steps": min(source.recipe.total_steps, STUDENT_STEPS)})
     if source.codes is not None:
-        first = first.model_copy(update={"warmup": first.steps // 2})  # so few steps at a high rate need it
+        first = first.model_copy(update={"warmup": first.total_steps // 2})  # so few steps at a high rate need it
     # Sequences of a frozen teacher say nothing that a language model could learn, and their steps are cheap without.
     shape = model.model_copy(update={"dropout": source.model.dropout})
     start = {}
@@ -106,7 +107,7 @@ def finish(
         data,
         encoder=encoder,
         model=model,
-        train=train or FINISH,
+        train=train,
         start=start | student.trained_state(),
         like=like or student,
         watch=watch,

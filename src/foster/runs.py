@@ -23,7 +23,7 @@ from foster.models.options import ModelOptions
 from foster.models.privacy import Privacy
 from foster.models.recommender import NOT_STATED, ORIGIN, TextRecommender, stored_shape
 from foster.text.options import EncoderOptions
-from foster.training.loop import Fit, LogSource, Source, Watch, fit, validator
+from foster.training.loop import Fit, LogSource, Source, Watch, fit, on_log, validator
 from foster.training.options import PrivacyOptions, TeacherOptions, TrainOptions
 from foster.training.private import PrivateLog, check_private, plan, private_recipe, private_shape
 from foster.training.trajectory import Recorder, Recording, checkpoint_steps
@@ -85,7 +85,7 @@ def pretrain(
     if spent is not None:
         source = PrivateLog.of(data, length, spent, seed, secret)
     else:
-        source = LogSource(data, train, length, seed, engine)
+        source, train = LogSource(data, train, length, seed, engine), on_log(train, data)
     command = {
         "verb": "pretrain", "data": data.info.fingerprint, "seed": seed, "encoder": recommender.encoder.model_dump(),
         "model": recommender.options.model_dump(), "train": train.model_dump(), "teacher": teacher.model_dump(),
@@ -96,7 +96,7 @@ def pretrain(
     with state as part, place.fill(about) if engine.is_main else nullcontext() as folder:
         record = None
         if folder:
-            due = checkpoint_steps(train.steps, teacher.checkpoints)
+            due = checkpoint_steps(train.total_steps, teacher.checkpoints)
             _check_room(folder, recommender, len(due), teacher.half, out)
             record = Recorder((part and part.folder) or folder, due, teacher.half)
         result = _fit_teacher(recommender, source, data, train, seed, engine, record, part, spent)
@@ -157,8 +157,9 @@ def train_teacher(
     engine, train, teacher = engine or Engine(), train or TrainOptions(), teacher or TeacherOptions()
     check_seed(seed)
     recommender = TextRecommender.build(data.catalogue, encoder, model, seed=seed, device=engine.device)
-    source = LogSource(data, train, recommender.options.max_length, seed, engine)
-    trajectory = Recording(checkpoint_steps(train.steps, teacher.checkpoints), teacher.half)
+    length = recommender.options.max_length
+    source, train = LogSource(data, train, length, seed, engine), on_log(train, data)
+    trajectory = Recording(checkpoint_steps(train.total_steps, teacher.checkpoints), teacher.half)
     result = _fit_teacher(recommender, source, data, train, seed, engine, trajectory)
     return recommender, trajectory, result
 
@@ -286,7 +287,7 @@ def train(
         source: what to train on. Distilled sequences and coresets need nothing else: no log, no teacher.
         encoder: text encoder; by default the one that is stored with the source.
         model: shape; by default the stored one.
-        train: recipe; by default the stored one (see ``student_recipe``).
+        train: recipe; by default the stored one (see ``student_recipe``), and its steps where a recipe has none.
         validation: a log whose validation targets are ranked on the way and, where the recipe has a patience, stop
             training and choose the weights; a log as source is its own.
         start: weights to start from, as ``trained_state`` and ``Trajectory.state`` give them. Weights that were
@@ -313,7 +314,9 @@ def train(
     check_seed(seed)
     if isinstance(source, Condensed):
         encoder, model = encoder or source.encoder, model or source.model
-        train = train or student_recipe(source, encoder, model)
+        stored = student_recipe(source, encoder, model)
+        train = train or stored
+        train = train if train.steps is not None else train.model_copy(update={"steps": stored.steps})
     train = train or TrainOptions()
     validation = source if isinstance(source, Dataset) else validation
     model = model or ModelOptions()
@@ -325,7 +328,8 @@ def train(
         recommender.load_trained_state(start)
     losses: Source
     if isinstance(source, Dataset):
-        losses = LogSource(source, train, recommender.options.max_length, seed, engine)
+        length = recommender.options.max_length
+        losses, train = LogSource(source, train, length, seed, engine), on_log(train, source)
     else:
         losses = student_source(source, recommender, seed, start=start is None, mixup=train.mixup)
     check = validator(validation, train.eval_users, engine) if validation is not None else None

@@ -111,7 +111,7 @@ def test_a_folder_of_all_that_was_found(made, tmp_path):
 def test_coresets_are_audited_too(made):
     data, teacher, _ = made
     coreset = select("soft-label", data, 3, teacher_path=teacher)
-    recipe = Recipe.of(coreset, FEW, None, 0, Engine("cpu"))
+    recipe = Recipe.of(coreset, FEW, None, data, 0, Engine("cpu"))
     members = random_halves(len(askable(data)), 1, 0)[0]
     with shadow_of(data, members, recipe, 0) as shadow:
         found = surfaces(shadow)
@@ -124,7 +124,7 @@ def test_coresets_are_audited_too(made):
 def test_a_shadow_is_of_its_members_alone(made):
     """Whatever the others did, nothing that a shadow gives changes."""
     data, _, sequences = made
-    recipe = Recipe.of(sequences, FEW, (MODEL, TrainOptions(eval_every=2, candidates=16)), 0, Engine("cpu"))
+    recipe = Recipe.of(sequences, FEW, (MODEL, TrainOptions(eval_every=2, candidates=16)), data, 0, Engine("cpu"))
     members = random_halves(len(askable(data)), 1, 0)[0]
     others = np.isin(np.repeat(np.arange(data.n_users), np.diff(data.offsets)), askable(data)[~members])
     poisoned = replace(data, sequence_items=np.where(others, 0, data.sequence_items).astype(np.int32))

@@ -89,7 +89,9 @@ def test_first_steps_do_not_count_and_there_is_an_end(clock):
             return next(iter(model.parameters())).square().mean()
 
     source = Slow()
-    assert seconds_a_step(small_recommender(), source, TrainOptions(), 0, ENGINE, budget=5.0) == pytest.approx(0.25)
+    assert seconds_a_step(small_recommender(), source, TrainOptions(steps=99), 0, ENGINE, budget=5.0) == pytest.approx(
+        0.25
+    )
     assert source.made < 30
     source = Slow()
     assert seconds_a_step(small_recommender(), source, TrainOptions(steps=1), 0, ENGINE) == pytest.approx(60)

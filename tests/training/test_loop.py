@@ -15,8 +15,8 @@ from foster.data.dataset import Dataset
 from foster.data.histories import Histories
 from foster.engine import Engine
 from foster.errors import InputError
-from foster.training.loop import Fit, LogSource, fit
-from foster.training.options import TrainOptions
+from foster.training.loop import Fit, LogSource, fit, on_log
+from foster.training.options import MOST_STEPS, PASSES, TrainOptions
 from foster.training.trajectory import FOLDER_NAME, Recorder, checkpoint_steps
 from small_models import small_recommender
 
@@ -152,6 +152,41 @@ def test_batches_of_a_log_are_those_of_one_draw_a_history():
             start = int(rng.integers(len(history) - 5)) if len(history) > 6 else 0
             windows.append(history[start : start + 6])
         assert torch.equal(source.batch(), pad(windows, 6))
+
+
+def log_of(lengths: list[int]) -> Dataset:
+    """A log whose users have as many training interactions, and two held out."""
+    rows = [(f"u{user}", f"i{place % 9}", place) for user, count in enumerate(lengths) for place in range(count + 2)]
+    log = pl.DataFrame(rows, ["user_id", "item_id", "timestamp"], orient="row").with_columns(title=pl.col("item_id"))
+    return Dataset.prepare(log, k_core=0)
+
+
+@pytest.mark.parametrize(
+    ("lengths", "batch", "steps"),
+    [
+        ([11] * 60, 30, 2 * PASSES),  # two batches go through all users
+        ([101] * 60, 30, 4 * PASSES),  # of a hundred targets each a step has fifty
+        ([11] * 60, None, 75),  # batches of 32 of 60 users: 40 passes of 1.875
+        ([11] * 60, 10**6, 1),
+        ([11] * 600, 1, MOST_STEPS),
+        ([2] * 12000, 1200, 15 * PASSES),  # half as many users again as are few: ten batches, 60 times
+        ([1] * 60, 30, 1),  # nothing to learn from, as the source of batches says
+    ],
+)
+def test_steps_on_a_log_go_through_it_so_many_times(lengths, batch, steps):
+    data, options = log_of(lengths), TrainOptions(batch_size=batch)
+    assert on_log(options, data) == options.model_copy(update={"steps": steps})
+    assert on_log(options, data, 0.1).steps == max(-(-steps // 10), 1)
+    given = TrainOptions(steps=7, batch_size=batch)
+    assert on_log(given, data, 0.1) is given
+
+
+def test_a_stored_recipe_says_its_steps():
+    recipe = TrainOptions(steps=3).model_dump()
+    assert TrainOptions.stored(recipe, "config.json").total_steps == 3
+    message = r"^config.json: option 'steps' must be a number \(got None\); make or copy the folder again$"
+    with pytest.raises(InputError, match=message):
+        TrainOptions.stored(recipe | {"steps": None}, "config.json")
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])

@@ -194,7 +194,7 @@ def audit(
         raise InputError(f"audit: the sequences were made from other data than {data.info.name}, by their fingerprints")
     if 0 < options.shadows < FEWEST:
         raise InputError(f"--shadows {options.shadows}: give {FEWEST} or more, or 0 to look at pieces alone")
-    recipe = Recipe.of(sequences, options, _teachers(teacher_path), seed, engine) if options.shadows else None
+    recipe = Recipe.of(sequences, options, _teachers(teacher_path), data, seed, engine) if options.shadows else None
     users = askable(data)
     visible, histories = visible_sequences(sequences), data.histories("train", users)
     about = {

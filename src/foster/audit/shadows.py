@@ -27,6 +27,7 @@ from foster.models.options import ModelOptions
 from foster.models.privacy import Privacy
 from foster.models.recommender import TextRecommender
 from foster.runs import pretrain, train
+from foster.training.loop import on_log
 from foster.training.options import PrivacyOptions, TrainOptions
 
 RUNS = "runs"
@@ -68,6 +69,7 @@ class Recipe:
         sequences: Condensed,
         options: AuditOptions,
         teacher: tuple[ModelOptions, TrainOptions] | None,
+        data: Dataset,
         seed: int,
         engine: Engine,
     ) -> Recipe:
@@ -78,6 +80,7 @@ class Recipe:
             options: of the audit.
             teacher: shape and recipe of their teacher; by default the shape of their students, with the usual dropout,
                 and the recipe that ``pretrain`` has.
+            data: the log that they were made from.
             seed: of everything that is drawn.
             engine: device.
 
@@ -106,7 +109,8 @@ class Recipe:
             usual = {"dropout": ModelOptions().dropout} if sequences.codes is not None else {}
             teacher = sequences.model.model_copy(update=usual), TrainOptions()
         model, train = teacher
-        train = train.model_copy(update={"steps": min(train.steps, options.shadow_steps)})
+        steps = on_log(train, data).total_steps
+        train = train.model_copy(update={"steps": min(steps, options.shadow_steps)})
         return cls(sequences, condense, model, train, options.shadow_student_steps, seed, engine, budget)
 
 
@@ -148,7 +152,7 @@ class Shadow:
     def student(self, sequences: Condensed) -> TextRecommender:
         """Train a student as the sequences say, for fewer steps."""
         recipe = student_recipe(sequences, sequences.encoder, sequences.model)
-        recipe = recipe.model_copy(update={"steps": min(recipe.steps, self.recipe.student_steps)})
+        recipe = recipe.model_copy(update={"steps": min(recipe.total_steps, self.recipe.student_steps)})
         return train(sequences, train=recipe, like=self.teacher, seed=self.seed, engine=self.recipe.engine)[0]
 
     def scores(self, sequences: Condensed, name: str = "") -> dict[str, np.ndarray]:

@@ -162,7 +162,7 @@ class _Trial:
         return self._made[key]
 
     def _trajectory(self) -> Checkpoints:
-        return _Start(self.model, checkpoint_steps(self.recipe.train.steps, self.recipe.teacher.checkpoints))
+        return _Start(self.model, checkpoint_steps(self.recipe.train.total_steps, self.recipe.teacher.checkpoints))
 
     def _selection(self, run: Run) -> tuple[Condensed, float]:
         """Select from some histories and from twice as many, and tell from these how long all take."""

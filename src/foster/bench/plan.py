@@ -17,6 +17,7 @@ from foster.distillation.options import OPTIONS, CondenseOptions, DistillOptions
 from foster.errors import InputError, did_you_mean
 from foster.models.options import ModelOptions
 from foster.text.options import EncoderOptions
+from foster.training.loop import on_log
 from foster.training.options import TeacherOptions, TrainOptions
 
 CHECKPOINT_STARTS = frozenset({"farzi", "td3"})
@@ -140,6 +141,7 @@ def plan_of(
         raise InputError(f"--reference: no row '{options.reference}'{hint}; name one of {', '.join(names)}")
     others = students_of(students or {}, recipe, students_source)
     data, new = withhold(data, options.new_items) if options.new_items else (data, None)
+    recipe = replace(recipe, train=on_log(recipe.train, data))
     budgets = budgets_of(options, len(data.training_histories()))
     if any(variant.method == "goracs" for variant in variants):
         require_pot()

@@ -18,13 +18,13 @@ from foster.models.options import ModelOptions
 from foster.models.recommender import TextRecommender
 from foster.runs import train
 from foster.training.loop import Fit
-from foster.training.options import HARD_LABELS, STUDENT, TrainOptions
+from foster.training.options import HARD_LABELS, MOST_STEPS, STUDENT, TrainOptions
 
 RECIPES = {"soft": STUDENT, "hard": HARD_LABELS}
 """Recipes that every method's students are trained with; the better one on validation counts."""
 
 MIXED = {"mixed": STUDENT.model_copy(update={"mixup": True})}
-LOG = {"log": TrainOptions()}
+LOG = {"log": TrainOptions(steps=MOST_STEPS)}
 """More recipes where budgets are bytes: few soft labels may be mixed, and real histories be as many as a log."""
 
 EARLY = 3  # validations without a better one before a student of hard labels, which are learned by heart, stops
@@ -47,7 +47,7 @@ def trainings(plan: Plan, run: Run, sequences: Condensed) -> Iterator[tuple[str,
     for label, recipe in recipes_of(run, sequences).items():
         recipe = student_recipe(sequences, kind.encoder, kind.model, recipe)
         if most is not None:
-            recipe = recipe.model_copy(update={"steps": min(recipe.steps, most)})
+            recipe = recipe.model_copy(update={"steps": min(recipe.total_steps, most)})
         yield label, kind.model if label in WITH_DROPOUT else kind.model.model_copy(update={"dropout": 0.0}), recipe
 
 

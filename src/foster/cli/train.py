@@ -46,7 +46,7 @@ def train(
         Path | None,
         typer.Option(
             help="data set that the sequences were made from, on which the model goes on after 500 steps on them; "
-            "options of model and recipe then count there (--steps 800 by default)"
+            "options of model and recipe then count there (--steps: by default a tenth of those of a training on it)"
         ),
     ] = None,
     label_encoder: LabelEncoder = None,
@@ -67,6 +67,7 @@ def train(
     from foster.manifest import identity
     from foster.runs import train as run
     from foster.runs import training_record
+    from foster.training.loop import on_log
     from foster.unfinished import unfinished
 
     source = folder_of(source, "dataset")
@@ -78,12 +79,13 @@ def train(
         if validation or label_encoder or finish:
             flag = "--validation" if validation else "--label-encoder" if label_encoder else "--finish"
             raise InputError(f"{flag}: is for sequences; {source} is a data set, which has validation items of its own")
-        data: Dataset | Condensed = Dataset.read(source)
-        encoder, model, recipe = values.of(EncoderOptions), values.of(ModelOptions), values.of(TrainOptions)
+        data: Dataset | Condensed = (whole := Dataset.read(source))
+        encoder, model = values.of(EncoderOptions), values.of(ModelOptions)
+        recipe = on_log(values.of(TrainOptions), whole)
     elif finish:
         data = Condensed.read(source, encoder_path=label_encoder)
         encoder, model = values.of(EncoderOptions, data.encoder), values.of(ModelOptions, shape_on_log(data))
-        recipe = values.of(TrainOptions, FINISH)
+        recipe = values.of(TrainOptions)
     else:
         values.refuse({"batch_size": "a step sees all sequences, or an eighth of their labels; leave it out"})
         if validation is None:
@@ -97,6 +99,7 @@ def train(
     judges, log = read_data(validation) if validation else None, read_data(finish) if finish else None
     if log and isinstance(data, Condensed):
         check_own_log(data, log)
+        recipe = on_log(recipe, log, FINISH)
     of_this_data = is_of(data.info.get("data_fingerprint"), judges) if judges and isinstance(data, Condensed) else None
     start = time.perf_counter()
     with running(common.device) as engine:

@@ -159,7 +159,7 @@ def student_recipe(
     if sequences.codes is None or _in_closed_form(sequences, encoder, model):
         return recipe
     return recipe.model_copy(
-        update={"lr": min(recipe.lr, SAMPLED_RATE), "warmup": max(recipe.warmup, recipe.steps // WARM)}
+        update={"lr": min(recipe.lr, SAMPLED_RATE), "warmup": max(recipe.warmup, recipe.total_steps // WARM)}
     )
 
 

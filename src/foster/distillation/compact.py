@@ -127,7 +127,7 @@ def compact_teacher(
     names = [name for name in model.tower.item_map() or {} if name != NOISE and bits_of(name, bits) is not None]
     for name in names:
         parametrize.register_parametrization(adapter, name, _Rounding(name, bits))
-    record = _Checkpoints(checkpoint_steps(recipe.steps, CHECKPOINTS), names, engine.device)
+    record = _Checkpoints(checkpoint_steps(recipe.total_steps, CHECKPOINTS), names, engine.device)
     fit(
         model,
         source,

@@ -33,7 +33,7 @@ class CondenseOptions(Options):
     batch_size: int = Field(256, ge=1, description="real histories a step")
     select_every: SelectEvery = 100
     student_steps: int = Field(
-        STUDENT.steps, ge=1, description="training steps of a student, in the recipe that is stored"
+        STUDENT.total_steps, ge=1, description="training steps of a student, in the recipe that is stored"
     )
 
 

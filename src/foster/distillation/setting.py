@@ -162,7 +162,7 @@ class Setting:
             catalogue=catalogue,
             encoder=self.best.encoder,
             model=self.best.options,
-            recipe=HARD_LABELS.model_copy(update={"steps": min(HARD_LABELS.steps, options.student_steps)}),
+            recipe=HARD_LABELS.model_copy(update={"steps": min(HARD_LABELS.total_steps, options.student_steps)}),
             info={
                 **self.data.info.origin,
                 "options": options.model_dump(),
@@ -180,7 +180,7 @@ class Setting:
         source = student_source(sequences, student, self.seed, mixup=recipe.mixup)
         if sequences.codes is None:
             return student, source, recipe, self.validate
-        return student, source, recipe.model_copy(update={"steps": max(recipe.steps // 2, 1)}), None
+        return student, source, recipe.model_copy(update={"steps": max(recipe.total_steps // 2, 1)}), None
 
     def student_ndcg(self, sequences: Condensed) -> np.ndarray:
         """Train a short student on the sequences and return its NDCG@10 of each judging validation user, ``[users]``.

@@ -40,7 +40,7 @@ from foster.estimation.steps import (
 from foster.models.options import ModelOptions
 from foster.models.recommender import TextRecommender
 from foster.text.options import EncoderOptions
-from foster.training.loop import LogSource
+from foster.training.loop import LogSource, on_log
 from foster.training.options import TeacherOptions, TrainOptions
 from foster.training.trajectory import Checkpoints
 
@@ -68,6 +68,7 @@ def estimate_pretrain(
     train, teacher, model = train or TrainOptions(), teacher or TeacherOptions(), model or ModelOptions()
     with limits_of(engine, out) as limits:
         recommender, start = untrained(data.catalogue, encoder or EncoderOptions(), model, seed, engine)
+        train = on_log(train, data)
         parts = {"texts and model": (start, start), **training_parts(data, recommender, train, seed, engine)}
     disk, weights = teacher_bytes(recommender, train, teacher), count_weights(recommender)
     # Beside what was measured there are the best weights so far.
@@ -148,11 +149,11 @@ def distillation_parts(
     if isinstance(distiller, Generated):
         return {"start": (starting, starting), "sequences that the teacher draws": (export, export)}, sequences
     (student, source, recipe, validate), making = timed(lambda: setting.student(sequences))
-    of_student = seconds_a_step(student, source, recipe, seed, engine, budget=SECONDS / 2) * recipe.steps
+    of_student = seconds_a_step(student, source, recipe, seed, engine, budget=SECONDS / 2) * recipe.total_steps
     least = of_student
     if validate is not None:
         validation = timed(lambda: validate(student))[1]
-        trained = recipe_parts(recipe, of_student / recipe.steps, validation).values()
+        trained = recipe_parts(recipe, of_student / recipe.total_steps, validation).values()
         of_student, least = (sum(part[which] for part in trained) for which in (0, 1))
     judging = making + ranking_seconds(data, student, "validation", JUDGES, engine)
     students = 1 + math.ceil(options.steps / options.select_every)

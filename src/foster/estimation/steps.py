@@ -91,13 +91,14 @@ def training_parts(data: Dataset, model: TextRecommender, options: TrainOptions,
 
 def recipe_parts(options: TrainOptions, step: float, validation: float) -> Parts:
     """Return the parts of a training: every step made, and stopped as early as validation can."""
-    least = min(options.steps, options.eval_every * (1 + options.patience)) if options.patience else options.steps
-    trained = f"training, {options.steps:,} steps of {step:.3g} s"
-    times = math.ceil(options.steps / options.eval_every)
+    most, every = options.total_steps, options.eval_every
+    least = min(most, every * (1 + options.patience)) if options.patience else most
+    trained = f"training, {most:,} steps of {step:.3g} s"
+    times = math.ceil(most / every)
     validated = f"validation, {times:,} times {validation:.3g} s"
     return {
-        trained: (options.steps * step, least * step),
-        validated: (times * validation, math.ceil(least / options.eval_every) * validation),
+        trained: (most * step, least * step),
+        validated: (times * validation, math.ceil(least / every) * validation),
     }
 
 
@@ -134,7 +135,7 @@ def seconds_a_step(
         if spent > 3 * budget or (spent > budget and passes and not left):
             raise _EnoughError
 
-    steps = most or options.steps
+    steps = most or options.total_steps
     with contextlib.suppress(_EnoughError):
         fit(model, source, options.model_copy(update={"steps": steps}), seed=seed, record=look, engine=engine)
     warm = min(WARM, len(times) - 2)
@@ -220,7 +221,7 @@ def count_weights(model: TextRecommender) -> int:
 
 def teacher_bytes(model: TextRecommender, train: TrainOptions, teacher: TeacherOptions) -> int:
     """Return the size of a teacher's folder."""
-    checkpoints = len(checkpoint_steps(train.steps, teacher.checkpoints)) * (2 if teacher.half else 4)
+    checkpoints = len(checkpoint_steps(train.total_steps, teacher.checkpoints)) * (2 if teacher.half else 4)
     return (
         (4 + checkpoints) * count_weights(model)
         + 4 * (model.n_items * model.options.dim + sum(tensor.numel() for tensor in model.whitening.buffers()))

@@ -23,10 +23,11 @@ from foster.evaluation.metrics import metrics_of
 from foster.models.recommender import TextRecommender
 from foster.progress import Progress
 from foster.training.losses import next_item_loss
-from foster.training.options import TrainOptions
+from foster.training.options import FEW_USERS, MOST_STEPS, PASSES, TrainOptions, batch_size_of
 from foster.unfinished import State, Unfinished
 
 CLIP = 1.0  # largest norm of a step's gradient: without it wide models may be spoilt by the steps after warm-up
+WINDOW = 50  # targets of a long history that a step has, at the default length; whatever the model's, for all alike
 Validate = Callable[[TextRecommender], float]
 Watch = Callable[[int, float], None]
 
@@ -98,7 +99,7 @@ class LogSource(BatchDraws):
         self.max_length = max_length
         self.engine = engine
         self.lengths: np.ndarray = np.minimum(self.histories.lengths, max_length)
-        self.batch_size: int = options.batch_size or min(max(len(self.histories) // 16, 32), 256)
+        self.batch_size: int = batch_size_of(options, len(self.histories))
         self.rows: np.ndarray = np.arange(len(self.histories)) if rows is None else rows
         super().__init__(self.lengths[self.rows], self.batch_size, seed)
 
@@ -128,6 +129,23 @@ class LogSource(BatchDraws):
         weight = world * _targets(own) / _targets(windows)
         # A process without a share joins in with weight 0: its gradients are waited for.
         return weight * next_item_loss(model, self._padded(own or windows[:1]), candidates, self.generator)
+
+
+def on_log(options: TrainOptions, data: Dataset, share: float = 1.0) -> TrainOptions:
+    """Return a recipe that says how many steps it makes on a log: its own, or those that a log of that size wants.
+
+    Args:
+        options: the recipe; its own number stays.
+        data: the log.
+        share: of the usual number.
+    """
+    if options.steps is not None:
+        return options
+    targets = data.training_histories().lengths - 1
+    windows = len(targets) * targets.sum() / max(np.minimum(targets, WINDOW).sum(), 1)  # that make a pass
+    passes = PASSES * max(len(targets) / FEW_USERS, 1)
+    steps = min(passes * windows / batch_size_of(options, len(targets)), MOST_STEPS)
+    return options.model_copy(update={"steps": max(math.ceil(share * steps), 1)})
 
 
 def _targets(windows: Histories) -> int:
@@ -239,11 +257,11 @@ def _fit(
                 watch(int(look["step"]), look["ndcg@10"])
     elif record is not None:
         record(0, model)
-    steps, done = range(result.steps + 1, options.steps + 1), result.steps
-    for step in Progress(steps, what=progress, total=options.steps, initial=done, shown=progress is not None):
+    steps, done = range(result.steps + 1, options.total_steps + 1), result.steps
+    for step in Progress(steps, what=progress, total=options.total_steps, initial=done, shown=progress is not None):
         with multiplying(products, engine.device):
             loss = source.loss(model, options.candidates)
-        due = step % options.eval_every == 0 or step == options.steps
+        due = step % options.eval_every == 0 or step == options.total_steps
         # To read a loss of a device, or that of other processes, would mean to wait for it.
         if loss.is_cpu and engine.world == 1 and not math.isfinite(loss.item()):
             raise _diverged("the loss", step, options)
@@ -273,7 +291,7 @@ def _fit(
                 result.best_step, result.best_ndcg = step, ndcg
             elif step - result.best_step >= options.patience * options.eval_every:
                 break
-        if part is not None and due and step < options.steps:
+        if part is not None and due and step < options.total_steps:
             result.seconds = time.perf_counter() - start
             part.save(f"step {step}", fit=run.state(), **({"best": best} if better else {}))
     if best is not None:
@@ -340,4 +358,4 @@ def _diverged(name: str, step: int, options: TrainOptions) -> Diverged:
 def schedule(step: int, options: TrainOptions) -> float:
     """Return the factor of the learning rate at ``step`` (from 1): linear warm-up, then half a cosine to zero."""
     warm = min(1.0, step / max(options.warmup, 1))
-    return warm * 0.5 * (1 + math.cos(math.pi * (step - 1) / options.steps))
+    return warm * 0.5 * (1 + math.cos(math.pi * (step - 1) / options.total_steps))

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal, Self
 
 from pydantic import Field
 
+from foster.errors import InputError
 from foster.options import MOST_RATE, Options
 
 
 class TrainOptions(Options):
     """The recipe: the same for the full log, for distilled data and for coresets."""
 
-    steps: int = Field(8000, ge=1, description="optimiser steps; the learning rate falls to zero over them (cosine)")
+    steps: int | None = Field(
+        None,
+        ge=1,
+        description="optimiser steps; the learning rate falls to zero over them (cosine); by default what is stored "
+        "with sequences; on a log 8000, or for few users as many as go through its interactions 40 times",
+    )
     batch_size: int | None = Field(
         None,
         ge=1,
@@ -45,6 +51,36 @@ class TrainOptions(Options):
         "for it, else float32",
     )
 
+    @classmethod
+    def stored(cls, values: Any, where: str) -> Self:
+        """Build a recipe that a folder holds; see ``Options.stored``. It says how many steps were made or are to be.
+
+        Raises:
+            InputError: a field is missing or unknown, or has a wrong value.
+        """
+        recipe = super().stored(values, where)
+        if recipe.steps is None:
+            raise InputError(f"{where}: option 'steps' must be a number (got None); make or copy the folder again")
+        return recipe
+
+    @property
+    def total_steps(self) -> int:
+        """The steps of a recipe that has them: that of sequences, or of a log from ``on_log`` on."""
+        assert self.steps is not None
+        return self.steps
+
+
+MOST_STEPS = 8000
+PASSES = 40
+FEW_USERS = 8000
+"""Steps on a log, where a recipe has none: at most 8000, and at most 40 passes, by more of which a small log is learned
+by heart; of more users than 8000, more passes in proportion (benchmarks/research.md, 80)."""
+
+
+def batch_size_of(options: TrainOptions, histories: int) -> int:
+    """Return how many histories a step has on average, of all processes together."""
+    return options.batch_size or min(max(histories // 16, 32), 256)
+
 
 STUDENT = TrainOptions(steps=4000, lr=2e-2, weight_decay=0.1, candidates=2048, patience=0)
 """The recipe for a handful of sequences with soft labels, which are hardly learned by heart: the last weights count."""
@@ -55,8 +91,8 @@ HARD_LABELS = TrainOptions(steps=300, lr=1e-3, warmup=20, candidates=2048, eval_
 GENERATED = TrainOptions(steps=2000, warmup=100, patience=0)
 """The recipe for thousands of histories that a teacher generated: they vary less than real ones, so few steps do."""
 
-FINISH = TrainOptions(steps=800)
-"""The recipe on the log of a model that was trained on sequences before: a tenth of the steps."""
+FINISH = 0.1
+"""How much of the steps on a log is made by a model that was trained on sequences before."""
 
 LABEL_WINDOW = 10  # steps of the short windows that have soft labels of their own, by default
 

@@ -143,7 +143,7 @@ def plan(options: PrivacyOptions, recipe: TrainOptions, n_users: int, rng: np.ra
     of_count = COUNT_SHARE * options.epsilon
     users = max(round(n_users + rng.laplace(scale=1 / of_count)), 1)
     expected = min(recipe.batch_size or min(max(users // 16, 32), MOST_USERS), users)
-    rate, steps = expected / users, recipe.steps
+    rate, steps = expected / users, recipe.total_steps
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="Optimal order")  # of noise that the search only passes by

@@ -16,8 +16,8 @@ class TuneOptions(Options):
     timeout: float | None = Field(None, gt=0, description="seconds after which this call starts no further trial")
     finish: bool = Field(
         False,
-        description="go on with each trial on the log of --validation, for --steps (800 by default): options then rank "
-        "much as on the log; by sequences alone they did so on one of two logs",
+        description="go on with each trial on the log of --validation, for --steps (by default a tenth of those of a "
+        "training on it): options then rank much as on the log; by sequences alone they did so on one of two logs",
     )
     retrain: int = Field(
         0, ge=0, description="how many of the best trials' options are trained on the full log, to see which is right"

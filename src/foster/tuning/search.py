@@ -28,8 +28,8 @@ from foster.models.recommender import TextRecommender
 from foster.runs import train
 from foster.storage import file_sha256, whole_file
 from foster.text.options import EncoderOptions
-from foster.training.loop import Watch
-from foster.training.options import TrainOptions
+from foster.training.loop import Watch, on_log
+from foster.training.options import FINISH, TrainOptions
 from foster.tuning.folder import DATABASE, Worker, is_dead, study_lock
 from foster.tuning.seals import SEAL, bind, check, check_pages, damaged, reading, seal_of
 from foster.tuning.space import Space, merged, unread
@@ -48,6 +48,7 @@ NAME = "foster"
 NO_MEMORY = "not enough memory on the device"
 BUSY = 120.0  # seconds to wait for what another process writes
 WORKER, BEGUN, REASON, FAILURE, KILLS, FIRST = "worker", "default", "reason", "failure", "killed", "first"
+STEPS = "steps"  # that a trial has at most
 """Names of what is noted of a trial."""
 
 
@@ -87,7 +88,8 @@ class Setting:
         Of one that cannot be drawn, such as the high rate of students of soft labels, that of a training on the log.
         """
         own = {**self.model.model_dump(), **self.train.model_dump()}
-        of_log = {**ModelOptions().model_dump(), **TrainOptions().model_dump()}
+        usual = on_log(TrainOptions(), self.validation)
+        of_log = {**ModelOptions().model_dump(), **usual.model_dump()}
         return {name: own[name] if part.holds(own[name]) else of_log[name] for name, part in self.space.parts.items()}
 
     def counted(self, options: Mapping[str, Any]) -> dict[str, Any]:
@@ -109,7 +111,7 @@ class Setting:
         """
         model, recipe = merged(options, self.model, self.train)
         if self.finish or isinstance(self.source, Dataset):
-            return model, recipe
+            return model, on_log(recipe, self.validation, FINISH if self.finish else 1.0)
         own = student_recipe(self.source, self.encoder, model).model_dump()
         chosen = {name: value for name, value in recipe.model_dump().items() if name in options or name in self.fixed}
         return model, TrainOptions.parse({**own, **chosen})
@@ -226,8 +228,8 @@ class Search:
         from optuna.trial import TrialState
 
         options, start = self.setting.space.taken(trial.params), time.perf_counter()
-        steps = self._steps(options)
         looked: list[float] = []
+        steps = 0
 
         def watch(step: int, ndcg: float) -> None:
             looked.append(ndcg)
@@ -238,7 +240,8 @@ class Search:
 
         state, value, reason = TrialState.PRUNED, None, None
         try:
-            merged(options, self.setting.model, self.setting.train)  # what cannot be trained is nothing's twin
+            steps = self.setting.of_trial(options)[1].total_steps  # what cannot be trained is nothing's twin
+            trial.set_user_attr(STEPS, steps)
             if (twin := self._twin(options)) is not None:
                 value, reason = twin.value, f"the same training as trial {twin.number}"
                 self._copy(twin, trial)
@@ -328,18 +331,13 @@ class Search:
             return finish(setting.source, setting.validation, **shared)[1]
         return train(setting.source, validation=setting.validation, **shared)[1]
 
-    def _steps(self, options: Mapping[str, Any]) -> int:
-        """Return how many steps a trial of some options has at most."""
-        return int(options.get("steps", self.setting.train.steps))
-
     def _is_behind(self, step: int, steps: int, best: float) -> bool:
         """Whether a trial is pruned: its best so far is below the median, at this step, of trials of as many steps.
 
         The rate falls over the steps that a trial has: at one step, one of fewer is further. After the last step
         nothing is saved by it.
         """
-        taken = self.setting.space.taken
-        like = [trial for trial in finished(self.study) if self._steps(taken(trial.params)) == steps]
+        like = [trial for trial in finished(self.study) if trial.user_attrs.get(STEPS) == steps]
         if len(like) < UNPRUNED or not steps // WARM <= step < steps:
             return False
         there = [trial.intermediate_values[step] for trial in like if step in trial.intermediate_values]

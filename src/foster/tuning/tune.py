@@ -28,8 +28,8 @@ from foster.models.recommender import TextRecommender
 from foster.options import MOST_SEED
 from foster.runs import train, training_record
 from foster.text.options import EncoderOptions
-from foster.training.loop import LogSource, validator
-from foster.training.options import FINISH, TrainOptions
+from foster.training.loop import LogSource, on_log, validator
+from foster.training.options import TrainOptions
 from foster.tuning.folder import MEANT, claim, described, place_of, retraining_lock, study_lock
 from foster.tuning.options import TuneOptions
 from foster.tuning.results import best_trials, config_of, frame_of, note_retrained, parsed, retrained, write_results
@@ -232,7 +232,7 @@ def _setting(
     else:
         if validation is None:
             raise InputError("--validation is missing: the data set whose validation items judge the trials")
-        stored_encoder, stored_model, stored_recipe = source.encoder, source.model, FINISH
+        stored_encoder, stored_model, stored_recipe = source.encoder, source.model, TrainOptions()
         if finish:
             check_own_log(source, validation)
             stored_model = shape_on_log(source)
@@ -365,8 +365,9 @@ def _retrain(work: Search, count: int, steps: int | None) -> None:
 def _on_log(trial: FrozenTrial, setting: Setting, steps: int | None) -> dict[str, Any]:
     """Return the options of a trial for a training on the full log."""
     # Judged by the users of the search, so that the two figures can stand side by side.
-    usual = {"steps": TrainOptions().steps, "eval_users": setting.train.eval_users}
-    return {**usual, **config_of(trial, setting), **({} if steps is None else {"steps": steps})}
+    config = {"eval_users": setting.train.eval_users, **config_of(trial, setting)}
+    config |= {} if steps is None else {"steps": steps}
+    return {**config, "steps": on_log(parsed(config)[2], setting.validation).total_steps}
 
 
 def _check_retrained(work: Search, steps: int | None) -> None:
@@ -395,7 +396,7 @@ def _retrain_one(
     seed, folder = (setting.seed + 1) % (MOST_SEED + 1), work.out / "retrained" / f"trial-{trial.number}"
     try:
         encoder, model, recipe = parsed(config)
-        work.say(f"trial {trial.number}: its options train on the full log now, for {recipe.steps:,} steps")
+        work.say(f"trial {trial.number}: its options train on the full log now, for {recipe.total_steps:,} steps")
         if like is None:
             like = TextRecommender.build(setting.validation.catalogue, encoder, model, device=setting.engine.device)
         place = check_free(folder, overwrite=True)
