@@ -31,8 +31,9 @@ FIRST = {
 def test_folders_say_every_option(group):
     # A field that comes with a new version goes into `later`, or the folders that are there cannot be read any more.
     assert [name for name in group.model_fields if name not in group.later] == FIRST[group].split()
-    whole = group().model_dump()
-    assert group.stored(whole, "config.json") == group()
+    options = group(steps=5) if group is TrainOptions else group()  # steps follow from a log, which a folder is not
+    whole = options.model_dump()
+    assert group.stored(whole, "config.json") == options
     for name in whole.keys() - group.later.keys():
         part = {other: value for other, value in whole.items() if other != name}
         with pytest.raises(InputError, match=rf"config\.json: option '{name}' is missing; make or copy"):
