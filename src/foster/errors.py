@@ -61,6 +61,21 @@ def expect(where: str, value: object, *kinds: type) -> None:
         raise InputError(f"{where} is {repr(value)[:SHOWN]}, of type {type(value).__name__}; give {wanted} object")
 
 
+def expect_given(call: str, **given: tuple[object, type]) -> None:
+    """Do what ``expect`` does for arguments of a function, by name, that may be None.
+
+    Args:
+        call: the function.
+        given: of each argument, what is given and what it may be.
+
+    Raises:
+        InputError: one is something else.
+    """
+    for name, (value, kind) in given.items():
+        if value is not None:
+            expect(f"{call}: {name}", value, kind)
+
+
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """Return `` (did you mean 'x'?)`` for the known word nearest to ``word``, or an empty string."""
     close = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)

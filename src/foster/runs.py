@@ -17,7 +17,7 @@ from foster.condensed.sequences import Condensed
 from foster.condensed.sources import student_source
 from foster.data.dataset import Dataset
 from foster.engine import Engine, check_seed
-from foster.errors import InputError, expect
+from foster.errors import InputError, expect, expect_given
 from foster.evaluation.evaluate import is_of
 from foster.models.options import ModelOptions
 from foster.models.privacy import Privacy
@@ -119,10 +119,13 @@ def _check_options(
     teacher: TeacherOptions | None = None,
 ) -> None:
     """Raise InputError for options that are given as an argument of another name."""
-    given = {"encoder": (encoder, EncoderOptions), "model": (model, ModelOptions), "train": (train, TrainOptions)}
-    for name, (value, kind) in {**given, "teacher": (teacher, TeacherOptions)}.items():
-        if value is not None:
-            expect(f"{call}: {name}", value, kind)
+    expect_given(
+        call,
+        encoder=(encoder, EncoderOptions),
+        model=(model, ModelOptions),
+        train=(train, TrainOptions),
+        teacher=(teacher, TeacherOptions),
+    )
 
 
 def train_teacher(
@@ -307,16 +310,15 @@ def train(
             lacks, a log without training pairs, or a training that diverged.
     """
     expect("train: source", source, Dataset, Condensed)
-    if validation is not None:
-        expect("train: validation", validation, Dataset)
+    expect_given("train", validation=(validation, Dataset))
     _check_options("train", encoder, model, train)
     engine = engine or Engine()
     check_seed(seed)
     if isinstance(source, Condensed):
         encoder, model = encoder or source.encoder, model or source.model
-        stored = student_recipe(source, encoder, model)
-        train = train or stored
-        train = train if train.steps is not None else train.model_copy(update={"steps": stored.steps})
+        if train is None or train.steps is None:
+            stored = student_recipe(source, encoder, model)
+            train = stored if train is None else train.model_copy(update={"steps": stored.steps})
     train = train or TrainOptions()
     validation = source if isinstance(source, Dataset) else validation
     model = model or ModelOptions()

@@ -77,9 +77,9 @@ FEW_USERS = 8000
 by heart; of more users than 8000, more passes in proportion (benchmarks/research.md, 80)."""
 
 
-def batch_size_of(options: TrainOptions, histories: int) -> int:
-    """Return how many histories a step has on average, of all processes together."""
-    return options.batch_size or min(max(histories // 16, 32), 256)
+def batch_size_of(options: TrainOptions, histories: int, most: int = 256) -> int:
+    """Return how many histories a step has on average, of all processes together; by default ``most`` at most."""
+    return options.batch_size or min(max(histories // 16, 32), most)
 
 
 STUDENT = TrainOptions(steps=4000, lr=2e-2, weight_decay=0.1, candidates=2048, patience=0)

@@ -28,7 +28,7 @@ from foster.models.options import ModelOptions
 from foster.models.privacy import Privacy
 from foster.models.recommender import TextRecommender
 from foster.training.losses import sample_items
-from foster.training.options import PrivacyOptions, TrainOptions
+from foster.training.options import PrivacyOptions, TrainOptions, batch_size_of
 from foster.unfinished import State
 
 CLIP = 0.1
@@ -142,7 +142,7 @@ def plan(options: PrivacyOptions, recipe: TrainOptions, n_users: int, rng: np.ra
         raise InputError("--epsilon: needs the package opacus; run: pip install 'foster[private]'") from error
     of_count = COUNT_SHARE * options.epsilon
     users = max(round(n_users + rng.laplace(scale=1 / of_count)), 1)
-    expected = min(recipe.batch_size or min(max(users // 16, 32), MOST_USERS), users)
+    expected = min(batch_size_of(recipe, users, MOST_USERS), users)
     rate, steps = expected / users, recipe.total_steps
     try:
         with warnings.catch_warnings():

@@ -19,7 +19,7 @@ from foster.condensed.sequences import Condensed
 from foster.condensed.sources import student_source
 from foster.data.dataset import Dataset
 from foster.engine import Engine, check_seed
-from foster.errors import InputError, expect
+from foster.errors import InputError, expect, expect_given
 from foster.evaluation.evaluate import is_of
 from foster.finishing import check_own_log, shape_on_log
 from foster.models.item_tower import IDS
@@ -151,12 +151,15 @@ def search(
     """
     require_optuna()
     expect("tune: source", source, Dataset, Condensed)
-    for name, value, kind in (
-        ("validation", validation, Dataset), ("encoder", encoder, EncoderOptions), ("model", model, ModelOptions),
-        ("train", train, TrainOptions), ("options", options, TuneOptions), ("engine", engine, Engine),
-    ):  # fmt: skip
-        if value is not None:
-            expect(f"tune: {name}", value, kind)
+    expect_given(
+        "tune",
+        validation=(validation, Dataset),
+        encoder=(encoder, EncoderOptions),
+        model=(model, ModelOptions),
+        train=(train, TrainOptions),
+        options=(options, TuneOptions),
+        engine=(engine, Engine),
+    )
     check_seed(seed)
     engine, options, out = engine or Engine(), options or TuneOptions(), Path(out)
     if options.retrain_steps is not None and not options.retrain:
