@@ -39,7 +39,7 @@ from foster import (
     select,
     train,
 )
-from foster.condensed.labels import start_from_labels
+from foster.condensed.labels import start_from_labels, student_recipe
 from foster.engine import Engine
 from foster.errors import InputError
 from foster.training.options import MOST_STEPS
@@ -195,7 +195,9 @@ class Runs:
     def _student(self, number: int, source: Condensed, free: bool) -> dict[str, Any]:
         steps = self.arguments.student_steps or source.recipe.total_steps
         recipe = source.recipe.model_copy(update={"steps": steps, "eval_every": min(source.recipe.eval_every, steps)})
-        options, recipe = merged(self.configurations[number], source.model, recipe)
+        options, _ = merged(self.configurations[number], source.model, recipe)
+        recipe = student_recipe(source, source.encoder, options, recipe)  # as trials of 'foster tune' have it
+        _, recipe = merged(self.configurations[number], source.model, recipe)
         if source.method not in self.of_sources:
             like = TextRecommender.build(source.catalogue, source.encoder, options, device=self.engine.device)
             self.of_sources[source.method] = like

@@ -78,7 +78,7 @@ def test_jobs_are_processes_that_share_the_trials_and_end_together(tmp_path, com
 
 @pytest.mark.slow
 def test_what_a_killed_job_leaves_is_done_by_the_other(tmp_path, command):
-    (tmp_path / "space.yaml").write_text("lr: {low: 1e-4, high: 1e-2}\n")
+    (tmp_path / "space.yaml").write_text("lr: {low: 1e-4, high: 1e-2}\nheads: [2, 3]\n")
     call = [sys.executable, *command, "--jobs", "2", "--steps", "300", "--trials", "8", "--json", "--out", "study"]
     process = subprocess.Popen(
         call, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True, text=True
@@ -90,6 +90,7 @@ def test_what_a_killed_job_leaves_is_done_by_the_other(tmp_path, command):
     trials = json.loads(out)["trials"]
     assert trials.get("complete", 0) + trials.get("pruned", 0) == 8
     assert "a process that shared the work ended with exit status -9" in said
+    assert said.count("cannot be trained (dim 8 is no multiple of heads 3") == 1  # not by each process
 
 
 @pytest.mark.slow

@@ -232,16 +232,38 @@ def test_what_a_search_tells_of_validation_users_is_not_said_to_be_private(place
     private = Condensed(**{**vars(labelled), "info": {**labelled.info, "privacy": {"epsilon": 8.0}}})
     more = {"validation": log, "space": {"dim": [8], "steps": [2]}, "options": TuneOptions(trials=1)}
     for source, times in ((labelled, 0), (private, 1)):
-        tuning.search(source, tmp_path / f"study-{times}", say=said.append, **more)
+        tuning.search(source, tmp_path / f"study-{times}", note=said.append, **more)
         assert sum("figures of validation users" in line for line in said) == times
 
 
 def test_a_study_of_another_version_says_so(place, log, tmp_path, monkeypatch):
     coreset, out, said = Condensed.read(place / "coreset"), tmp_path / "study", []
-    more = {"validation": log, "space": {"dim": [8, 12], "steps": [4]}, "train": RECIPE, "say": said.append}
+    more = {"validation": log, "space": {"dim": [8, 12], "steps": [4]}, "train": RECIPE, "note": said.append}
     with monkeypatch.context() as patch:
         patch.setattr(artefacts, "__version__", "0.0.1")
         tuning.search(coreset, out, options=TuneOptions(trials=1), **more)
     assert not any("was begun by" in line for line in said)
     tuning.search(coreset, out, options=TuneOptions(trials=2), **more)
     assert f"{out}: was begun by foster 0.0.1, whose trials may have other numbers; --overwrite begins anew" in said
+
+
+def test_a_training_on_the_log_that_failed_is_made_again_by_the_next_call(place, log, tmp_path, monkeypatch):
+    source, out, space = Condensed.read(place / "coreset"), tmp_path / "study", {"dim": [8, 12], "steps": [4]}
+    retrained = lambda: {row["trial"]: row for row in json.loads((out / "results.json").read_text())["retrained"]}  # noqa: E731
+    made, tried = tuning.train, []
+
+    def full(*args, **more):
+        tried.append(more["model"].dim)
+        if len(tried) == 1:
+            raise InputError("the disk is full")
+        return made(*args, **more)
+
+    monkeypatch.setattr(tuning, "train", full)
+    tune(source, out, log, space, recipe=RECIPE, trials=2, retrain=2)
+    first = retrained()
+    assert sorted("error" in row for row in first.values()) == [False, True]
+    tune(source, out, log, space, recipe=RECIPE, trials=2, retrain=2)
+    assert tried == [*tried[:2], tried[0]]  # what went well is not made again
+    assert not any("error" in row for row in retrained().values()) and len(retrained()) == 2
+    tune(source, out, log, space, recipe=RECIPE, trials=2, retrain=2)
+    assert len(tried) == 3

@@ -381,7 +381,7 @@ def test_trials_that_cannot_be_trained_are_pruned_with_a_reason(coreset, log, tm
     space = {"dim": [8, 9], "heads": [2], "lr": {"low": 0.001, "high": 0.01}, "steps": [5]}
     tuned = search(
         coreset, tmp_path / "study", validation=log, space=space, where="space.yaml", options=TuneOptions(trials=8),
-        say=said.append,
+        note=said.append,
     )  # fmt: skip
     assert "cannot be trained (dim 9 is no multiple of heads 2, for one)" in said[0]
     odd = tuned.frame.filter(tuned.frame["dim"] == 9)

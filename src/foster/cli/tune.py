@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
@@ -66,8 +67,9 @@ def tune(
     from foster.tuning.tune import search
 
     require_optuna()
-    if is_helper():  # of a command whose folder is there by now
-        jobs, overwrite = 1, False
+    note: Callable[[str], None] = say
+    if is_helper():  # of a command whose folder is there by now, and which has said what there was to say
+        jobs, overwrite, note = 1, False, lambda line: None
     inputs = (source, validation)
     place_of(out, overwrite, inputs)
     kind = kind_to_train_on(source)
@@ -85,7 +87,7 @@ def tune(
             raise InputError(f"--jobs {jobs}: torchrun started {engine.world} processes already; leave one out")
         beside = helped(jobs - 1, shared_threads(jobs)) if jobs > 1 else None
         if isinstance(data, Condensed) and judges and is_of(data.info.get("data_fingerprint"), judges) is False:
-            say(f"--validation {validation}: is other data than that which {source} was made from")
+            note(f"--validation {validation}: is other data than that which {source} was made from")
         tuned = search(
             data,
             out,
@@ -102,6 +104,7 @@ def tune(
             inputs=inputs,
             beside=beside,
             say=say,
+            note=note,
         )
         if not engine.is_main:
             return

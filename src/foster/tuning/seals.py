@@ -40,10 +40,13 @@ def sealed(notes: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def seals(study: Study) -> dict[str, str]:
-    """Return the SHA-256 of all that has ended, by the trial's number or, of the full log, the name of its note."""
+    """Return the SHA-256 of all that has ended, by the trial's number or, of the full log, the name of its note.
+
+    A training on the full log that failed is not among them: it may be made again.
+    """
     ended = {str(trial.number): trial.user_attrs[SEAL] for trial in _ended(study)}
     notes = study.user_attrs.items()
-    return ended | {name: note[SEAL] for name, note in notes if name.startswith(RETRAINED)}
+    return ended | {name: note[SEAL] for name, note in notes if name.startswith(RETRAINED) and "error" not in note}
 
 
 def bind(study: Study, out: Path) -> None:

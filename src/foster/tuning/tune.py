@@ -125,6 +125,7 @@ def search(
     inputs: Iterable[str | Path | None] = (),
     beside: AbstractContextManager[None] | None = None,
     say: Callable[[str], None] = lambda line: None,
+    note: Callable[[str], None] = lambda line: None,
 ) -> Tuned:
     """Do what ``tune`` does, and return what there is also where it was stopped.
 
@@ -145,6 +146,7 @@ def search(
         beside: entered once the folder is the study's, and left when this process has done its part: it can have others
             take part, and wait for them.
         say: called with a line a trial.
+        note: called with what is to be known of the study before it begins.
 
     Raises:
         InputError: as ``tune``.
@@ -170,26 +172,25 @@ def search(
         fault = setting.space.check(setting.model, setting.train, where)
         like = _rehearsed(setting)
         if fault and engine.is_main:
-            say(fault)
+            note(fault)
         if isinstance(source, Condensed) and source.info.get("privacy") is not None and engine.is_main:
-            say("the sequences are private, but figures of validation users, and options chosen by them, are not")
+            note("the sequences are private, but figures of validation users, and options chosen by them, are not")
         engine.wait()  # until all have looked at the place
         if overwrite and place is not None and engine.is_main:
             with place.fill() as folder:
                 _claim(folder, setting)
         engine.wait()
         if (other := _claim(out, setting)) is not None and engine.is_main:
-            say(f"{out}: was begun by foster {other}, whose trials may have other numbers; --overwrite begins anew")
+            note(f"{out}: was begun by foster {other}, whose trials may have other numbers; --overwrite begins anew")
         stopped: BaseException | None = None
         work = Search(out, setting, options.trials, options.timeout, like, say)
         try:
-            if options.retrain:
-                _check_retrained(work, options.retrain_steps)
+            failed = _check_retrained(work, options.retrain_steps) if options.retrain else set()
             with beside or nullcontext():
                 work.run()
                 if options.retrain:
                     work.wait()
-                    _retrain(work, options.retrain, options.retrain_steps)
+                    _retrain(work, options.retrain, options.retrain_steps, failed)
             work.run()  # again what a process beside this one was at when it was killed
         except (KeyboardInterrupt, SystemExit) as error:
             stopped = error
@@ -350,8 +351,15 @@ def _claim(out: Path, setting: Setting) -> str | None:
     return claim(out, about)
 
 
-def _retrain(work: Search, count: int, steps: int | None) -> None:
-    """Train the best trials' options on the full log; processes share them."""
+def _retrain(work: Search, count: int, steps: int | None, failed: set[int]) -> None:
+    """Train the best trials' options on the full log; processes share them.
+
+    Args:
+        work: the search, which is over.
+        count: how many.
+        steps: of each; None for those of ``foster pretrain``.
+        failed: numbers of trials whose trainings failed before this call, and are made again.
+    """
     setting, like = work.setting, None
     best = best_trials(work.study, setting, count)
     # Each first takes what no other has begun, then waits for what others have: a killed one leaves it to do.
@@ -359,7 +367,8 @@ def _retrain(work: Search, count: int, steps: int | None) -> None:
         for trial in best:
             try:
                 with retraining_lock(work.out, trial.number).acquire(timeout=wait):
-                    if not retrained(work.study, trial.number):
+                    if not retrained(work.study, trial.number) or trial.number in failed:
+                        failed.discard(trial.number)
                         like = _retrain_one(work, trial, _on_log(trial, setting, steps), like)
             except Timeout:
                 continue
@@ -373,19 +382,26 @@ def _on_log(trial: FrozenTrial, setting: Setting, steps: int | None) -> dict[str
     return {**config, "steps": on_log(parsed(config)[2], setting.validation).total_steps}
 
 
-def _check_retrained(work: Search, steps: int | None) -> None:
+def _check_retrained(work: Search, steps: int | None) -> set[int]:
     """See that trainings on the full log that are there had as many steps as new ones would have.
+
+    Returns:
+        The numbers of trials whose trainings failed.
 
     Raises:
         InputError: they had not, so that the two could not be compared.
     """
+    failed: set[int] = set()
     for trial in finished(work.study):
         found, asked = retrained(work.study, trial.number), _on_log(trial, work.setting, steps)["steps"]
-        if (steps_then := found.get("at_most", asked)) != asked:
+        if "error" in found:
+            failed.add(trial.number)
+        elif (steps_then := found.get("at_most", asked)) != asked:
             raise InputError(
                 f"{work.out}: trial {trial.number} was trained on the full log for {steps_then:,} steps, now it "
                 f"would be {asked:,}; give --retrain-steps as before, or another --out"
             )
+    return failed
 
 
 def _retrain_one(
