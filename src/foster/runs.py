@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from foster.artefacts import CONFIG_NAME, check_free, config_field, read_config, write_metrics
-from foster.condensed.labels import student_recipe
+from foster.condensed.labels import student_recipe, tunes_last
 from foster.condensed.sequences import Condensed
 from foster.condensed.sources import student_source
 from foster.data.dataset import Dataset
@@ -284,7 +284,8 @@ def train(
     """Train a recommender on a log, on distilled sequences or on a coreset.
 
     It starts from random weights, or from ``start``; with soft labels its item map is the one that is stored with them
-    (``start_from_labels``).
+    (``start_from_labels``). On sequences of a frozen teacher, a model that tunes its language model is trained with a
+    frozen one first, by the stored recipe (``tunes_last``).
 
     Args:
         source: what to train on. Distilled sequences and coresets need nothing else: no log, no teacher.
@@ -303,7 +304,8 @@ def train(
         part: the state of a call with the same arguments that was cut off, to go on with; see ``foster.unfinished``.
 
     Returns:
-        The model and how training went.
+        The model and how training went: of one whose language model was frozen first the steps afterwards, and the
+        seconds of both.
 
     Raises:
         InputError: options that the source or the encoder cannot have, validation data with an item that the source
@@ -326,6 +328,9 @@ def train(
         recommender = like.fresh(seed, model)
     else:
         recommender = TextRecommender.build(source.catalogue, encoder, model, seed=seed, device=engine.device)
+    first, own_start = None, start is None
+    if own_start and isinstance(source, Condensed) and tunes_last(source, model):
+        start, first = _with_frozen_encoder(source, recommender, validation, like, seed, engine)
     if start is not None:
         recommender.load_trained_state(start)
     losses: Source
@@ -341,6 +346,7 @@ def train(
     result = fit(
         recommender, losses, train, seed=seed, validate=check, watch=watch, engine=divided, progress=progress, part=part
     )
+    result.seconds += first.seconds if first else 0.0
     if isinstance(source, Dataset):
         recommender.origin = _origin(source, recommender, "all weights")
     else:
@@ -355,12 +361,33 @@ def train(
         origin = {name: source.info[name] for name in ORIGIN if name in source.info}
         if (stated := source.info.get("privacy")) is not None:
             # What validates is the log itself, and its figures stand in the folder.
-            if validation is None and start is None:
+            if validation is None and own_start:
                 recommender.privacy = Privacy.of(stated, f"{source.method} sequences: 'privacy'")
             else:
                 derived += "; figures of validation users or weights to start from, which no privacy covers"
         recommender.origin = {"data_fingerprint": fingerprint, **origin, "from_real_data": derived}
     return recommender, result
+
+
+def _with_frozen_encoder(
+    source: Condensed,
+    recommender: TextRecommender,
+    validation: Dataset | None,
+    like: TextRecommender | None,
+    seed: int,
+    engine: Engine,
+) -> tuple[dict[str, Tensor], Fit]:
+    """Train a student like another one, with its language model frozen; return weights for that, and how it went."""
+    student, fit = train(
+        source,
+        encoder=recommender.encoder,
+        model=recommender.options.model_copy(update={"finetune": "frozen"}),
+        validation=validation,
+        like=like,
+        seed=seed,
+        engine=engine,
+    )
+    return recommender.trained_state() | student.trained_state(), fit
 
 
 def training_record(options: TrainOptions, seed: int, result: Fit) -> dict[str, object]:

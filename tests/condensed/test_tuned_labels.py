@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
 from foster.condensed.contexts import label_windows
 from foster.condensed.folder import written_bytes
-from foster.condensed.labels import label_keys, start_from_labels, with_soft_labels
+from foster.condensed.labels import label_keys, start_from_labels, student_recipe, tunes_last, with_soft_labels
 from foster.condensed.sequences import Condensed
 from foster.condensed.sources import student_source
 from foster.data.catalogue import Catalogue
@@ -20,6 +22,7 @@ from foster.models.recommender import TextRecommender
 from foster.runs import train
 from foster.text.options import EncoderOptions
 from foster.text.tuning import TunableEncoder
+from foster.training.options import TrainOptions
 
 COLOURS = ("red", "green", "blue", "small", "large", "old", "new", "fresh")
 THINGS = ("dog", "cat", "boat in the dark water", "song", "tea")
@@ -145,9 +148,31 @@ def test_a_student_that_tunes_starts_with_the_items_of_a_frozen_teacher_and_move
     # What enters the upper layers is kept in half precision.
     torch.testing.assert_close(student.eval().item_table(), best.item_table(), atol=3e-2, rtol=3e-2)
     recipe = labelled.recipe.model_copy(update={"steps": 4, "warmup": 1})
+    labelled = replace(labelled, recipe=recipe)
     tuned, _ = train(labelled, model=shape, train=recipe, seed=3, engine=Engine("cpu"))
     assert any(not torch.equal(tuned.trained_state()[name], value) for name, value in before.items())
     assert len(tuned.recommend([["i0", "i1"]], 5)[0]) == 5
+
+
+def test_a_student_of_a_frozen_teacher_tunes_its_language_model_last(teacher):
+    best = teacher("frozen")
+    labelled = labelled_by(best)
+    labelled = replace(labelled, recipe=labelled.recipe.model_copy(update={"steps": 30}))
+    shape, engine = best.options.model_copy(update={"finetune": "top:1"}), Engine("cpu")
+    frozen, first = train(labelled, seed=3, engine=engine)
+    standing = TrainOptions(steps=1, lr=1e-12)
+    tuned, fit = train(labelled, model=shape, train=standing, seed=3, engine=engine)
+    public = best.fresh(3, shape).trained_state()
+    for name, weights in tuned.trained_state().items():
+        torch.testing.assert_close(weights, public[name] if "features" in name else frozen.trained_state()[name])
+    assert (first.steps, fit.steps) == (30, 1)
+    # By itself it has the recipe for that: few steps, by which little changes.
+    assert student_recipe(labelled, labelled.encoder, shape).lr < labelled.recipe.lr
+    # Weights to start from are taken as they are, and a tuned teacher's labels are learned from the first step on.
+    again, _ = train(labelled, model=shape, train=standing, start=public, seed=3, engine=engine)
+    tower = {name: weights for name, weights in again.trained_state().items() if "features" not in name}
+    torch.testing.assert_close(tower, {name: public[name] for name in tower})
+    assert not tunes_last(labelled_by(teacher("top:1")), shape)
 
 
 @pytest.mark.parametrize("labels", ["soft", "hard"])

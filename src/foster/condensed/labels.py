@@ -23,6 +23,8 @@ from foster.training.options import STUDENT, TrainOptions, affordable
 
 SAMPLED_RATE = 5e-3  # most of the learning rate of students whose loss needs a sample of the items
 WARM = 8  # such students warm up over an eighth of their steps
+TUNED_STEPS, TUNED_RATE = 50, 5e-4
+"""Most steps and rate of students that tune their language model last, see ``tunes_last``."""
 
 
 @torch.no_grad()
@@ -144,7 +146,8 @@ def student_recipe(
     """Return the recipe of students on some encoder and of some shape.
 
     Students that move their items by the labels, on a sample of items, take small steps: with the rate of those that
-    take over the labels' map, wide or deep ones come to nothing (benchmarks/research.md, 74).
+    take over the labels' map, wide or deep ones come to nothing (benchmarks/research.md, 74). Of students that tune
+    their language model last it is the recipe of that part.
 
     Args:
         sequences: what they train on.
@@ -156,11 +159,25 @@ def student_recipe(
         InputError: an encoder is not to be found.
     """
     recipe = affordable(recipe or sequences.recipe, model.finetune)
+    if sequences.codes is not None and tunes_last(sequences, model):
+        steps = min(recipe.total_steps, TUNED_STEPS)
+        rate = min(recipe.lr, TUNED_RATE)
+        return recipe.model_copy(update={"steps": steps, "lr": rate, "warmup": steps // WARM})
     if sequences.codes is None or _in_closed_form(sequences, encoder, model):
         return recipe
     return recipe.model_copy(
         update={"lr": min(recipe.lr, SAMPLED_RATE), "warmup": max(recipe.warmup, recipe.total_steps // WARM)}
     )
+
+
+def tunes_last(sequences: Condensed, model: ModelOptions) -> bool:
+    """Whether a student learns with its language model frozen first, and tunes that afterwards.
+
+    Sequences of a frozen teacher say nothing that a language model could learn before the rest fits, and steps without
+    it are cheap. Also, what is tuned from random weights on bends features that were good (linear probing, then
+    fine-tuning: Kumar et al., ICLR 2022, arXiv 2202.10054).
+    """
+    return sequences.model.finetune == "frozen" and model.finetune != "frozen"
 
 
 def _in_closed_form(sequences: Condensed, encoder: EncoderOptions, model: ModelOptions) -> bool:
