@@ -13,6 +13,8 @@ from condensed_labels import soft_labelled
 from foster.condensed.contexts import label_windows
 from foster.condensed.labels import (
     SAMPLED_RATE,
+    TUNED_RATE,
+    TUNED_STEPS,
     WARM,
     label_keys,
     labels_fit,
@@ -412,7 +414,10 @@ def test_students_whose_loss_takes_a_sample_of_items_take_small_steps(of_teacher
     else:
         assert recipe == labelled.recipe
     tuned = student.options.model_copy(update={"finetune": "top:1"})
-    assert student_recipe(labelled, student.encoder, tuned).lr == SAMPLED_RATE
+    of_tuned = replace(labelled, model=labelled.model.model_copy(update={"finetune": "all"}))
+    assert student_recipe(of_tuned, student.encoder, tuned).lr == SAMPLED_RATE
+    last = student_recipe(labelled, student.encoder, tuned)
+    assert (last.steps, last.lr) == (TUNED_STEPS, TUNED_RATE) and last.warmup < TUNED_STEPS
     slow = labelled.recipe.model_copy(update={"lr": 1e-4, "warmup": 999})
     assert student_recipe(labelled, student.encoder, student.options, slow) == slow
     hard = replace(labelled, codes=None, adapter=None, windows=())
