@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from foster.condensed.labels import student_recipe
+from foster.condensed.labels import student_recipe, tunes_last
 from foster.condensed.sequences import Condensed
 from foster.data.dataset import Dataset
 from foster.engine import Engine
@@ -85,10 +85,9 @@ def finish(
     first = source.recipe.model_copy(update={"steps": min(source.recipe.total_steps, STUDENT_STEPS)})
     if source.codes is not None:
         first = first.model_copy(update={"warmup": first.total_steps // 2})  # so few steps at a high rate need it
-    # Sequences of a frozen teacher say nothing that a language model could learn, and their steps are cheap without.
     shape = model.model_copy(update={"dropout": source.model.dropout})
     start = {}
-    if source.model.finetune == "frozen" and model.finetune != "frozen":
+    if tunes_last(source, model):
         shape = shape.model_copy(update={"finetune": "frozen"})
         device = (engine or Engine()).device  # made first of all, since it is refused where it cannot be
         start = TextRecommender.build(source.catalogue, encoder, model, seed=seed, device=device).trained_state()

@@ -10,7 +10,14 @@ from safetensors.torch import load_file, save_file
 
 from foster.condensed.contexts import label_windows
 from foster.condensed.folder import written_bytes
-from foster.condensed.labels import label_keys, start_from_labels, student_recipe, tunes_last, with_soft_labels
+from foster.condensed.labels import (
+    SAMPLED_RATE,
+    label_keys,
+    start_from_labels,
+    student_recipe,
+    tunes_last,
+    with_soft_labels,
+)
 from foster.condensed.sequences import Condensed
 from foster.condensed.sources import student_source
 from foster.data.catalogue import Catalogue
@@ -172,7 +179,9 @@ def test_a_student_of_a_frozen_teacher_tunes_its_language_model_last(teacher):
     again, _ = train(labelled, model=shape, train=standing, start=public, seed=3, engine=engine)
     tower = {name: weights for name, weights in again.trained_state().items() if "features" not in name}
     torch.testing.assert_close(tower, {name: public[name] for name in tower})
-    assert not tunes_last(labelled_by(teacher("top:1")), shape)
+    of_updates = labelled_by(teacher("lora:2"))
+    assert not tunes_last(of_updates, shape)
+    assert student_recipe(of_updates, labelled.encoder, shape).lr == SAMPLED_RATE
 
 
 @pytest.mark.parametrize("labels", ["soft", "hard"])

@@ -173,11 +173,15 @@ def student_recipe(
 def tunes_last(sequences: Condensed, model: ModelOptions) -> bool:
     """Whether a student learns with its language model frozen first, and tunes that afterwards.
 
-    Sequences of a frozen teacher say nothing that a language model could learn before the rest fits, and steps without
-    it are cheap. Also, what is tuned from random weights on bends features that were good (linear probing, then
-    fine-tuning: Kumar et al., ICLR 2022, arXiv 2202.10054).
+    Labels of public texts, and histories by themselves, say nothing that a language model could learn before the rest
+    fits, and steps without it are cheap. Also, what is tuned beside random weights bends features that were good
+    (linear probing, then fine-tuning: Kumar et al., ICLR 2022, arXiv 2202.10054).
     """
-    return sequences.model.finetune == "frozen" and model.finetune != "frozen"
+    if model.finetune == "frozen":
+        return False
+    if sequences.codes is None:
+        return sequences.model.finetune == "frozen"
+    return sequences.adapter is not None and sequences.updates is None
 
 
 def _in_closed_form(sequences: Condensed, encoder: EncoderOptions, model: ModelOptions) -> bool:

@@ -24,6 +24,7 @@ from foster.models.recommender import TextRecommender
 from foster.runs import check_teacher, load_teacher
 from foster.text.encoder import same_encoder
 from foster.text.options import EncoderOptions
+from foster.training.imitation import public_teacher
 from foster.training.options import HARD_LABELS, LABEL_WINDOW
 
 Method = Callable[[Pool], np.ndarray]
@@ -163,4 +164,5 @@ def coreset_of(method: str, pool: Pool) -> Condensed:
     coreset = Condensed.of_histories(chosen, model.max_length, method, catalogue, **rest)
     if method != "soft-label":
         return coreset
-    return with_soft_labels(coreset, pool.teacher, label_windows(coreset.items.shape[1], LABEL_WINDOW)).rounded()
+    teacher = public_teacher(pool.teacher, data, seed=pool.seed, engine=pool.engine)
+    return with_soft_labels(coreset, teacher, label_windows(coreset.items.shape[1], LABEL_WINDOW)).rounded()

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 from torch.nn.utils import parametrize
 
 from foster.condensed.packed_map import NOISE, bits_of, rounded_part
@@ -16,10 +14,9 @@ from foster.data.dataset import Dataset
 from foster.engine import Engine
 from foster.errors import InputError
 from foster.models.item_tower import FrozenFeatures, in_parts
-from foster.models.kernels import widened
 from foster.models.recommender import TextRecommender
+from foster.training.imitation import Imitation
 from foster.training.loop import LogSource, Source, fit, validator
-from foster.training.losses import distinct_vectors, sample_items
 from foster.training.options import TrainOptions
 from foster.training.trajectory import checkpoint_steps
 from foster.unfinished import State, Unfinished
@@ -123,7 +120,7 @@ def compact_teacher(
         weights[model.n_known :] = 0
         adapter.load_state_dict(_least_squares(teacher, weights))
     if linear:
-        source = _Imitation(teacher, data, recipe, seed, engine)
+        source = Imitation(teacher, data, recipe, seed, engine)
     names = [name for name in model.tower.item_map() or {} if name != NOISE and bits_of(name, bits) is not None]
     for name in names:
         parametrize.register_parametrization(adapter, name, _Rounding(name, bits))
@@ -199,53 +196,6 @@ class _StraightThrough(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
         return gradient, None, None
-
-
-class _Imitation:
-    """Losses of a model that learns the next items of a log, and the scores that a teacher gives a sample of all items.
-
-    Args:
-        teacher: the model that is imitated.
-        data: the log.
-        recipe: of its batches.
-        seed: of batches and samples.
-        engine: device and processes.
-    """
-
-    def __init__(
-        self, teacher: TextRecommender, data: Dataset, recipe: TrainOptions, seed: int, engine: Engine
-    ) -> None:
-        self.teacher, self.table = teacher, teacher.item_table()
-        self.source = LogSource(data, recipe, teacher.options.max_length, seed, engine)
-        self.generator = torch.Generator().manual_seed(seed * 1009)
-
-    def loss(self, model: TextRecommender, candidates: int) -> Tensor:
-        """Return the cross-entropy of the next items plus the divergence from the teacher's probabilities."""
-        items = self.source.batch()
-        real = items[:, 1:] >= 0
-        following, filled = items[:, 1:][real], items[:, :-1].clamp(min=0)
-        sample = sample_items(model.n_known, candidates, self.generator).to(items.device)
-        vectors, place = distinct_vectors(model, torch.cat([filled.flatten(), following, sample]))
-        steps, positives, sampled = place.split([filled.numel(), len(following), len(sample)])
-        states = model.backbone(vectors[steps.view_as(filled)])[real]
-        negative = widened(model.scores(states, vectors[sampled]))
-        positive = widened((states * vectors[positives]).sum(1)) / math.sqrt(model.options.dim)
-        others = negative.masked_fill(sample == following[:, None], -torch.inf)
-        rest = others.logsumexp(1) + math.log(model.n_known / len(sample))
-        with torch.no_grad():
-            of_teacher = self.teacher.backbone(self.table[filled])[real]
-            targets = widened(self.teacher.scores(of_teacher, self.table[sample])).log_softmax(1)
-        divergence = F.kl_div(negative.log_softmax(1), targets, reduction="batchmean", log_target=True)
-        return F.softplus(rest - positive).mean() + divergence
-
-    def state(self) -> State:
-        """Return what the next draws depend on."""
-        return {"source": self.source.state(), "generator": self.generator.get_state()}
-
-    def load_state(self, state: State) -> None:
-        """Go on from a state."""
-        self.source.load_state(state["source"])
-        self.generator.set_state(state["generator"])
 
 
 def _least_squares(teacher: TextRecommender, weights: Tensor) -> dict[str, Tensor]:

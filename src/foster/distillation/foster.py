@@ -180,12 +180,14 @@ class Foster:
         derived = f"the sequences, which start as {start}"
         if self.options.steps:
             derived += " and are moved by models that learn from the log"
-        sequences = self.setting.condensed(items, weights, derived)
         if self.options.targets == "next":
-            return sequences
+            return self.setting.condensed(items, weights, derived)
+        if self.setting.labeller is not self.setting.best:
+            derived += "; labels of a model of public texts that learned from the log and from the teacher"
+        sequences = self.setting.condensed(items, weights, derived)
         labelled = with_soft_labels(
             sequences,
-            self.setting.best,
+            self.setting.labeller,
             self.windows,
             # The same draws at every export: students differ by what the steps became, and by nothing else.
             torch.Generator().manual_seed(self.setting.seed) if form.stored_items > 1 else None,

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from foster.condensed.labels import student_recipe
+from foster.condensed.labels import student_recipe, tunes_last
 from foster.condensed.sequences import Condensed
 from foster.condensed.sources import student_source
 from foster.data.dataset import Dataset
@@ -24,6 +24,7 @@ from foster.evaluation.metrics import ndcg_of_ranks
 from foster.models.kernels import widened
 from foster.models.privacy import Privacy
 from foster.models.recommender import TextRecommender
+from foster.training.imitation import public_teacher
 from foster.training.loop import LogSource, Source, Validate, fit, validation_users, validator
 from foster.training.losses import sample_items
 from foster.training.options import HARD_LABELS, STUDENT, TrainOptions
@@ -92,6 +93,12 @@ class Setting:
     def wide_features(self) -> Tensor:
         """The features in single precision, for methods that compute with all of them at once."""
         return widened(self.features)
+
+    @cached_property
+    def labeller(self) -> TextRecommender:
+        """The model whose predictions are soft labels: the teacher, or one of public texts that does what it does."""
+        with torch.enable_grad():  # it is asked for where sequences are exported
+            return public_teacher(self.best, self.data, seed=self.seed, engine=self.engine)
 
     @property
     def subset_size(self) -> int:
@@ -174,8 +181,14 @@ class Setting:
         )
 
     def student(self, sequences: Condensed) -> tuple[TextRecommender, Source, TrainOptions, Validate | None]:
-        """Return an untrained student of the sequences, its losses, its recipe, and what validates it, if anything."""
-        student = self.best.fresh(self.seed, sequences.model)
+        """Return an untrained student of the sequences, its losses, its recipe, and what validates it, if anything.
+
+        One that would tune its language model last is judged before it does.
+        """
+        shape, model = sequences.model, self.best
+        if tunes_last(sequences, shape):
+            shape, model = shape.model_copy(update={"finetune": "frozen"}), self.labeller
+        student = model.fresh(self.seed, shape)
         recipe = student_recipe(sequences, student.encoder, student.options)
         source = student_source(sequences, student, self.seed, mixup=recipe.mixup)
         if sequences.codes is None:

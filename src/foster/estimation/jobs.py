@@ -40,6 +40,7 @@ from foster.estimation.steps import (
 from foster.models.options import ModelOptions
 from foster.models.recommender import TextRecommender
 from foster.text.options import EncoderOptions
+from foster.training.imitation import begun
 from foster.training.loop import LogSource, on_log
 from foster.training.options import TeacherOptions, TrainOptions
 from foster.training.trajectory import Checkpoints
@@ -133,11 +134,19 @@ def distillation_parts(
         return setting, distiller
 
     (setting, distiller), starting = timed(start)
-    compact: Parts = {}
+    maps: Parts = {}
+
+    def train_map(name: str, model: TextRecommender, recipe: TrainOptions) -> None:
+        training = training_parts(data, model, recipe, seed, engine).values()
+        maps[name] = sum(part[0] for part in training), sum(part[1] for part in training)
+
     if setting.form.compact:
-        recipe = LINEAR if setting.form.linear else EXPERTS
-        training = training_parts(data, setting.best, recipe, seed, engine).values()
-        compact["compact map"] = sum(part[0] for part in training), sum(part[1] for part in training)
+        train_map("compact map", setting.best, LINEAR if setting.form.linear else EXPERTS)
+    if isinstance(options, DistillOptions) and options.targets == "soft":
+        model, recipe = begun(best, data, seed)
+        if model is not best:
+            train_map("model of public texts", model, recipe)
+            setting.labeller = model
     seconds: list[float] = []
     while len(seconds) < options.steps and sum(seconds) < SECONDS * (1 if len(seconds) > WARM else 3):
         began = time.perf_counter()
@@ -162,7 +171,7 @@ def distillation_parts(
         moving[f"distilling, {options.steps:,} steps of {step:.3g} s"] = options.steps * step, options.steps * step
     parts = {
         "start": (starting, starting),
-        **compact,
+        **maps,
         **moving,
         f"{students:,} student{'s' if students > 1 else ''}, up to {of_student + judging:.3g} s each": (
             students * (export + of_student + judging),
