@@ -4,9 +4,8 @@
 
 The model of the full log is trained with a frozen language model first, which is tuned then for a tenth of the steps:
 tuned from the start it takes hours here. ``--from-the-start`` trains that one, too. Students see 20 sequences: those
-of the frozen teacher, by the library's defaults, and those of the tuned model, where that is made of low-rank updates.
-Nobody's validation chooses among students. A finished run is a JSON file and is never made again; ``results.json`` and
-``results.md`` come from these files.
+of the frozen teacher, by the library's defaults, and those of the tuned model. Nobody's validation chooses among
+students. A finished run is a JSON file and is never made again; ``results.json`` and ``results.md`` come from these.
 """
 
 from __future__ import annotations
@@ -158,7 +157,7 @@ def results(runs: Runs, from_the_start: bool) -> dict[str, Run]:
     out[FULL] = {**out[FULL], "seconds": out[FULL]["seconds"] + out["full log, frozen"]["seconds"]}
     if from_the_start:
         out["full log, tuned from the start"] = runs.full(True)
-    for of in ("frozen", "tuned") if finetune.startswith("lora") else ("frozen",):
+    for of in ("frozen", "tuned"):
         for student in ("frozen", finetune) if of == "frozen" else (finetune,):
             run = runs.student(of, student)
             name = f"20 sequences of the {of} teacher, {'frozen' if student == 'frozen' else 'tuned'}"
