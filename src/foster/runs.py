@@ -284,8 +284,8 @@ def train(
     """Train a recommender on a log, on distilled sequences or on a coreset.
 
     It starts from random weights, or from ``start``; with soft labels its item map is the one that is stored with them
-    (``start_from_labels``). On sequences of a frozen teacher, a model that tunes its language model is trained with a
-    frozen one first, by the stored recipe (``tunes_last``).
+    (``start_from_labels``). On sequences, a model that tunes its language model is trained with a frozen one first, by
+    the stored recipe (``tunes_last``).
 
     Args:
         source: what to train on. Distilled sequences and coresets need nothing else: no log, no teacher.

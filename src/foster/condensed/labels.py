@@ -159,7 +159,7 @@ def student_recipe(
         InputError: an encoder is not to be found.
     """
     recipe = affordable(recipe or sequences.recipe, model.finetune)
-    if sequences.codes is not None and tunes_last(sequences, model):
+    if tunes_last(sequences, model):
         steps = min(recipe.total_steps, TUNED_STEPS)
         rate = min(recipe.lr, TUNED_RATE)
         return recipe.model_copy(update={"steps": steps, "lr": rate, "warmup": steps // WARM})
@@ -173,15 +173,11 @@ def student_recipe(
 def tunes_last(sequences: Condensed, model: ModelOptions) -> bool:
     """Whether a student learns with its language model frozen first, and tunes that afterwards.
 
-    Labels of public texts, and histories by themselves, say nothing that a language model could learn before the rest
-    fits, and steps without it are cheap. Also, what is tuned beside random weights bends features that were good
-    (linear probing, then fine-tuning: Kumar et al., ICLR 2022, arXiv 2202.10054).
+    All do but those whose labels refer to updates of a language model. Other sequences say nothing that a language
+    model could learn before the rest fits, and steps without it are cheap. Also, what is tuned beside random weights
+    bends features that were good (linear probing, then fine-tuning: Kumar et al., ICLR 2022, arXiv 2202.10054).
     """
-    if model.finetune == "frozen":
-        return False
-    if sequences.codes is None:
-        return sequences.model.finetune == "frozen"
-    return sequences.adapter is not None and sequences.updates is None
+    return model.finetune != "frozen" and sequences.updates is None
 
 
 def _in_closed_form(sequences: Condensed, encoder: EncoderOptions, model: ModelOptions) -> bool:
