@@ -211,7 +211,7 @@ def test_drawn_contexts_hold_one_item_of_each_step():
 def test_a_student_starts_with_the_experts_that_labels_are_stored_with(tmp_path):
     model = small_recommender()
     labelled, teacher = soft_labelled(model, adapter="moe")
-    assert "adapter" in labelled.info["from_real_data"] and labelled.keys is None
+    assert "adapter" in labelled.info["from_real_data"]
     table, whole = teacher.item_table(), labelled.items[..., 0]
     torch.testing.assert_close(label_keys(labelled, model), table)
     targets = teacher.scores(teacher.backbone(table[whole]), table)
@@ -227,7 +227,7 @@ def test_a_student_starts_with_the_experts_that_labels_are_stored_with(tmp_path)
         assert torch.isfinite(student_source(labelled, student, 0, start=False).loss(student, 40))
     folder = labelled.save(tmp_path / "folder")
     again = Condensed.read(folder)
-    assert again.keys is None and again.adapter.keys() == labelled.adapter.keys()
+    assert again.adapter.keys() == labelled.adapter.keys()
     torch.testing.assert_close(label_keys(again, model), table, atol=1e-2, rtol=1e-2)
     tensors = load_file(folder / "sequences.safetensors")
     save_file({n: t for n, t in tensors.items() if n != "adapter.up"}, folder / "sequences.safetensors")
@@ -296,29 +296,9 @@ class TunedStandIn:
         return self.vectors[index]
 
 
-def test_labels_of_a_teacher_with_a_tuned_language_model_refer_to_its_item_vectors(tmp_path):
-    model = small_recommender()
-    features = TunedStandIn(torch.randn(40, 12, generator=torch.Generator().manual_seed(9)))
-    labelled, teacher = soft_labelled(model, features=features)
-    assert labelled.adapter is None
-    assert "item vectors" in labelled.info["from_real_data"]
-    table, whole = teacher.item_table(), labelled.items[..., 0]
-    targets = teacher.scores(teacher.backbone(table[whole]), table)
-    torch.testing.assert_close(labelled.codes[:, :8] @ labelled.keys.T, targets)
-    # The student is another model, with a linear map: it learns these scores over the whole catalogue.
-    own = model.item_table()
-    scores = model.scores(model.backbone(own[whole]), own)
-    expected = [centred_error(*pair).item() for pair in zip(scores, targets, strict=True)]
-    source = student_source(labelled, model, 0, start=False)
-    seen = [source.loss(model, 40).item() for _ in range(200)]
-    assert np.isclose(expected, np.array(seen)[:, None], rtol=1e-4).any(0).all()
-    before = model.tower.adapter.weight.clone()
-    start_from_labels(labelled, model)
-    assert torch.equal(model.tower.adapter.weight, before)
-    again = Condensed.read(labelled.save(tmp_path / "folder"))
-    assert again.adapter is None
-    torch.testing.assert_close(again.keys, labelled.keys, atol=1e-3, rtol=1e-3)
-    torch.testing.assert_close(label_keys(again, model), again.keys)
+def test_a_teacher_whose_items_no_map_of_public_texts_gives_cannot_label():
+    with pytest.raises(ValueError, match="label with its public_teacher"):
+        soft_labelled(small_recommender(), features=TunedStandIn(torch.randn(40, 12)))
 
 
 def test_scores_are_matched_over_the_whole_catalogue_without_being_computed():

@@ -73,7 +73,7 @@ def test_sequences_have_lengths_of_the_log_and_nothing_of_the_teacher(setting, t
     lengths = made.valid.sum(1).numpy()
     assert lengths.tolist() == lengths_like(data.histories("train"), 40, 6, 0).tolist()
     assert set(lengths) <= set(np.minimum(data.histories("train").lengths, 6))
-    assert made.codes is None and made.adapter is None and made.keys is None and made.items.shape[2] == 1
+    assert made.codes is None and made.adapter is None and made.items.shape[2] == 1
     assert "nothing of its weights" in made.info["from_real_data"] and "kept_step" not in made.info
     again = Condensed.read(made.save(tmp_path / "out"))
     assert torch.equal(again.items * again.valid[..., None], made.items) and torch.equal(again.weights, made.weights)

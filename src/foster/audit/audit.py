@@ -252,12 +252,9 @@ def derived(sequences: Condensed) -> dict[str, str]:
             private = sequences.info.get("privacy") is not None
             log = "the log that the teacher generated" if private else "the training part"
             parts["draws"] = f"how often items are in {log}"
-        if sequences.adapter is not None:
-            parts["adapter"] = "the teacher's map of items: weights, which all training users shaped"
-            if sequences.updates is not None:
-                parts["updates"] = "the teacher's language model: weights, which all training users shaped"
-        else:
-            parts["keys"] = "the teacher's item vectors, which all training users shaped"
+        parts["adapter"] = "the teacher's map of items: weights, which all training users shaped"
+        if sequences.updates is not None:
+            parts["updates"] = "the teacher's language model: weights, which all training users shaped"
     texts = "ids and texts of the item table; no user's"
     if sequences.catalogue.popularity is not None:
         texts += "; and how often items are in the training part"

@@ -52,7 +52,7 @@ SMALL = 2**16  # items that two bytes can tell apart
 STEPS = 2**31  # that sequences have at most, when all are as long as the longest
 TYPES: dict[str, tuple[str, ...]] = {
     "items": ("I32", "U16"), "lengths": ("I32", "U8"), "weights": ("F16",), "codes": ("U8",), "code_scales": ("F16",),
-    "draws": ("U8",), "keys": ("F16",),
+    "draws": ("U8",),
 }  # fmt: skip
 
 
@@ -118,8 +118,6 @@ def _tensors(sequences: Condensed) -> dict[str, Tensor]:
         tensors |= {ADAPTER + name: part for name, part in parts.items()}
     if sequences.updates is not None:
         tensors |= {UPDATES + name: part.half() for name, part in sequences.updates.items()}
-    if sequences.keys is not None:
-        tensors["keys"] = sequences.keys.half()
     if sequences.draws is not None:
         tensors["draws"] = sequences.draws.to(torch.uint8)
     return tensors
@@ -332,36 +330,30 @@ def _unpack_adapter(tensors: dict[str, Tensor], bits: int, features: Any, path: 
 
 
 def _stored_labels(tensors: dict[str, Tensor], bits: int, path: Path, n_items: int) -> dict[str, Any]:
-    """Return the fields ``codes``, ``adapter``, ``updates``, ``keys`` and ``draws`` of a folder's tensors.
+    """Return the fields ``codes``, ``adapter``, ``updates`` and ``draws`` of a folder's tensors.
 
     Raises:
         InputError: they are incomplete, do not fit one another, or are those of another version.
     """
-    out: dict[str, Any] = dict.fromkeys(("codes", "adapter", "updates", "keys", "draws"))
+    out: dict[str, Any] = dict.fromkeys(("codes", "adapter", "updates", "draws"))
     if "codes" in tensors:
         adapter = {n.removeprefix(ADAPTER): t.float() for n, t in tensors.items() if n.startswith(ADAPTER)}
-        if "code_scales" not in tensors or bool(adapter) == ("keys" in tensors):
-            raise InputError(f"{path}: soft labels lack 'code_scales', 'adapter' or 'keys'; make the folder again")
+        if "code_scales" not in tensors or not adapter:
+            raise InputError(f"{path}: soft labels lack 'code_scales' or 'adapter'; make the folder again")
         shape = tensors["codes"].shape
         if len(shape) != 3 or shape[0] != len(tensors["items"]) or shape[:2] != tensors["code_scales"].shape:
             raise InputError(f"{path}: 'codes' do not fit the sequences; the folder is damaged, make or copy it again")
         if tensors["code_scales"].min() < 0:
             raise InputError(f"{path}: 'codes' are no labels of {bits} bits; make or copy the folder again")
-        if adapter:
-            try:
-                check_item_map(adapter, n_items)
-                width = item_map_width(adapter)
-            except ValueError as error:
-                raise InputError(
-                    f"{path}: {error}; the folder is damaged or of an earlier version, make it again"
-                ) from error
-            out["adapter"] = adapter
-            out["updates"] = _stored_updates(tensors, path)
-        else:
-            keys = out["keys"] = tensors["keys"].float()
-            width = keys.shape[-1]
-            if keys.ndim != 2 or len(keys) != n_items:
-                raise InputError(f"{path}: 'keys' do not fit {CATALOGUE_NAME}; make or copy the folder again")
+        try:
+            check_item_map(adapter, n_items)
+            width = item_map_width(adapter)
+        except ValueError as error:
+            raise InputError(
+                f"{path}: {error}; the folder is damaged or of an earlier version, make it again"
+            ) from error
+        out["adapter"] = adapter
+        out["updates"] = _stored_updates(tensors, path)
         if shape[2] != -(-width * bits // 8):
             raise InputError(f"{path}: 'codes' do not fit the map of items; make or copy the folder again")
         if not is_packed(tensors["codes"], bits, width):
@@ -372,8 +364,6 @@ def _stored_labels(tensors: dict[str, Tensor], bits: int, path: Path, n_items: i
         labels = None if out["codes"] is None else out["codes"].shape[:2]
         if draws.shape != labels or int(draws.min()) < 0 or int(draws.max()) >= tensors["items"].shape[2]:
             raise InputError(f"{path}: 'draws' do not fit the labels; the folder is damaged, make or copy it again")
-    if "keys" in tensors and any(name.startswith(UPDATES) for name in tensors):
-        raise InputError(f"{path}: updates belong to an adapter, which is missing; make or copy the folder again")
     if "codes" not in tensors and (parts := tensors.keys() - {"items", "weights"}):
         raise InputError(f"{path}: '{min(parts)}' belongs to labels, which are missing; make or copy the folder again")
     return out

@@ -40,10 +40,9 @@ def with_soft_labels(
 ) -> Condensed:
     """Label every step with the teacher's predictions, and set the recipe of students that learn from such labels.
 
-    With a frozen encoder the teacher's adapter is stored, from which item vectors follow; with one that was tuned by
-    low-rank updates these, too. Where whole layers were tuned, the vectors are, as ``keys``: a least-squares map of
-    public features to them loses half of a tuned teacher's quality (benchmarks/research.md, 30). Students learn by
-    ``ScoreMatching``.
+    The teacher's adapter is stored, from which item vectors follow; where the encoder was tuned by low-rank updates,
+    these, too. Where whole layers were tuned, a model of public texts has to take the teacher's place (see
+    ``public_teacher``). Students learn by ``ScoreMatching``.
 
     Args:
         sequences: without labels.
@@ -54,10 +53,15 @@ def with_soft_labels(
         counts: ``[V]``, how often items are in the log; draws follow them, plus one. None for uniform draws.
         bits: of each number of a label: 1, 2 or 4.
         adapter_bits: of each weight of the adapter: 1 or 2, for one that was rounded so, or 16.
+
+    Raises:
+        ValueError: a teacher of which whole layers were tuned.
     """
     items, weights = sequences.items.to(teacher.device), sequences.weights.to(teacher.device)
     table, draws = teacher.item_table(), None
     adapter, updates = teacher.tower.item_map(), teacher.tower.updates
+    if adapter is None:
+        raise ValueError("no map of public texts gives this teacher's items; label with its public_teacher")
     if generator is None:
         mixed = mixtures(table[items], weights)
         contexts = [mixed[:, start:end] for start, end in windows]
@@ -74,16 +78,13 @@ def with_soft_labels(
         known = table[: teacher.n_known]
         codes = rounded_for_scores(codes.flatten(0, 1), bits, covariance(known, known)).view_as(codes)
     derived = sequences.info["from_real_data"]
-    if adapter is None:
-        labels = "the teacher's states and item vectors (codes, keys)"
-    else:
-        own = "" if IDS not in adapter else " and what items have of their own"
-        tuned, also = (", low-rank updates of its language model", ", updates") if updates else ("", "")
-        what = f"the teacher's states{tuned} and adapter{own} (codes, adapter{also})"
-        labels = f"{what}, with which students of such an adapter start"
+    own = "" if IDS not in adapter else " and what items have of their own"
+    tuned, also = (", low-rank updates of its language model", ", updates") if updates else ("", "")
+    what = f"the teacher's states{tuned} and adapter{own} (codes, adapter{also})"
+    labels = f"{what}, with which students of such an adapter start"
     log = "the log" if teacher.privacy is None else "the generated log"
     drawn = "" if counts is None else f"; their contexts hold items as often as {log} does (draws)"
-    if adapter is not None and adapter_bits < WHOLE_BITS:
+    if adapter_bits < WHOLE_BITS:
         # Training in few bits makes item vectors long, which students then learn to read slowly.
         scale = math.sqrt(2 * teacher.options.dim) / table.norm(dim=1).mean().clamp(min=torch.finfo(table.dtype).tiny)
         adapter = {n: scale * w if n in ("weight", "base", "up") else w for n, w in adapter.items()}
@@ -91,8 +92,7 @@ def with_soft_labels(
     return replace(
         sequences,
         codes=codes.cpu(),
-        adapter=None if adapter is None else {name: weights.cpu() for name, weights in adapter.items()},
-        keys=table.cpu() if adapter is None else None,
+        adapter={name: weights.cpu() for name, weights in adapter.items()},
         updates=None if updates is None else {name: part.cpu() for name, part in updates.items()},
         windows=windows,
         draws=draws,
@@ -193,9 +193,7 @@ def _in_closed_form(sequences: Condensed, encoder: EncoderOptions, model: ModelO
 
 def label_keys(sequences: Condensed, model: TextRecommender) -> Tensor:
     """Return ``[V, r]`` on the model's device: a label ``y`` scores item v as ``<y, label_keys[v]>``."""
-    if sequences.adapter is None:
-        assert sequences.keys is not None  # the sequences have soft labels
-        return sequences.keys.to(model.device)
+    assert sequences.adapter is not None  # the sequences have soft labels
     encoder = model.encoder if _refer_to(sequences, model.encoder) else sequences.encoder
     if sequences.updates is None:
         features = model.public_features(encoder)
@@ -216,8 +214,8 @@ def labels_fit(sequences: Condensed, model: TextRecommender) -> bool:
     One on other features cannot, nor can a linear map of those features do what experts or items' own vectors do; a
     student that tunes its features may.
     """
-    of_public_features = sequences.adapter is not None and sequences.updates is None
-    if sequences.adapter is None or not of_public_features or not isinstance(model.tower.features, FrozenFeatures):
+    assert sequences.adapter is not None  # the sequences have soft labels
+    if sequences.updates is not None or not isinstance(model.tower.features, FrozenFeatures):
         return True
     if IDS in sequences.adapter and model.tower.ids is None:
         return False

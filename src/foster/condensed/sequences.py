@@ -33,10 +33,9 @@ class Condensed:
     """M sequences of at most L steps; each step is a distribution over items.
 
     A step is stored by its k most probable items. A target is the next step (``codes`` is None), or a soft label of
-    its own, the teacher's scores, stored as a vector: item v has the score ``<codes, keys(v)>`` up to a constant. Where
-    the teacher's item vectors are a map of whitened text features, its adapter, that map is stored, and
-    ``keys(v) = adapter(features(v))``. Features are the public encoder's; where the teacher tuned that by low-rank
-    updates, these are stored, too. Where it tuned whole layers, the vectors themselves are stored.
+    its own, the teacher's scores, stored as a vector: item v has the score ``<codes, keys(v)>`` up to a constant, where
+    ``keys(v) = adapter(features(v))``: a map of whitened text features, the teacher's adapter, is stored. Features are
+    the public encoder's; where the teacher tuned that by low-rank updates, these are stored, too.
 
     A step can have several soft labels, one for each window of the sequence that it lies in: after the whole sequence
     so far, and after the steps of a short window only. Users' histories are mostly short, so that states after few
@@ -54,8 +53,7 @@ class Condensed:
         windows: first step and end of each window; only with codes. All have one length, but that the first one may be
             the whole sequence.
         draws: int64 ``[M, P]`` or None; which of its k items each step is in the context of its label.
-        adapter: weights of the teacher's adapter by name, or None; with codes there is either this or ``keys``.
-        keys: float ``[V, r]`` or None.
+        adapter: weights of the teacher's adapter by name, which belong to ``codes``, or None.
         label_bits: of each number of a label in a folder: 1, 2 or 4.
         adapter_bits: of each weight of the adapter in a folder: 16, or 1 or 2 for one that was rounded so.
         catalogue: the items with their texts.
@@ -75,7 +73,6 @@ class Condensed:
     catalogue: Catalogue
     encoder: EncoderOptions
     model: ModelOptions
-    keys: Tensor | None = None
     windows: Windows = ()
     draws: Tensor | None = None
     label_bits: int = 4
@@ -90,7 +87,7 @@ class Condensed:
         Raises:
             InputError: which they are.
         """
-        numbers = {name: getattr(self, name) for name in ("weights", "codes", "keys")}
+        numbers = {name: getattr(self, name) for name in ("weights", "codes")}
         numbers |= (self.adapter or {}) | (self.updates or {})
         if name := not_finite({name: tensor for name, tensor in numbers.items() if tensor is not None}):
             raise InputError(
@@ -124,15 +121,13 @@ class Condensed:
         codes = self.codes
         if codes is not None:
             codes = unpack(*pack(codes, self.label_bits), self.label_bits, codes.shape[-1])
-        halves = {name: getattr(self, name) for name in ("weights", "keys")}
-        halves = {name: None if values is None else values.half().float() for name, values in halves.items()}
         adapter = self.adapter
         if adapter is not None and self.adapter_bits < WHOLE_BITS:
             adapter = unpack_map(pack_map(adapter, self.adapter_bits), self.adapter_bits, item_map_features(adapter))
         elif adapter is not None:
             adapter = {name: weights.half().float() for name, weights in adapter.items()}
         updates = None if self.updates is None else {name: part.half().float() for name, part in self.updates.items()}
-        return replace(self, codes=codes, adapter=adapter, updates=updates, **halves)
+        return replace(self, codes=codes, adapter=adapter, updates=updates, weights=self.weights.half().float())
 
     def save(self, out: str | Path, overwrite: bool = False) -> Path:
         """Make the folder ``out``; see ``write_to``.

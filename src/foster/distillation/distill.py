@@ -218,7 +218,7 @@ def _save(
 
 def _kept(sequences: Condensed, step: int, ndcg: np.ndarray) -> dict[str, State]:
     """Return the state of the best sequences so far: what of them differs from step to step."""
-    tensors = {name: getattr(sequences, name) for name in ("items", "weights", "codes", "adapter", "keys", "draws")}
+    tensors = {name: getattr(sequences, name) for name in ("items", "weights", "codes", "adapter", "draws")}
     return {"kept": {"sequences": tensors, "step": step, "ndcg": ndcg}}
 
 

@@ -45,7 +45,6 @@ PARTS = {
     "code_scales": "scales of the soft labels",
     "draws": "which items stand for the steps in the windows",
     "adapter": "the teacher's map from texts to items",
-    "keys": "the teacher's item vectors",
 }
 FIRST = 3  # items of a sequence that a terminal shows
 
@@ -216,7 +215,7 @@ class CondensedFolder:
         sections.append(Section("coverage", "Popularity and categories", self._coverage()))
         if data.codes is not None:
             blocks: list[Block] = [Paragraph(f"They cannot be read without the encoder: {fault}.")]
-            if fault is None or data.keys is not None:
+            if fault is None:
                 about = (
                     "What a student reads of some windows, and the items that the last label of each holds most "
                     "probable, over all items that training knows."

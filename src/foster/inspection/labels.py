@@ -61,9 +61,6 @@ def keys_of(data: Condensed, encoder: EncoderOptions, device: str | torch.device
     Raises:
         InputError: the encoder is not what the labels were made with.
     """
-    if data.adapter is None:
-        assert data.keys is not None
-        return data.keys
     options = data.model.model_copy(update={"finetune": "frozen", "ids": False})
     model = TextRecommender.build(data.catalogue, encoder, options, device=device)
     return label_keys(data, model).cpu()
