@@ -6,8 +6,8 @@
 # and models with early stopping choose their epoch by it; then the same rows are reported as the test. Of a model that
 # guesses, whose only parameter is the seed, the recall at 5 is 0.095, chance; with a grid of 50 seeds it is 0.192 in
 # the table of the cross-validation, twice as high, with a standard deviation of 0.004 over the folds. By RatioSplit
-# with a validation part the same search has 0.215 on that part and 0.123 on the test. No warning; the docstring does not
-# speak of a validation set.
+# with a validation part the same search has 0.215 on that part and 0.123 on the test. No warning; the docstring does
+# not speak of a validation set.
 # A good guess: a part of the training folds is set aside, or there is no validation set and the search raises, as it
 # does for a RatioSplit without val_size.
 # Hurt: who takes cross-validation as the more careful protocol and puts the search into it: the more parameters are

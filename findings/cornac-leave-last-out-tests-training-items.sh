@@ -12,7 +12,8 @@
 # A good guess: such a user is left out of the test, as "exclude unknown users/items in evaluation" reads, or counts as
 # a miss.
 # Hurt: who evaluates on a log with many new items (news, fashion, a late cut of the data): the more items are new, the
-# more of the test set is training data, and a model that learns by heart wins. exclude_unknowns=False keeps the targets.
+# more of the test set is training data, and a model that learns by heart wins. exclude_unknowns=False keeps the
+# targets.
 set -euo pipefail
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
@@ -73,7 +74,8 @@ moved = {user for user, item in targets.items() if item != bought[user][-1]}
 in_training = {user for user in moved if targets[user] in bought[user][:-2]}
 hits_of_known = sum(hit[user] for user in known_last) / len(known_last)
 print("users:", len(bought), "  tested:", len(targets), "  with a last item that is known:", len(known_last))
-print("tested on an item that is not their last:", len(moved), "  on one of their own training sequence:", len(in_training))
+print("tested on an item that is not their last:", len(moved))
+print("tested on an item of their own training sequence:", len(in_training))
 print("for example user 0", bought["user 0"], "-> tested on", targets["user 0"])
 print("hit ratio at 1 of a model that repeats training sequences:", hits)
 print("of it, of the users whose last item is known:", hits_of_known)
