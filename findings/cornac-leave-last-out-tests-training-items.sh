@@ -65,8 +65,8 @@ known_last = {user for user, items in bought.items() if items[-1] in trained}
 split = NextItemEvaluation.leave_last_out(log)
 items, users = list(split.global_iid_map), list(split.global_uid_map)
 targets = {}
-for _, [places], [session] in split.test_set.si_iter(batch_size=1, shuffle=False):
-    targets[users[split.test_set.uir_tuple[0][places[0]]]] = items[session[-1]]
+for _, [places], [left] in split.test_set.si_iter(batch_size=1, shuffle=False):
+    targets[users[split.test_set.uir_tuple[0][places[0]]]] = items[left[-1]]
 result, _ = split.evaluate(Repeats(), [HitRatio(k=1)], user_based=True, show_validation=False)
 hits = round(float(result.metric_avg_results["HitRatio@1"]), 3)
 hit = {users[user]: values[0] for user, values in result.metric_user_results["HitRatio@1"].items()}
