@@ -33,7 +33,8 @@ from foster.manifest import seal
 from foster.models.options import ModelOptions
 from foster.runs import pretrain
 from foster.text.options import EncoderOptions
-from foster.training.options import TeacherOptions, TrainOptions
+from foster.training import imitation
+from foster.training.options import HARD_LABELS, STUDENT, TeacherOptions, TrainOptions
 from foster.training.trajectory import Trajectory
 from processes import in_processes
 from synthetic_log import synthetic_log, write_csv
@@ -586,6 +587,24 @@ def test_a_dry_run_sums_what_is_missing_and_leaves_no_trace(log, bench, monkeypa
     assert left.seconds == found.seconds / 2 and left.disk_bytes == found.disk_bytes / 2
     taken = sum(path.stat().st_size for path in (bench.out / "seed0").rglob("*") if path.is_file())
     assert taken / 1.5 < left.disk_bytes < 1.5 * taken  # records of runs, large here, are not counted
+
+
+def test_a_dry_run_of_tuned_models_counts_what_they_learn_frozen_first(log, bench, monkeypatch):
+    def never(*rest, **more):
+        raise AssertionError("a dry run trains no model of public texts")
+
+    monkeypatch.setattr(imitation, "fit", never)
+    monkeypatch.setattr(trials, "seconds_a_step", lambda *rest, **more: 1.0)
+    monkeypatch.setattr(trials, "training_parts", lambda *rest: {"all": (10.0, 5.0)})
+    monkeypatch.setattr(trials, "untrained", lambda *rest: (untrained(*rest)[0], 0.0))
+    monkeypatch.setattr(trials, "ranking_seconds", lambda *rest: 0.0)
+    monkeypatch.setattr(trials, "timed", lambda work: (work(), 0.0))
+    tuned = Recipe(**{**vars(bench.recipe), "model": ModelOptions(dim=8, heads=1, finetune="top:1")})
+    options = BenchOptions(methods="random,soft-label", seeds=1, budgets="3", student_steps=6)
+    found = trials.estimate_bench(log, bench.out, options=options, recipe=tuned, engine=Engine("cpu"))
+    first = {"random": HARD_LABELS.total_steps, "soft-label": STUDENT.total_steps}  # frozen, with the stored recipe
+    assert found.parts["row random"] == 2 * (first["random"] + 6)
+    assert found.parts["row soft-label"] == 10 + 2 * (first["soft-label"] + 6)
 
 
 def test_students_of_hard_labels_may_stop_early(bench, monkeypatch):

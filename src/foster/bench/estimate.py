@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Unpack
@@ -14,6 +15,7 @@ from foster.bench.folder import BenchFolder
 from foster.bench.plan import BenchArguments, Plan, plan_of
 from foster.bench.rows import Run, Student
 from foster.bench.students import trainings
+from foster.condensed.labels import student_recipe, tunes_last
 from foster.condensed.sequences import Condensed
 from foster.condensed.sources import student_source
 from foster.coresets.pool import Pool
@@ -34,6 +36,7 @@ from foster.estimation.steps import (
 )
 from foster.evaluation.evaluate import evaluate_popularity
 from foster.models.recommender import TextRecommender
+from foster.training.imitation import begun
 from foster.training.loop import validator
 from foster.training.options import STUDENT
 from foster.training.trajectory import Checkpoints, checkpoint_steps
@@ -173,6 +176,10 @@ class _Trial:
         each = 2 * float(histories.lengths.mean()) + 4 if run.in_bytes else 1
         wanted = min(max(int(run.budget / each), 1), len(histories))
         sizes = [min(size + wanted, len(histories)) for size in HISTORIES]
+        method = run.variant.method
+        teacher, before = self.model if method in NEED_TEACHER else None, 0.0
+        if method == "soft-label":
+            teacher, before = self._labeller
         tried = []
         for size in sizes:
             pool = Pool(
@@ -184,12 +191,20 @@ class _Trial:
                 self.recipe.encoder,
                 self.recipe.model,
                 self.engine,
-                self.model if run.variant.method in NEED_TEACHER else None,
+                teacher,
             )
-            tried.append(timed(lambda pool=pool: coreset_of(run.variant.method, pool)))  # type: ignore[misc]
+            tried.append(timed(lambda pool=pool: coreset_of(method, pool)))  # type: ignore[misc]
         (_, first), (sequences, last) = tried
         each = max(last - first, 0.0) / max(sizes[1] - sizes[0], 1)
-        return sequences, last + each * (len(histories) - sizes[1])
+        return sequences, before + last + each * (len(histories) - sizes[1])
+
+    @cached_property
+    def _labeller(self) -> tuple[TextRecommender, float]:
+        """The model whose predictions are soft labels, hardly trained, and the seconds that its training takes."""
+        model, recipe = begun(self.model, self.data, self.seed)
+        if model is self.model:
+            return model, 0.0
+        return model, _sum(training_parts(self.data, model, recipe, self.seed, self.engine), 0)
 
     def _students_of(self, run: Run) -> tuple[float, float]:
         """Return the seconds of the students of a run, one a recipe."""
@@ -197,11 +212,16 @@ class _Trial:
         model, start, validation, _ = self._student(run.student)
         spent = [2 * start, 2 * start]
         for _, options, recipe in trainings(self.plan, run, sequences):
-            student = model.fresh(self.seed, options)
-            losses = student_source(sequences, student, self.seed, not run.checkpoint, recipe.mixup)
-            step = seconds_a_step(student, losses, recipe, self.seed, self.engine, budget=A_STUDENT)
-            for part in recipe_parts(recipe, step, validation).values():
-                spent = [all_of + more for all_of, more in zip(spent, part, strict=True)]
+            parts = [(options, recipe)]
+            if not run.checkpoint and tunes_last(sequences, options):
+                frozen = options.model_copy(update={"finetune": "frozen"})
+                parts.append((frozen, student_recipe(sequences, model.encoder, frozen)))
+            for shape, of_part in parts:
+                student = model.fresh(self.seed, shape)
+                losses = student_source(sequences, student, self.seed, not run.checkpoint, of_part.mixup)
+                step = seconds_a_step(student, losses, of_part, self.seed, self.engine, budget=A_STUDENT)
+                for part in recipe_parts(of_part, step, validation).values():
+                    spent = [all_of + more for all_of, more in zip(spent, part, strict=True)]
         return spent[0], spent[1]
 
     def _student(self, student: Student | None) -> tuple[TextRecommender, float, float, float]:
