@@ -20,6 +20,7 @@ from foster import (
 from foster.condensed.folder import written_bytes
 from foster.data.batches import pad
 from foster.engine import Engine
+from foster.errors import InputError
 from foster.estimation.jobs import estimate_distill
 from foster.models.item_tower import FrozenFeatures
 from foster.training import imitation
@@ -104,3 +105,17 @@ def test_no_folder_of_a_tuned_teacher_grows_with_the_catalogue(data, tiny_encode
     assert fit.steps == 8 and len(student.recommend([["i0", "i1"]], 3)[0]) == 3
     estimate = estimate_distill(data, tmp_path / "teacher", tmp_path / "out", options, engine=ENGINE)
     assert any("public texts" in name for name in estimate.parts)
+
+
+@pytest.mark.parametrize("finetune", ["top:1", "lora:2"])
+def test_few_bytes_of_a_tuned_teacher_are_those_of_a_model_of_public_texts(data, tiny_encoder, tmp_path, finetune):
+    encoder, shape = EncoderOptions(encoder=str(tiny_encoder), words=0), ModelOptions(finetune=finetune, **SHAPE)
+    recipe = TrainOptions(steps=20, eval_every=10)
+    pretrain(data, tmp_path / "teacher", encoder=encoder, model=shape, train=recipe, engine=ENGINE)
+    options = DistillOptions(bytes=8000, student_steps=8)
+    distilled, _ = distill(data, tmp_path / "teacher", options, engine=ENGINE, progress=False)
+    assert written_bytes(distilled) <= 8000 and distilled.adapter is not None and distilled.updates is None
+    assert distilled.model.finetune == "frozen"
+    assert any("public" in name for name in estimate_distill(data, tmp_path / "teacher", "out", options).parts)
+    with pytest.raises(InputError, match="--bytes"):  # before anything is trained
+        distill(data, tmp_path / "teacher", DistillOptions(bytes=10), engine=ENGINE, progress=False)

@@ -12,7 +12,6 @@ from torch.nn.utils import parametrize
 from foster.condensed.packed_map import NOISE, bits_of, rounded_part
 from foster.data.dataset import Dataset
 from foster.engine import Engine
-from foster.errors import InputError
 from foster.models.item_tower import FrozenFeatures, in_parts
 from foster.models.recommender import TextRecommender
 from foster.training.imitation import Imitation
@@ -51,12 +50,7 @@ class CompactTeacher:
             teacher: the teacher.
             linear: whether its map is linear, whatever the teacher's.
             seed: of the weights.
-
-        Raises:
-            InputError: see ``compact_teacher``.
         """
-        if not isinstance(teacher.tower.features, FrozenFeatures):
-            raise InputError("--bytes: the teacher's language model was tuned, so that no small map gives its items")
         changed = {"adapter": "linear" if linear else teacher.options.adapter, "ids": False}
         model = teacher.fresh(seed, teacher.options.model_copy(update=changed)).eval()
         return cls(model, [0], [model.trained_state()])
@@ -98,9 +92,6 @@ def compact_teacher(
         seed: of batches, samples and dropout.
         engine: device and processes.
         part: the state of a run that was cut off, to go on with; and where it is saved.
-
-    Raises:
-        InputError: a teacher with a tuned language model, whose items no map of public features gives.
     """
     engine = engine or Engine(str(teacher.device))
     model, teacher = CompactTeacher.untrained(teacher, linear, seed).model, teacher.without_ids()

@@ -32,6 +32,7 @@ from foster.manifest import read_whole
 from foster.models.recommender import TextRecommender
 from foster.progress import Progress
 from foster.runs import check_teacher, load_teacher
+from foster.training.imitation import begun, public_teacher
 from foster.training.trajectory import Checkpoints, Trajectory, without_ids
 from foster.unfinished import State, Unfinished, tensors_of
 
@@ -268,11 +269,13 @@ def within_bytes(
         part: as of ``distill``.
 
     Raises:
-        InputError: a budget that does not fit, or a teacher whose items no map of public features gives.
+        InputError: a budget that does not fit.
     """
     if options.targets == "next":  # a benchmark of bytes may have set these beside other options
         options = options.model_copy(update={"start": "generated", "steps": 0})
         return replace(setting, options=options.model_copy(update={"sequences": sequences_within(setting, options)}))
+
+    tuned, setting = setting, _of_public_texts(setting, trained=False)
 
     def sample(form: Form, sequences: int) -> Condensed:
         # The folder holds these options, too: a number of bytes no shorter than those that are asked for.
@@ -285,6 +288,8 @@ def within_bytes(
 
     form, sequences = form_within(options, sample, setting.best.options.adapter == "linear")
     options = options.model_copy(update={"sequences": sequences})
+    if trained:  # the budget is one that fits
+        setting = _of_public_texts(tuned, trained=True)
     if not form.compact:
         return replace(setting, options=options)
     teacher = CompactTeacher.untrained(setting.best, form.linear)
@@ -294,6 +299,18 @@ def within_bytes(
             setting.best, setting.data, bits, linear=form.linear, seed=setting.seed, engine=engine, part=part
         )
     return replace(setting, options=options, best=teacher.model, trajectory=teacher, form=form)
+
+
+def _of_public_texts(setting: Setting, trained: bool) -> Setting:
+    """Return a setting with a model of public texts in the place of a teacher with a tuned language model."""
+    model, _ = begun(setting.best, setting.data, setting.seed, updates=False)
+    if model is setting.best:
+        return setting
+    states = [model.trained_state()]
+    if trained:
+        model = public_teacher(setting.best, setting.data, updates=False, seed=setting.seed, engine=setting.engine)
+        states.append(model.trained_state())
+    return replace(setting, best=model, trajectory=CompactTeacher(model, [*range(len(states))], states))
 
 
 def _check_finite(record: dict[str, Any], step: int, options: CondenseOptions) -> None:

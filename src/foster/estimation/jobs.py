@@ -143,10 +143,11 @@ def distillation_parts(
     if setting.form.compact:
         train_map("compact map", setting.best, LINEAR if setting.form.linear else EXPERTS)
     if isinstance(options, DistillOptions) and options.targets == "soft":
-        model, recipe = begun(best, data, seed)
+        model, recipe = begun(best, data, seed, updates=options.bytes is None)
         if model is not best:
             train_map("model of public texts", model, recipe)
-            setting.labeller = model
+            if options.bytes is None:
+                setting.labeller = model
     seconds: list[float] = []
     while len(seconds) < options.steps and sum(seconds) < SECONDS * (1 if len(seconds) > WARM else 3):
         began = time.perf_counter()

@@ -72,7 +72,7 @@ class Imitation:
 
 
 def public_teacher(
-    teacher: TextRecommender, data: Dataset, *, seed: int = 0, engine: Engine | None = None
+    teacher: TextRecommender, data: Dataset, *, updates: bool = True, seed: int = 0, engine: Engine | None = None
 ) -> TextRecommender:
     """Return a model whose items follow from public texts, or from low-rank updates, and that does what a teacher does.
 
@@ -83,11 +83,12 @@ def public_teacher(
     Args:
         teacher: a model of ``data``.
         data: the log.
+        updates: whether low-rank updates may be needed; else such a teacher is imitated, too.
         seed: of batches, samples and dropout.
         engine: device, the teacher's by default, and processes.
     """
     engine = engine or Engine(str(teacher.device))
-    model, recipe = begun(teacher, data, seed)
+    model, recipe = begun(teacher, data, seed, updates)
     if model is not teacher:
         fit(
             model,
@@ -101,13 +102,15 @@ def public_teacher(
     return model
 
 
-def begun(teacher: TextRecommender, data: Dataset, seed: int) -> tuple[TextRecommender, TrainOptions]:
+def begun(
+    teacher: TextRecommender, data: Dataset, seed: int, updates: bool = True
+) -> tuple[TextRecommender, TrainOptions]:
     """Return the model of ``public_teacher`` before its training, and the recipe of that.
 
     It begins with the teacher's adapter and sequence model.
     """
     recipe = on_log(PUBLIC, data, SHARE)
-    if teacher.tower.item_map() is not None:
+    if teacher.tower.item_map() is not None and (updates or teacher.tower.updates is None):
         return teacher, recipe
     options = teacher.options.model_copy(update={"finetune": "frozen"})
     model = TextRecommender.build(teacher.catalogue, teacher.encoder, options, seed=seed, device=teacher.device)
