@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from foster.artefacts import CONFIG_NAME, check_free, config_field, read_config, write_metrics
-from foster.condensed.labels import student_recipe, tunes_last
+from foster.condensed.labels import frozen_part, student_recipe, tunes_last
 from foster.condensed.sequences import Condensed
 from foster.condensed.sources import student_source
 from foster.data.dataset import Dataset
@@ -285,7 +285,7 @@ def train(
 
     It starts from random weights, or from ``start``; with soft labels its item map is the one that is stored with them
     (``start_from_labels``). On sequences, a model that tunes its language model is trained with a frozen one first, by
-    the stored recipe (``tunes_last``).
+    the stored recipe in half of its steps (``tunes_last``).
 
     Args:
         source: what to train on. Distilled sequences and coresets need nothing else: no log, no teacher.
@@ -378,10 +378,12 @@ def _with_frozen_encoder(
     engine: Engine,
 ) -> tuple[dict[str, Tensor], Fit]:
     """Train a student like another one, with its language model frozen; return weights for that, and how it went."""
+    model, recipe = frozen_part(source, recommender.encoder, recommender.options)
     student, fit = train(
         source,
         encoder=recommender.encoder,
-        model=recommender.options.model_copy(update={"finetune": "frozen"}),
+        model=model,
+        train=recipe,
         validation=validation,
         like=like,
         seed=seed,

@@ -15,7 +15,7 @@ from foster.bench.folder import BenchFolder
 from foster.bench.plan import BenchArguments, Plan, plan_of
 from foster.bench.rows import Run, Student
 from foster.bench.students import trainings
-from foster.condensed.labels import student_recipe, tunes_last
+from foster.condensed.labels import frozen_part, tunes_last
 from foster.condensed.sequences import Condensed
 from foster.condensed.sources import student_source
 from foster.coresets.pool import Pool
@@ -214,8 +214,7 @@ class _Trial:
         for _, options, recipe in trainings(self.plan, run, sequences):
             parts = [(options, recipe)]
             if not run.checkpoint and tunes_last(sequences, options):
-                frozen = options.model_copy(update={"finetune": "frozen"})
-                parts.append((frozen, student_recipe(sequences, model.encoder, frozen)))
+                parts.append(frozen_part(sequences, model.encoder, options))
             for shape, of_part in parts:
                 student = model.fresh(self.seed, shape)
                 losses = student_source(sequences, student, self.seed, not run.checkpoint, of_part.mixup)

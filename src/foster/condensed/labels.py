@@ -23,7 +23,7 @@ from foster.training.options import STUDENT, TrainOptions, affordable
 
 SAMPLED_RATE = 5e-3  # most of the learning rate of students whose loss needs a sample of the items
 WARM = 8  # such students warm up over an eighth of their steps
-TUNED_STEPS, TUNED_RATE = 50, 5e-4
+TUNED_STEPS, TUNED_RATE = 25, 5e-4
 """Most steps and rate of students that tune their language model last, see ``tunes_last``."""
 
 
@@ -178,6 +178,23 @@ def tunes_last(sequences: Condensed, model: ModelOptions) -> bool:
     bends features that were good (linear probing, then fine-tuning: Kumar et al., ICLR 2022, arXiv 2202.10054).
     """
     return model.finetune != "frozen" and sequences.updates is None
+
+
+def frozen_part(
+    sequences: Condensed, encoder: EncoderOptions, model: ModelOptions
+) -> tuple[ModelOptions, TrainOptions]:
+    """Return shape and recipe of a student before it tunes its language model: half of the stored steps.
+
+    The other half is worth less than what one seed differs from another by (benchmarks/research.md, 81).
+
+    Args:
+        sequences: what it trains on.
+        encoder: of the student.
+        model: its shape, see ``tunes_last``.
+    """
+    frozen = model.model_copy(update={"finetune": "frozen"})
+    recipe = student_recipe(sequences, encoder, frozen)
+    return frozen, recipe.model_copy(update={"steps": max(recipe.total_steps // 2, 1)})
 
 
 def _in_closed_form(sequences: Condensed, encoder: EncoderOptions, model: ModelOptions) -> bool:
