@@ -29,7 +29,9 @@ class ModelOptions(Options):
     max_length: int = Field(50, ge=2, le=2**20, description="the most recent items of a history that the model reads")
     dropout: float = Field(0.2, ge=0, lt=1, description="dropout of text features and sequence model")
     finetune: str = Field(
-        "frozen", description="language model: frozen, top:K (the last K layers), lora:R (updates of rank R) or all"
+        "frozen",
+        description="language model: frozen, top:K (the last K layers), lora:R (updates of rank R) or all; on "
+        "sequences it is tuned when the rest has learned, for --steps",
     )
     lm_lr_ratio: float | None = Field(
         None,
