@@ -119,3 +119,12 @@ def test_few_bytes_of_a_tuned_teacher_are_those_of_a_model_of_public_texts(data,
     assert any("public" in name for name in estimate_distill(data, tmp_path / "teacher", "out", options).parts)
     with pytest.raises(InputError, match="--bytes"):  # before anything is trained
         distill(data, tmp_path / "teacher", DistillOptions(bytes=10), engine=ENGINE, progress=False)
+
+
+def test_sequences_without_labels_train_no_model_of_public_texts(data, tiny_encoder, tmp_path, monkeypatch):
+    encoder, shape = EncoderOptions(encoder=str(tiny_encoder), words=0), ModelOptions(finetune="top:1", **SHAPE)
+    recipe = TrainOptions(steps=4, eval_every=2)
+    pretrain(data, tmp_path / "teacher", encoder=encoder, model=shape, train=recipe, engine=ENGINE)
+    monkeypatch.setattr(imitation, "fit", lambda *rest, **more: pytest.fail("it is not needed"))
+    options = DistillOptions(sequences=4, length=6, targets="next", steps=1, student_steps=4)
+    assert distill(data, tmp_path / "teacher", options, engine=ENGINE, progress=False)[0].codes is None

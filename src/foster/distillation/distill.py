@@ -32,7 +32,7 @@ from foster.manifest import read_whole
 from foster.models.recommender import TextRecommender
 from foster.progress import Progress
 from foster.runs import check_teacher, load_teacher
-from foster.training.imitation import begun, public_teacher
+from foster.training.imitation import begun, imitate
 from foster.training.trajectory import Checkpoints, Trajectory, without_ids
 from foster.unfinished import State, Unfinished, tensors_of
 
@@ -275,7 +275,10 @@ def within_bytes(
         options = options.model_copy(update={"start": "generated", "steps": 0})
         return replace(setting, options=options.model_copy(update={"sequences": sequences_within(setting, options)}))
 
-    tuned, setting = setting, _of_public_texts(setting, trained=False)
+    teacher, (public, recipe) = setting.best, begun(setting.best, setting.data, setting.seed, updates=False)
+    states = [] if public is teacher else [public.trained_state()]
+    if states:
+        setting = replace(setting, best=public, trajectory=CompactTeacher(public, [0], states))
 
     def sample(form: Form, sequences: int) -> Condensed:
         # The folder holds these options, too: a number of bytes no shorter than those that are asked for.
@@ -288,29 +291,19 @@ def within_bytes(
 
     form, sequences = form_within(options, sample, setting.best.options.adapter == "linear")
     options = options.model_copy(update={"sequences": sequences})
-    if trained:  # the budget is one that fits
-        setting = _of_public_texts(tuned, trained=True)
+    if trained and states:  # the budget is one that fits
+        imitate(public, teacher, setting.data, recipe, setting.seed, setting.engine)
+        states.append(public.trained_state())
+        setting = replace(setting, trajectory=CompactTeacher(public, [0, 1], states))
     if not form.compact:
         return replace(setting, options=options)
-    teacher = CompactTeacher.untrained(setting.best, form.linear)
+    compact = CompactTeacher.untrained(setting.best, form.linear)
     if trained:
         bits, engine = form.adapter_bits, setting.engine
-        teacher = compact_teacher(
+        compact = compact_teacher(
             setting.best, setting.data, bits, linear=form.linear, seed=setting.seed, engine=engine, part=part
         )
-    return replace(setting, options=options, best=teacher.model, trajectory=teacher, form=form)
-
-
-def _of_public_texts(setting: Setting, trained: bool) -> Setting:
-    """Return a setting with a model of public texts in the place of a teacher with a tuned language model."""
-    model, _ = begun(setting.best, setting.data, setting.seed, updates=False)
-    if model is setting.best:
-        return setting
-    states = [model.trained_state()]
-    if trained:
-        model = public_teacher(setting.best, setting.data, updates=False, seed=setting.seed, engine=setting.engine)
-        states.append(model.trained_state())
-    return replace(setting, best=model, trajectory=CompactTeacher(model, [*range(len(states))], states))
+    return replace(setting, options=options, best=compact.model, trajectory=compact, form=form)
 
 
 def _check_finite(record: dict[str, Any], step: int, options: CondenseOptions) -> None:

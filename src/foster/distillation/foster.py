@@ -180,11 +180,12 @@ class Foster:
         derived = f"the sequences, which start as {start}"
         if self.options.steps:
             derived += " and are moved by models that learn from the log"
-        if self.options.targets == "next":
-            return self.setting.condensed(items, weights, derived)
-        if self.setting.labeller is not self.setting.best:
+        labels = self.options.targets == "soft"
+        if labels and self.setting.labeller is not self.setting.best:
             derived += "; labels of a model of public texts that learned from the log and from the teacher"
         sequences = self.setting.condensed(items, weights, derived)
+        if not labels:
+            return sequences
         labelled = with_soft_labels(
             sequences,
             self.setting.labeller,

@@ -185,9 +185,11 @@ class Setting:
 
         One that would tune its language model last is judged before it does.
         """
-        shape, model = sequences.model, self.best
+        shape = sequences.model
         if tunes_last(sequences, shape):
-            shape, model = shape.model_copy(update={"finetune": "frozen"}), self.labeller
+            shape = shape.model_copy(update={"finetune": "frozen"})
+        # Without labels nobody has to make them: that model may have to be trained.
+        model = self.best if sequences.codes is None else self.labeller
         student = model.fresh(self.seed, shape)
         recipe = student_recipe(sequences, student.encoder, student.options)
         source = student_source(sequences, student, self.seed, mixup=recipe.mixup)

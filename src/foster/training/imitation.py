@@ -72,7 +72,7 @@ class Imitation:
 
 
 def public_teacher(
-    teacher: TextRecommender, data: Dataset, *, updates: bool = True, seed: int = 0, engine: Engine | None = None
+    teacher: TextRecommender, data: Dataset, *, seed: int = 0, engine: Engine | None = None
 ) -> TextRecommender:
     """Return a model whose items follow from public texts, or from low-rank updates, and that does what a teacher does.
 
@@ -83,23 +83,29 @@ def public_teacher(
     Args:
         teacher: a model of ``data``.
         data: the log.
-        updates: whether low-rank updates may be needed; else such a teacher is imitated, too.
         seed: of batches, samples and dropout.
         engine: device, the teacher's by default, and processes.
     """
     engine = engine or Engine(str(teacher.device))
-    model, recipe = begun(teacher, data, seed, updates)
+    model, recipe = begun(teacher, data, seed)
     if model is not teacher:
-        fit(
-            model,
-            Imitation(teacher, data, recipe, seed, engine),
-            recipe,
-            seed=seed,
-            validate=validator(data, recipe.eval_users, engine),
-            engine=engine,
-            progress="training a model of public texts" if engine.is_main else None,
-        )
+        imitate(model, teacher, data, recipe, seed, engine)
     return model
+
+
+def imitate(
+    model: TextRecommender, teacher: TextRecommender, data: Dataset, recipe: TrainOptions, seed: int, engine: Engine
+) -> None:
+    """Train what ``begun`` returned; arguments are those of ``public_teacher``."""
+    fit(
+        model,
+        Imitation(teacher, data, recipe, seed, engine),
+        recipe,
+        seed=seed,
+        validate=validator(data, recipe.eval_users, engine),
+        engine=engine,
+        progress="training a model of public texts" if engine.is_main else None,
+    )
 
 
 def begun(
@@ -108,6 +114,12 @@ def begun(
     """Return the model of ``public_teacher`` before its training, and the recipe of that.
 
     It begins with the teacher's adapter and sequence model.
+
+    Args:
+        teacher: as there.
+        data: as there.
+        seed: as there.
+        updates: whether low-rank updates may be needed; else such a teacher is imitated, too.
     """
     recipe = on_log(PUBLIC, data, SHARE)
     if teacher.tower.item_map() is not None and (updates or teacher.tower.updates is None):

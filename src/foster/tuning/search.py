@@ -48,7 +48,7 @@ NAME = "foster"
 NO_MEMORY = "not enough memory on the device"
 BUSY = 120.0  # seconds to wait for what another process writes
 WORKER, BEGUN, REASON, FAILURE, KILLS, FIRST = "worker", "default", "reason", "failure", "killed", "first"
-STEPS = "steps"  # that a trial has at most
+STEPS = "steps"
 """Names of what is noted of a trial."""
 
 
