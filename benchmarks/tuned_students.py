@@ -146,7 +146,12 @@ class Runs:
             model, fit = train(source, model=shape, seed=self.seed, engine=self.engine)
             return model, {"steps": fit.steps, "bytes": written_bytes(source)}
 
-        return self.once(f"20 sequences of the {of} teacher, {'tuned' if finetune != 'frozen' else 'frozen'}", make)
+        return self.once(student_name(of, finetune), make)
+
+
+def student_name(of: str, finetune: str) -> str:
+    """Return the name of the run of a student on the sequences of a teacher."""
+    return f"{SEQUENCES} sequences of the {of} teacher, {'frozen' if finetune == 'frozen' else 'tuned'}"
 
 
 def results(runs: Runs, from_the_start: bool) -> dict[str, Run]:
@@ -160,9 +165,8 @@ def results(runs: Runs, from_the_start: bool) -> dict[str, Run]:
     for of in ("frozen", "tuned"):
         for student in ("frozen", finetune) if of == "frozen" else (finetune,):
             run = runs.student(of, student)
-            name = f"20 sequences of the {of} teacher, {'frozen' if student == 'frozen' else 'tuned'}"
             shares = {"of full": run["test"] / out[FULL]["test"], "time": run["seconds"] / out[FULL]["seconds"]}
-            out[name] = {**run, **shares}
+            out[student_name(of, student)] = {**run, **shares}
     return out
 
 
