@@ -32,9 +32,10 @@ from foster.engine import Engine
 from foster.evaluation.evaluate import Evaluator, evaluate
 from foster.evaluation.metrics import ndcg_of_ranks
 from foster.models.options import ModelOptions
-from foster.runs import load_teacher, train
+from foster.runs import train
 from foster.text.options import EncoderOptions
 from foster.training.options import TrainOptions
+from foster.training.teachers import load_teacher
 
 VARIANTS = {
     "": {},

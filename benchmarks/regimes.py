@@ -47,8 +47,8 @@ from foster.distillation.options import TD3Options
 from foster.engine import Engine
 from foster.evaluation.evaluate import evaluate_popularity
 from foster.manifest import identity
-from foster.runs import load_teacher
 from foster.training.options import HARD_LABELS, LABEL_WINDOW, STUDENT
+from foster.training.teachers import load_teacher
 
 CORESETS = ("stratified", "herding", "kcenter", "dealrec", "goracs")
 METHODS = ("random", *CORESETS, "td3", "not moved", "foster")

@@ -35,10 +35,9 @@ from foster import (
     train,
 )
 from foster.condensed.folder import written_bytes
-from foster.condensed.labels import TUNED_RATE
 from foster.engine import Engine
 from foster.training.loop import on_log
-from foster.training.options import FINISH
+from foster.training.options import FINISH, GOES_ON
 from foster.training.trajectory import Recording
 
 SEQUENCES = 20
@@ -104,8 +103,7 @@ class Runs:
         def make() -> tuple[TextRecommender, Run]:
             start, recipe = None, TrainOptions(candidates=self.candidates)
             if not from_the_start:
-                recipe = recipe.model_copy(update={"lr": TUNED_RATE, "warmup": 10, "eval_every": 50})
-                recipe = on_log(recipe, self.data, FINISH)
+                recipe = on_log(GOES_ON.model_copy(update={"candidates": self.candidates}), self.data, FINISH)
                 start = self.public().trained_state() | self.state("full log, frozen")
             model, fit = train(
                 self.data, encoder=self.encoder, model=self.tuned, train=recipe, start=start, seed=self.seed,

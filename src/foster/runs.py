@@ -8,10 +8,9 @@ from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
-import torch
 from torch import Tensor
 
-from foster.artefacts import CONFIG_NAME, check_free, config_field, read_config, write_metrics
+from foster.artefacts import check_free, write_metrics
 from foster.condensed.labels import frozen_part, student_recipe, tunes_last
 from foster.condensed.sequences import Condensed
 from foster.condensed.sources import student_source
@@ -19,13 +18,15 @@ from foster.data.dataset import Dataset
 from foster.engine import Engine, check_seed
 from foster.errors import InputError, expect, expect_given
 from foster.evaluation.evaluate import is_of
+from foster.manifest import identity
 from foster.models.options import ModelOptions
 from foster.models.privacy import Privacy
-from foster.models.recommender import NOT_STATED, ORIGIN, TextRecommender, stored_shape
+from foster.models.recommender import NOT_STATED, ORIGIN, TextRecommender
 from foster.text.options import EncoderOptions
 from foster.training.loop import Fit, LogSource, Source, Watch, fit, on_log, validator
-from foster.training.options import PrivacyOptions, TeacherOptions, TrainOptions
+from foster.training.options import FINISH, GOES_ON, PrivacyOptions, TeacherOptions, TrainOptions
 from foster.training.private import PrivateLog, check_private, plan, private_recipe, private_shape
+from foster.training.teachers import started_from
 from foster.training.trajectory import Recorder, Recording, checkpoint_steps
 from foster.unfinished import Unfinished, unfinished
 
@@ -39,6 +40,7 @@ def pretrain(
     train: TrainOptions | None = None,
     teacher: TeacherOptions | None = None,
     privacy: PrivacyOptions | None = None,
+    start: str | Path | None = None,
     seed: int = 0,
     engine: Engine | None = None,
     overwrite: bool = False,
@@ -57,6 +59,9 @@ def pretrain(
         privacy: with an epsilon, users, windows and noise are drawn from the system's entropy, which is kept nowhere:
             such a training cannot be repeated or gone on with, and looks at no validation user. Shape and recipe are
             those of ``foster.training.private`` where they are not given.
+        start: folder of a teacher of this log whose weights training starts from, by which a language model that is
+            frozen there can be tuned. Encoder and shape are the teacher's where they are not given, and the recipe is
+            ``GOES_ON``; without steps of its own a recipe makes a tenth of the usual ones.
         seed: of weights, batches, samples and dropout; of a private training, of the first weights and of samples.
         engine: device and processes.
         overwrite: replace ``out``, and what another call left unfinished there.
@@ -69,26 +74,33 @@ def pretrain(
 
     Raises:
         InputError: ``out`` exists or is unfinished by another call, an unknown encoder, a log without training pairs,
-            a training that diverged, or with an epsilon what it cannot cover.
+            a training that diverged, a teacher to start from that does not fit, or what an epsilon cannot cover.
     """
     expect("pretrain: data", data, Dataset)
     _check_options("pretrain", encoder, model, train, teacher)
-    engine, train, teacher = engine or Engine(), train or TrainOptions(), teacher or TeacherOptions()
+    engine, teacher = engine or Engine(), teacher or TeacherOptions()
+    train, share = train or (TrainOptions() if start is None else GOES_ON), 1.0 if start is None else FINISH
     check_seed(seed)
-    place, spent, secret = check_free(out, overwrite), None, np.random.default_rng()
+    place, spent, secret = check_free(out, overwrite, () if start is None else (start,)), None, np.random.default_rng()
     if privacy is not None and privacy.epsilon is not None:
+        if start is not None:
+            raise InputError("--start: a private training starts from random weights; leave out this or --epsilon")
         model, train, resume = private_shape(model), private_recipe(train), False
         spent = plan(privacy, train, check_private(data, engine.world), secret)
-    recommender = TextRecommender.build(data.catalogue, encoder, model, seed=seed, device=engine.device)
+    if start is None:
+        recommender = TextRecommender.build(data.catalogue, encoder, model, seed=seed, device=engine.device)
+    else:
+        recommender = started_from(start, data, encoder=encoder, model=model, device=engine.device)
     length = recommender.options.max_length
     source: Source
     if spent is not None:
         source = PrivateLog.of(data, length, spent, seed, secret)
     else:
-        source, train = LogSource(data, train, length, seed, engine), on_log(train, data)
+        source, train = LogSource(data, train, length, seed, engine), on_log(train, data, share)
     command = {
         "verb": "pretrain", "data": data.info.fingerprint, "seed": seed, "encoder": recommender.encoder.model_dump(),
         "model": recommender.options.model_dump(), "train": train.model_dump(), "teacher": teacher.model_dump(),
+        **({} if start is None else {"start": identity(start)}),
     }  # fmt: skip
     engine.wait()  # until all have seen that the place is free
     about = {"arguments": teacher.model_dump(), **engine.about}
@@ -209,62 +221,6 @@ def _check_room(folder: Path, model: TextRecommender, checkpoints: int, half: bo
             f"{out}: a teacher takes {needed / 1e9:.1f} GB, and {free / 1e9:.1f} GB are free there; make room, give "
             "another --out or fewer --checkpoints"
         )
-
-
-def load_teacher(
-    teacher_path: str | Path, data: Dataset, *, encoder_path: str | None = None, device: str | torch.device = "cpu"
-) -> TextRecommender:
-    """Load the best model of a teacher folder, and see to it that it knows this log.
-
-    Args:
-        teacher_path: a folder that ``pretrain`` wrote.
-        data: the log.
-        encoder_path: another place of the teacher's encoder.
-        device: where the model goes.
-
-    Raises:
-        InputError: no teacher, a damaged one, or one of other data.
-    """
-    config = read_config(teacher_path, "teacher")
-    if config.get("privacy") is not None:
-        teacher = TextRecommender.from_pretrained(teacher_path, encoder_path=encoder_path, device=device)
-        if (teacher.catalogue.ids, teacher.catalogue.texts) != (data.item_ids, data.texts):
-            raise InputError(
-                f"{teacher_path}: has other items than {data.info.name}; run 'foster pretrain' on this data"
-            )
-        return teacher
-    if config.get("data_fingerprint") != data.info.fingerprint:
-        raise InputError(
-            f"{teacher_path}: was trained on other data than {data.info.name}; run 'foster pretrain' on this data"
-        )
-    return TextRecommender.from_pretrained(teacher_path, encoder_path=encoder_path, device=device)
-
-
-def check_teacher(teacher: TextRecommender, data: Dataset, engine: Engine) -> None:
-    """See that a teacher knows a log, and is where the work will be.
-
-    Raises:
-        InputError: it does not, or is not.
-    """
-    known = is_of(teacher.origin.get("data_fingerprint"), data)
-    if known is False or (known is None and teacher.catalogue.ids != data.item_ids):
-        raise InputError(f"the teacher was trained on other data than {data.info.name}; train one on these")
-    if teacher.device.type != engine.device.type:
-        raise InputError(
-            f"the teacher is on {teacher.device} and the work would be on {engine.device}; move it by "
-            f"teacher.to('{engine.device}'), or give engine=Engine('{teacher.device}')"
-        )
-
-
-def teacher_options(teacher_path: str | Path) -> tuple[EncoderOptions, ModelOptions]:
-    """Return the encoder and the shape of a teacher, the defaults of what is made with it.
-
-    Raises:
-        InputError: no teacher, or a damaged one.
-    """
-    config, where = read_config(teacher_path, "teacher"), str(Path(teacher_path) / CONFIG_NAME)
-    encoder, model = (config_field(config, name, where) for name in ("encoder", "model"))
-    return EncoderOptions.stored(encoder, where), stored_shape(model, where)
 
 
 def train(

@@ -181,7 +181,7 @@ def test_labels_expect_what_their_contexts_lead_to(made):
     """Labels that are the vector of some item, times much, expect that item after their contexts' last one."""
     data, teacher, sequences = made
     from foster.condensed.labels import label_keys
-    from foster.runs import load_teacher
+    from foster.training.teachers import load_teacher
 
     model = load_teacher(teacher, data)
     keys = label_keys(sequences, model)

@@ -19,8 +19,9 @@ from foster.engine import Engine
 from foster.errors import InputError
 from foster.estimation.jobs import estimate_distill
 from foster.models.recommender import TextRecommender
-from foster.runs import load_teacher, train
+from foster.runs import train
 from foster.training.options import GENERATED
+from foster.training.teachers import load_teacher
 from foster.training.trajectory import Trajectory
 from small_models import small_recommender
 

@@ -25,8 +25,9 @@ from foster.evaluation.evaluate import Evaluation, evaluate, evaluate_popularity
 from foster.evaluation.metrics import metrics_of
 from foster.measure import Measure
 from foster.models.recommender import TextRecommender
-from foster.runs import load_teacher, pretrain
+from foster.runs import pretrain
 from foster.storage import file_sha256, whole_file
+from foster.training.teachers import load_teacher
 from foster.training.trajectory import Trajectory
 
 CHECKPOINT_SHARE = 0.1

@@ -41,7 +41,7 @@ def select(
     """Choose real histories as a coreset."""
     from foster.coresets.select import select as choose
     from foster.engine import Engine
-    from foster.runs import teacher_options
+    from foster.training.teachers import teacher_options
 
     place = free(out, overwrite, data, teacher)
     common = values.of(CommonOptions)

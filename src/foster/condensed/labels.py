@@ -19,12 +19,11 @@ from foster.models.recommender import TextRecommender
 from foster.text.encoder import same_encoder
 from foster.text.options import EncoderOptions
 from foster.text.tuning import updates_rank
-from foster.training.options import STUDENT, TrainOptions, affordable
+from foster.training.options import STUDENT, TUNED_RATE, TrainOptions, affordable
 
 SAMPLED_RATE = 5e-3  # most of the learning rate of students whose loss needs a sample of the items
 WARM = 8  # such students warm up over an eighth of their steps
-TUNED_STEPS, TUNED_RATE = 25, 5e-4
-"""Most steps and rate of students that tune their language model last, see ``tunes_last``."""
+TUNED_STEPS = 25  # most steps of students that tune their language model last, see ``tunes_last``
 
 
 @torch.no_grad()

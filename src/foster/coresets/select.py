@@ -21,11 +21,11 @@ from foster.engine import Engine, deterministic
 from foster.errors import InputError, did_you_mean, expect
 from foster.models.options import ModelOptions
 from foster.models.recommender import TextRecommender
-from foster.runs import check_teacher, load_teacher
 from foster.text.encoder import same_encoder
 from foster.text.options import EncoderOptions
 from foster.training.imitation import public_teacher
 from foster.training.options import HARD_LABELS, LABEL_WINDOW
+from foster.training.teachers import check_teacher, load_teacher
 
 Method = Callable[[Pool], np.ndarray]
 

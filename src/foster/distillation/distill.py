@@ -31,8 +31,8 @@ from foster.errors import Diverged, InputError, expect
 from foster.manifest import read_whole
 from foster.models.recommender import TextRecommender
 from foster.progress import Progress
-from foster.runs import check_teacher, load_teacher
 from foster.training.imitation import begun, imitate
+from foster.training.teachers import check_teacher, load_teacher
 from foster.training.trajectory import Checkpoints, Trajectory, without_ids
 from foster.unfinished import State, Unfinished, tensors_of
 

@@ -42,7 +42,8 @@ from foster.models.recommender import TextRecommender
 from foster.text.options import EncoderOptions
 from foster.training.imitation import begun
 from foster.training.loop import LogSource, on_log
-from foster.training.options import TeacherOptions, TrainOptions
+from foster.training.options import FINISH, GOES_ON, TeacherOptions, TrainOptions
+from foster.training.teachers import started_from
 from foster.training.trajectory import Checkpoints
 
 
@@ -55,6 +56,7 @@ def estimate_pretrain(
     model: ModelOptions | None = None,
     train: TrainOptions | None = None,
     teacher: TeacherOptions | None = None,
+    start: str | Path | None = None,
     seed: int = 0,
     engine: Engine | None = None,
 ) -> Estimate:
@@ -66,11 +68,15 @@ def estimate_pretrain(
         InputError: memory or disk will not do.
     """
     engine = one_process(engine)
-    train, teacher, model = train or TrainOptions(), teacher or TeacherOptions(), model or ModelOptions()
+    teacher = teacher or TeacherOptions()
+    train, share = train or (TrainOptions() if start is None else GOES_ON), 1.0 if start is None else FINISH
     with limits_of(engine, out) as limits:
-        recommender, start = untrained(data.catalogue, encoder or EncoderOptions(), model, seed, engine)
-        train = on_log(train, data)
-        parts = {"texts and model": (start, start), **training_parts(data, recommender, train, seed, engine)}
+        if start is None:
+            made = untrained(data.catalogue, encoder or EncoderOptions(), model or ModelOptions(), seed, engine)
+        else:
+            made = timed(lambda: started_from(start, data, encoder=encoder, model=model, device=engine.device))
+        (recommender, making), train = made, on_log(train, data, share)
+        parts = {"texts and model": (making, making), **training_parts(data, recommender, train, seed, engine)}
     disk, weights = teacher_bytes(recommender, train, teacher), count_weights(recommender)
     # Beside what was measured there are the best weights so far.
     return limits.estimate(parts, disk=disk, more_memory=4 * weights)

@@ -23,9 +23,10 @@ from foster.errors import InputError
 from foster.finishing import finish
 from foster.manifest import MANIFEST_NAME, Manifest, read_manifest, verify
 from foster.models.recommender import NOT_STATED, stored_shape
-from foster.runs import pretrain, teacher_options, train, training_record
+from foster.runs import pretrain, train, training_record
 from foster.text.options import EncoderOptions
 from foster.training.options import TeacherOptions, TrainOptions
+from foster.training.teachers import teacher_options
 
 
 @dataclass(frozen=True)
@@ -189,7 +190,8 @@ class Making:
 
     def teacher(self) -> None:
         """Train a teacher again."""
-        self._without("teacher", "sources")
+        started = "teacher" in (one.kind for one in self.stated.inputs)
+        self._without("sources", *(() if started else ("teacher",)))
         config = self._config("teacher")
         if config.get("privacy") is not None:
             raise InputError(
@@ -203,6 +205,7 @@ class Making:
             model=stored_shape(config["model"], self.where),
             train=self._recipe(config),
             teacher=options,
+            start=self._teacher() if started else None,
             seed=self._seed(config),
             engine=self.engine,
         )

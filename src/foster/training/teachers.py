@@ -1,0 +1,118 @@
+"""Teachers: the folders of full models, and models that start from one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from foster.artefacts import CONFIG_NAME, config_field, read_config
+from foster.data.dataset import Dataset
+from foster.engine import Engine
+from foster.errors import InputError
+from foster.evaluation.evaluate import is_of
+from foster.models.options import ModelOptions
+from foster.models.recommender import TextRecommender, stored_shape
+from foster.text.encoder import same_encoder
+from foster.text.options import EncoderOptions
+
+NOT_OF_WEIGHTS = frozenset(("dropout", "finetune", "lm_lr_ratio", "lm_dtype", "lm_chunk"))
+
+
+def load_teacher(
+    teacher_path: str | Path, data: Dataset, *, encoder_path: str | None = None, device: str | torch.device = "cpu"
+) -> TextRecommender:
+    """Load the best model of a teacher folder, and see to it that it knows this log.
+
+    Args:
+        teacher_path: a folder that ``pretrain`` wrote.
+        data: the log.
+        encoder_path: another place of the teacher's encoder.
+        device: where the model goes.
+
+    Raises:
+        InputError: no teacher, a damaged one, or one of other data.
+    """
+    config = read_config(teacher_path, "teacher")
+    if config.get("privacy") is not None:
+        teacher = TextRecommender.from_pretrained(teacher_path, encoder_path=encoder_path, device=device)
+        if (teacher.catalogue.ids, teacher.catalogue.texts) != (data.item_ids, data.texts):
+            raise InputError(
+                f"{teacher_path}: has other items than {data.info.name}; run 'foster pretrain' on this data"
+            )
+        return teacher
+    if config.get("data_fingerprint") != data.info.fingerprint:
+        raise InputError(
+            f"{teacher_path}: was trained on other data than {data.info.name}; run 'foster pretrain' on this data"
+        )
+    return TextRecommender.from_pretrained(teacher_path, encoder_path=encoder_path, device=device)
+
+
+def check_teacher(teacher: TextRecommender, data: Dataset, engine: Engine) -> None:
+    """See that a teacher knows a log, and is where the work will be.
+
+    Raises:
+        InputError: it does not, or is not.
+    """
+    known = is_of(teacher.origin.get("data_fingerprint"), data)
+    if known is False or (known is None and teacher.catalogue.ids != data.item_ids):
+        raise InputError(f"the teacher was trained on other data than {data.info.name}; train one on these")
+    if teacher.device.type != engine.device.type:
+        raise InputError(
+            f"the teacher is on {teacher.device} and the work would be on {engine.device}; move it by "
+            f"teacher.to('{engine.device}'), or give engine=Engine('{teacher.device}')"
+        )
+
+
+def teacher_options(teacher_path: str | Path) -> tuple[EncoderOptions, ModelOptions]:
+    """Return the encoder and the shape of a teacher, the defaults of what is made with it.
+
+    Raises:
+        InputError: no teacher, or a damaged one.
+    """
+    config, where = read_config(teacher_path, "teacher"), str(Path(teacher_path) / CONFIG_NAME)
+    encoder, model = (config_field(config, name, where) for name in ("encoder", "model"))
+    return EncoderOptions.stored(encoder, where), stored_shape(model, where)
+
+
+def started_from(
+    teacher_path: str | Path,
+    data: Dataset,
+    *,
+    encoder: EncoderOptions | None = None,
+    model: ModelOptions | None = None,
+    device: str | torch.device = "cpu",
+) -> TextRecommender:
+    """Build a model that has the weights of a teacher, and may tune the language model that is frozen there.
+
+    Args:
+        teacher_path: a folder that ``pretrain`` wrote.
+        data: the log of both.
+        encoder: text encoder, the teacher's by default.
+        model: shape, the teacher's by default.
+        device: where the model goes.
+
+    Raises:
+        InputError: as ``load_teacher``; or the teacher's weights do not fit that encoder or shape.
+    """
+    teacher = load_teacher(teacher_path, data, device=device)
+    encoder, model = encoder or teacher.encoder, model or teacher.options
+    for name, wanted in model.model_dump().items():
+        if name not in NOT_OF_WEIGHTS and wanted != (own := getattr(teacher.options, name)):
+            flag = name.replace("_", "-")
+            raise InputError(
+                f"--{flag} {wanted}: {teacher_path} has {own}; leave it out, or start from another teacher"
+            )
+    if teacher.options.finetune not in ("frozen", model.finetune):
+        raise InputError(
+            f"--finetune {model.finetune}: {teacher_path} has {teacher.options.finetune}; leave it out, or start from "
+            "a teacher with a frozen language model"
+        )
+    if not same_encoder(encoder, teacher.encoder):
+        raise InputError(
+            f"--encoder {encoder.encoder}: {teacher_path} has {teacher.encoder.encoder}, or another --pooling, "
+            "--max-tokens or --words; leave these out, or start from another teacher"
+        )
+    recommender = TextRecommender.build(data.catalogue, encoder, model, device=device)
+    recommender.load_trained_state(recommender.trained_state() | teacher.trained_state())
+    return recommender

@@ -1,0 +1,172 @@
+"""Teachers that start from another one, to tune the language model that is frozen there."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+
+from command_line import exit_status
+from foster import (
+    Dataset,
+    DistillOptions,
+    EncoderOptions,
+    ModelOptions,
+    TeacherOptions,
+    TextRecommender,
+    TrainOptions,
+    distill,
+    pretrain,
+)
+from foster.engine import Engine
+from foster.errors import InputError
+from foster.estimation.jobs import estimate_pretrain
+from foster.reproduction.reproduce import reproduce
+from foster.training.loop import on_log
+from foster.training.options import FINISH, GOES_ON, PrivacyOptions
+from foster.training.trajectory import Trajectory
+from foster.unfinished import Unfinished
+from synthetic_log import synthetic_log, write_csv
+
+SHAPE = ModelOptions(dim=8, layers=1, heads=1, max_length=8)
+TOP = SHAPE.model_copy(update={"finetune": "top:1"})
+ENGINE = Engine("cpu")
+CHECKPOINTS = TeacherOptions(checkpoints=4, half=False)
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory, tiny_encoder):
+    """Return a folder with a data set and a teacher with a frozen language model."""
+    place = tmp_path_factory.mktemp("started")
+    Dataset.prepare([str(write_csv(place / "log.csv", synthetic_log()))]).save(place / "data")
+    encoder, recipe = EncoderOptions(encoder=str(tiny_encoder), words=4), TrainOptions(steps=20, eval_every=10)
+    data = Dataset.read(place / "data")
+    pretrain(data, place / "teacher", encoder=encoder, model=SHAPE, train=recipe, teacher=CHECKPOINTS, engine=ENGINE)
+    return place
+
+
+def started(place, out, **more):
+    """Tune the language model of the teacher."""
+    more = {"model": TOP, "teacher": CHECKPOINTS, "engine": ENGINE, **more}
+    return pretrain(Dataset.read(place / "data"), out, start=place / "teacher", **more)
+
+
+def weights_and_config(folder):
+    """Return the bytes of the model, of all checkpoints and of the configuration."""
+    files = sorted(folder.rglob("*.safetensors"))
+    return [(file.name, file.read_bytes()) for file in [*files, folder / "config.json"]]
+
+
+@pytest.mark.parametrize("finetune", ["top:1", "lora:2", "all", "frozen"])
+def test_a_teacher_starts_with_the_weights_of_another_and_goes_on_for_a_tenth_of_the_steps(place, tmp_path, finetune):
+    model, fit = started(place, tmp_path / "out", model=SHAPE.model_copy(update={"finetune": finetune}))
+    before = TextRecommender.from_pretrained(place / "teacher")
+    trajectory, data = Trajectory(tmp_path / "out"), Dataset.read(place / "data")
+    begun = trajectory.state(0)
+    for name, weights in before.trained_state().items():
+        assert torch.equal(begun[name], weights), name
+    ended = trajectory.state(len(trajectory) - 1)
+    own = begun.keys() - before.trained_state().keys()
+    assert bool(own) == (finetune != "frozen")
+    assert not any(torch.equal(begun[name], ended[name]) for name in own if "weight" in name and "lora_A" not in name)
+    assert fit.steps == on_log(TrainOptions(), data, FINISH).total_steps < on_log(TrainOptions(), data).total_steps
+    stored = json.loads((tmp_path / "out/config.json").read_text())
+    assert stored["training"]["lr"] == GOES_ON.lr and stored["training"]["steps"] == fit.steps
+    assert stored["model"]["dim"] == 8 and model.encoder.words == 4
+
+
+def test_a_recipe_counts_as_it_is(place, tmp_path):
+    _, fit = started(place, tmp_path / "out", train=TrainOptions(steps=3, lr=0.01))
+    stored = json.loads((tmp_path / "out/config.json").read_text())
+    assert fit.steps == 3 and stored["training"]["lr"] == 0.01
+
+
+def test_a_started_teacher_distils(place, tmp_path):
+    started(place, tmp_path / "out", train=TrainOptions(steps=4))
+    options = DistillOptions(sequences=3, length=6, student_steps=4)
+    sequences, _ = distill(Dataset.read(place / "data"), tmp_path / "out", options, engine=ENGINE, progress=False)
+    assert sequences.model.finetune == "top:1" and len(sequences) == 3
+
+
+def test_a_cut_off_run_goes_on_to_the_same_end(place, tmp_path, monkeypatch):
+    recipe, said = TrainOptions(steps=6, eval_every=2), []
+    started(place, tmp_path / "whole", train=recipe)
+    plain = Unfinished.save
+
+    def cut(self, at, **parts):
+        plain(self, at, **parts)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Unfinished, "save", cut)
+    with pytest.raises(KeyboardInterrupt):
+        started(place, tmp_path / "out", train=recipe)
+    monkeypatch.undo()
+    started(place, tmp_path / "out", train=recipe, say=said.append)
+    assert "goes on after step 2" in said[0]
+    assert weights_and_config(tmp_path / "out") == weights_and_config(tmp_path / "whole")
+
+
+def test_it_is_made_again_from_the_teacher_that_it_started_from(place, tmp_path):
+    started(place, tmp_path / "out", train=TrainOptions(steps=4))
+    assert reproduce(tmp_path / "out", data_path=place / "data", teacher_path=place / "teacher", engine=ENGINE).equal
+    with pytest.raises(InputError, match="--teacher is missing: the teacher, from which"):
+        reproduce(tmp_path / "out", data_path=place / "data", engine=ENGINE)
+    with pytest.raises(InputError, match="was made without it"):
+        reproduce(place / "teacher", data_path=place / "data", teacher_path=place / "teacher", engine=ENGINE)
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        ({"model": TOP.model_copy(update={"dim": 16})}, "--dim 16: .*teacher has 8; leave it out"),
+        ({"model": TOP.model_copy(update={"max_length": 9})}, "--max-length 9: .*teacher has 8"),
+        ({"model": TOP.model_copy(update={"backbone": "gru4rec"})}, "--backbone gru4rec: .*teacher has sasrec"),
+        ({"model": TOP.model_copy(update={"ids": True})}, "--ids True: .*teacher has False"),
+        ({"encoder": "words"}, "--words; leave these out"),
+        ({"privacy": PrivacyOptions(epsilon=8)}, "--start: a private training starts from random weights"),
+    ],
+)  # fmt: skip
+def test_what_does_not_fit_the_teacher_is_refused_and_leaves_nothing(place, tmp_path, tiny_encoder, more, message):
+    if "encoder" in more:
+        more = {"encoder": EncoderOptions(encoder=str(tiny_encoder), words=0)}
+    with pytest.raises(InputError, match=message):
+        started(place, tmp_path / "out", **more)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_another_way_to_tune_is_refused(place, tmp_path):
+    started(place, tmp_path / "top", train=TrainOptions(steps=2))
+    data = Dataset.read(place / "data")
+    for finetune in ("all", "frozen"):
+        with pytest.raises(InputError, match=f"--finetune {finetune}: .*top has top:1; leave it out"):
+            shape = SHAPE.model_copy(update={"finetune": finetune})
+            pretrain(data, tmp_path / "out", start=tmp_path / "top", model=shape, engine=ENGINE)
+
+
+def test_a_teacher_of_other_data_or_none_is_refused(place, tmp_path):
+    other = Dataset.prepare([str(write_csv(tmp_path / "log.csv", synthetic_log(seed=1)))])
+    with pytest.raises(InputError, match="trained on other data"):
+        pretrain(other, tmp_path / "out", start=place / "teacher", engine=ENGINE)
+    with pytest.raises(InputError, match="holds a data set"):
+        pretrain(other, tmp_path / "out", start=place / "data", engine=ENGINE)
+
+
+def test_the_command_line_takes_the_teachers_shape_and_encoder(place, tmp_path, monkeypatch, capsys):
+    flags = ["--start", place / "teacher", "--finetune", "top:1", "--device", "cpu"]
+    assert exit_status(monkeypatch, "pretrain", place / "data", "--out", tmp_path / "out", *flags) == 0
+    started(place, tmp_path / "python", teacher=TeacherOptions())
+    assert weights_and_config(tmp_path / "out") == weights_and_config(tmp_path / "python")
+    assert exit_status(monkeypatch, "pretrain", place / "data", "--out", place / "teacher", "--overwrite", *flags) == 2
+    assert "is read from, too" in capsys.readouterr().err
+    assert exit_status(monkeypatch, "pretrain", place / "data", "--dry-run", *flags) == 0
+
+
+def test_what_it_takes_is_known_before(place, tmp_path):
+    data = Dataset.read(place / "data")
+    estimate = estimate_pretrain(data, tmp_path / "out", model=TOP, start=place / "teacher", engine=ENGINE)
+    steps = on_log(GOES_ON, data, FINISH).total_steps
+    assert any(f"{steps:,} step" in name for name in estimate.parts), estimate.parts
+    with pytest.raises(InputError, match="--dim 16"):
+        shape = TOP.model_copy(update={"dim": 16})
+        estimate_pretrain(data, tmp_path / "out", model=shape, start=place / "teacher", engine=ENGINE)
