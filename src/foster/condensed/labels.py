@@ -116,8 +116,9 @@ def start_from_labels(sequences: Condensed, model: TextRecommender) -> bool:
         Whether its item vectors are best left as they are: those of experts, which are no linear map, and of low-rank
         updates. Moving them takes eight times the time and is no better (benchmarks/research.md, 48).
     """
+    assert sequences.adapter is not None  # the sequences have soft labels
     features, updates = model.tower.features, sequences.updates
-    if sequences.adapter is None or not _refer_to(sequences, model.encoder):
+    if not _refer_to(sequences, model.encoder):
         return False
     if isinstance(features, TunedFeatures):
         if updates is None:
@@ -198,10 +199,11 @@ def frozen_part(
 
 def _in_closed_form(sequences: Condensed, encoder: EncoderOptions, model: ModelOptions) -> bool:
     """Whether the loss of such students needs no sample of items."""
+    assert sequences.adapter is not None  # the sequences have soft labels
     updates = sequences.updates
     if model.finetune != "frozen":  # one that takes over low-rank updates and experts leaves its items as they are
         return updates is not None and model.adapter == "moe" and model.finetune == f"lora:{updates_rank(updates)}"
-    if sequences.adapter is None or updates is not None:
+    if updates is not None:
         return model.adapter == "linear"
     same_kind = ("weight" in sequences.adapter) == (model.adapter == "linear")
     return same_kind and (IDS not in sequences.adapter or model.ids) and _refer_to(sequences, encoder)
