@@ -18,6 +18,7 @@ from foster.condensed.labels import (
     tunes_last,
     with_soft_labels,
 )
+from foster.condensed.packed_map import pack_updates, unpack_updates
 from foster.condensed.sequences import Condensed
 from foster.condensed.sources import student_source
 from foster.data.catalogue import Catalogue
@@ -34,6 +35,7 @@ from foster.training.options import TrainOptions
 COLOURS = ("red", "green", "blue", "small", "large", "old", "new", "fresh")
 THINGS = ("dog", "cat", "boat in the dark water", "song", "tea")
 SHAPE = {"dim": 8, "layers": 1, "heads": 1, "max_length": 8, "dropout": 0.0}
+U = "updates."
 TUNED = ["lora:2", "top:1", "all"]
 
 
@@ -73,7 +75,10 @@ def test_low_rank_updates_give_the_items_of_a_tuned_teacher(teacher, tmp_path, a
     labelled = labelled_by(best)
     assert "low-rank updates" in labelled.info["from_real_data"]
     again = Condensed.read(labelled.save(tmp_path / "folder"))
-    table = best.item_table()
+    exact = best.item_table()
+    best.tower.features.encoder.load_updates(again.updates)  # in four bits
+    table = best.train().eval().item_table()
+    assert 0 < (table - exact).norm() < 0.1 * exact.norm()
     frozen = best.fresh(3, best.options.model_copy(update={"finetune": "frozen"}))
     for student in (best.fresh(3), frozen, best.fresh(3, best.options.model_copy(update={"finetune": "top:1"}))):
         keys = label_keys(again, student)
@@ -86,8 +91,9 @@ def test_low_rank_updates_give_the_items_of_a_tuned_teacher(teacher, tmp_path, a
 def test_a_student_with_the_low_rank_updates_of_its_labels_leaves_its_items_as_they_are(teacher):
     best = teacher("lora:2")
     student = best.fresh(3)
-    source = student_source(labelled_by(best), student, 0)
-    torch.testing.assert_close(student.eval().item_table(), best.item_table(), atol=2e-2, rtol=1e-2)
+    source = student_source(labelled := labelled_by(best), student, 0)
+    best.tower.features.encoder.load_updates(labelled.updates)
+    torch.testing.assert_close(student.eval().item_table(), best.train().eval().item_table(), atol=2e-2, rtol=1e-2)
     source.loss(student.train(), 7).backward()
     assert all(weights.grad is None for weights in student.tower.parameters())
     assert all(weights.grad is not None for weights in student.backbone.parameters())
@@ -111,13 +117,69 @@ def test_a_folder_of_labels_does_not_grow_with_the_catalogue(teacher, finetune):
     assert abs(many - few) < 16  # digits in config.json
 
 
+def test_updates_take_four_bits_a_number_and_those_of_before_are_read(teacher, tmp_path):
+    folder = labelled_by(teacher("lora:2")).save(tmp_path / "folder")
+    path, read = folder / "sequences.safetensors", Condensed.read(folder)
+    tensors = load_file(path)
+    parts = {name: part for name, part in tensors.items() if name.startswith(U)}
+    numbers = sum(part.numel() for part in read.updates.values())
+    assert sum(part.nbytes for name, part in parts.items() if not name.endswith("scales")) == numbers / 2
+    assert {tuple(part.shape) for name, part in parts.items() if name.endswith("scales")} == {(2,)}
+    whole = {U + name: part.half() for name, part in read.updates.items()}
+    save_file({name: part for name, part in tensors.items() if name not in parts} | whole, path)
+    seal(folder)
+    for name, part in Condensed.read(folder).updates.items():
+        torch.testing.assert_close(part, read.updates[name], atol=1e-4, rtol=1e-3)
+
+
+def test_an_update_of_an_odd_width_stays_in_half_precision():
+    generator = torch.Generator().manual_seed(0)
+    shapes = {"a.lora_A.weight": (2, 5), "a.lora_B.weight": (6, 2), "b.lora_A.weight": (2, 6)}
+    updates = {name: torch.randn(shape, generator=generator) for name, shape in shapes.items()}
+    stored = pack_updates(updates)
+    assert {name: part.dtype for name, part in stored.items() if "scales" not in name} == {
+        "a.lora_A.weight": torch.float16, "a.lora_B.weight": torch.uint8, "b.lora_A.weight": torch.uint8
+    }  # fmt: skip
+    again = unpack_updates(stored)
+    for name, part in updates.items():
+        assert again[name].shape == part.shape
+        assert (again[name] - part).norm() < (1e-3 if part.shape[1] == 5 else 0.2) * part.norm()
+    assert unpack_updates(pack_updates(again)).keys() == again.keys()
+    assert all(torch.equal(part, again[name]) for name, part in unpack_updates(pack_updates(again)).items())
+
+
+def packed(updates):
+    """Return the name of the first matrix of updates."""
+    return min(name for name in updates if name.startswith(U) and not name.endswith("scales"))
+
+
+def scales(updates):
+    """Return the name of its scales."""
+    return packed(updates) + ".scales"
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda updates: updates.pop(min(updates)), "the updates of the language model are no pairs"),
-        (lambda updates: updates.update({min(updates): updates[min(updates)][:1].clone()}), "no pairs of matrices"),
-        (lambda updates: updates.update({min(updates): updates[min(updates)].float()}), "of type F32 instead of F16"),
-        (lambda updates: updates[min(updates)].fill_(torch.inf), "has numbers that are not finite"),
+        (
+            lambda updates: [updates.pop(name(updates)) for name in (scales, packed)],
+            "the updates of the language model",
+        ),
+        (lambda updates: updates.update({f"{U}.0.a.lora_A": torch.ones(3, 4).half()}), "no pairs of matrices"),
+        (
+            lambda updates: updates.update({packed(updates): updates[packed(updates)][:1].clone()}),
+            "does not fit its sc",
+        ),
+        (lambda updates: updates.update({packed(updates): updates[packed(updates)][0].clone()}), "does not fit its sc"),
+        (lambda updates: updates[packed(updates)].fill_(255), "is not of 4 bits"),
+        (
+            lambda updates: updates.update({packed(updates): updates[packed(updates)].float()}),
+            "F32 instead of U8 or F16",
+        ),
+        (lambda updates: updates.update({scales(updates): updates[scales(updates)].float()}), "F32 instead of F16"),
+        (lambda updates: updates.pop(scales(updates)), "does not fit its scales"),
+        (lambda updates: updates[scales(updates)].fill_(-1), "does not fit its scales"),
+        (lambda updates: updates[scales(updates)].fill_(torch.inf), "has numbers that are not finite"),
         (lambda updates: [updates.pop(name) for name in list(updates) if "adapter" in name], "soft labels lack"),
     ],
 )

@@ -27,7 +27,7 @@ from foster.artefacts import (
     write_json,
 )
 from foster.condensed.codes import WHOLE_BITS, is_packed, pack, unpack
-from foster.condensed.packed_map import SCALES, bits_of, pack_map, unpack_map
+from foster.condensed.packed_map import SCALES, bits_of, pack_map, pack_updates, unpack_map, unpack_updates
 from foster.data.catalogue import CATALOGUE_NAME, Catalogue
 from foster.errors import InputError
 from foster.manifest import MANIFEST_NAME
@@ -117,7 +117,7 @@ def _tensors(sequences: Condensed) -> dict[str, Tensor]:
         parts = pack_map(adapter, sequences.adapter_bits) if packed else {n: w.half() for n, w in adapter.items()}
         tensors |= {ADAPTER + name: part for name, part in parts.items()}
     if sequences.updates is not None:
-        tensors |= {UPDATES + name: part.half() for name, part in sequences.updates.items()}
+        tensors |= {UPDATES + name: part for name, part in pack_updates(sequences.updates).items()}
     if sequences.draws is not None:
         tensors["draws"] = sequences.draws.to(torch.uint8)
     return tensors
@@ -244,7 +244,7 @@ def _wrong_tensors(shapes: Shapes, stated: StoredSequences) -> str | None:
     del types["weights" if stated.whole_steps else "lengths"]
     for name in shapes.keys() - types.keys():
         if name.startswith(UPDATES):
-            types[name] = ("F16",)
+            types[name] = ("F16",) if name.endswith(SCALES) else ("U8", "F16")
         elif name.startswith(ADAPTER):
             part = name.removeprefix(ADAPTER)
             packed = stated.adapter_bits != WHOLE_BITS and not part.endswith(SCALES)
@@ -375,10 +375,11 @@ def _stored_updates(tensors: dict[str, Tensor], path: Path) -> Updates | None:
     Raises:
         InputError: they do not fit one another.
     """
-    updates = {n.removeprefix(UPDATES): t.float() for n, t in tensors.items() if n.startswith(UPDATES)}
-    if not updates:
+    stored = {n.removeprefix(UPDATES): t for n, t in tensors.items() if n.startswith(UPDATES)}
+    if not stored:
         return None
     try:
+        updates = unpack_updates(stored)
         updates_rank(updates)
     except ValueError as error:
         raise InputError(f"{path}: {error}; the folder is damaged, make or copy it again") from error

@@ -1,4 +1,4 @@
-"""A map of items in one or two bits a weight: what is rounded, and how a folder keeps it."""
+"""A map of items in one or two bits a weight, and updates of its language model in four: how a folder keeps them."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from torch import Tensor
 
 from foster.condensed.codes import is_packed, pack, rounded, unpack
 from foster.models.item_tower import ItemMap
+from foster.text.tuning import Updates
 
-FINE = 4  # bits of the small matrices of experts, which cost little and of which fewer lose much
+FINE = 4  # bits of the small matrices of experts and of low-rank updates, of which fewer lose much
 SCALES = ".scales"  # what the names of the scales of packed rows end with
 NOISE = "noise"  # of gates in training; a map that is not trained on has no use for it
 
@@ -69,6 +70,48 @@ def unpack_map(stored: dict[str, Tensor], bits: int, features: int) -> ItemMap:
     if "gate" in out:
         out[NOISE] = torch.zeros_like(out["gate"])
     return out
+
+
+def pack_updates(updates: Updates) -> dict[str, Tensor]:
+    """Return what a folder stores of low-rank updates: four bits a number, and a scale for each of the R directions.
+
+    A matrix of an odd width, whose end its bytes would not tell, stays in half precision.
+    """
+    out = {}
+    for name, part in updates.items():
+        rows = _directions(name, part)
+        if rows.shape[1] % 2:
+            out[name] = part.half()
+        else:
+            out[name], out[name + SCALES] = pack(rows, FINE)
+    return out
+
+
+def unpack_updates(stored: dict[str, Tensor]) -> Updates:
+    """Return the updates that were packed; those in half precision, as earlier versions stored all of them, are taken.
+
+    Raises:
+        ValueError: the parts do not fit one another.
+    """
+    out: Updates = {}
+    for name, part in stored.items():
+        if name.endswith(SCALES):
+            continue
+        if part.dtype != torch.uint8:
+            out[name] = part.float()
+            continue
+        scales = stored.get(name + SCALES)
+        if scales is None or part.ndim != 2 or len(part) != len(scales) or scales.min() < 0:
+            raise ValueError(f"'{name}' does not fit its scales")
+        if not is_packed(part, FINE, width := 2 * part.shape[1]):
+            raise ValueError(f"'{name}' is not of {FINE} bits")
+        out[name] = _directions(name, unpack(part, scales, FINE, width)).contiguous()
+    return out
+
+
+def _directions(name: str, part: Tensor) -> Tensor:
+    """Return ``[R, width]`` of a matrix that goes down to R numbers or up from them, or the matrix of that."""
+    return part if "lora_A" in name else part.T
 
 
 def _columns(name: str, stored: dict[str, Tensor], features: int) -> int:

@@ -15,7 +15,7 @@ from foster.artefacts import new_folder, not_finite
 from foster.condensed.codes import WHOLE_BITS, pack, unpack
 from foster.condensed.contexts import Windows, drawn_items
 from foster.condensed.folder import read_fields, write
-from foster.condensed.packed_map import pack_map, unpack_map
+from foster.condensed.packed_map import pack_map, pack_updates, unpack_map, unpack_updates
 from foster.data.batches import pad
 from foster.data.catalogue import Catalogue
 from foster.errors import InputError
@@ -126,7 +126,7 @@ class Condensed:
             adapter = unpack_map(pack_map(adapter, self.adapter_bits), self.adapter_bits, item_map_features(adapter))
         elif adapter is not None:
             adapter = {name: weights.half().float() for name, weights in adapter.items()}
-        updates = None if self.updates is None else {name: part.half().float() for name, part in self.updates.items()}
+        updates = None if self.updates is None else unpack_updates(pack_updates(self.updates))
         return replace(self, codes=codes, adapter=adapter, updates=updates, weights=self.weights.half().float())
 
     def save(self, out: str | Path, overwrite: bool = False) -> Path:
