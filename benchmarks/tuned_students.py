@@ -36,8 +36,7 @@ from foster import (
 )
 from foster.condensed.folder import written_bytes
 from foster.engine import Engine
-from foster.training.loop import on_log
-from foster.training.options import FINISH, GOES_ON
+from foster.training.loop import going_on, on_log
 from foster.training.trajectory import Recording
 
 SEQUENCES = 20
@@ -101,9 +100,9 @@ class Runs:
         """Tune a model on the full log, after a training of it with a frozen language model or from the start."""
 
         def make() -> tuple[TextRecommender, Run]:
-            start, recipe = None, TrainOptions(candidates=self.candidates)
+            start, recipe = None, on_log(TrainOptions(candidates=self.candidates), self.data)
             if not from_the_start:
-                recipe = on_log(GOES_ON.model_copy(update={"candidates": self.candidates}), self.data, FINISH)
+                recipe = going_on(self.data).model_copy(update={"candidates": self.candidates})
                 start = self.public().trained_state() | self.state("full log, frozen")
             model, fit = train(
                 self.data, encoder=self.encoder, model=self.tuned, train=recipe, start=start, seed=self.seed,

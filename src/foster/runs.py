@@ -23,8 +23,8 @@ from foster.models.options import ModelOptions
 from foster.models.privacy import Privacy
 from foster.models.recommender import NOT_STATED, ORIGIN, TextRecommender
 from foster.text.options import EncoderOptions
-from foster.training.loop import Fit, LogSource, Source, Watch, fit, on_log, validator
-from foster.training.options import FINISH, GOES_ON, PrivacyOptions, TeacherOptions, TrainOptions
+from foster.training.loop import Fit, LogSource, Source, Watch, fit, going_on, on_log, validator
+from foster.training.options import FINISH, PrivacyOptions, TeacherOptions, TrainOptions
 from foster.training.private import PrivateLog, check_private, plan, private_recipe, private_shape
 from foster.training.teachers import started_from
 from foster.training.trajectory import Recorder, Recording, checkpoint_steps
@@ -61,7 +61,7 @@ def pretrain(
             those of ``foster.training.private`` where they are not given.
         start: folder of a teacher of this log whose weights training starts from, by which a language model that is
             frozen there can be tuned. Encoder and shape are the teacher's where they are not given, and the recipe is
-            ``GOES_ON``; without steps of its own a recipe makes a tenth of the usual ones.
+            that of ``going_on``; without steps of its own a recipe makes a tenth of the usual ones.
         seed: of weights, batches, samples and dropout; of a private training, of the first weights and of samples.
         engine: device and processes.
         overwrite: replace ``out``, and what another call left unfinished there.
@@ -79,7 +79,8 @@ def pretrain(
     expect("pretrain: data", data, Dataset)
     _check_options("pretrain", encoder, model, train, teacher)
     engine, teacher = engine or Engine(), teacher or TeacherOptions()
-    train, share = train or (TrainOptions() if start is None else GOES_ON), 1.0 if start is None else FINISH
+    train = train or (TrainOptions() if start is None else going_on(data))
+    share = 1.0 if start is None else FINISH
     check_seed(seed)
     place, spent, secret = check_free(out, overwrite, () if start is None else (start,)), None, np.random.default_rng()
     if privacy is not None and privacy.epsilon is not None:
@@ -98,9 +99,9 @@ def pretrain(
     else:
         source, train = LogSource(data, train, length, seed, engine), on_log(train, data, share)
     command = {
-        "verb": "pretrain", "data": data.info.fingerprint, "seed": seed, "encoder": recommender.encoder.model_dump(),
+        "verb": "pretrain", "data": data.info.fingerprint, **({} if start is None else {"start": identity(start)}),
+        "seed": seed, "encoder": recommender.encoder.model_dump(),
         "model": recommender.options.model_dump(), "train": train.model_dump(), "teacher": teacher.model_dump(),
-        **({} if start is None else {"start": identity(start)}),
     }  # fmt: skip
     engine.wait()  # until all have seen that the place is free
     about = {"arguments": teacher.model_dump(), **engine.about}
@@ -115,6 +116,8 @@ def pretrain(
         if folder and record is not None:
             if record.folder.parent != folder:
                 record.move_to(folder)
+            if start is not None:
+                recommender.origin["from_real_data"] += "; training started from another teacher of the log"
             recommender.write_to(folder, training_record(train, seed, result) | {"kind": "teacher"})
             # How long it took follows from how long histories are.
             seconds = {"seconds": result.seconds} if spent is None else {}

@@ -37,7 +37,7 @@ KIND = "unfinished"
 OWN = re.compile(
     rf"{STATE_NAME}|{HOLDER_NAME}|{TRAJECTORY_NAME}|[a-z]+-\d+\.safetensors|\.{STATE_NAME}\.\w+\.tmp|\.tmp\w{{6}}"
 )
-SHOWN = 60  # characters of an option that are shown
+SHOWN = 66  # characters of an option that are shown: a SHA-256 is, as a whole
 
 State = Any
 """Tensors, arrays, numbers, texts and None, in mappings and lists of these."""

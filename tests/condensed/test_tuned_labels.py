@@ -11,7 +11,6 @@ from safetensors.torch import load_file, save_file
 from foster.condensed.contexts import label_windows
 from foster.condensed.folder import written_bytes
 from foster.condensed.labels import (
-    SAMPLED_RATE,
     label_keys,
     start_from_labels,
     student_recipe,
@@ -237,13 +236,44 @@ def test_a_student_of_a_frozen_teacher_tunes_its_language_model_last(teacher):
     assert (first.steps, fit.steps) == (15, 1)
     # By itself it has the recipe for that: few steps, by which little changes.
     assert student_recipe(labelled, labelled.encoder, shape).lr < labelled.recipe.lr
-    # Weights to start from are taken as they are, and a tuned teacher's labels are learned from the first step on.
+    # Weights to start from are taken as they are.
     again, _ = train(labelled, model=shape, train=standing, start=public, seed=3, engine=engine)
     tower = {name: weights for name, weights in again.trained_state().items() if "features" not in name}
     torch.testing.assert_close(tower, {name: public[name] for name in tower})
-    of_updates = labelled_by(teacher("lora:2"))
-    assert not tunes_last(of_updates, shape)
-    assert student_recipe(of_updates, labelled.encoder, shape).lr == SAMPLED_RATE
+
+
+@pytest.mark.parametrize(
+    ("adapter", "change", "last"),
+    [
+        ("moe", {"finetune": "lora:2"}, False),
+        ("linear", {"finetune": "lora:2"}, False),
+        ("moe", {"finetune": "frozen"}, False),
+        ("moe", {"finetune": "lora:3"}, True),
+        ("moe", {"finetune": "top:1"}, True),
+        ("moe", {"finetune": "all"}, True),
+        ("moe", {"finetune": "lora:2", "dim": 4}, True),
+        ("moe", {"finetune": "lora:2", "adapter": "linear"}, True),
+    ],
+)
+def test_a_student_that_takes_over_updates_leaves_them_and_others_tune_last(teacher, adapter, change, last):
+    best = teacher("lora:2", adapter=adapter)
+    labelled = labelled_by(best)
+    labelled = replace(labelled, recipe=labelled.recipe.model_copy(update={"steps": 60}))
+    shape = best.options.model_copy(update=change)
+    assert tunes_last(labelled, shape) == last
+    if shape.finetune != "frozen":
+        assert start_from_labels(labelled, best.fresh(3, shape)) != last
+    assert student_recipe(labelled, labelled.encoder, shape).total_steps == (25 if last else 60)
+    _, fit = train(labelled, model=shape, seed=3, engine=Engine("cpu"))
+    assert fit.steps == (25 if last else 60)
+
+
+@pytest.mark.parametrize("adapter", ["moe", "linear"])
+def test_a_student_with_the_updates_of_its_labels_comes_out_the_same_again(teacher, adapter):
+    labelled = labelled_by(teacher("lora:2", adapter=adapter))
+    recipe = labelled.recipe.model_copy(update={"steps": 5})
+    one, other = (train(labelled, train=recipe, seed=3, engine=Engine("cpu"))[0].trained_state() for _ in range(2))
+    assert all(torch.equal(weights, other[name]) for name, weights in one.items())
 
 
 @pytest.mark.parametrize("labels", ["soft", "hard"])

@@ -13,6 +13,7 @@ from foster.models import item_tower
 from foster.models.item_tower import FrozenFeatures, Whitening, mapped
 from foster.models.moe import MoEAdapter
 from foster.text.words import word_vectors
+from small_models import small_recommender
 
 
 @pytest.mark.parametrize("scale", [1e-3, 1.0, 1e3])
@@ -109,3 +110,14 @@ def test_features_that_are_added_come_behind_the_old_ones(loaded):
     assert len(calls) == loaded, "features are computed when they are first needed"
     assert features.vectors[:, 0].tolist() == [0, 0, 0, *range(2000)]
     assert len(features) == 2003 and len(calls) == 1
+
+
+@pytest.mark.parametrize("adapter", ["moe", "linear"])
+def test_the_table_of_all_items_is_that_of_inference_in_training_too(adapter):
+    model = small_recommender(adapter=adapter, dropout=0.5, ids=True)
+    model.tower.mark(torch.arange(20))
+    table = model.item_table()
+    model.train()
+    assert not torch.equal(model.tower(torch.arange(40)), table)  # noise of gates, dropout of own vectors
+    assert torch.equal(model.item_table(), table)
+    assert all(module.training for module in model.modules())

@@ -18,6 +18,7 @@ from foster import (
     TrainOptions,
     distill,
     pretrain,
+    runs,
 )
 from foster.engine import Engine
 from foster.errors import InputError
@@ -58,7 +59,7 @@ def weights_and_config(folder):
     return [(file.name, file.read_bytes()) for file in [*files, folder / "config.json"]]
 
 
-@pytest.mark.parametrize("finetune", ["top:1", "lora:2", "all", "frozen"])
+@pytest.mark.parametrize("finetune", ["top:1", "lora:2", "all"])
 def test_a_teacher_starts_with_the_weights_of_another_and_goes_on_for_a_tenth_of_the_steps(place, tmp_path, finetune):
     model, fit = started(place, tmp_path / "out", model=SHAPE.model_copy(update={"finetune": finetune}))
     before = TextRecommender.from_pretrained(place / "teacher")
@@ -68,11 +69,14 @@ def test_a_teacher_starts_with_the_weights_of_another_and_goes_on_for_a_tenth_of
         assert torch.equal(begun[name], weights), name
     ended = trajectory.state(len(trajectory) - 1)
     own = begun.keys() - before.trained_state().keys()
-    assert bool(own) == (finetune != "frozen")
-    assert not any(torch.equal(begun[name], ended[name]) for name in own if "weight" in name and "lora_A" not in name)
+    assert own and not any(
+        torch.equal(begun[name], ended[name]) for name in own if "weight" in name and "lora_A" not in name
+    )
     assert fit.steps == on_log(TrainOptions(), data, FINISH).total_steps < on_log(TrainOptions(), data).total_steps
     stored = json.loads((tmp_path / "out/config.json").read_text())
     assert stored["training"]["lr"] == GOES_ON.lr and stored["training"]["steps"] == fit.steps
+    assert stored["training"]["warmup"] == fit.steps // 8 < GOES_ON.warmup
+    assert "started from another teacher" in (tmp_path / "out/README.md").read_text()
     assert stored["model"]["dim"] == 8 and model.encoder.words == 4
 
 
@@ -123,6 +127,8 @@ def test_it_is_made_again_from_the_teacher_that_it_started_from(place, tmp_path)
         ({"model": TOP.model_copy(update={"max_length": 9})}, "--max-length 9: .*teacher has 8"),
         ({"model": TOP.model_copy(update={"backbone": "gru4rec"})}, "--backbone gru4rec: .*teacher has sasrec"),
         ({"model": TOP.model_copy(update={"ids": True})}, "--ids True: .*teacher has False"),
+        ({"model": SHAPE}, "--start: is for tuning a language model, .*; add --finetune top:1"),
+        ({"model": None}, "--start: is for tuning a language model, .*; add --finetune top:1"),
         ({"encoder": "words"}, "--words; leave these out"),
         ({"privacy": PrivacyOptions(epsilon=8)}, "--start: a private training starts from random weights"),
     ],
@@ -135,13 +141,14 @@ def test_what_does_not_fit_the_teacher_is_refused_and_leaves_nothing(place, tmp_
     assert list(tmp_path.iterdir()) == []
 
 
-def test_another_way_to_tune_is_refused(place, tmp_path):
+def test_a_tuned_teacher_is_tuned_on_in_its_own_way_only(place, tmp_path):
     started(place, tmp_path / "top", train=TrainOptions(steps=2))
-    data = Dataset.read(place / "data")
-    for finetune in ("all", "frozen"):
-        with pytest.raises(InputError, match=f"--finetune {finetune}: .*top has top:1; leave it out"):
-            shape = SHAPE.model_copy(update={"finetune": finetune})
-            pretrain(data, tmp_path / "out", start=tmp_path / "top", model=shape, engine=ENGINE)
+    data, recipe = Dataset.read(place / "data"), TrainOptions(steps=2)
+    with pytest.raises(InputError, match=r"--finetune all: .*top was tuned by top:1; leave it out"):
+        shape = SHAPE.model_copy(update={"finetune": "all"})
+        pretrain(data, tmp_path / "out", start=tmp_path / "top", model=shape, engine=ENGINE)
+    model, _ = pretrain(data, tmp_path / "out", start=tmp_path / "top", train=recipe, engine=ENGINE)
+    assert model.options.finetune == "top:1"
 
 
 def test_a_teacher_of_other_data_or_none_is_refused(place, tmp_path):
@@ -157,9 +164,20 @@ def test_the_command_line_takes_the_teachers_shape_and_encoder(place, tmp_path, 
     assert exit_status(monkeypatch, "pretrain", place / "data", "--out", tmp_path / "out", *flags) == 0
     started(place, tmp_path / "python", teacher=TeacherOptions())
     assert weights_and_config(tmp_path / "out") == weights_and_config(tmp_path / "python")
+    assert exit_status(monkeypatch, "pretrain", place / "data", "--dry-run", *flags) == 0
+    capsys.readouterr()
     assert exit_status(monkeypatch, "pretrain", place / "data", "--out", place / "teacher", "--overwrite", *flags) == 2
     assert "is read from, too" in capsys.readouterr().err
-    assert exit_status(monkeypatch, "pretrain", place / "data", "--dry-run", *flags) == 0
+
+
+@pytest.mark.parametrize("gain", [-0.1, 0.0, 0.1])
+def test_a_teacher_that_tuning_did_not_better_is_said(place, tmp_path, monkeypatch, capsys, gain):
+    flags = ["--start", place / "teacher", "--finetune", "top:1", "--device", "cpu", "--steps", "2"]
+    before = json.loads((place / "teacher/config.json").read_text())["fit"]["best_ndcg"]
+    monkeypatch.setattr(runs, "validator", lambda *_: lambda model: before + gain)
+    assert exit_status(monkeypatch, "pretrain", place / "data", "--out", tmp_path / "out", *flags) == 0
+    said = f"out: validation NDCG@10 {before + gain:.4f} is no better than {before:.4f}, which "
+    assert (said in capsys.readouterr().err) == (gain <= 0)
 
 
 def test_what_it_takes_is_known_before(place, tmp_path):

@@ -17,7 +17,7 @@ from foster.cli.values import CommonOptions, Values
 from foster.errors import InputError
 from foster.models.options import ModelOptions
 from foster.text.options import EncoderOptions
-from foster.training.options import GOES_ON, PrivacyOptions, TeacherOptions, TrainOptions
+from foster.training.options import PrivacyOptions, TeacherOptions, TrainOptions
 
 
 @verb(
@@ -36,8 +36,8 @@ def pretrain(
     start: Annotated[
         Path | None,
         typer.Option(
-            help="teacher of this data whose weights training starts from, of its shape and, by default, for a tenth "
-            "of the steps at 5e-4: tunes a language model that is frozen there (--finetune)"
+            help="teacher of this data to start from, with its encoder and shape, in order to tune its language model "
+            "(--finetune); by default for a tenth of the steps that a training on this data has, at 5e-4"
         ),
     ] = None,
     overwrite: Overwrite = False,
@@ -51,7 +51,8 @@ def pretrain(
     from foster.data.check import unknown_texts
     from foster.runs import pretrain as run
     from foster.text.readability import read_texts
-    from foster.training.teachers import teacher_options
+    from foster.training.loop import going_on
+    from foster.training.teachers import teacher_options, validation_of
 
     if out is not None:
         free(out, overwrite, data, start)
@@ -64,11 +65,12 @@ def pretrain(
         values.refuse(dict.fromkeys(("eval_every", "eval_users"), reason))
         if dry_run:
             raise InputError("--dry-run: is not there for --epsilon; leave one of the two out")
+    log = read_data(data)
     encoder, shape = teacher_options(start) if start else (None, None)
     recipe: dict[str, Any] = {
         "encoder": values.of(EncoderOptions, encoder),
         "model": values.of(ModelOptions, shape),
-        "train": values.of(TrainOptions, GOES_ON if start else None),
+        "train": values.of(TrainOptions, going_on(log) if start else None),
         "teacher": values.of(TeacherOptions),
         "start": start,
         "seed": common.seed,
@@ -78,13 +80,18 @@ def pretrain(
         if dry_run:
             from foster.estimation.jobs import estimate_pretrain
 
-            report_estimate(estimate_pretrain(read_data(data), out, **recipe, engine=engine), as_json)
+            report_estimate(estimate_pretrain(log, out, **recipe, engine=engine), as_json)
             return
-        log = read_data(data)
         if engine.is_main:
             warn(data, unknown_texts(read_texts(log.texts, recipe["encoder"]), log.n_items))
         recommender, fit = run(log, out, **recipe, privacy=privacy, engine=engine, overwrite=overwrite, say=say)
         if not engine.is_main:
             return
         warn(out, one_ranking(recommender, log))
+        before = validation_of(start, recipe["train"].eval_users) if start else None
+        if before is not None and fit.best_ndcg is not None and fit.best_ndcg <= before:
+            say(
+                f"{out}: validation NDCG@10 {fit.best_ndcg:.4f} is no better than {before:.4f}, which {start} has; "
+                "leave the language model frozen, or try another --lr or --steps"
+            )
         report_fit(recommender, out, fit, time.perf_counter() - began, as_json)

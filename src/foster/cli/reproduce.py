@@ -23,7 +23,7 @@ def reproduce(
     data: Annotated[
         Path | None, typer.Option(help="data set it was made from; of a model of sequences, what validated it")
     ] = None,
-    teacher: Annotated[Path | None, typer.Option(help="teacher that it was made with")] = None,
+    teacher: Annotated[Path | None, typer.Option(help="teacher that it was made with or started from")] = None,
     source: Annotated[
         list[str] | None,
         typer.Option(help="source file of a data set, once for each; or the sequences that a model was trained on"),

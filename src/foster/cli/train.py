@@ -57,7 +57,7 @@ def train(
 ) -> None:
     """Train a recommender on distilled sequences, a coreset or a log, or on sequences first and then on their log."""
     from foster.condensed.collapse import one_ranking
-    from foster.condensed.labels import student_recipe
+    from foster.condensed.labels import frozen_part, student_recipe, tunes_last
     from foster.condensed.sequences import Condensed
     from foster.data.dataset import Dataset
     from foster.evaluation.evaluate import is_of
@@ -69,6 +69,7 @@ def train(
     from foster.runs import training_record
     from foster.training.loop import on_log
     from foster.unfinished import unfinished
+    from foster.wording import many
 
     source = folder_of(source, "dataset")
     place = free(out, overwrite, source, validation or finish)
@@ -105,6 +106,9 @@ def train(
     with running(common.device) as engine:
         if of_this_data is False and engine.is_main:
             say(f"--validation {validation}: is other data than that which {source} was made from")
+        if isinstance(data, Condensed) and log is None and tunes_last(data, model) and engine.is_main:
+            first_steps = frozen_part(data, encoder, model)[1].total_steps
+            say(f"{many(first_steps, 'step')} with a frozen language model come first, then it is tuned for --steps")
         command = {
             "verb": "train", "source": identity(source), "validation": judges and judges.info.fingerprint,
             "seed": common.seed, "encoder": encoder.model_dump(), "model": model.model_dump(),

@@ -13,16 +13,15 @@ from foster.condensed.contexts import Windows, mixtures, window_items
 from foster.condensed.score_matching import covariance
 from foster.condensed.sequences import Condensed
 from foster.errors import InputError
-from foster.models.item_tower import IDS, FrozenFeatures, TunedFeatures, item_map_features, mapped
+from foster.models.item_tower import IDS, FrozenFeatures, TunedFeatures, item_map_features, item_map_width, mapped
 from foster.models.options import ModelOptions
 from foster.models.recommender import TextRecommender
 from foster.text.encoder import same_encoder
 from foster.text.options import EncoderOptions
 from foster.text.tuning import updates_rank
-from foster.training.options import STUDENT, TUNED_RATE, TrainOptions, affordable
+from foster.training.options import STUDENT, TUNED_RATE, WARM, TrainOptions, affordable
 
 SAMPLED_RATE = 5e-3  # most of the learning rate of students whose loss needs a sample of the items
-WARM = 8  # such students warm up over an eighth of their steps
 TUNED_STEPS = 25  # most steps of students that tune their language model last, see ``tunes_last``
 
 
@@ -173,11 +172,22 @@ def student_recipe(
 def tunes_last(sequences: Condensed, model: ModelOptions) -> bool:
     """Whether a student learns with its language model frozen first, and tunes that afterwards.
 
-    All do but those whose labels refer to updates of a language model. Other sequences say nothing that a language
-    model could learn before the rest fits, and steps without it are cheap. Also, what is tuned beside random weights
+    All do but those that take over the updates of a teacher. Sequences say nothing that a language model could learn
+    before the rest fits, and steps without it are cheap. Also, what is tuned beside random weights
     bends features that were good (linear probing, then fine-tuning: Kumar et al., ICLR 2022, arXiv 2202.10054).
     """
-    return model.finetune != "frozen" and sequences.updates is None
+    return model.finetune != "frozen" and not _takes_over_updates(sequences, model)
+
+
+def _takes_over_updates(sequences: Condensed, model: ModelOptions) -> bool:
+    """Whether a student has the low-rank updates and the map of its labels, see ``start_from_labels``."""
+    if sequences.adapter is None or sequences.updates is None:
+        return False
+    if IDS in sequences.adapter and not model.ids:
+        return False
+    same_kind = ("weight" in sequences.adapter) == (model.adapter == "linear")
+    same_width = model.dim == item_map_width(sequences.adapter)
+    return same_kind and same_width and model.finetune == f"lora:{updates_rank(sequences.updates)}"
 
 
 def frozen_part(
@@ -200,10 +210,9 @@ def frozen_part(
 def _in_closed_form(sequences: Condensed, encoder: EncoderOptions, model: ModelOptions) -> bool:
     """Whether the loss of such students needs no sample of items."""
     assert sequences.adapter is not None  # the sequences have soft labels
-    updates = sequences.updates
     if model.finetune != "frozen":  # one that takes over low-rank updates and experts leaves its items as they are
-        return updates is not None and model.adapter == "moe" and model.finetune == f"lora:{updates_rank(updates)}"
-    if updates is not None:
+        return model.adapter == "moe" and _takes_over_updates(sequences, model)
+    if sequences.updates is not None:
         return model.adapter == "linear"
     same_kind = ("weight" in sequences.adapter) == (model.adapter == "linear")
     return same_kind and (IDS not in sequences.adapter or model.ids) and _refer_to(sequences, encoder)

@@ -41,8 +41,8 @@ from foster.models.options import ModelOptions
 from foster.models.recommender import TextRecommender
 from foster.text.options import EncoderOptions
 from foster.training.imitation import begun
-from foster.training.loop import LogSource, on_log
-from foster.training.options import FINISH, GOES_ON, TeacherOptions, TrainOptions
+from foster.training.loop import LogSource, going_on, on_log
+from foster.training.options import FINISH, TeacherOptions, TrainOptions
 from foster.training.teachers import started_from
 from foster.training.trajectory import Checkpoints
 
@@ -69,7 +69,8 @@ def estimate_pretrain(
     """
     engine = one_process(engine)
     teacher = teacher or TeacherOptions()
-    train, share = train or (TrainOptions() if start is None else GOES_ON), 1.0 if start is None else FINISH
+    train = train or (TrainOptions() if start is None else going_on(data))
+    share = 1.0 if start is None else FINISH
     with limits_of(engine, out) as limits:
         if start is None:
             made = untrained(data.catalogue, encoder or EncoderOptions(), model or ModelOptions(), seed, engine)

@@ -338,15 +338,23 @@ class ItemTower(nn.Module):
 
     @torch.no_grad()
     def table(self) -> Tensor:
-        """Return the vectors of all items ``[V, d]``, without gradients, encoded in chunks."""
-        parts = (self(index) for index in self._chunks())
-        first = next(parts)
-        # Put in place one by one: parts that are put together in the end are there twice.
-        out = first.new_empty(len(self.features), first.shape[1])
-        start = 0
-        for part in chain([first], parts):
-            out[start : start + len(part)] = part
-            start += len(part)
+        """Return the vectors of all items ``[V, d]``, without gradients, encoded in chunks.
+
+        They are those of inference, in training, too: without its dropout and the noise of its gates.
+        """
+        training = self.training
+        self.eval()
+        try:
+            parts = (self(index) for index in self._chunks())
+            first = next(parts)
+            # Put in place one by one: parts that are put together in the end are there twice.
+            out = first.new_empty(len(self.features), first.shape[1])
+            start = 0
+            for part in chain([first], parts):
+                out[start : start + len(part)] = part
+                start += len(part)
+        finally:
+            self.train(training)
         return out
 
     def _chunks(self) -> Iterator[Tensor]:

@@ -23,7 +23,7 @@ from foster.evaluation.metrics import metrics_of
 from foster.models.recommender import TextRecommender
 from foster.progress import Progress
 from foster.training.losses import next_item_loss
-from foster.training.options import FEW_USERS, MOST_STEPS, PASSES, TrainOptions, batch_size_of
+from foster.training.options import FEW_USERS, FINISH, GOES_ON, MOST_STEPS, PASSES, WARM, TrainOptions, batch_size_of
 from foster.unfinished import State, Unfinished
 
 CLIP = 1.0  # largest norm of a step's gradient: without it wide models may be spoilt by the steps after warm-up
@@ -146,6 +146,12 @@ def on_log(options: TrainOptions, data: Dataset, share: float = 1.0) -> TrainOpt
     passes = PASSES * max(len(targets) / FEW_USERS, 1)
     steps = min(passes * windows / batch_size_of(options, len(targets)), MOST_STEPS)
     return options.model_copy(update={"steps": max(math.ceil(share * steps), 1)})
+
+
+def going_on(data: Dataset) -> TrainOptions:
+    """Return the recipe of a model that starts from a teacher of a log: a tenth of the steps, at a low rate."""
+    recipe = on_log(GOES_ON, data, FINISH)
+    return recipe.model_copy(update={"warmup": min(recipe.warmup, recipe.total_steps // WARM)})
 
 
 def _targets(windows: Histories) -> int:

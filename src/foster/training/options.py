@@ -94,10 +94,12 @@ GENERATED = TrainOptions(steps=2000, warmup=100, patience=0)
 FINISH = 0.1
 """How much of the steps on a log is made by a model that was trained before: on sequences, or as a teacher."""
 
+WARM = 8  # short trainings warm up over an eighth of their steps
+
 TUNED_RATE = 5e-4  # most of the rate where a language model is tuned beside weights that have learned already
 
 GOES_ON = TrainOptions(lr=TUNED_RATE, warmup=10, eval_every=50)
-"""The recipe on a log of a model that starts from a teacher (benchmarks/results/tuned.md)."""
+"""The recipe on a log of a model that starts from a teacher, see ``going_on`` (benchmarks/results/tuned.md)."""
 
 LABEL_WINDOW = 10  # steps of the short windows that have soft labels of their own, by default
 

@@ -75,6 +75,18 @@ def teacher_options(teacher_path: str | Path) -> tuple[EncoderOptions, ModelOpti
     return EncoderOptions.stored(encoder, where), stored_shape(model, where)
 
 
+def validation_of(teacher_path: str | Path, users: int) -> float | None:
+    """Return the validation NDCG@10 of a teacher as its folder states it; None where it was of other users.
+
+    Args:
+        teacher_path: a folder that ``pretrain`` wrote.
+        users: how many were drawn for validation.
+    """
+    config = read_config(teacher_path, "teacher")
+    training, fit = config.get("training") or {}, config.get("fit") or {}
+    return fit.get("best_ndcg") if training.get("eval_users") == users else None
+
+
 def started_from(
     teacher_path: str | Path,
     data: Dataset,
@@ -83,7 +95,7 @@ def started_from(
     model: ModelOptions | None = None,
     device: str | torch.device = "cpu",
 ) -> TextRecommender:
-    """Build a model that has the weights of a teacher, and may tune the language model that is frozen there.
+    """Build a model that has the weights of a teacher, and tunes the language model that is frozen there.
 
     Args:
         teacher_path: a folder that ``pretrain`` wrote.
@@ -93,10 +105,14 @@ def started_from(
         device: where the model goes.
 
     Raises:
-        InputError: as ``load_teacher``; or the teacher's weights do not fit that encoder or shape.
+        InputError: as ``load_teacher``; the teacher's weights do not fit that encoder or shape, or that is frozen.
     """
     teacher = load_teacher(teacher_path, data, device=device)
     encoder, model = encoder or teacher.encoder, model or teacher.options
+    if model.finetune == "frozen":
+        raise InputError(
+            "--start: is for tuning a language model, and this one would be frozen; add --finetune top:1, lora:8 or all"
+        )
     for name, wanted in model.model_dump().items():
         if name not in NOT_OF_WEIGHTS and wanted != (own := getattr(teacher.options, name)):
             flag = name.replace("_", "-")
@@ -105,8 +121,8 @@ def started_from(
             )
     if teacher.options.finetune not in ("frozen", model.finetune):
         raise InputError(
-            f"--finetune {model.finetune}: {teacher_path} has {teacher.options.finetune}; leave it out, or start from "
-            "a teacher with a frozen language model"
+            f"--finetune {model.finetune}: {teacher_path} was tuned by {teacher.options.finetune}; leave it out, or "
+            "start from a teacher with a frozen language model"
         )
     if not same_encoder(encoder, teacher.encoder):
         raise InputError(
