@@ -97,6 +97,14 @@ class Options(BaseModel):
                 raise InputError(f"{where}: unknown option '{field}'{hint}{known}") from error
             raise InputError(f"{where}: option '{field}': {message} (got {first['input']!r})") from error
 
+    def over(self, defaults: Self) -> Self:
+        """Return these options, with those of ``defaults`` in place of what was not set.
+
+        Raises:
+            InputError: they do not go together.
+        """
+        return type(self).parse({**defaults.model_dump(), **self.model_dump(include=self.model_fields_set)})
+
     @classmethod
     def parse_one(cls, name: str, value: Any, source: str) -> Any:
         """Return the value of one option, whatever the others are.

@@ -24,7 +24,7 @@ from foster.models.privacy import Privacy
 from foster.models.recommender import NOT_STATED, ORIGIN, TextRecommender
 from foster.text.options import EncoderOptions
 from foster.training.loop import Fit, LogSource, Source, Watch, fit, going_on, on_log, validator
-from foster.training.options import FINISH, PrivacyOptions, TeacherOptions, TrainOptions
+from foster.training.options import PrivacyOptions, TeacherOptions, TrainOptions
 from foster.training.private import PrivateLog, check_private, plan, private_recipe, private_shape
 from foster.training.teachers import started_from
 from foster.training.trajectory import Recorder, Recording, checkpoint_steps
@@ -40,7 +40,7 @@ def pretrain(
     train: TrainOptions | None = None,
     teacher: TeacherOptions | None = None,
     privacy: PrivacyOptions | None = None,
-    start: str | Path | None = None,
+    start_from: str | Path | None = None,
     seed: int = 0,
     engine: Engine | None = None,
     overwrite: bool = False,
@@ -59,9 +59,9 @@ def pretrain(
         privacy: with an epsilon, users, windows and noise are drawn from the system's entropy, which is kept nowhere:
             such a training cannot be repeated or gone on with, and looks at no validation user. Shape and recipe are
             those of ``foster.training.private`` where they are not given.
-        start: folder of a teacher of this log whose weights training starts from, by which a language model that is
-            frozen there can be tuned. Encoder and shape are the teacher's where they are not given, and the recipe is
-            that of ``going_on``; without steps of its own a recipe makes a tenth of the usual ones.
+        start_from: folder of a teacher of this log, in order to tune the language model that is frozen there. Training
+            starts from its weights; what is not set of encoder and shape is the teacher's, and what is not set of the
+            recipe is that of ``going_on``: a tenth of the usual steps.
         seed: of weights, batches, samples and dropout; of a private training, of the first weights and of samples.
         engine: device and processes.
         overwrite: replace ``out``, and what another call left unfinished there.
@@ -79,27 +79,32 @@ def pretrain(
     expect("pretrain: data", data, Dataset)
     _check_options("pretrain", encoder, model, train, teacher)
     engine, teacher = engine or Engine(), teacher or TeacherOptions()
-    train = train or (TrainOptions() if start is None else going_on(data))
-    share = 1.0 if start is None else FINISH
+    if start_from is None:
+        train = train or TrainOptions()
+    else:
+        expect("pretrain: start_from", start_from, str, Path)
+        train = (train or TrainOptions()).over(going_on(data))
+    teachers = () if start_from is None else (start_from,)
     check_seed(seed)
-    place, spent, secret = check_free(out, overwrite, () if start is None else (start,)), None, np.random.default_rng()
+    place, spent, secret = check_free(out, overwrite, teachers), None, np.random.default_rng()
     if privacy is not None and privacy.epsilon is not None:
-        if start is not None:
-            raise InputError("--start: a private training starts from random weights; leave out this or --epsilon")
+        if start_from is not None:
+            raise InputError("--start-from: a private training starts from random weights; leave out this or --epsilon")
         model, train, resume = private_shape(model), private_recipe(train), False
         spent = plan(privacy, train, check_private(data, engine.world), secret)
-    if start is None:
+    if start_from is None:
         recommender = TextRecommender.build(data.catalogue, encoder, model, seed=seed, device=engine.device)
     else:
-        recommender = started_from(start, data, encoder=encoder, model=model, device=engine.device)
+        recommender = started_from(start_from, data, encoder=encoder, model=model, device=engine.device)
     length = recommender.options.max_length
     source: Source
     if spent is not None:
         source = PrivateLog.of(data, length, spent, seed, secret)
     else:
-        source, train = LogSource(data, train, length, seed, engine), on_log(train, data, share)
+        source, train = LogSource(data, train, length, seed, engine), on_log(train, data)
+    started = {} if start_from is None else {"start_from": identity(start_from)}
     command = {
-        "verb": "pretrain", "data": data.info.fingerprint, **({} if start is None else {"start": identity(start)}),
+        "verb": "pretrain", "data": data.info.fingerprint, **started,
         "seed": seed, "encoder": recommender.encoder.model_dump(),
         "model": recommender.options.model_dump(), "train": train.model_dump(), "teacher": teacher.model_dump(),
     }  # fmt: skip
@@ -116,7 +121,7 @@ def pretrain(
         if folder and record is not None:
             if record.folder.parent != folder:
                 record.move_to(folder)
-            if start is not None:
+            if start_from is not None:
                 recommender.origin["from_real_data"] += "; training started from another teacher of the log"
             recommender.write_to(folder, training_record(train, seed, result) | {"kind": "teacher"})
             # How long it took follows from how long histories are.

@@ -116,19 +116,13 @@ def test_a_folder_of_labels_does_not_grow_with_the_catalogue(teacher, finetune):
     assert abs(many - few) < 16  # digits in config.json
 
 
-def test_updates_take_four_bits_a_number_and_those_of_before_are_read(teacher, tmp_path):
+def test_updates_take_four_bits_a_number(teacher, tmp_path):
     folder = labelled_by(teacher("lora:2")).save(tmp_path / "folder")
-    path, read = folder / "sequences.safetensors", Condensed.read(folder)
-    tensors = load_file(path)
+    tensors, read = load_file(folder / "sequences.safetensors"), Condensed.read(folder)
     parts = {name: part for name, part in tensors.items() if name.startswith(U)}
     numbers = sum(part.numel() for part in read.updates.values())
     assert sum(part.nbytes for name, part in parts.items() if not name.endswith("scales")) == numbers / 2
     assert {tuple(part.shape) for name, part in parts.items() if name.endswith("scales")} == {(2,)}
-    whole = {U + name: part.half() for name, part in read.updates.items()}
-    save_file({name: part for name, part in tensors.items() if name not in parts} | whole, path)
-    seal(folder)
-    for name, part in Condensed.read(folder).updates.items():
-        torch.testing.assert_close(part, read.updates[name], atol=1e-4, rtol=1e-3)
 
 
 def test_an_update_of_an_odd_width_stays_in_half_precision():
@@ -164,7 +158,7 @@ def scales(updates):
             lambda updates: [updates.pop(name(updates)) for name in (scales, packed)],
             "the updates of the language model",
         ),
-        (lambda updates: updates.update({f"{U}.0.a.lora_A": torch.ones(3, 4).half()}), "no pairs of matrices"),
+        (lambda updates: updates.update({f"{U}.0.a.lora_A": torch.ones(3, 5).half()}), "no pairs of matrices"),
         (
             lambda updates: updates.update({packed(updates): updates[packed(updates)][:1].clone()}),
             "does not fit its sc",
@@ -178,6 +172,13 @@ def scales(updates):
         (lambda updates: updates.update({scales(updates): updates[scales(updates)].float()}), "F32 instead of F16"),
         (lambda updates: updates.pop(scales(updates)), "does not fit its scales"),
         (lambda updates: updates[scales(updates)].fill_(-1), "does not fit its scales"),
+        (lambda updates: updates[scales(updates)].fill_(0), "does not fit its scales"),
+        (lambda updates: updates.pop(packed(updates)), "are of no matrix"),
+        (lambda updates: updates.update({f"{U}.more.scales": torch.ones(2).half()}), "are of no matrix"),
+        (
+            lambda updates: updates.update({packed(updates): torch.ones(2, 32).half()}),
+            "as an earlier version stored it",
+        ),
         (lambda updates: updates[scales(updates)].fill_(torch.inf), "has numbers that are not finite"),
         (lambda updates: [updates.pop(name) for name in list(updates) if "adapter" in name], "soft labels lack"),
     ],

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from command_line import exit_status
 from foster import (
@@ -28,6 +30,7 @@ from foster.training.loop import on_log
 from foster.training.options import FINISH, GOES_ON, PrivacyOptions
 from foster.training.trajectory import Trajectory
 from foster.unfinished import Unfinished
+from small_models import small_recommender
 from synthetic_log import synthetic_log, write_csv
 
 SHAPE = ModelOptions(dim=8, layers=1, heads=1, max_length=8)
@@ -50,7 +53,7 @@ def place(tmp_path_factory, tiny_encoder):
 def started(place, out, **more):
     """Tune the language model of the teacher."""
     more = {"model": TOP, "teacher": CHECKPOINTS, "engine": ENGINE, **more}
-    return pretrain(Dataset.read(place / "data"), out, start=place / "teacher", **more)
+    return pretrain(Dataset.read(place / "data"), out, start_from=place / "teacher", **more)
 
 
 def weights_and_config(folder):
@@ -80,10 +83,38 @@ def test_a_teacher_starts_with_the_weights_of_another_and_goes_on_for_a_tenth_of
     assert stored["model"]["dim"] == 8 and model.encoder.words == 4
 
 
-def test_a_recipe_counts_as_it_is(place, tmp_path):
-    _, fit = started(place, tmp_path / "out", train=TrainOptions(steps=3, lr=0.01))
-    stored = json.loads((tmp_path / "out/config.json").read_text())
-    assert fit.steps == 3 and stored["training"]["lr"] == 0.01
+def test_what_is_set_counts_and_what_is_not_is_the_teachers(place, tmp_path):
+    shape = ModelOptions(finetune="lora:2", dropout=0.1)
+    model, fit = started(place, tmp_path / "out", model=shape, train=TrainOptions(steps=3))
+    stored = json.loads((tmp_path / "out/config.json").read_text())["training"]
+    assert fit.steps == 3 and (stored["lr"], stored["eval_every"]) == (GOES_ON.lr, GOES_ON.eval_every)
+    assert model.options == SHAPE.model_copy(update={"finetune": "lora:2", "dropout": 0.1})
+
+
+def test_an_encoder_that_lies_elsewhere_now_is_taken_and_another_is_not(place, tmp_path, tiny_encoder):
+    encoder = shutil.copytree(tiny_encoder, tmp_path / "encoder")
+    data, recipe = Dataset.read(place / "data"), TrainOptions(steps=2)
+    own = EncoderOptions(encoder=str(encoder), words=4)
+    pretrain(data, tmp_path / "teacher", encoder=own, model=SHAPE, train=recipe, engine=ENGINE)
+    moved = EncoderOptions(encoder=str(encoder.rename(tmp_path / "moved")))
+    more = {"start_from": tmp_path / "teacher", "model": TOP, "train": recipe, "engine": ENGINE}
+    model, _ = pretrain(data, tmp_path / "out", encoder=moved, **more)
+    assert model.encoder.encoder == moved.encoder and model.encoder.words == 4
+    again = reproduce(tmp_path / "out", data_path=place / "data", teacher_path=tmp_path / "teacher", engine=ENGINE)
+    assert again.equal
+    weights = load_file(tmp_path / "moved/model.safetensors")
+    generator = torch.Generator().manual_seed(0)
+    other = {name: torch.randn(part.shape, generator=generator) for name, part in weights.items()}
+    save_file(other, tmp_path / "moved/model.safetensors", {"format": "pt"})
+    with pytest.raises(InputError, match="so that this is not the encoder that it was trained with"):
+        pretrain(data, tmp_path / "other", encoder=moved, **more)
+    assert not (tmp_path / "other").exists()
+
+
+@pytest.mark.parametrize("wrong", [3, ["teacher"], small_recommender()], ids=["number", "list", "model"])
+def test_a_start_that_is_no_path_is_refused(place, tmp_path, wrong):
+    with pytest.raises(InputError, match=r"pretrain: start_from is .*give a str or a Path"):
+        pretrain(Dataset.read(place / "data"), tmp_path / "out", start_from=wrong, engine=ENGINE)
 
 
 def test_a_started_teacher_distils(place, tmp_path):
@@ -126,16 +157,17 @@ def test_it_is_made_again_from_the_teacher_that_it_started_from(place, tmp_path)
         ({"model": TOP.model_copy(update={"dim": 16})}, "--dim 16: .*teacher has 8; leave it out"),
         ({"model": TOP.model_copy(update={"max_length": 9})}, "--max-length 9: .*teacher has 8"),
         ({"model": TOP.model_copy(update={"backbone": "gru4rec"})}, "--backbone gru4rec: .*teacher has sasrec"),
-        ({"model": TOP.model_copy(update={"ids": True})}, "--ids True: .*teacher has False"),
-        ({"model": SHAPE}, "--start: is for tuning a language model, .*; add --finetune top:1"),
-        ({"model": None}, "--start: is for tuning a language model, .*; add --finetune top:1"),
-        ({"encoder": "words"}, "--words; leave these out"),
-        ({"privacy": PrivacyOptions(epsilon=8)}, "--start: a private training starts from random weights"),
+        ({"model": TOP.model_copy(update={"ids": True})}, "--ids: .*teacher has False"),
+        ({"model": SHAPE}, "--start-from: is for tuning a language model, .*; add --finetune top:1"),
+        ({"model": None}, "--start-from: is for tuning a language model, .*; add --finetune top:1"),
+        ({"encoder": {"words": 0}}, "--words 0: .*teacher has 4; leave it out"),
+        ({"encoder": {"max_tokens": 8}}, "--max-tokens 8: .*teacher has 64; leave it out"),
+        ({"privacy": PrivacyOptions(epsilon=8)}, "--start-from: a private training starts from random weights"),
     ],
 )  # fmt: skip
 def test_what_does_not_fit_the_teacher_is_refused_and_leaves_nothing(place, tmp_path, tiny_encoder, more, message):
     if "encoder" in more:
-        more = {"encoder": EncoderOptions(encoder=str(tiny_encoder), words=0)}
+        more = {"encoder": EncoderOptions(encoder=str(tiny_encoder), **more["encoder"])}
     with pytest.raises(InputError, match=message):
         started(place, tmp_path / "out", **more)
     assert list(tmp_path.iterdir()) == []
@@ -146,21 +178,21 @@ def test_a_tuned_teacher_is_tuned_on_in_its_own_way_only(place, tmp_path):
     data, recipe = Dataset.read(place / "data"), TrainOptions(steps=2)
     with pytest.raises(InputError, match=r"--finetune all: .*top was tuned by top:1; leave it out"):
         shape = SHAPE.model_copy(update={"finetune": "all"})
-        pretrain(data, tmp_path / "out", start=tmp_path / "top", model=shape, engine=ENGINE)
-    model, _ = pretrain(data, tmp_path / "out", start=tmp_path / "top", train=recipe, engine=ENGINE)
+        pretrain(data, tmp_path / "out", start_from=tmp_path / "top", model=shape, engine=ENGINE)
+    model, _ = pretrain(data, tmp_path / "out", start_from=tmp_path / "top", train=recipe, engine=ENGINE)
     assert model.options.finetune == "top:1"
 
 
 def test_a_teacher_of_other_data_or_none_is_refused(place, tmp_path):
     other = Dataset.prepare([str(write_csv(tmp_path / "log.csv", synthetic_log(seed=1)))])
     with pytest.raises(InputError, match="trained on other data"):
-        pretrain(other, tmp_path / "out", start=place / "teacher", engine=ENGINE)
+        pretrain(other, tmp_path / "out", start_from=place / "teacher", model=TOP, engine=ENGINE)
     with pytest.raises(InputError, match="holds a data set"):
-        pretrain(other, tmp_path / "out", start=place / "data", engine=ENGINE)
+        pretrain(other, tmp_path / "out", start_from=place / "data", engine=ENGINE)
 
 
 def test_the_command_line_takes_the_teachers_shape_and_encoder(place, tmp_path, monkeypatch, capsys):
-    flags = ["--start", place / "teacher", "--finetune", "top:1", "--device", "cpu"]
+    flags = ["--start-from", place / "teacher", "--finetune", "top:1", "--device", "cpu"]
     assert exit_status(monkeypatch, "pretrain", place / "data", "--out", tmp_path / "out", *flags) == 0
     started(place, tmp_path / "python", teacher=TeacherOptions())
     assert weights_and_config(tmp_path / "out") == weights_and_config(tmp_path / "python")
@@ -172,19 +204,19 @@ def test_the_command_line_takes_the_teachers_shape_and_encoder(place, tmp_path, 
 
 @pytest.mark.parametrize("gain", [-0.1, 0.0, 0.1])
 def test_a_teacher_that_tuning_did_not_better_is_said(place, tmp_path, monkeypatch, capsys, gain):
-    flags = ["--start", place / "teacher", "--finetune", "top:1", "--device", "cpu", "--steps", "2"]
+    flags = ["--start-from", place / "teacher", "--finetune", "top:1", "--device", "cpu", "--steps", "2"]
     before = json.loads((place / "teacher/config.json").read_text())["fit"]["best_ndcg"]
     monkeypatch.setattr(runs, "validator", lambda *_: lambda model: before + gain)
     assert exit_status(monkeypatch, "pretrain", place / "data", "--out", tmp_path / "out", *flags) == 0
-    said = f"out: validation NDCG@10 {before + gain:.4f} is no better than {before:.4f}, which "
+    said = f"out: validation NDCG@10 {before + gain:.4f} is no better than {before:.4f} of "
     assert (said in capsys.readouterr().err) == (gain <= 0)
 
 
 def test_what_it_takes_is_known_before(place, tmp_path):
     data = Dataset.read(place / "data")
-    estimate = estimate_pretrain(data, tmp_path / "out", model=TOP, start=place / "teacher", engine=ENGINE)
+    estimate = estimate_pretrain(data, tmp_path / "out", model=TOP, start_from=place / "teacher", engine=ENGINE)
     steps = on_log(GOES_ON, data, FINISH).total_steps
     assert any(f"{steps:,} step" in name for name in estimate.parts), estimate.parts
     with pytest.raises(InputError, match="--dim 16"):
         shape = TOP.model_copy(update={"dim": 16})
-        estimate_pretrain(data, tmp_path / "out", model=shape, start=place / "teacher", engine=ENGINE)
+        estimate_pretrain(data, tmp_path / "out", model=shape, start_from=place / "teacher", engine=ENGINE)

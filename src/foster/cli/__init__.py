@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib
 import sys
+from itertools import pairwise
 from typing import Annotated
 
 import typer
@@ -56,7 +57,17 @@ def main() -> None:
     run(_command)
 
 
+def _check_empty(arguments: list[str]) -> None:
+    """Refuse an argument without a character: it would be the current folder, where a path is wanted."""
+    for before, argument in pairwise(["foster", *arguments]):
+        name, equals, value = argument.partition("=")
+        if argument == "" or (equals and not value and name.startswith("--")):
+            where = name or before
+            raise InputError(f"an empty argument after {where}; give a value, or leave it out (is a variable not set?)")
+
+
 def _command() -> None:
+    _check_empty(sys.argv[1:])
     try:
         status = app(prog_name="foster", standalone_mode=False)  # shells complete it by this name
     except Exception as error:

@@ -25,7 +25,7 @@ from foster.training.options import PrivacyOptions, TeacherOptions, TrainOptions
     PrivacyOptions,
     examples=(
         "foster pretrain data --out teacher",
-        "foster pretrain data --out tuned --start teacher --finetune top:1",
+        "foster pretrain data --out tuned --start-from teacher --finetune top:1",
         "foster pretrain data --out teacher --epsilon 8",
     ),
     divided=True,
@@ -33,7 +33,7 @@ from foster.training.options import PrivacyOptions, TeacherOptions, TrainOptions
 def pretrain(
     data: Data,
     out: OutOrNone = None,
-    start: Annotated[
+    start_from: Annotated[
         Path | None,
         typer.Option(
             help="teacher of this data to start from, with its encoder and shape, in order to tune its language model "
@@ -55,7 +55,7 @@ def pretrain(
     from foster.training.teachers import teacher_options, validation_of
 
     if out is not None:
-        free(out, overwrite, data, start)
+        free(out, overwrite, data, start_from)
     out = place_or_here(out, dry_run)
     common, privacy = values.of(CommonOptions), values.of(PrivacyOptions)
     if privacy.epsilon is None:
@@ -66,13 +66,13 @@ def pretrain(
         if dry_run:
             raise InputError("--dry-run: is not there for --epsilon; leave one of the two out")
     log = read_data(data)
-    encoder, shape = teacher_options(start) if start else (None, None)
+    encoder, shape = teacher_options(start_from) if start_from else (None, None)
     recipe: dict[str, Any] = {
         "encoder": values.of(EncoderOptions, encoder),
         "model": values.of(ModelOptions, shape),
-        "train": values.of(TrainOptions, going_on(log) if start else None),
+        "train": values.of(TrainOptions, going_on(log) if start_from else None),
         "teacher": values.of(TeacherOptions),
-        "start": start,
+        "start_from": start_from,
         "seed": common.seed,
     }
     began = time.perf_counter()
@@ -88,10 +88,10 @@ def pretrain(
         if not engine.is_main:
             return
         warn(out, one_ranking(recommender, log))
-        before = validation_of(start, recipe["train"].eval_users) if start else None
+        before = validation_of(start_from, recipe["train"].eval_users) if start_from else None
         if before is not None and fit.best_ndcg is not None and fit.best_ndcg <= before:
             say(
-                f"{out}: validation NDCG@10 {fit.best_ndcg:.4f} is no better than {before:.4f}, which {start} has; "
-                "leave the language model frozen, or try another --lr or --steps"
+                f"{out}: validation NDCG@10 {fit.best_ndcg:.4f} is no better than {before:.4f} of {start_from}; leave "
+                "the language model frozen, or try another --lr or --steps"
             )
         report_fit(recommender, out, fit, time.perf_counter() - began, as_json)

@@ -382,5 +382,5 @@ def _stored_updates(tensors: dict[str, Tensor], path: Path) -> Updates | None:
         updates = unpack_updates(stored)
         updates_rank(updates)
     except ValueError as error:
-        raise InputError(f"{path}: {error}; the folder is damaged, make or copy it again") from error
+        raise InputError(f"{path}: {error}; the folder is damaged or of an earlier version, make it again") from error
     return updates

@@ -88,20 +88,25 @@ def pack_updates(updates: Updates) -> dict[str, Tensor]:
 
 
 def unpack_updates(stored: dict[str, Tensor]) -> Updates:
-    """Return the updates that were packed; those in half precision, as earlier versions stored all of them, are taken.
+    """Return the updates that were packed.
 
     Raises:
-        ValueError: the parts do not fit one another.
+        ValueError: the parts do not fit one another, or are those of an earlier version.
     """
     out: Updates = {}
     for name, part in stored.items():
         if name.endswith(SCALES):
-            continue
-        if part.dtype != torch.uint8:
-            out[name] = part.float()
+            if name.removesuffix(SCALES) not in stored:
+                raise ValueError(f"'{name}' are of no matrix")
             continue
         scales = stored.get(name + SCALES)
-        if scales is None or part.ndim != 2 or len(part) != len(scales) or scales.min() < 0:
+        if part.dtype != torch.uint8:
+            if part.ndim != 2 or _directions(name, part).shape[1] % 2 == 0 or scales is not None:
+                raise ValueError(f"'{name}' is not of {FINE} bits, as an earlier version stored it")
+            out[name] = part.float()
+            continue
+        least = torch.finfo(torch.float16).tiny
+        if scales is None or part.ndim != 2 or len(part) != len(scales) or scales.min() < least:
             raise ValueError(f"'{name}' does not fit its scales")
         if not is_packed(part, FINE, width := 2 * part.shape[1]):
             raise ValueError(f"'{name}' is not of {FINE} bits")

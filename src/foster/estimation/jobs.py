@@ -42,7 +42,7 @@ from foster.models.recommender import TextRecommender
 from foster.text.options import EncoderOptions
 from foster.training.imitation import begun
 from foster.training.loop import LogSource, going_on, on_log
-from foster.training.options import FINISH, TeacherOptions, TrainOptions
+from foster.training.options import TeacherOptions, TrainOptions
 from foster.training.teachers import started_from
 from foster.training.trajectory import Checkpoints
 
@@ -56,7 +56,7 @@ def estimate_pretrain(
     model: ModelOptions | None = None,
     train: TrainOptions | None = None,
     teacher: TeacherOptions | None = None,
-    start: str | Path | None = None,
+    start_from: str | Path | None = None,
     seed: int = 0,
     engine: Engine | None = None,
 ) -> Estimate:
@@ -69,14 +69,14 @@ def estimate_pretrain(
     """
     engine = one_process(engine)
     teacher = teacher or TeacherOptions()
-    train = train or (TrainOptions() if start is None else going_on(data))
-    share = 1.0 if start is None else FINISH
+    train = train or TrainOptions()
     with limits_of(engine, out) as limits:
-        if start is None:
+        if start_from is None:
             made = untrained(data.catalogue, encoder or EncoderOptions(), model or ModelOptions(), seed, engine)
         else:
-            made = timed(lambda: started_from(start, data, encoder=encoder, model=model, device=engine.device))
-        (recommender, making), train = made, on_log(train, data, share)
+            made = timed(lambda: started_from(start_from, data, encoder=encoder, model=model, device=engine.device))
+            train = train.over(going_on(data))
+        (recommender, making), train = made, on_log(train, data)
         parts = {"texts and model": (making, making), **training_parts(data, recommender, train, seed, engine)}
     disk, weights = teacher_bytes(recommender, train, teacher), count_weights(recommender)
     # Beside what was measured there are the best weights so far.

@@ -205,7 +205,7 @@ class Making:
             model=stored_shape(config["model"], self.where),
             train=self._recipe(config),
             teacher=options,
-            start=self._teacher() if started else None,
+            start_from=self._teacher() if started else None,
             seed=self._seed(config),
             engine=self.engine,
         )

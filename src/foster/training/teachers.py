@@ -13,9 +13,9 @@ from foster.errors import InputError
 from foster.evaluation.evaluate import is_of
 from foster.models.options import ModelOptions
 from foster.models.recommender import TextRecommender, stored_shape
-from foster.text.encoder import same_encoder
 from foster.text.options import EncoderOptions
 
+SAME = 0.02  # relative; of vectors that are computed again, on another machine, say, or by a model in half precision
 NOT_OF_WEIGHTS = frozenset(("dropout", "finetune", "lm_lr_ratio", "lm_dtype", "lm_chunk"))
 
 
@@ -100,34 +100,37 @@ def started_from(
     Args:
         teacher_path: a folder that ``pretrain`` wrote.
         data: the log of both.
-        encoder: text encoder, the teacher's by default.
-        model: shape, the teacher's by default.
+        encoder: text encoder; what is not set is the teacher's. Another place is one where that encoder lies now.
+        model: shape; what is not set is the teacher's.
         device: where the model goes.
 
     Raises:
         InputError: as ``load_teacher``; the teacher's weights do not fit that encoder or shape, or that is frozen.
     """
-    teacher = load_teacher(teacher_path, data, device=device)
-    encoder, model = encoder or teacher.encoder, model or teacher.options
+    own_encoder, own_model = teacher_options(teacher_path)
+    encoder, model = (encoder or own_encoder).over(own_encoder), (model or own_model).over(own_model)
     if model.finetune == "frozen":
         raise InputError(
-            "--start: is for tuning a language model, and this one would be frozen; add --finetune top:1, lora:8 or all"
+            "--start-from: is for tuning a language model, and this one would be frozen; add --finetune top:1, lora:8 "
+            "or all"
         )
-    for name, wanted in model.model_dump().items():
-        if name not in NOT_OF_WEIGHTS and wanted != (own := getattr(teacher.options, name)):
-            flag = name.replace("_", "-")
-            raise InputError(
-                f"--{flag} {wanted}: {teacher_path} has {own}; leave it out, or start from another teacher"
-            )
-    if teacher.options.finetune not in ("frozen", model.finetune):
+    if own_model.finetune not in ("frozen", model.finetune):
         raise InputError(
-            f"--finetune {model.finetune}: {teacher_path} was tuned by {teacher.options.finetune}; leave it out, or "
+            f"--finetune {model.finetune}: {teacher_path} was tuned by {own_model.finetune}; leave it out, or "
             "start from a teacher with a frozen language model"
         )
-    if not same_encoder(encoder, teacher.encoder):
+    for wanted, own, free in ((model, own_model, NOT_OF_WEIGHTS), (encoder, own_encoder, {"encoder"})):
+        for name, value in wanted.model_dump(exclude=set(free)).items():
+            if value != (known := getattr(own, name)):
+                flag = f"--{name.replace('_', '-')}" + ("" if value is True else f" {value}")
+                raise InputError(f"{flag}: {teacher_path} has {known}; leave it out, or start from another teacher")
+    moved = None if encoder == own_encoder else encoder.encoder
+    teacher = load_teacher(teacher_path, data, encoder_path=moved, device=device)
+    stored, now = teacher.item_table(), teacher.tower.table()
+    if (now - stored).norm() > SAME * stored.norm():
         raise InputError(
-            f"--encoder {encoder.encoder}: {teacher_path} has {teacher.encoder.encoder}, or another --pooling, "
-            "--max-tokens or --words; leave these out, or start from another teacher"
+            f"{teacher_path}: under {encoder.encoder} its items have other vectors than it stores, so that this is not "
+            "the encoder that it was trained with; give the place of that by --encoder"
         )
     recommender = TextRecommender.build(data.catalogue, encoder, model, device=device)
     recommender.load_trained_state(recommender.trained_state() | teacher.trained_state())
