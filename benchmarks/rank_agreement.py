@@ -5,7 +5,8 @@
 Configurations are drawn once. Each is trained on the full log, the first ``--again`` of them with a second seed, which
 tells how far the log agrees with itself, and all are trained once by each cheaper way: distilled
 sequences (as they are, with an item map that trains, and followed by a tenth of the steps on the log), random histories
-with hard and with soft labels, the log with a tenth of the steps. Successive halving on the log is read off the
+with hard and with soft labels, the log with a tenth of the steps. A row puts the first and the third of these together:
+the mean of a configuration's ranks among both. Successive halving on the log is read off the
 validations of the full trainings. A finished run is a JSON file and is never made again; ``results.json`` and
 ``results.md`` come from these files.
 """
@@ -61,6 +62,7 @@ HALVED = (9, 3, 1)  # successive halving: shares of the steps, of which the best
 TOP = (1, 3, 5)
 DRAWS = 2000
 FINISHED = "distilled, then a tenth of the steps on the log"
+BOTH = "distilled, and that: mean of both ranks"
 SOFT = ("distilled", "distilled, free map", "random, soft labels", FINISHED)
 MADE = {
     "distilled": "make distilled",
@@ -241,6 +243,13 @@ def regrets(scores: np.ndarray, full: np.ndarray, test: np.ndarray) -> dict[str,
     return out
 
 
+def places(scores: np.ndarray) -> np.ndarray:
+    """Return how many other scores each one is above, those that are equal as a half."""
+    above, equal = (np.asarray(relation(scores[:, None], scores)) for relation in (np.greater, np.equal))
+    out: np.ndarray = above.sum(1) + (equal.sum(1) - 1) / 2
+    return out
+
+
 def halving(runs: list[dict[str, Any]], steps: int) -> tuple[np.ndarray, float]:
     """Return a score of each configuration by successive halving on the log, and the share of all steps it takes."""
     alive, scores, used = np.arange(len(runs)), np.zeros(len(runs)), 0.0
@@ -280,6 +289,8 @@ def results(runs: Runs) -> dict[str, Any]:
         for name in ("teacher", "make distilled", "make random", "make soft-label")
     }
     rows: dict[str, Any] = {}
+    # Of what both parts of ``BOTH`` need, once is enough.
+    shared = {"seconds": before["make distilled"], "seconds with teacher": before["make distilled"] + before["teacher"]}
     for way, found in ways.items():
         scores = np.array([run["ndcg"] for run in found])
         trials = float(sum(run["seconds"] for run in found))
@@ -290,6 +301,13 @@ def results(runs: Runs) -> dict[str, Any]:
             "seconds": trials + making,
             "seconds with teacher": trials + making + (before["teacher"] if way in SOFT else 0.0),
         }
+    parts = [ways[way] for way in ("distilled", FINISHED)]
+    scores = sum((places(np.array([run["ndcg"] for run in found])) for found in parts), np.zeros(len(full)))
+    rows[BOTH] = {
+        **with_interval(scores, full),
+        **regrets(scores, full, test),
+        **{key: rows["distilled"][key] + rows[FINISHED][key] - twice for key, twice in shared.items()},
+    }
     scores, share = halving(first, runs.arguments.steps)
     seconds = share * seconds_full * len(full)
     rows["log, successive halving"] = {
