@@ -102,7 +102,7 @@ class Runs:
         def make() -> tuple[TextRecommender, Run]:
             start, recipe = None, on_log(TrainOptions(candidates=self.candidates), self.data)
             if not from_the_start:
-                recipe = going_on(self.data).model_copy(update={"candidates": self.candidates})
+                recipe = going_on(TrainOptions(candidates=self.candidates), self.data)
                 start = self.public().trained_state() | self.state("full log, frozen")
             model, fit = train(
                 self.data, encoder=self.encoder, model=self.tuned, train=recipe, start=start, seed=self.seed,

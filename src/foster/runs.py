@@ -78,15 +78,12 @@ def pretrain(
     """
     expect("pretrain: data", data, Dataset)
     _check_options("pretrain", encoder, model, train, teacher)
-    engine, teacher = engine or Engine(), teacher or TeacherOptions()
-    if start_from is None:
-        train = train or TrainOptions()
-    else:
+    engine, train, teacher = engine or Engine(), train or TrainOptions(), teacher or TeacherOptions()
+    if start_from is not None:
         expect("pretrain: start_from", start_from, str, Path)
-        train = (train or TrainOptions()).over(going_on(data))
-    teachers = () if start_from is None else (start_from,)
+        train = going_on(train, data)
     check_seed(seed)
-    place, spent, secret = check_free(out, overwrite, teachers), None, np.random.default_rng()
+    place, spent, secret = check_free(out, overwrite, (start_from,)), None, np.random.default_rng()
     if privacy is not None and privacy.epsilon is not None:
         if start_from is not None:
             raise InputError("--start-from: a private training starts from random weights; leave out this or --epsilon")

@@ -51,7 +51,6 @@ def pretrain(
     from foster.data.check import unknown_texts
     from foster.runs import pretrain as run
     from foster.text.readability import read_texts
-    from foster.training.loop import going_on
     from foster.training.teachers import teacher_options, validation_of
 
     if out is not None:
@@ -65,12 +64,11 @@ def pretrain(
         values.refuse(dict.fromkeys(("eval_every", "eval_users"), reason))
         if dry_run:
             raise InputError("--dry-run: is not there for --epsilon; leave one of the two out")
-    log = read_data(data)
     encoder, shape = teacher_options(start_from) if start_from else (None, None)
     recipe: dict[str, Any] = {
         "encoder": values.of(EncoderOptions, encoder),
         "model": values.of(ModelOptions, shape),
-        "train": values.of(TrainOptions, going_on(log) if start_from else None),
+        "train": values.of(TrainOptions),
         "teacher": values.of(TeacherOptions),
         "start_from": start_from,
         "seed": common.seed,
@@ -80,8 +78,9 @@ def pretrain(
         if dry_run:
             from foster.estimation.jobs import estimate_pretrain
 
-            report_estimate(estimate_pretrain(log, out, **recipe, engine=engine), as_json)
+            report_estimate(estimate_pretrain(read_data(data), out, **recipe, engine=engine), as_json)
             return
+        log = read_data(data)
         if engine.is_main:
             warn(data, unknown_texts(read_texts(log.texts, recipe["encoder"]), log.n_items))
         recommender, fit = run(log, out, **recipe, privacy=privacy, engine=engine, overwrite=overwrite, say=say)

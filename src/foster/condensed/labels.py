@@ -13,7 +13,15 @@ from foster.condensed.contexts import Windows, mixtures, window_items
 from foster.condensed.score_matching import covariance
 from foster.condensed.sequences import Condensed
 from foster.errors import InputError
-from foster.models.item_tower import IDS, FrozenFeatures, TunedFeatures, item_map_features, item_map_width, mapped
+from foster.models.item_tower import (
+    IDS,
+    FrozenFeatures,
+    ItemMap,
+    TunedFeatures,
+    item_map_features,
+    item_map_width,
+    mapped,
+)
 from foster.models.options import ModelOptions
 from foster.models.recommender import TextRecommender
 from foster.text.encoder import same_encoder
@@ -183,11 +191,14 @@ def _takes_over_updates(sequences: Condensed, model: ModelOptions) -> bool:
     """Whether a student has the low-rank updates and the map of its labels, see ``start_from_labels``."""
     if sequences.adapter is None or sequences.updates is None:
         return False
-    if IDS in sequences.adapter and not model.ids:
-        return False
-    same_kind = ("weight" in sequences.adapter) == (model.adapter == "linear")
     same_width = model.dim == item_map_width(sequences.adapter)
-    return same_kind and same_width and model.finetune == f"lora:{updates_rank(sequences.updates)}"
+    same_rank = model.finetune == f"lora:{updates_rank(sequences.updates)}"
+    return _same_kind(sequences.adapter, model) and same_width and same_rank
+
+
+def _same_kind(labels: ItemMap, model: ModelOptions) -> bool:
+    """Whether a student's items can come from the map of its labels, what items have of their own included."""
+    return ("weight" in labels) == (model.adapter == "linear") and (IDS not in labels or model.ids)
 
 
 def frozen_part(
@@ -214,8 +225,7 @@ def _in_closed_form(sequences: Condensed, encoder: EncoderOptions, model: ModelO
         return model.adapter == "moe" and _takes_over_updates(sequences, model)
     if sequences.updates is not None:
         return model.adapter == "linear"
-    same_kind = ("weight" in sequences.adapter) == (model.adapter == "linear")
-    return same_kind and (IDS not in sequences.adapter or model.ids) and _refer_to(sequences, encoder)
+    return _same_kind(sequences.adapter, model) and _refer_to(sequences, encoder)
 
 
 def label_keys(sequences: Condensed, model: TextRecommender) -> Tensor:

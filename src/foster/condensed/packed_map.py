@@ -59,10 +59,8 @@ def unpack_map(stored: dict[str, Tensor], bits: int, features: int) -> ItemMap:
         if own is None:
             out[name] = packed.float()
             continue
-        scales = stored.get(name + SCALES)
         columns = _columns(name, stored, features)
-        if packed.dtype != torch.uint8 or scales is None or packed.ndim != 2 or len(packed) != len(scales):
-            raise ValueError(f"'{name}' does not fit its scales")
+        scales = _scales_of(name, stored)
         if not is_packed(packed, own, columns):
             raise ValueError(f"'{name}' does not fit {columns} numbers of {own} bits")
         rows = unpack(packed, scales, own, columns)
@@ -99,19 +97,30 @@ def unpack_updates(stored: dict[str, Tensor]) -> Updates:
             if name.removesuffix(SCALES) not in stored:
                 raise ValueError(f"'{name}' are of no matrix")
             continue
-        scales = stored.get(name + SCALES)
         if part.dtype != torch.uint8:
-            if part.ndim != 2 or _directions(name, part).shape[1] % 2 == 0 or scales is not None:
+            if part.ndim != 2 or _directions(name, part).shape[1] % 2 == 0 or name + SCALES in stored:
                 raise ValueError(f"'{name}' is not of {FINE} bits, as an earlier version stored it")
             out[name] = part.float()
             continue
-        least = torch.finfo(torch.float16).tiny
-        if scales is None or part.ndim != 2 or len(part) != len(scales) or scales.min() < least:
+        scales = _scales_of(name, stored)
+        if scales.min() < torch.finfo(torch.float16).tiny:  # no row is packed with less
             raise ValueError(f"'{name}' does not fit its scales")
         if not is_packed(part, FINE, width := 2 * part.shape[1]):
             raise ValueError(f"'{name}' is not of {FINE} bits")
         out[name] = _directions(name, unpack(part, scales, FINE, width)).contiguous()
     return out
+
+
+def _scales_of(name: str, stored: dict[str, Tensor]) -> Tensor:
+    """Return the scales of packed rows.
+
+    Raises:
+        ValueError: they are missing, or not one for each row.
+    """
+    packed, scales = stored[name], stored.get(name + SCALES)
+    if packed.dtype != torch.uint8 or scales is None or packed.ndim != 2 or len(packed) != len(scales):
+        raise ValueError(f"'{name}' does not fit its scales")
+    return scales
 
 
 def _directions(name: str, part: Tensor) -> Tensor:

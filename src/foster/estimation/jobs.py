@@ -68,14 +68,13 @@ def estimate_pretrain(
         InputError: memory or disk will not do.
     """
     engine = one_process(engine)
-    teacher = teacher or TeacherOptions()
-    train = train or TrainOptions()
+    train, teacher = train or TrainOptions(), teacher or TeacherOptions()
     with limits_of(engine, out) as limits:
         if start_from is None:
             made = untrained(data.catalogue, encoder or EncoderOptions(), model or ModelOptions(), seed, engine)
         else:
             made = timed(lambda: started_from(start_from, data, encoder=encoder, model=model, device=engine.device))
-            train = train.over(going_on(data))
+            train = going_on(train, data)
         (recommender, making), train = made, on_log(train, data)
         parts = {"texts and model": (making, making), **training_parts(data, recommender, train, seed, engine)}
     disk, weights = teacher_bytes(recommender, train, teacher), count_weights(recommender)

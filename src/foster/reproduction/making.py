@@ -163,6 +163,7 @@ class Making:
         self.engine: Engine = engine
         self.where: str = str(folder / CONFIG_NAME)
         self.stated: Statement = Statement.read(folder)
+        self.kinds: list[str] = [one.kind for one in self.stated.inputs]
 
     def dataset(self) -> None:
         """Make a data set again."""
@@ -190,7 +191,7 @@ class Making:
 
     def teacher(self) -> None:
         """Train a teacher again."""
-        started = "teacher" in (one.kind for one in self.stated.inputs)
+        started = "teacher" in self.kinds
         self._without("sources", *(() if started else ("teacher",)))
         config = self._config("teacher")
         if config.get("privacy") is not None:
@@ -236,10 +237,10 @@ class Making:
         """Choose again."""
         self._without("sources")
         config = self._config("coreset")
-        method, kinds = config["method"], [one.kind for one in self.stated.inputs]
-        if kinds and "teacher" not in kinds:
+        method = config["method"]
+        if self.kinds and "teacher" not in self.kinds:
             self._without("teacher")
-        needed = "teacher" in kinds or method in NEED_TEACHER
+        needed = "teacher" in self.kinds or method in NEED_TEACHER
         made = select(
             method,
             self._data(),
@@ -257,10 +258,9 @@ class Making:
         """Train again, on a log or on sequences."""
         self._without("teacher")
         config = self._config("model")
-        kinds = [one.kind for one in self.stated.inputs]
-        on_log = "dataset" in kinds[:1] if kinds else not self.inputs.sources
+        on_log = "dataset" in self.kinds[:1] if self.kinds else not self.inputs.sources
         judged = (config.get("fit") or {}).get("best_ndcg") is not None
-        validated = "dataset" in kinds[1:] if kinds else judged
+        validated = "dataset" in self.kinds[1:] if self.kinds else judged
         source: Dataset | Condensed
         if on_log:
             self._without("sources")

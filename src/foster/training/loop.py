@@ -148,10 +148,15 @@ def on_log(options: TrainOptions, data: Dataset, share: float = 1.0) -> TrainOpt
     return options.model_copy(update={"steps": max(math.ceil(share * steps), 1)})
 
 
-def going_on(data: Dataset) -> TrainOptions:
-    """Return the recipe of a model that starts from a teacher of a log: a tenth of the steps, at a low rate."""
+def going_on(options: TrainOptions, data: Dataset) -> TrainOptions:
+    """Return the recipe of a model that starts from a teacher of a log: by default a tenth of the steps, at a low rate.
+
+    Args:
+        options: the recipe; what is set stays.
+        data: the log.
+    """
     recipe = on_log(GOES_ON, data, FINISH)
-    return recipe.model_copy(update={"warmup": min(recipe.warmup, recipe.total_steps // WARM)})
+    return options.over(recipe.model_copy(update={"warmup": min(recipe.warmup, recipe.total_steps // WARM)}))
 
 
 def _targets(windows: Histories) -> int:
