@@ -93,6 +93,13 @@ def test_more_layers_than_the_encoder_has_are_refused(encoder):
         TunableEncoder(encoder, "top:3")
 
 
+def test_a_rank_above_that_of_every_layer_is_refused(encoder):
+    highest = max(min(part.weight.shape) for part in encoder.model.modules() if isinstance(part, torch.nn.Linear))
+    TunableEncoder(encoder, f"lora:{highest}")
+    with pytest.raises(InputError, match=f"'lora:{highest + 1}', but no layer .* has a rank above {highest}; give a"):
+        TunableEncoder(encoder, f"lora:{highest + 1}")
+
+
 def test_frozen_has_nothing_to_train(encoder):
     with pytest.raises(InputError, match="'frozen' trains no layer; give top:K, lora:R or all"):
         TunableEncoder(encoder, "frozen")

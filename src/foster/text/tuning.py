@@ -117,8 +117,8 @@ class TunableEncoder(nn.Module):
                 backward pass. None keeps all.
 
         Raises:
-            InputError: another ``finetune``, an architecture whose layers we cannot split, or the package for low-rank
-                updates is missing.
+            InputError: another ``finetune``, an architecture whose layers we cannot split, a rank above that of the
+                layers, or the package for low-rank updates is missing.
         """
         super().__init__()
         self.finetune = finetune
@@ -335,8 +335,14 @@ def _with_low_rank_updates(model: nn.Module, rank: int) -> nn.Module:
     """Freeze a language model and put trained updates of some rank, zero at first, on all of its linear layers.
 
     Raises:
-        InputError: the package that does so is missing.
+        InputError: the rank is above that of every layer, or the package that does so is missing.
     """
+    highest = max((min(part.weight.shape) for part in model.modules() if isinstance(part, nn.Linear)), default=rank)
+    if rank > highest:
+        raise InputError(
+            f"finetune: 'lora:{rank}', but no layer of this encoder has a rank above {highest}; give a lower one, such "
+            "as lora:8, or all"
+        )
     try:
         from peft import LoraConfig, inject_adapter_in_model
     except ImportError as error:
