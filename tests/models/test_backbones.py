@@ -62,6 +62,25 @@ def test_hstu_is_its_equations_step_by_step():
     torch.testing.assert_close(model(inputs), torch.stack(wanted))
 
 
+def test_gru4rec_is_its_equations_with_a_residual_connection():
+    model, inputs = made("gru4rec"), steps()
+    gru = model.recurrent
+    wanted = []
+    for sequence in inputs:
+        x = sequence
+        for layer in range(gru.num_layers):
+            w, u, b, c = (getattr(gru, f"{name}_l{layer}") for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh"))
+            h, states = torch.zeros(8, dtype=torch.float64), []
+            for step in x:
+                (r, z, n), (rh, zh, nh) = (w @ step + b).chunk(3), (u @ h + c).chunk(3)
+                reset, update = (r + rh).sigmoid(), (z + zh).sigmoid()
+                h = (1 - update) * (n + reset * nh).tanh() + update * h
+                states.append(h)
+            x = torch.stack(states)
+        wanted.append(F.layer_norm(sequence + x, (8,), model.norm.weight, model.norm.bias))
+    torch.testing.assert_close(model(inputs), torch.stack(wanted))
+
+
 def test_ligr_is_its_equations():
     model, inputs = made("ligr"), steps()
     length = inputs.shape[1]

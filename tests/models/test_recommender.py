@@ -15,7 +15,7 @@ from foster.data.catalogue import Catalogue, popularity_of
 from foster.errors import InputError
 from foster.models.moe import EXPERTS, MoEAdapter
 from foster.models.options import ModelOptions
-from foster.models.recommender import TextRecommender
+from foster.models.recommender import TextRecommender, _shapes, differing
 from foster.text.options import EncoderOptions
 from foster.text.tuning import TunableEncoder
 from foster.training.losses import next_item_loss
@@ -398,3 +398,11 @@ def test_a_model_that_does_not_fit_into_memory_is_refused_before_it_is_made(mode
         with pytest.raises(InputError, match=message):
             make()
     assert model.fresh(0).options == model.options  # its like is there already
+
+
+def test_weights_of_gru4rec_without_its_residual_connection_are_refused():
+    """Their shapes are the same, so that a model of before would be another one silently."""
+    wanted = _shapes(ModelOptions(backbone="gru4rec"), 8, 8, 5)
+    before = {name.replace("backbone.recurrent.", "backbone.gru."): shape for name, shape in wanted.items()}
+    assert differing(wanted, wanted) is None
+    assert differing(before, wanted) == "tensor backbone.recurrent.weight_ih_l0 is missing"
