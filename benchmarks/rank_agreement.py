@@ -3,12 +3,12 @@
     python benchmarks/rank_agreement.py DATA --out RESULTS
 
 Configurations are drawn once. Each is trained on the full log, the first ``--again`` of them with a second seed, which
-tells how far the log agrees with itself, and all are trained once by each cheaper way: distilled
-sequences (as they are, with an item map that trains, and followed by a tenth of the steps on the log), random histories
-with hard and with soft labels, the log with a tenth of the steps. A row puts the first and the third of these together:
-the mean of a configuration's ranks among both. Successive halving on the log is read off the
-validations of the full trainings. A finished run is a JSON file and is never made again; ``results.json`` and
-``results.md`` come from these files.
+tells how far the log agrees with itself, and all are trained once by each cheaper way: distilled sequences (as they
+are, with an item map that trains, and followed by a tenth of the steps on the log), random histories with hard and with
+soft labels, the log with a tenth of the steps. Two rows put the first and the third of these together: the mean of a
+configuration's NDCG@10 of both, by which ``foster tune --finish`` judges, and of its ranks. Successive halving on the
+log, and a part of its steps without a schedule of its own, are read off the validations of the full trainings. A
+finished run is a JSON file and is never made again; ``results.json`` and ``results.md`` come from these files.
 """
 
 from __future__ import annotations
@@ -62,7 +62,9 @@ HALVED = (9, 3, 1)  # successive halving: shares of the steps, of which the best
 TOP = (1, 3, 5)
 DRAWS = 2000
 FINISHED = "distilled, then a tenth of the steps on the log"
-BOTH = "distilled, and that: mean of both ranks"
+BOTH = "distilled, and that: mean of both NDCG@10"
+RANKS = "distilled, and that: mean of both ranks"
+PART = 0.45  # of the log's steps: about what both together take of a full training
 SOFT = ("distilled", "distilled, free map", "random, soft labels", FINISHED)
 MADE = {
     "distilled": "make distilled",
@@ -196,7 +198,9 @@ class Runs:
 
     def _student(self, number: int, source: Condensed, free: bool) -> dict[str, Any]:
         steps = self.arguments.student_steps or source.recipe.total_steps
-        recipe = source.recipe.model_copy(update={"steps": steps, "eval_every": min(source.recipe.eval_every, steps)})
+        # Without patience the last weights are kept, so that validations on the way would change nothing.
+        every = min(source.recipe.eval_every, steps) if source.recipe.patience else steps
+        recipe = source.recipe.model_copy(update={"steps": steps, "eval_every": every})
         options, _ = merged(self.configurations[number], source.model, recipe)
         recipe = student_recipe(source, source.encoder, options, recipe)  # as trials of 'foster tune' have it
         _, recipe = merged(self.configurations[number], source.model, recipe)
@@ -250,15 +254,18 @@ def places(scores: np.ndarray) -> np.ndarray:
     return out
 
 
+def until(runs: list[dict[str, Any]], step: float) -> np.ndarray:
+    """Return the best validation of each run up to a step."""
+    return np.array(
+        [max((row["ndcg@10"] for row in run["history"] if row["step"] <= step), default=0.0) for run in runs]
+    )
+
+
 def halving(runs: list[dict[str, Any]], steps: int) -> tuple[np.ndarray, float]:
     """Return a score of each configuration by successive halving on the log, and the share of all steps it takes."""
     alive, scores, used = np.arange(len(runs)), np.zeros(len(runs)), 0.0
     for rung, share in enumerate(HALVED):
-        values = [
-            max((row["ndcg@10"] for row in runs[number]["history"] if row["step"] <= steps / share), default=0.0)
-            for number in alive
-        ]
-        scores[alive] = rung + np.array(values)
+        scores[alive] = rung + until([runs[number] for number in alive], steps / share)
         used += len(alive) * (1 / share - (1 / HALVED[rung - 1] if rung else 0))
         alive = alive[np.argsort(-scores[alive], kind="stable")][: max(len(alive) // 3, 1)]
     return scores, used / len(runs)
@@ -289,7 +296,7 @@ def results(runs: Runs) -> dict[str, Any]:
         for name in ("teacher", "make distilled", "make random", "make soft-label")
     }
     rows: dict[str, Any] = {}
-    # Of what both parts of ``BOTH`` need, once is enough.
+    # Of what both parts of a mean need, once is enough.
     shared = {"seconds": before["make distilled"], "seconds with teacher": before["make distilled"] + before["teacher"]}
     for way, found in ways.items():
         scores = np.array([run["ndcg"] for run in found])
@@ -301,21 +308,24 @@ def results(runs: Runs) -> dict[str, Any]:
             "seconds": trials + making,
             "seconds with teacher": trials + making + (before["teacher"] if way in SOFT else 0.0),
         }
-    parts = [ways[way] for way in ("distilled", FINISHED)]
-    scores = sum((places(np.array([run["ndcg"] for run in found])) for found in parts), np.zeros(len(full)))
-    rows[BOTH] = {
-        **with_interval(scores, full),
-        **regrets(scores, full, test),
-        **{key: rows["distilled"][key] + rows[FINISHED][key] - twice for key, twice in shared.items()},
-    }
-    scores, share = halving(first, runs.arguments.steps)
-    seconds = share * seconds_full * len(full)
-    rows["log, successive halving"] = {
-        **with_interval(scores, full),
-        **regrets(scores, full, test),
-        "seconds": seconds,
-        "seconds with teacher": seconds,
-    }
+    parts = [np.array([run["ndcg"] for run in ways[way]]) for way in ("distilled", FINISHED)]
+    for name, scores in ((BOTH, parts[0] + parts[1]), (RANKS, places(parts[0]) + places(parts[1]))):
+        rows[name] = {
+            **with_interval(scores, full),
+            **regrets(scores, full, test),
+            **{key: rows["distilled"][key] + rows[FINISHED][key] - twice for key, twice in shared.items()},
+        }
+    for name, (scores, share) in {
+        "log, successive halving": halving(first, runs.arguments.steps),
+        f"log, the first {PART:.0%} of the steps": (until(first, PART * runs.arguments.steps), PART),
+    }.items():
+        seconds = share * seconds_full * len(full)
+        rows[name] = {
+            **with_interval(scores, full),
+            **regrets(scores, full, test),
+            "seconds": seconds,
+            "seconds with teacher": seconds,
+        }
     rows["ceiling: log, another seed"] = {
         **with_interval(again, full[: len(again)]),
         **regrets(again, full[: len(again)], test[: len(again)]),

@@ -19,7 +19,7 @@ from foster.training.options import TrainOptions
 from foster.tuning.folder import about
 from foster.tuning.plots import drawable, plot_study
 from foster.tuning.seals import RETRAINED, SEAL, sealed, seals
-from foster.tuning.search import BEGUN, Setting, finished, ranked, reason_of
+from foster.tuning.search import ALONE, BEGUN, FINISHED, Setting, finished, ranked, reason_of
 from foster.wording import many, percent
 
 if TYPE_CHECKING:
@@ -32,7 +32,8 @@ ENOUGH = 20  # finished trials from which on importances are given: of the best 
 QUARTER = 0.25
 ON = {"dataset": "the log", "distilled": "distilled sequences", "coreset": "a coreset"}
 NOTES: dict[str, type[pl.DataType]] = {"last_step": pl.Int64, "best_step": pl.Int64, "seconds": pl.Float64}
-NOT_OPTIONS = frozenset({"trial", "state", "value", "default", "reason", "full_log", *NOTES})
+BOTH: dict[str, type[pl.DataType]] = {FINISHED: pl.Float64, ALONE: pl.Float64}
+NOT_OPTIONS = frozenset({"trial", "state", "value", "default", "reason", "full_log", *NOTES, *BOTH})
 """Columns of a trial that are none of its options."""
 
 
@@ -41,18 +42,25 @@ def frame_of(study: Study, setting: Setting) -> pl.DataFrame:
 
     Further columns: ``default`` (whether its options are those without a search), ``last_step``, ``best_step``,
     ``seconds``, ``reason`` (why it was not finished), a column an option, and ``full_log`` (validation NDCG@10 of the
-    same options trained on the full log).
+    same options trained on the full log). Where trials go on with the log after soft labels, ``value`` is the mean of
+    ``finished``, the NDCG@10 of that training, and ``sequences_alone``, that of one on the labels alone; of a pruned
+    trial there is none.
     """
     from optuna.trial import TrialState
 
     trials = [trial for trial in study.get_trials(deepcopy=False) if trial.state != TrialState.WAITING]
+    # A trial of two parts that was pruned has a value of the first one, which is no mean.
+    values = [None if setting.by_both and trial.state != TrialState.COMPLETE else trial.value for trial in trials]
     options = [setting.space.taken(trial.params) for trial in trials]
     columns: list[pl.Series] = [
         pl.Series("trial", [trial.number for trial in trials], pl.Int64),
         pl.Series("state", [trial.state.name.lower() for trial in trials], pl.String),
-        pl.Series("value", [trial.value for trial in trials], pl.Float64),
+        pl.Series("value", values, pl.Float64),
         pl.Series("default", [bool(trial.user_attrs.get(BEGUN)) for trial in trials], pl.Boolean),
-        *(pl.Series(name, [t.user_attrs.get(name) for t in trials], dtype) for name, dtype in NOTES.items()),
+        *(
+            pl.Series(name, [trial.user_attrs.get(name) for trial in trials], dtype)
+            for name, dtype in (NOTES | BOTH if setting.by_both else NOTES).items()
+        ),
         pl.Series("reason", [reason_of(trial) for trial in trials], pl.String),
         *(pl.Series(name, [drawn.get(name) for drawn in options]) for name in setting.space.parts),
         pl.Series("full_log", [retrained(study, trial.number).get("ndcg@10") for trial in trials], pl.Float64),
@@ -163,6 +171,7 @@ def results_of(study: Study, setting: Setting) -> dict[str, Any]:
         "config": None if first is None else config_of(first, setting),
         "source": setting.source.kind if isinstance(setting.source, Condensed) else "dataset",
         "finish": setting.finish,
+        "by_both": setting.by_both,
         "seed": setting.seed,
     }
 
@@ -207,21 +216,28 @@ def _card(results: Mapping[str, Any]) -> str:
 
 def trained_on(results: Mapping[str, Any]) -> str:
     """Say what the models of the trials were trained on."""
-    return ON[results["source"]] + (", then on the log" if results["finish"] else "")
+    then = ", then on the log" if results["finish"] else ""
+    return ON[results["source"]] + then + (", and on the sequences alone" if results.get("by_both") else "")
 
 
 def markdown(results: Mapping[str, Any]) -> str:
     """Return the tables of a study in Markdown."""
     counts = ", ".join(f"{number} {state}" for state, number in sorted(results["trials"].items()))
-    parts = [
-        f"Trials: {counts or 'none'}. NDCG@10 on validation, of models that were trained on {trained_on(results)}."
-    ]
+    judged = f"NDCG@10 on validation, of models that were trained on {trained_on(results)}."
+    if results["by_both"]:
+        judged = (
+            "NDCG@10 on validation, the mean of two models of the same options: *finished* was trained on "
+            f"{ON[results['source']]}, then on the log, *sequences alone* on the sequences only."
+        )
+    parts = [f"Trials: {counts or 'none'}. {judged}"]
     if best := results["best"]:
         names = [name for name in best[0] if name not in NOT_OPTIONS]
-        heads = ["trial", "NDCG@10", "s", *names]
+        both = BOTH if results["by_both"] else {}
+        heads = ["trial", "NDCG@10", *(name.replace("_", " ") for name in both), "s", *names]
         rows = [
-            [f"{row['trial']}{' (default)' if row['default'] else ''}", _number(row["value"]), f"{row['seconds']:.1f}"]
-            + [f"{row[name]}" for name in names]
+            [f"{row['trial']}{' (default)' if row['default'] else ''}", _number(row["value"])]
+            + [_number(row[name]) for name in both]
+            + [f"{row['seconds']:.1f}", *(f"{row[name]}" for name in names)]
             for row in best
         ]
         parts.append(_table(heads, rows))
