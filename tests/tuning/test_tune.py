@@ -176,6 +176,22 @@ def test_trials_on_soft_labels_have_enough_steps_and_no_more(labelled, log, tmp_
     assert made == [(2000, 2000)] and study.best_value == 0.375
 
 
+def test_a_pruned_trial_of_two_trainings_has_no_value_beside_means(labelled, log, tmp_path, monkeypatch):
+    made = []
+
+    def finish(*given, watch, **more):
+        made.append(0.1 if len(made) == 5 else 0.5)  # the sixth is behind
+        watch(4, made[-1])
+        return None, Fit(best_ndcg=made[-1], best_step=4)
+
+    monkeypatch.setattr(searching, "finish", finish)
+    monkeypatch.setattr(searching, "train", lambda *given, **more: (None, Fit(best_ndcg=0.25)))
+    space, recipe = {"lr": {"low": 0.001, "high": 0.1}}, TrainOptions(steps=8, eval_every=4)
+    _, frame = tune(labelled, tmp_path / "study", log, trials=6, space=space, recipe=recipe, finish=True)
+    assert frame["state"].to_list() == ["complete"] * 5 + ["pruned"]
+    assert frame["value"].to_list() == [0.375] * 5 + [None]
+
+
 def test_a_trial_that_was_cut_off_on_labels_alone_keeps_what_it_did_on_the_log(labelled, log, tmp_path, monkeypatch):
     recipe = TrainOptions(steps=8, eval_every=2, eval_users=40, patience=0)
     space = {"lr": {"low": 0.003, "high": 0.01}}
