@@ -90,7 +90,7 @@ class Setting:
     def by_both(self) -> bool:
         """Whether a trial is two trainings: one on soft labels that goes on with the log, and one on them alone.
 
-        They err on different options, and their mean ranks more as the log does (benchmarks/research.md, 83).
+        They err on different options, and their mean ranks more as the log does (benchmarks/research.md, 85).
         """
         return self.finish and isinstance(self.source, Condensed) and self.source.codes is not None
 
