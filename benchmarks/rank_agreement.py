@@ -295,43 +295,30 @@ def results(runs: Runs) -> dict[str, Any]:
         name: runs.once(name, dict)["seconds"]
         for name in ("teacher", "make distilled", "make random", "make soft-label")
     }
-    rows: dict[str, Any] = {}
-    # Of what both parts of a mean need, once is enough.
-    shared = {"seconds": before["make distilled"], "seconds with teacher": before["make distilled"] + before["teacher"]}
-    for way, found in ways.items():
-        scores = np.array([run["ndcg"] for run in found])
-        trials = float(sum(run["seconds"] for run in found))
-        making = before[MADE[way]] if way in MADE else 0.0
-        rows[way] = {
-            **with_interval(scores, full),
-            **regrets(scores, full, test),
-            "seconds": trials + making,
-            "seconds with teacher": trials + making + (before["teacher"] if way in SOFT else 0.0),
-        }
-    parts = [np.array([run["ndcg"] for run in ways[way]]) for way in ("distilled", FINISHED)]
-    for name, scores in ((BOTH, parts[0] + parts[1]), (RANKS, places(parts[0]) + places(parts[1]))):
-        rows[name] = {
-            **with_interval(scores, full),
-            **regrets(scores, full, test),
-            **{key: rows["distilled"][key] + rows[FINISHED][key] - twice for key, twice in shared.items()},
-        }
-    for name, (scores, share) in {
-        "log, successive halving": halving(first, runs.arguments.steps),
-        f"log, the first {PART:.0%} of the steps": (until(first, PART * runs.arguments.steps), PART),
-    }.items():
-        seconds = share * seconds_full * len(full)
-        rows[name] = {
-            **with_interval(scores, full),
-            **regrets(scores, full, test),
+
+    def row(scores: np.ndarray, seconds: float, teacher: float = 0.0) -> dict[str, Any]:
+        known, tested = full[: len(scores)], test[: len(scores)]
+        return {
+            **with_interval(scores, known),
+            **regrets(scores, known, tested),
             "seconds": seconds,
-            "seconds with teacher": seconds,
+            "seconds with teacher": seconds + teacher,
         }
-    rows["ceiling: log, another seed"] = {
-        **with_interval(again, full[: len(again)]),
-        **regrets(again, full[: len(again)], test[: len(again)]),
-        "seconds": float(sum(run["seconds"] for run in second)),
-        "seconds with teacher": float(sum(run["seconds"] for run in second)),
-    }
+
+    rows: dict[str, Any] = {}
+    for way, found in ways.items():
+        spent = float(sum(run["seconds"] for run in found)) + (before[MADE[way]] if way in MADE else 0.0)
+        rows[way] = row(np.array([run["ndcg"] for run in found]), spent, before["teacher"] if way in SOFT else 0.0)
+    parts = [np.array([run["ndcg"] for run in ways[way]]) for way in ("distilled", FINISHED)]
+    # What both parts of a mean train on is made once.
+    spent = rows["distilled"]["seconds"] + rows[FINISHED]["seconds"] - before["make distilled"]
+    rows[BOTH] = row(parts[0] + parts[1], spent, before["teacher"])
+    rows[RANKS] = row(places(parts[0]) + places(parts[1]), spent, before["teacher"])
+    scores, share = halving(first, runs.arguments.steps)
+    rows["log, successive halving"] = row(scores, share * seconds_full * len(full))
+    scores = until(first, PART * runs.arguments.steps)
+    rows[f"log, the first {PART:.0%} of the steps"] = row(scores, PART * seconds_full * len(full))
+    rows["ceiling: log, another seed"] = row(again, float(sum(run["seconds"] for run in second)))
     ceiling = rows["ceiling: log, another seed"]["tau"]
     for row in rows.values():
         row["of ceiling"] = row["tau"] / ceiling if ceiling > 0 else None

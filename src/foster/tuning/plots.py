@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
+from foster.tuning.search import ALONE
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
@@ -80,7 +82,7 @@ def draw_order(axes: Axes, frame: pl.DataFrame, colours: Sequence[str] = ("light
 
 def _judged(frame: pl.DataFrame) -> str:
     """Say what the values of trials are."""
-    return f"mean {LABEL}" if "sequences_alone" in frame.columns else LABEL
+    return f"mean {LABEL}" if ALONE in frame.columns else LABEL
 
 
 def _draw_importance(axes: Axes, importance: Mapping[str, float]) -> None:

@@ -285,9 +285,7 @@ class Search:
                 self._copy(twin, trial)
                 self._forget(trial)
             else:
-                value, notes = self._trained(trial, options, watch)
-                for name, note in notes.items():
-                    trial.set_user_attr(name, note)
+                value = self._trained(trial, options, watch)
             state = TrialState.COMPLETE
         except optuna.TrialPruned as pruned:
             reason = str(pruned)
@@ -331,13 +329,11 @@ class Search:
         """Remove the state that a killed process left of a trial, if it is there."""
         shutil.rmtree(f"{self._place(trial)}.part", ignore_errors=True)
 
-    def _trained(
-        self, trial: Trial, options: Mapping[str, Any], watch: Watch
-    ) -> tuple[float | None, dict[str, float | None]]:
+    def _trained(self, trial: Trial, options: Mapping[str, Any], watch: Watch) -> float | None:
         """Make the trainings of a trial; go on where a process was killed or stopped that was at the same trial.
 
         Returns:
-            By what it is judged, and what is noted of it.
+            By what it is judged.
 
         Raises:
             InputError: as ``train``.
@@ -350,35 +346,32 @@ class Search:
         state = unfinished(Place(place, place, ()), command, self.setting.engine, overwrite=True, say=self.say)
         with state as part:
             try:
-                if not self.setting.by_both:
-                    fit = self.train(options, watch, part)
-                    return fit.best_ndcg, {"best_step": fit.best_step}
-                return self._by_both(trial, options, watch, part)
+                if self.setting.by_both:
+                    return self._by_both(trial, options, watch, part)
+                fit = self.train(options, watch, part)
+                trial.set_user_attr("best_step", fit.best_step)
+                return fit.best_ndcg
             except (optuna.TrialPruned, InputError, torch.OutOfMemoryError) as error:
                 ended = error  # with which the trial is over, too
         raise ended
 
-    def _by_both(
-        self, trial: Trial, options: Mapping[str, Any], watch: Watch, part: Unfinished
-    ) -> tuple[float, dict[str, float | None]]:
+    def _by_both(self, trial: Trial, options: Mapping[str, Any], watch: Watch, part: Unfinished) -> float:
         """Make both trainings of a trial, that which can be pruned first."""
-        setting = self.setting
-        model, recipe = setting.of_student(options)
-        if (looks := part.take(FINISHED)) is None:
-            fit = self.train(options, watch, part)
-            looks = {"best": fit.best_ndcg, "best_step": fit.best_step, "history": fit.history}
-            part.save("its training that goes on with the log", **{FINISHED: looks, "fit": None, "best": None})
+        model, recipe = self.setting.of_student(options)
+        if (saved := part.take(FINISHED)) is None:
+            first = self.train(options, watch, part)
+            part.save("its training that goes on with the log", **{FINISHED: vars(first), "fit": None, "best": None})
         else:
-            for look in looks["history"]:
+            first = Fit(**saved)
+            for look in first.history:
                 watch(int(look["step"]), look["ndcg@10"])
-        trial.set_user_attr(FINISHED, looks["best"])
-        _, fit = train(
-            setting.source, validation=setting.validation, encoder=setting.encoder, model=model, train=recipe,
-            like=self.like, seed=setting.seed, engine=setting.engine, part=part,
-        )  # fmt: skip
-        assert fit.best_ndcg is not None  # there are validation targets
-        value = (looks["best"] + fit.best_ndcg) / 2
-        return value, {"best_step": looks["best_step"], ALONE: fit.best_ndcg}
+        trial.set_user_attr(FINISHED, first.best_ndcg)
+        source, validation = self.setting.source, self.setting.validation
+        _, second = train(source, validation=validation, **self._given(model, recipe, part))
+        assert first.best_ndcg is not None and second.best_ndcg is not None  # there are validation targets
+        trial.set_user_attr("best_step", first.best_step)
+        trial.set_user_attr(ALONE, second.best_ndcg)
+        return (first.best_ndcg + second.best_ndcg) / 2
 
     def train(self, options: Mapping[str, Any], watch: Watch | None = None, part: Unfinished | None = None) -> Fit:
         """Train with some options as a trial does, and return how it went; as its first part does, where it has two.
@@ -392,15 +385,19 @@ class Search:
             InputError: options that do not go together, or a training that diverges.
         """
         setting = self.setting
-        model, recipe = setting.of_trial(options)
-        shared: dict[str, Any] = {
-            "encoder": setting.encoder, "model": model, "train": recipe, "like": self.like, "watch": watch,
-            "seed": setting.seed, "engine": setting.engine, "part": part,
-        }  # fmt: skip
+        given = self._given(*setting.of_trial(options), part)
         if setting.finish:
             assert isinstance(setting.source, Condensed)  # a log needs no finishing
-            return finish(setting.source, setting.validation, **shared)[1]
-        return train(setting.source, validation=setting.validation, **shared)[1]
+            return finish(setting.source, setting.validation, watch=watch, **given)[1]
+        return train(setting.source, validation=setting.validation, watch=watch, **given)[1]
+
+    def _given(self, model: ModelOptions, recipe: TrainOptions, part: Unfinished | None) -> dict[str, Any]:
+        """Return what every training of a trial is given."""
+        setting = self.setting
+        return {
+            "encoder": setting.encoder, "model": model, "train": recipe, "like": self.like, "seed": setting.seed,
+            "engine": setting.engine, "part": part,
+        }  # fmt: skip
 
     def _is_behind(self, step: int, steps: int, best: float) -> bool:
         """Whether a trial is pruned: its best so far is below the median, at this step, of trials of as many steps.
