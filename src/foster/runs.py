@@ -355,7 +355,8 @@ def _with_frozen_encoder(
 
 def training_record(options: TrainOptions, seed: int, result: Fit) -> dict[str, object]:
     """Return what ``config.json`` of a trained model says of its training."""
-    fit = {name: value for name, value in vars(result).items() if name != "seconds"}  # one seed, one folder
+    # One seed, one folder: how long it took is left out. Of groups of users nobody but a search has any use.
+    fit = {name: value for name, value in vars(result).items() if name not in ("seconds", "by_group")}
     return {"training": options.model_dump(), "seed": seed, "fit": fit}
 
 

@@ -67,6 +67,7 @@ def test_the_data_are_prepared_once_for_all_models_of_a_catalogue(monkeypatch):
     assert len(calls) == 1 and values[0] == values[2] != values[1]
     users = validation_users(data, 20)
     assert values[0] == evaluate(model, data, "validation", users=users).metrics["ndcg@10"]
+    assert sum(check.by_group) == pytest.approx(values[2]) and len(check.by_group) == len(users)
 
 
 def test_users_are_not_gone_through_one_by_one(monkeypatch):

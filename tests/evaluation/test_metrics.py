@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from foster.evaluation.metrics import metrics_of
+from foster.evaluation.metrics import GROUPS, metrics_of, ndcg_by_group, ndcg_of_ranks, noise
 from foster.evaluation.ranks import rank_targets
 
 
@@ -71,3 +71,39 @@ def test_blocks_do_not_change_ranks(users):
     assert whole[0] % 1 == (0.0 if 7 in histories[0] else 0.5)
     blocks = rank_targets(lambda r: states[r] @ table.T, targets, histories, 30, users=users)
     assert np.array_equal(whole, blocks)
+
+
+def test_groups_of_users_make_up_the_whole():
+    rng = np.random.default_rng(0)
+    ranks, users = rng.integers(1, 30, 5_000).astype(float), np.sort(rng.integers(0, 2_000, 5_000))
+    groups = ndcg_by_group(ranks, users)
+    assert len(groups) == GROUPS and sum(groups) == pytest.approx(metrics_of(ranks)["ndcg@10"])
+    # All targets of a user are in one group.
+    alone = ndcg_by_group(np.where(users == users[0], 1.0, 99.0), users)
+    assert np.count_nonzero(alone) == 1 and sum(alone) == pytest.approx((users == users[0]).mean())
+
+
+def test_noise_of_few_users_is_that_of_their_differences():
+    rng = np.random.default_rng(0)
+    first, second, users = rng.integers(1, 30, 60).astype(float), rng.integers(1, 30, 60).astype(float), np.arange(60)
+    difference = ndcg_of_ranks(first) - ndcg_of_ranks(second)
+    expected = 2 * difference.std(ddof=1) / math.sqrt(60)
+    assert noise(ndcg_by_group(first, users), ndcg_by_group(second, users)) == pytest.approx(expected)
+    assert noise(ndcg_by_group(first[:1], users[:1]), ndcg_by_group(second[:1], users[:1])) is None
+    assert noise(ndcg_by_group(first[:0], users[:0]), ndcg_by_group(second[:0], users[:0])) is None
+    assert noise(ndcg_by_group(first, users), ndcg_by_group(first, users)) == 0
+
+
+def test_two_standard_errors_hold_the_true_difference_in_95_of_100_draws_of_users():
+    rng, held = np.random.default_rng(0), 0
+    levels = np.array([1.0, 3.0, 8.0, 99.0])
+    hard, easy = np.array([0.1, 0.2, 0.2, 0.5]), np.array([0.3, 0.2, 0.2, 0.3])
+    gains = ndcg_of_ranks(levels)
+    true = 0.3 * gains @ (easy - hard)  # of a second model that is better for three users of ten
+    for _ in range(400):
+        first = levels[rng.choice(4, 3_000, p=hard)]
+        second = np.where(rng.random(3_000) < 0.3, levels[rng.choice(4, 3_000, p=easy)], first)
+        two = noise(ndcg_by_group(second, np.arange(3_000)), ndcg_by_group(first, np.arange(3_000)))
+        difference = (ndcg_of_ranks(second) - ndcg_of_ranks(first)).mean()
+        held += abs(difference - true) <= two
+    assert 0.92 <= held / 400 <= 0.98

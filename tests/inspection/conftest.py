@@ -168,9 +168,9 @@ def study_folder(data, tmp_path_factory) -> Path:
     encoder = {"encoder": {"encoder": "/secret/place/encoder"}}
     (folder / "config.json").write_text(json.dumps({**marked("study"), **about, **encoder}))
     best = [
-        {"trial": trial, "state": "complete", "value": value, "default": trial == 0, "last_step": 4, "best_step": 4,
-         "seconds": 1.0, "reason": None, "dim": 8, "<i>lr": 0.002, "full_log": None}
-        for trial, value in ((1, 0.04), (0, 0.03))
+        {"trial": trial, "state": "complete", "value": value, "noise": noise, "default": trial == 0, "last_step": 4,
+         "best_step": 4, "seconds": 1.0, "reason": None, "dim": 8, "<i>lr": 0.002, "full_log": None}
+        for trial, value, noise in ((1, 0.04, None), (0, 0.03, 0.004))
     ]  # fmt: skip
     results = {
         "trials": {"complete": 2, "pruned": 1}, "best": best, "importance": {"dim": 0.75, "<i>lr": 0.25},

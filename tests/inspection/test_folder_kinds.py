@@ -124,10 +124,11 @@ def test_study(study_folder):
     assert facts["best of the search"] == "trial 1, validation NDCG@10 0.0400"
     assert facts["on the full log"].startswith("The search was right") and facts["encoder"] == "encoder"
     sections = {section.name: section for section in found.sections()}
-    figure, best = sections["trials"].blocks
+    figure, best, alike = sections["trials"].blocks
+    assert "tell trial 1 from all others" in alike.text
     assert "2 trials of 3 finished. The first has 0.0300, the best, trial 1, has 0.0400." in figure.caption
     assert figure.numbers.rows == [("0", "complete", "0.03"), ("1", "complete", "0.04"), ("2", "pruned", "")]
-    assert [row[0] for row in best.rows] == ["1", "0 (default)"]
+    assert [(row[0], row[2]) for row in best.rows] == [("1", ""), ("0 (default)", "0.0100 ± 0.0040")]
     options = sections["options"].blocks[1]
     assert options.rows[0] == ("dim", "one of 8, 16", "8", Share(0.75))
     assert options.rows[1][:2] == ("<i>lr", "0.001 to 0.01 on a log scale")

@@ -15,6 +15,7 @@ from foster.data.dataset import Dataset
 from foster.data.histories import Histories
 from foster.engine import Engine
 from foster.errors import InputError
+from foster.runs import training_record
 from foster.training.loop import Fit, LogSource, fit, on_log
 from foster.training.options import MOST_STEPS, PASSES, TrainOptions
 from foster.training.trajectory import FOLDER_NAME, Recorder, checkpoint_steps
@@ -196,10 +197,7 @@ def test_training_says_in_which_precision_it_multiplied(precision, tmp_path):
     result = fit(model, source, TrainOptions(steps=3, precision=precision))
     assert result.precision == precision
     assert all(parameter.dtype == torch.float32 for parameter in model.parameters())
-    model.save_pretrained(
-        tmp_path / "model",
-        extra={"fit": {name: value for name, value in vars(Fit(precision=precision)).items() if name != "seconds"}},
-    )
+    model.save_pretrained(tmp_path / "model", extra=training_record(TrainOptions(), 0, Fit(precision=precision)))
     assert f"trained with matrix products in {precision}" in (tmp_path / "model" / "README.md").read_text()
 
 

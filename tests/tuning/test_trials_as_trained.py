@@ -194,6 +194,28 @@ def test_words_on_trials_that_came_after_the_trainings_on_the_log():
     assert results.verdict_in_words({**found, "best": [{"trial": 3}]}).startswith("The full log prefers trial 5")
 
 
+def test_words_on_what_is_noise():
+    best = [{"trial": 7, "value": 0.05, "noise": None}]
+    others = [{"trial": n, "value": 0.05 - n / 1000, "noise": 0.0021} for n in (1, 2, 3)]
+    assert results.alike_in_words({"best": best}) == ""
+    said = results.alike_in_words({"best": best + others})
+    assert "who do not tell trials 1 and 2 from the best." in said
+    assert "who tell trial 7 from all others that are shown." in results.alike_in_words({"best": best + others[2:]})
+    before = [{"trial": 1, "value": 0.04}]  # of an earlier version
+    assert "is not known" in results.alike_in_words({"best": best + before})
+    assert results.behind(others[0], best[0]) == "0.0010 ± 0.0021" and results.behind(before[0], best[0]) == "0.0100"
+
+
+def test_words_on_the_full_log_say_how_much_is_noise():
+    right = {"search": 3, "best": 3, "regret": 0.0, "other": 5, "behind": 0.01, "noise": 0.02}
+    found = {"retrained": [{}, {}], "best": [{"trial": 3}]}
+    assert results.verdict_in_words({**found, "verdict": right}).endswith(
+        "trial 3, is the best on the full log; trial 5 is 1.0 % ± 2.0 % (two standard errors over users) behind it."
+    )
+    wrong = {**right, "best": 5, "other": 3, "regret": 0.01}
+    assert "best, trial 3, is 1.0 % ± 2.0 % (two" in results.verdict_in_words({**found, "verdict": wrong})
+
+
 def test_users_who_judge_the_search_judge_the_full_log(place, log, tmp_path):
     out = tmp_path / "study"
     tune(Condensed.read(place / "coreset"), out, log, {"dim": [8], "steps": [4]}, recipe=RECIPE, retrain=1)

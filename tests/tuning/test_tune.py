@@ -21,12 +21,14 @@ from foster.artefacts import artefact_kind, check_free
 from foster.condensed.contexts import label_windows
 from foster.condensed.labels import with_soft_labels
 from foster.errors import InputError
+from foster.evaluation.metrics import noise
 from foster.inspection.inspect import look_at
 from foster.runs import train
 from foster.training.loop import Fit
 from foster.tuning import results
 from foster.tuning import search as searching
 from foster.tuning.folder import MEANT, Worker, claim
+from foster.tuning.results import retrained
 from foster.tuning.search import KILLED, WORKER, open_study
 from foster.tuning.space import DEFAULT
 from foster.tuning.tune import search
@@ -98,7 +100,13 @@ def test_a_search_ends_with_files_that_can_be_read(labelled, log, tmp_path):
     # The best two on the full log, with another seed, as models that can be used.
     assert len(said["retrained"]) == 2
     on_log = {row["trial"]: row["ndcg@10"] for row in said["retrained"]}
-    assert said["verdict"]["best"] == said["trial"] == max(on_log, key=on_log.get)
+    verdict = said["verdict"]
+    assert verdict["best"] == said["trial"] == max(on_log, key=on_log.get)
+    groups = {number: retrained(study, number)["by_group"] for number in on_log}
+    assert {number: pytest.approx(sum(own)) for number, own in groups.items()} == on_log
+    assert verdict["noise"] == noise(*groups.values()) / max(on_log.values())
+    assert verdict["behind"] == 1 - min(on_log.values()) / max(on_log.values())
+    assert "by_group" not in said["retrained"][0]
     assert dict(frame.drop_nulls("full_log").select("trial", "full_log").iter_rows()) == on_log
     for number in on_log:
         model = foster.TextRecommender.from_pretrained(out / "retrained" / f"trial-{number}")
@@ -152,7 +160,13 @@ def test_trials_that_go_on_with_the_log_are_judged_by_that_and_by_soft_labels_al
     _, fit = train(source, model=model, train=own, validation=log)
     assert fit.best_ndcg == best["sequences_alone"] and fit.steps == 16
     card = (tmp_path / "study" / "README.md").read_text()
-    assert ", then on the log" in card and "| trial | NDCG@10 | finished | sequences alone | s |" in card
+    assert ", then on the log" in card
+    assert "| trial | NDCG@10 | behind the best | finished | sequences alone | s |" in card
+    # The noise of a difference is that of the mean of both trainings.
+    groups = {trial.number: trial.user_attrs["by_group"] for trial in study.trials}
+    assert all(sum(groups[row["trial"]]) == pytest.approx(row["value"]) for row in frame.to_dicts())
+    noises = {number: noise(groups[best["trial"]], own) for number, own in groups.items() if number != best["trial"]}
+    assert dict(frame.drop_nulls("noise").select("trial", "noise").iter_rows()) == noises
 
 
 def test_trials_on_hard_labels_are_judged_by_what_they_are_on_the_log(coreset, log, tmp_path):

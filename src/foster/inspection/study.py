@@ -20,7 +20,17 @@ from foster.inspection.wording import clean, folder_name, number, place_name, pl
 from foster.manifest import read_whole, verify
 from foster.tuning.folder import DATABASE, LOCKS
 from foster.tuning.plots import draw_order
-from foster.tuning.results import BEST, NOT_OPTIONS, RESULTS, TRIALS, trained_on, verdict_in_words, why_no_importance
+from foster.tuning.results import (
+    BEST,
+    NOT_OPTIONS,
+    RESULTS,
+    TRIALS,
+    alike_in_words,
+    behind,
+    trained_on,
+    verdict_in_words,
+    why_no_importance,
+)
 from foster.wording import many
 
 Trial = Annotated[int, Field(ge=0, lt=2**31)]
@@ -33,6 +43,7 @@ class _Row(Stored):
 
     trial: Trial
     value: Fraction
+    noise: Fraction | None = None
 
 
 class _OnLog(_Row):
@@ -46,6 +57,9 @@ class _Verdict(Stored):
     search: Trial
     best: Trial
     regret: float | None
+    other: Trial | None = None
+    behind: float | None = None
+    noise: float | None = None
 
 
 class _Results(Stored):
@@ -147,8 +161,9 @@ class StudyFolder:
         """Return the trials, the options, what the full log says, and which models there are to look at."""
         sections, found = [], self.results
         if found is not None and found["best"]:
+            alike = filter(None, [alike_in_words(found)])
             sections = [
-                Section("trials", "Trials", [self._figure(), self._best(found)]),
+                Section("trials", "Trials", [self._figure(), self._best(found), *map(Paragraph, alike)]),
                 Section("options", "Options", self._options(found)),
             ]
             if found["retrained"]:
@@ -188,11 +203,12 @@ class StudyFolder:
             (
                 f"{row['trial']}{' (default)' if row.get('default') else ''}",
                 _shown(row["value"]),
+                behind(row, found["best"][0]),
                 *(plain(row.get(name)) for name in names),
             )
             for row in found["best"]
         ]
-        return Table("The best trials", ("trial", "NDCG@10", *map(clean, names)), rows)
+        return Table("The best trials", ("trial", "NDCG@10", "behind the best", *map(clean, names)), rows)
 
     def _options(self, found: Mapping[str, Any]) -> list[Block]:
         stated, importance, config = self.config.get("space"), found["importance"], found["config"] or {}

@@ -19,7 +19,7 @@ from foster.data.histories import Histories
 from foster.engine import Engine, deterministic, matrix_type, multiplying, seeded
 from foster.errors import Diverged, InputError
 from foster.evaluation.evaluate import Evaluator
-from foster.evaluation.metrics import metrics_of
+from foster.evaluation.metrics import metrics_of, ndcg_by_group
 from foster.models.recommender import TextRecommender
 from foster.progress import Progress
 from foster.training.losses import next_item_loss
@@ -172,6 +172,7 @@ class Fit:
         steps: optimiser steps that were made.
         best_step: the step whose weights the model has now.
         best_ndcg: its NDCG@10 on the validation users, or None without validation.
+        by_group: what each of some random groups of these users gives to that; see ``ndcg_by_group``.
         history: one ``{"step", "loss", "ndcg@10"}`` a validation.
         seconds: wall time, validations included.
         precision: number type of the matrix products.
@@ -180,6 +181,7 @@ class Fit:
     steps: int = 0
     best_step: int = 0
     best_ndcg: float | None = None
+    by_group: list[float] | None = None
     history: list[dict[str, float]] = field(default_factory=list)
     seconds: float = 0.0
     precision: str = "float32"
@@ -192,10 +194,30 @@ def validation_users(data: Dataset, users: int) -> np.ndarray:
     return chosen
 
 
-def validator(data: Dataset, users: int, engine: Engine) -> Validate:
-    """Return a function that gives a model's NDCG@10 on validation targets of a fixed draw of users."""
-    evaluator = Evaluator(data, "validation", users=validation_users(data, users), engine=engine)
-    return lambda model: metrics_of(evaluator.ranks(model))["ndcg@10"]
+class Validator:
+    """Gives a model's NDCG@10.
+
+    Args:
+        evaluator: of the targets that count.
+
+    Attributes:
+        by_group: of the last model, what each of some random groups of users gives to that; see ``ndcg_by_group``.
+    """
+
+    def __init__(self, evaluator: Evaluator) -> None:
+        self.evaluator: Evaluator = evaluator
+        self.by_group: list[float] = []
+
+    def __call__(self, model: TextRecommender) -> float:
+        """Return NDCG@10."""
+        ranks = self.evaluator.ranks(model)
+        self.by_group = ndcg_by_group(ranks, self.evaluator.held_out.users)
+        return metrics_of(ranks)["ndcg@10"]
+
+
+def validator(data: Dataset, users: int, engine: Engine) -> Validator:
+    """Return what gives a model's NDCG@10 on the validation targets of a fixed draw of at most ``users`` users."""
+    return Validator(Evaluator(data, "validation", users=validation_users(data, users), engine=engine))
 
 
 @deterministic()
@@ -300,6 +322,7 @@ def _fit(
                 best = model.trained_state()
             if better or options.patience == 0:
                 result.best_step, result.best_ndcg = step, ndcg
+                result.by_group = validate.by_group if isinstance(validate, Validator) else None
             elif step - result.best_step >= options.patience * options.eval_every:
                 break
         if part is not None and due and step < options.total_steps:

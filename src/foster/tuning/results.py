@@ -11,6 +11,7 @@ import yaml
 
 from foster.artefacts import CARD_NAME, CONFIG_NAME, read_json, write_json
 from foster.condensed.sequences import Condensed
+from foster.evaluation.metrics import noise
 from foster.manifest import whole_files
 from foster.models.options import ModelOptions
 from foster.options import Options
@@ -19,7 +20,7 @@ from foster.training.options import TrainOptions
 from foster.tuning.folder import about
 from foster.tuning.plots import drawable, plot_study
 from foster.tuning.seals import RETRAINED, SEAL, sealed, seals
-from foster.tuning.search import ALONE, BEGUN, FINISHED, Setting, finished, ranked, reason_of
+from foster.tuning.search import ALONE, BEGUN, FINISHED, GROUPS, Setting, finished, ranked, reason_of
 from foster.wording import many, percent
 
 if TYPE_CHECKING:
@@ -33,18 +34,19 @@ QUARTER = 0.25
 ON = {"dataset": "the log", "distilled": "distilled sequences", "coreset": "a coreset"}
 NOTES: dict[str, type[pl.DataType]] = {"last_step": pl.Int64, "best_step": pl.Int64, "seconds": pl.Float64}
 BOTH: dict[str, type[pl.DataType]] = {FINISHED: pl.Float64, ALONE: pl.Float64}
-NOT_OPTIONS = frozenset({"trial", "state", "value", "default", "reason", "full_log", *NOTES, *BOTH})
+NOT_OPTIONS = frozenset({"trial", "state", "value", "noise", "default", "reason", "full_log", *NOTES, *BOTH})
 """Columns of a trial that are none of its options."""
 
 
 def frame_of(study: Study, setting: Setting) -> pl.DataFrame:
     """Return a row a trial: ``trial``, ``state``, ``value`` (validation NDCG@10; of a pruned trial its last one).
 
-    Further columns: ``default`` (whether its options are those without a search), ``last_step``, ``best_step``,
-    ``seconds``, ``reason`` (why it was not finished), a column an option, and ``full_log`` (validation NDCG@10 of the
-    same options trained on the full log). Where trials go on with the log after soft labels, ``value`` is the mean of
-    ``finished``, the NDCG@10 of that training, and ``sequences_alone``, that of one on the labels alone; of a pruned
-    trial there is none.
+    Further columns: ``noise`` (of a finished trial, two standard errors over validation users of how far it is behind
+    the best one; None of the best itself, and in studies of before), ``default`` (whether its options are those without
+    a search), ``last_step``, ``best_step``, ``seconds``, ``reason`` (why it was not finished), a column an option, and
+    ``full_log`` (validation NDCG@10 of the same options trained on the full log). Where trials go on with the log after
+    soft labels, ``value`` is the mean of ``finished``, the NDCG@10 of that training, and ``sequences_alone``, that of
+    one on the labels alone; of a pruned trial there is none.
     """
     from optuna.trial import TrialState
 
@@ -52,10 +54,14 @@ def frame_of(study: Study, setting: Setting) -> pl.DataFrame:
     # A trial of two parts that was pruned has a value of the first one, which is no mean.
     values = [None if setting.by_both and trial.state != TrialState.COMPLETE else trial.value for trial in trials]
     options = [setting.space.taken(trial.params) for trial in trials]
+    done = ranked(finished(study))
+    best, groups = done[0].number if done else None, {trial.number: trial.user_attrs.get(GROUPS) for trial in done}
+    noises = _noises(best, groups)
     columns: list[pl.Series] = [
         pl.Series("trial", [trial.number for trial in trials], pl.Int64),
         pl.Series("state", [trial.state.name.lower() for trial in trials], pl.String),
         pl.Series("value", values, pl.Float64),
+        pl.Series("noise", [noises.get(trial.number) for trial in trials], pl.Float64),
         pl.Series("default", [bool(trial.user_attrs.get(BEGUN)) for trial in trials], pl.Boolean),
         *(
             pl.Series(name, [trial.user_attrs.get(name) for trial in trials], dtype)
@@ -68,10 +74,26 @@ def frame_of(study: Study, setting: Setting) -> pl.DataFrame:
     return pl.DataFrame(columns)
 
 
+def _noises(best: int | None, groups: Mapping[int, list[float] | None]) -> dict[int, float | None]:
+    """Return two standard errors of each trial's difference from the best one, of those that are known.
+
+    Args:
+        best: the number of the best trial.
+        groups: of each trial its NDCG@10 by groups of users, if that is known.
+    """
+    of_best = None if best is None else groups.get(best)
+    others = {number: own for number, own in groups.items() if number != best and own is not None}
+    return {} if of_best is None else {number: noise(of_best, own) for number, own in others.items()}
+
+
 def retrained(study: Study, number: int) -> dict[str, Any]:
     """Return what is noted of a trial's options trained on the full log; empty where they were not."""
     noted: dict[str, Any] = study.user_attrs.get(f"{RETRAINED}{number}", {})
     return {name: note for name, note in noted.items() if name != SEAL}
+
+
+def _without_groups(notes: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: note for name, note in notes.items() if name != GROUPS}
 
 
 def note_retrained(study: Study, number: int, notes: Mapping[str, Any]) -> None:
@@ -164,7 +186,8 @@ def results_of(study: Study, setting: Setting) -> dict[str, Any]:
         "best": [rows[trial.number] for trial in best],
         "importance": importances(study),
         "retrained": [
-            {"trial": trial.number, "value": trial.value, **retrained(study, trial.number)} for trial in again
+            {"trial": trial.number, "value": trial.value, **_without_groups(retrained(study, trial.number))}
+            for trial in again
         ],
         "verdict": verdict,
         "trial": None if first is None else first.number,
@@ -177,15 +200,25 @@ def results_of(study: Study, setting: Setting) -> dict[str, Any]:
 
 
 def _verdict(study: Study, again: list[FrozenTrial]) -> dict[str, Any] | None:
-    """Return which of the trials is best on the full log, and what it costs to take the search's best instead."""
-    on_log = {trial.number: retrained(study, trial.number).get("ndcg@10") for trial in again}
-    known = {number: ndcg for number, ndcg in on_log.items() if ndcg is not None}
+    """Return which of the trials is best on the full log, and what it costs to take the search's best instead.
+
+    ``other`` is the search's best, or the second on the log where that is the best there; ``behind`` is what it lacks,
+    and ``noise`` two standard errors of that, as shares of the best one's NDCG@10.
+    """
+    notes = {trial.number: retrained(study, trial.number) for trial in again}
+    known = {number: found["ndcg@10"] for number, found in notes.items() if found.get("ndcg@10") is not None}
     if not known:
         return None
-    best = max(known, key=lambda number: known[number])
-    first = known.get(again[0].number)
-    regret = None if first is None or not known[best] else 1 - first / known[best]
-    return {"search": again[0].number, "best": best, "regret": regret}
+    search, best = again[0].number, max(known, key=lambda number: known[number])
+    first, others = known.get(search), {number: ndcg for number, ndcg in known.items() if number != best}
+    other = search if search in others else max(others, key=lambda number: others[number], default=None)
+    noises = _noises(best, {number: notes[number].get(GROUPS) for number in known})
+    found = {
+        "regret": None if first is None or not known[best] else 1 - first / known[best],
+        "behind": None if other is None or not known[best] else 1 - known[other] / known[best],
+        "noise": None if other is None or not known[best] or (two := noises.get(other)) is None else two / known[best],
+    }
+    return {"search": search, "best": best, "other": other, **found}
 
 
 def write_results(out: Path, study: Study, setting: Setting) -> dict[str, Any]:
@@ -233,14 +266,15 @@ def markdown(results: Mapping[str, Any]) -> str:
     if best := results["best"]:
         names = [name for name in best[0] if name not in NOT_OPTIONS]
         both = BOTH if results["by_both"] else {}
-        heads = ["trial", "NDCG@10", *(name.replace("_", " ") for name in both), "s", *names]
+        heads = ["trial", "NDCG@10", "behind the best", *(name.replace("_", " ") for name in both), "s", *names]
         rows = [
-            [f"{row['trial']}{' (default)' if row['default'] else ''}", _number(row["value"])]
+            [f"{row['trial']}{' (default)' if row['default'] else ''}", _number(row["value"]), behind(row, best[0])]
             + [_number(row[name]) for name in both]
             + [f"{row['seconds']:.1f}", *(f"{row[name]}" for name in names)]
             for row in best
         ]
         parts.append(_table(heads, rows))
+        parts += filter(None, [alike_in_words(results)])
     if (importance := results["importance"]) is not None:
         parts.append("Importance, to be among the best quarter:")
         parts.append(_table(["option", "share"], [[name, f"{share:.2f}"] for name, share in importance.items()]))
@@ -255,6 +289,28 @@ def markdown(results: Mapping[str, Any]) -> str:
         parts.append(_table(["trial", "search", "full log", ""], rows))
         parts.append(verdict_in_words(results))
     return "\n\n".join(parts)
+
+
+def behind(row: Mapping[str, Any], best: Mapping[str, Any]) -> str:
+    """Return how far a trial is behind the best, with two standard errors where these are known."""
+    if row["trial"] == best["trial"]:
+        return ""
+    two = row.get("noise")
+    return f"{best['value'] - row['value']:.4f}" + ("" if two is None else f" ± {two:.4f}")
+
+
+def alike_in_words(results: Mapping[str, Any]) -> str:
+    """Say which of the trials that are shown the validation users do not tell from the best; empty of one trial."""
+    best, *others = results["best"]
+    known = [row for row in others if row.get("noise") is not None]
+    if not known:
+        return "How much of these differences is noise is not known." if others else ""
+    alike = [f"{row['trial']}" for row in known if best["value"] - row["value"] <= row["noise"]]
+    said = f"tell trial {best['trial']} from all others that are shown"
+    if alike:
+        trials = f"trial {alike[0]}" if len(alike) == 1 else f"trials {', '.join(alike[:-1])} and {alike[-1]}"
+        said = f"do not tell {trials} from the best"
+    return f"± are two standard errors over the validation users, who {said}. What another seed changes comes on top."
 
 
 def why_no_importance(results: Mapping[str, Any]) -> str:
@@ -283,9 +339,18 @@ def verdict_in_words(results: Mapping[str, Any]) -> str:
             "was not trained there; --retrain does that."
         )
     if verdict["best"] == verdict["search"]:
-        return f"The search was right: of {count}, its best, trial {verdict['best']}, is the best on the full log."
-    loss = "failed there" if verdict["regret"] is None else f"is {percent(verdict['regret'])} behind it"
+        said = f"The search was right: of {count}, its best, trial {verdict['best']}, is the best on the full log"
+        second = "" if verdict.get("behind") is None else f"; trial {verdict['other']} is {_behind(verdict)} behind it"
+        return f"{said}{second}."
+    loss = "failed there" if verdict["regret"] is None else f"is {_behind(verdict)} behind it"
     return f"The full log prefers trial {verdict['best']}; the search's best, trial {verdict['search']}, {loss}."
+
+
+def _behind(verdict: Mapping[str, Any]) -> str:
+    """Return what the best trial's rival on the log lacks, with what of that users make by chance."""
+    lacks = verdict["regret"] if verdict.get("behind") is None else verdict["behind"]  # of earlier versions
+    two = verdict.get("noise")
+    return percent(lacks) + ("" if two is None else f" ± {percent(two)} (two standard errors over users)")
 
 
 def _number(value: float | None) -> str:

@@ -48,7 +48,7 @@ NAME = "foster"
 NO_MEMORY = "not enough memory on the device"
 BUSY = 120.0  # seconds to wait for what another process writes
 WORKER, BEGUN, REASON, FAILURE, KILLS, FIRST = "worker", "default", "reason", "failure", "killed", "first"
-STEPS, FINISHED, ALONE = "steps", "finished", "sequences_alone"
+STEPS, FINISHED, ALONE, GROUPS = "steps", "finished", "sequences_alone", "by_group"
 """Names of what is noted of a trial."""
 OF_A_LENGTH = frozenset({"steps", "warmup", "eval_every", "patience"})
 """Options of a recipe that belong to how long it is."""
@@ -350,6 +350,7 @@ class Search:
                     return self._by_both(trial, options, watch, part)
                 fit = self.train(options, watch, part)
                 trial.set_user_attr("best_step", fit.best_step)
+                trial.set_user_attr(GROUPS, fit.by_group)
                 return fit.best_ndcg
             except (optuna.TrialPruned, InputError, torch.OutOfMemoryError) as error:
                 ended = error  # with which the trial is over, too
@@ -371,6 +372,8 @@ class Search:
         assert first.best_ndcg is not None and second.best_ndcg is not None  # there are validation targets
         trial.set_user_attr("best_step", first.best_step)
         trial.set_user_attr(ALONE, second.best_ndcg)
+        if first.by_group is not None and second.by_group is not None:
+            trial.set_user_attr(GROUPS, np.mean([first.by_group, second.by_group], axis=0).tolist())
         return (first.best_ndcg + second.best_ndcg) / 2
 
     def train(self, options: Mapping[str, Any], watch: Watch | None = None, part: Unfinished | None = None) -> Fit:
@@ -420,7 +423,7 @@ class Search:
     def _copy(self, twin: FrozenTrial, trial: Trial) -> None:
         for step, ndcg in twin.intermediate_values.items():
             trial.report(ndcg, step)
-        for name in ("last_step", "best_step", FINISHED, ALONE):
+        for name in ("last_step", "best_step", FINISHED, ALONE, GROUPS):
             if name in twin.user_attrs:
                 trial.set_user_attr(name, twin.user_attrs[name])
 

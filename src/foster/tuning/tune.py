@@ -36,6 +36,7 @@ from foster.tuning.results import best_trials, config_of, frame_of, note_retrain
 from foster.tuning.search import (
     ALONE,
     FINISHED,
+    GROUPS,
     NO_MEMORY,
     OF_A_LENGTH,
     Search,
@@ -444,6 +445,7 @@ def _retrain_one(
     notes = {
         "at_most": config["steps"],
         "ndcg@10": fit.best_ndcg,
+        GROUPS: fit.by_group,
         "steps": fit.steps,
         "seconds": round(time.perf_counter() - start, 3),
     }
