@@ -4,11 +4,12 @@
 
 Configurations are drawn once. Each is trained on the full log, the first ``--again`` of them with a second seed, which
 tells how far the log agrees with itself, and all are trained once by each cheaper way: distilled sequences (as they
-are, with an item map that trains, and followed by a tenth of the steps on the log), random histories with hard and with
-soft labels, the log with a tenth of the steps. Two rows put the first and the third of these together: the mean of a
-configuration's NDCG@10 of both, by which ``foster tune --finish`` judges, and of its ranks. Successive halving on the
-log, and a part of its steps without a schedule of its own, are read off the validations of the full trainings. A
-finished run is a JSON file and is never made again; ``results.json`` and ``results.md`` come from these files.
+are, with an item map that trains, and followed by a tenth and by a quarter of the steps on the log), random histories
+with hard and with soft labels, the log with a tenth and with a quarter of the steps. Two rows put the first and the
+tenth after it together: the mean of a configuration's NDCG@10 of both, by which ``foster tune --finish`` judges, and of
+its ranks. Successive halving on the log, and a part of its steps without a schedule of its own, are read off the
+validations of the full trainings. A finished run is a JSON file and is never made again; ``results.json`` and
+``results.md`` come from these files.
 """
 
 from __future__ import annotations
@@ -62,14 +63,18 @@ HALVED = (9, 3, 1)  # successive halving: shares of the steps, of which the best
 TOP = (1, 3, 5)
 DRAWS = 2000
 FINISHED = "distilled, then a tenth of the steps on the log"
-BOTH = "distilled, and that: mean of both NDCG@10"
-RANKS = "distilled, and that: mean of both ranks"
+LONGER = "distilled, then a quarter of the steps on the log"
+BOTH = "distilled, and a tenth after that: mean of both NDCG@10"
+RANKS = "distilled, and a tenth after that: mean of both ranks"
 PART = 0.45  # of the log's steps: about what both together take of a full training
-SOFT = ("distilled", "distilled, free map", "random, soft labels", FINISHED)
+SOFT = ("distilled", "distilled, free map", "random, soft labels", FINISHED, LONGER)
+QUARTER = 0.25
+SHARES = {FINISHED: 0.1, LONGER: QUARTER}
 MADE = {
     "distilled": "make distilled",
     "distilled, free map": "make distilled",
     FINISHED: "make distilled",
+    LONGER: "make distilled",
     "random, hard labels": "make random",
     "random, soft labels": "make soft-label",
 }
@@ -132,7 +137,7 @@ class Runs:
     def recipe(self, share: float = 1.0) -> TrainOptions:
         """Return the recipe of the full log, or of some of its steps."""
         steps = max(int(self.arguments.steps * share), 1)
-        every = min(self.arguments.eval_every, steps)
+        every = max(steps // 4, 1) if share == QUARTER else min(self.arguments.eval_every, steps)
         return TrainOptions(steps=steps, eval_every=every, patience=steps, warmup=min(50, steps // 4))
 
     def prepare(self) -> dict[str, Condensed]:
@@ -183,12 +188,12 @@ class Runs:
         """Train a configuration on sequences."""
         return self.once(f"{way} {number}", partial(self._student, number, source, free))
 
-    def finished(self, number: int, source: Condensed) -> dict[str, Any]:
-        """Train on sequences by their recipe, and a configuration from there with a tenth of the steps on the log."""
-        return self.once(f"{FINISHED} {number}", partial(self._finished, number, source))
+    def finished(self, number: int, source: Condensed, way: str = FINISHED) -> dict[str, Any]:
+        """Train on sequences by their recipe, and a configuration from there with some of the steps on the log."""
+        return self.once(f"{way} {number}", partial(self._finished, number, source, SHARES[way]))
 
-    def _finished(self, number: int, source: Condensed) -> dict[str, Any]:
-        options, recipe = merged(self.configurations[number], ModelOptions(), self.recipe(0.1))
+    def _finished(self, number: int, source: Condensed, share: float) -> dict[str, Any]:
+        options, recipe = merged(self.configurations[number], ModelOptions(), self.recipe(share))
         model, fit = finish(
             source, self.data, model=options, train=recipe, like=self._features(), seed=self.arguments.seed,
             engine=self.engine,
@@ -282,9 +287,10 @@ def results(runs: Runs) -> dict[str, Any]:
         "random, soft labels": (made["soft-label"], False),
     }
     ways = {way: [runs.student(way, n, *source) for n in numbers] for way, source in sources.items()}
-    tenth = [runs.once(f"tenth {n}", partial(runs._on_log, n, seed, 0.1, False)) for n in numbers]
-    ways["log, a tenth of the steps"] = tenth
-    ways[FINISHED] = [runs.finished(n, made["distilled"]) for n in numbers]
+    for name, part in (("tenth", 0.1), ("quarter", QUARTER)):
+        way = f"log, a {name} of the steps"
+        ways[way] = [runs.once(f"{name} {n}", partial(runs._on_log, n, seed, part, False)) for n in numbers]
+    ways |= {way: [runs.finished(n, made["distilled"], way) for n in numbers] for way in SHARES}
     repeated = numbers if runs.arguments.again is None else numbers[: runs.arguments.again]
     first, second = ([runs.full(n, s) for n in some] for s, some in ((seed, numbers), (seed + 1, repeated)))
     full, again, test = (
