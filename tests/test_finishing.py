@@ -61,10 +61,10 @@ def test_dropout_is_of_the_log_and_the_first_steps_are_few(labelled, log, monkey
     assert seen == [(labelled, 0.0, 4, None), (log, 0.3, 6, None)]
 
 
-def test_steps_that_are_not_given_are_a_tenth_of_those_of_the_log_and_of_sequences_the_stored_ones(labelled, log):
+def test_steps_that_are_not_given_are_a_quarter_of_those_of_the_log_and_of_sequences_the_stored_ones(labelled, log):
     recipe = TrainOptions(batch_size=40, eval_users=9)
     whole, few = on_log(recipe, log).total_steps, foster.finish(labelled, log, train=recipe)[1].steps
-    assert few == -(-whole // 10) and 1 < few < whole == foster.train(
+    assert few == -(-whole // 4) and 1 < few < whole == foster.train(
         log, encoder=labelled.encoder, model=labelled.model, train=recipe
     )[1].steps  # fmt: skip
     assert foster.train(labelled, train=TrainOptions(lr=0.01))[1].steps == labelled.recipe.steps == 5

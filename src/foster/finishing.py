@@ -64,7 +64,7 @@ def finish(
         data: the log, whose validation targets choose the weights.
         encoder: text encoder; by default the one that is stored with the sequences.
         model: shape; by default the stored one with the dropout of a log.
-        train: recipe on the log; without steps of its own it makes a tenth of those that a log has by default.
+        train: recipe on the log; without steps of its own it makes a quarter of those that a log has by default.
         like: as of ``train``.
         watch: as of ``train``, for validations on the log.
         seed: of everything that is drawn.

@@ -27,7 +27,7 @@ from foster.errors import InputError
 from foster.estimation.jobs import estimate_pretrain
 from foster.reproduction.reproduce import reproduce
 from foster.training.loop import on_log
-from foster.training.options import FINISH, GOES_ON, PrivacyOptions
+from foster.training.options import GOES_ON, GOES_ON_SHARE, PrivacyOptions
 from foster.training.trajectory import Trajectory
 from foster.unfinished import Unfinished
 from small_models import small_recommender
@@ -75,7 +75,8 @@ def test_a_teacher_starts_with_the_weights_of_another_and_goes_on_for_a_tenth_of
     assert own and not any(
         torch.equal(begun[name], ended[name]) for name in own if "weight" in name and "lora_A" not in name
     )
-    assert fit.steps == on_log(TrainOptions(), data, FINISH).total_steps < on_log(TrainOptions(), data).total_steps
+    few, whole = (on_log(TrainOptions(), data, share).total_steps for share in (GOES_ON_SHARE, 1.0))
+    assert fit.steps == few < whole
     stored = json.loads((tmp_path / "out/config.json").read_text())
     assert stored["training"]["lr"] == GOES_ON.lr and stored["training"]["steps"] == fit.steps
     assert stored["training"]["warmup"] == fit.steps // 8 < GOES_ON.warmup
@@ -215,7 +216,7 @@ def test_a_teacher_that_tuning_did_not_better_is_said(place, tmp_path, monkeypat
 def test_what_it_takes_is_known_before(place, tmp_path):
     data = Dataset.read(place / "data")
     estimate = estimate_pretrain(data, tmp_path / "out", model=TOP, start_from=place / "teacher", engine=ENGINE)
-    steps = on_log(GOES_ON, data, FINISH).total_steps
+    steps = on_log(GOES_ON, data, GOES_ON_SHARE).total_steps
     assert any(f"{steps:,} step" in name for name in estimate.parts), estimate.parts
     with pytest.raises(InputError, match="--dim 16"):
         shape = TOP.model_copy(update={"dim": 16})

@@ -75,14 +75,13 @@ def test_train_makes_the_best_trial_again_from_its_file(place, log, tmp_path, mo
     condensed = Condensed.read(place / source)
     if "encoder" in more:
         more = {"encoder": condensed.encoder.model_copy(update=more["encoder"])}
-    study, frame = tune(condensed, tmp_path / "study", log, space, **more)
-    best = frame["finished"][0] if "finished" in frame.columns else study.best_value
+    study, _ = tune(condensed, tmp_path / "study", log, space, **more)
     judged = "--finish" if more.get("finish") else "--validation"
     assert exit_status(
         monkeypatch, "train", place / source, judged, place / "data", "--config", tmp_path / "study" / "best.yaml",
         "--out", tmp_path / "model", "--device", "cpu",
     ) == 0  # fmt: skip
-    assert json.loads((tmp_path / "model" / "config.json").read_text())["fit"]["best_ndcg"] == best
+    assert json.loads((tmp_path / "model" / "config.json").read_text())["fit"]["best_ndcg"] == study.best_value
 
 
 def test_what_a_backbone_does_not_read_makes_no_other_training(place, log, tmp_path):

@@ -46,7 +46,7 @@ def train(
         Path | None,
         typer.Option(
             help="data set that the sequences were made from, on which the model goes on after 500 steps on them; "
-            "options of model and recipe then count there (--steps: by default a tenth of those of a training on it)"
+            "options of model and recipe then count there (--steps: by default a quarter of those of a training on it)"
         ),
     ] = None,
     label_encoder: LabelEncoder = None,

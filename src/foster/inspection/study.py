@@ -74,7 +74,6 @@ class _Results(Stored):
     config: dict[str, Any] | None
     source: Literal["dataset", "distilled", "coreset"]
     finish: bool
-    by_both: bool = False  # of earlier versions
     seed: int
 
 

@@ -23,7 +23,16 @@ from foster.evaluation.metrics import metrics_of, ndcg_by_group
 from foster.models.recommender import TextRecommender
 from foster.progress import Progress
 from foster.training.losses import next_item_loss
-from foster.training.options import FEW_USERS, FINISH, GOES_ON, MOST_STEPS, PASSES, WARM, TrainOptions, batch_size_of
+from foster.training.options import (
+    FEW_USERS,
+    GOES_ON,
+    GOES_ON_SHARE,
+    MOST_STEPS,
+    PASSES,
+    WARM,
+    TrainOptions,
+    batch_size_of,
+)
 from foster.unfinished import State, Unfinished
 
 CLIP = 1.0  # largest norm of a step's gradient: without it wide models may be spoilt by the steps after warm-up
@@ -155,7 +164,7 @@ def going_on(options: TrainOptions, data: Dataset) -> TrainOptions:
         options: the recipe; what is set stays.
         data: the log.
     """
-    recipe = on_log(GOES_ON, data, FINISH)
+    recipe = on_log(GOES_ON, data, GOES_ON_SHARE)
     return options.over(recipe.model_copy(update={"warmup": min(recipe.warmup, recipe.total_steps // WARM)}))
 
 

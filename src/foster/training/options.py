@@ -91,8 +91,12 @@ HARD_LABELS = TrainOptions(steps=300, lr=1e-3, warmup=20, candidates=2048, eval_
 GENERATED = TrainOptions(steps=2000, warmup=100, patience=0)
 """The recipe for thousands of histories that a teacher generated: they vary less than real ones, so few steps do."""
 
-FINISH = 0.1
-"""How much of the steps on a log is made by a model that was trained before: on sequences, or as a teacher."""
+FINISH = 0.25
+"""How much of the steps on a log is made by a model that was trained on sequences before: with a tenth, options rank
+less as on the whole log (benchmarks/research.md, 86)."""
+
+GOES_ON_SHARE = 0.1
+"""How much of them is made by a teacher that goes on (benchmarks/results/tuned.md)."""
 
 WARM = 8  # short trainings warm up over an eighth of their steps
 

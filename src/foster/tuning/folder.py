@@ -32,7 +32,7 @@ MEANT = {
     "model": "other options of the model",
     "train": "another recipe",
     "finish": "trials that go on with the log, or do not",
-    "judged_by": "trials that are judged in another way, as by an earlier version",
+    "share": "trials that go on with the log for another part of its steps, as by an earlier version",
     "seed": "another seed",
 }
 """What a study is of, by the fields of its ``config.json``."""

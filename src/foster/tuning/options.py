@@ -16,9 +16,8 @@ class TuneOptions(Options):
     timeout: float | None = Field(None, gt=0, description="seconds after which this call starts no further trial")
     finish: bool = Field(
         False,
-        description="go on with each trial on the log of --validation, for --steps (by default a tenth of those of a "
-        "training on it); with soft labels a trial is a training on these alone, too, and judged by the mean of both: "
-        "so options rank most as on the log",
+        description="go on with each trial on the log of --validation, for --steps (by default a quarter of those of "
+        "a training on it): so options rank most as on the log",
     )
     retrain: int = Field(
         0, ge=0, description="how many of the best trials' options are trained on the full log, to see which is right"

@@ -9,8 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from foster.tuning.search import ALONE
-
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
@@ -76,13 +74,8 @@ def draw_order(axes: Axes, frame: pl.DataFrame, colours: Sequence[str] = ("light
     )
     axes.set_xlabel("trial")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.set_ylabel(_judged(frame))
+    axes.set_ylabel(LABEL)
     axes.legend(fontsize="small")
-
-
-def _judged(frame: pl.DataFrame) -> str:
-    """Say what the values of trials are."""
-    return f"mean {LABEL}" if ALONE in frame.columns else LABEL
 
 
 def _draw_importance(axes: Axes, importance: Mapping[str, float]) -> None:
@@ -95,7 +88,7 @@ def _draw_log(axes: Axes, looked_at: pl.DataFrame) -> None:
     axes.scatter(looked_at["value"].to_list(), looked_at["full_log"].to_list(), s=20)
     for trial, value, log in looked_at.select("trial", "value", "full_log").iter_rows():
         axes.annotate(str(trial), (value, log), textcoords="offset points", xytext=(4, 3), fontsize="small")
-    axes.set_xlabel("search, " + _judged(looked_at))
+    axes.set_xlabel("search, " + LABEL)
     axes.set_ylabel("full log, " + LABEL)
 
 

@@ -20,7 +20,7 @@ from foster.training.options import TrainOptions
 from foster.tuning.folder import about
 from foster.tuning.plots import drawable, plot_study
 from foster.tuning.seals import RETRAINED, SEAL, sealed, seals
-from foster.tuning.search import ALONE, BEGUN, FINISHED, GROUPS, Setting, finished, ranked, reason_of
+from foster.tuning.search import BEGUN, GROUPS, Setting, finished, ranked, reason_of
 from foster.wording import many, percent
 
 if TYPE_CHECKING:
@@ -33,8 +33,7 @@ ENOUGH = 20  # finished trials from which on importances are given: of the best 
 QUARTER = 0.25
 ON = {"dataset": "the log", "distilled": "distilled sequences", "coreset": "a coreset"}
 NOTES: dict[str, type[pl.DataType]] = {"last_step": pl.Int64, "best_step": pl.Int64, "seconds": pl.Float64}
-BOTH: dict[str, type[pl.DataType]] = {FINISHED: pl.Float64, ALONE: pl.Float64}
-NOT_OPTIONS = frozenset({"trial", "state", "value", "noise", "default", "reason", "full_log", *NOTES, *BOTH})
+NOT_OPTIONS = frozenset({"trial", "state", "value", "noise", "default", "reason", "full_log", *NOTES})
 """Columns of a trial that are none of its options."""
 
 
@@ -44,15 +43,11 @@ def frame_of(study: Study, setting: Setting) -> pl.DataFrame:
     Further columns: ``noise`` (of a finished trial, two standard errors over validation users of how far it is behind
     the best one; None of the best itself, and in studies of before), ``default`` (whether its options are those without
     a search), ``last_step``, ``best_step``, ``seconds``, ``reason`` (why it was not finished), a column an option, and
-    ``full_log`` (validation NDCG@10 of the same options trained on the full log). Where trials go on with the log after
-    soft labels, ``value`` is the mean of ``finished``, the NDCG@10 of that training, and ``sequences_alone``, that of
-    one on the labels alone; of a pruned trial there is none.
+    ``full_log`` (validation NDCG@10 of the same options trained on the full log).
     """
     from optuna.trial import TrialState
 
     trials = [trial for trial in study.get_trials(deepcopy=False) if trial.state != TrialState.WAITING]
-    # A trial of two parts that was pruned has a value of the first one, which is no mean.
-    values = [None if setting.by_both and trial.state != TrialState.COMPLETE else trial.value for trial in trials]
     options = [setting.space.taken(trial.params) for trial in trials]
     done = ranked(finished(study))
     best, groups = done[0].number if done else None, {trial.number: trial.user_attrs.get(GROUPS) for trial in done}
@@ -60,13 +55,10 @@ def frame_of(study: Study, setting: Setting) -> pl.DataFrame:
     columns: list[pl.Series] = [
         pl.Series("trial", [trial.number for trial in trials], pl.Int64),
         pl.Series("state", [trial.state.name.lower() for trial in trials], pl.String),
-        pl.Series("value", values, pl.Float64),
+        pl.Series("value", [trial.value for trial in trials], pl.Float64),
         pl.Series("noise", [noises.get(trial.number) for trial in trials], pl.Float64),
         pl.Series("default", [bool(trial.user_attrs.get(BEGUN)) for trial in trials], pl.Boolean),
-        *(
-            pl.Series(name, [trial.user_attrs.get(name) for trial in trials], dtype)
-            for name, dtype in (NOTES | BOTH if setting.by_both else NOTES).items()
-        ),
+        *(pl.Series(name, [trial.user_attrs.get(name) for trial in trials], dtype) for name, dtype in NOTES.items()),
         pl.Series("reason", [reason_of(trial) for trial in trials], pl.String),
         *(pl.Series(name, [drawn.get(name) for drawn in options]) for name in setting.space.parts),
         pl.Series("full_log", [retrained(study, trial.number).get("ndcg@10") for trial in trials], pl.Float64),
@@ -194,7 +186,6 @@ def results_of(study: Study, setting: Setting) -> dict[str, Any]:
         "config": None if first is None else config_of(first, setting),
         "source": setting.source.kind if isinstance(setting.source, Condensed) else "dataset",
         "finish": setting.finish,
-        "by_both": setting.by_both,
         "seed": setting.seed,
     }
 
@@ -250,27 +241,26 @@ def _card(results: Mapping[str, Any]) -> str:
 def trained_on(results: Mapping[str, Any]) -> str:
     """Say what the models of the trials were trained on."""
     then = ", then on the log" if results["finish"] else ""
-    return ON[results["source"]] + then + (", and on the sequences alone" if results.get("by_both") else "")
+    return ON[results["source"]] + then
 
 
 def markdown(results: Mapping[str, Any]) -> str:
     """Return the tables of a study in Markdown."""
     counts = ", ".join(f"{number} {state}" for state, number in sorted(results["trials"].items()))
-    judged = f"NDCG@10 on validation, of models that were trained on {trained_on(results)}."
-    if results["by_both"]:
-        judged = (
-            "NDCG@10 on validation, the mean of two models of the same options: *finished* was trained on "
-            f"{ON[results['source']]}, then on the log, *sequences alone* on the sequences only."
-        )
-    parts = [f"Trials: {counts or 'none'}. {judged}"]
+    parts = [
+        f"Trials: {counts or 'none'}. NDCG@10 on validation, of models that were trained on {trained_on(results)}."
+    ]
     if best := results["best"]:
         names = [name for name in best[0] if name not in NOT_OPTIONS]
-        both = BOTH if results["by_both"] else {}
-        heads = ["trial", "NDCG@10", "behind the best", *(name.replace("_", " ") for name in both), "s", *names]
+        heads = ["trial", "NDCG@10", "behind the best", "s", *names]
         rows = [
-            [f"{row['trial']}{' (default)' if row['default'] else ''}", _number(row["value"]), behind(row, best[0])]
-            + [_number(row[name]) for name in both]
-            + [f"{row['seconds']:.1f}", *(f"{row[name]}" for name in names)]
+            [
+                f"{row['trial']}{' (default)' if row['default'] else ''}",
+                _number(row["value"]),
+                behind(row, best[0]),
+                f"{row['seconds']:.1f}",
+                *(f"{row[name]}" for name in names),
+            ]
             for row in best
         ]
         parts.append(_table(heads, rows))

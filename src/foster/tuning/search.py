@@ -6,7 +6,7 @@ import os
 import shutil
 import sqlite3
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,12 +48,8 @@ NAME = "foster"
 NO_MEMORY = "not enough memory on the device"
 BUSY = 120.0  # seconds to wait for what another process writes
 WORKER, BEGUN, REASON, FAILURE, KILLS, FIRST = "worker", "default", "reason", "failure", "killed", "first"
-STEPS, FINISHED, ALONE, GROUPS = "steps", "finished", "sequences_alone", "by_group"
+STEPS, GROUPS = "steps", "by_group"
 """Names of what is noted of a trial."""
-OF_A_LENGTH = frozenset({"steps", "warmup", "eval_every", "patience"})
-"""Options of a recipe that belong to how long it is."""
-STUDENT_STEPS = 2000
-"""Most steps on soft labels alone: with 500, options that learn slowly look bad (benchmarks/research.md, 83)."""
 
 
 @dataclass(frozen=True)
@@ -86,14 +82,6 @@ class Setting:
     seed: int
     engine: Engine
 
-    @property
-    def by_both(self) -> bool:
-        """Whether a trial is two trainings: one on soft labels that goes on with the log, and one on them alone.
-
-        They err on different options, and their mean ranks more as the log does (benchmarks/research.md, 85).
-        """
-        return self.finish and isinstance(self.source, Condensed) and self.source.codes is not None
-
     def defaults(self) -> dict[str, Any]:
         """Return the searched options as they are without a search.
 
@@ -124,35 +112,9 @@ class Setting:
         model, recipe = merged(options, self.model, self.train)
         if self.finish or isinstance(self.source, Dataset):
             return model, on_log(recipe, self.validation, FINISH if self.finish else 1.0)
-        own = student_recipe(self.source, self.encoder, model)
-        return model, _with(own, recipe, {*options, *self.fixed})
-
-    def of_student(self, options: Mapping[str, Any]) -> tuple[ModelOptions, TrainOptions]:
-        """Return model and recipe of the part of a trial that is on soft labels alone.
-
-        It has what is searched or given, but for what belongs to the log: length and batches of the training on it.
-
-        Args:
-            options: those that are searched.
-
-        Raises:
-            InputError: they do not go together.
-        """
-        source = self.source
-        assert isinstance(source, Condensed)
-        given = {name: value for name, value in self.given.items() if name in ModelOptions.model_fields}
-        model, recipe = merged({**given, **options}, source.model, self.train)
-        steps = min(source.recipe.total_steps, STUDENT_STEPS)
-        own = student_recipe(source, self.encoder, model, source.recipe.model_copy(update={"steps": steps}))
-        own = _with(own, recipe, {*options, *self.fixed} - OF_A_LENGTH - {"batch_size"})
-        # Judged once and by the users of the first part.
-        return model, own.model_copy(update={"eval_every": own.total_steps, "eval_users": recipe.eval_users})
-
-
-def _with(own: TrainOptions, other: TrainOptions, chosen: Collection[str]) -> TrainOptions:
-    """Return a recipe with what is chosen of another one."""
-    taken = {name: getattr(other, name) for name in chosen if name in TrainOptions.model_fields}
-    return TrainOptions.parse({**own.model_dump(), **taken})
+        own = student_recipe(self.source, self.encoder, model).model_dump()
+        chosen = {name: value for name, value in recipe.model_dump().items() if name in options or name in self.fixed}
+        return model, TrainOptions.parse({**own, **chosen})
 
 
 class Search:
@@ -285,7 +247,10 @@ class Search:
                 self._copy(twin, trial)
                 self._forget(trial)
             else:
-                value = self._trained(trial, options, watch)
+                fit = self._trained(trial, options, watch)
+                value = fit.best_ndcg
+                trial.set_user_attr("best_step", fit.best_step)
+                trial.set_user_attr(GROUPS, fit.by_group)
             state = TrialState.COMPLETE
         except optuna.TrialPruned as pruned:
             reason = str(pruned)
@@ -308,10 +273,7 @@ class Search:
         if reason is not None:
             trial.set_user_attr(REASON, reason)
         self._tell(trial, value, state)
-        self.say(
-            f"trial {trial.number}: {_shown(options)}: {_ended(value, reason, trial.user_attrs)}, {seconds:.1f} s"
-            f"{self._best()}"
-        )
+        self.say(f"trial {trial.number}: {_shown(options)}: {_ended(value, reason)}, {seconds:.1f} s{self._best()}")
 
     def _tell(self, trial: Trial | FrozenTrial, value: float | None, state: TrialState) -> None:
         """End a trial, and seal what it says."""
@@ -329,11 +291,8 @@ class Search:
         """Remove the state that a killed process left of a trial, if it is there."""
         shutil.rmtree(f"{self._place(trial)}.part", ignore_errors=True)
 
-    def _trained(self, trial: Trial, options: Mapping[str, Any], watch: Watch) -> float | None:
-        """Make the trainings of a trial; go on where a process was killed or stopped that was at the same trial.
-
-        Returns:
-            By what it is judged.
+    def _trained(self, trial: Trial, options: Mapping[str, Any], watch: Watch) -> Fit:
+        """Do what ``train`` does; go on where a process was killed or stopped that was at the same trial.
 
         Raises:
             InputError: as ``train``.
@@ -346,38 +305,13 @@ class Search:
         state = unfinished(Place(place, place, ()), command, self.setting.engine, overwrite=True, say=self.say)
         with state as part:
             try:
-                if self.setting.by_both:
-                    return self._by_both(trial, options, watch, part)
-                fit = self.train(options, watch, part)
-                trial.set_user_attr("best_step", fit.best_step)
-                trial.set_user_attr(GROUPS, fit.by_group)
-                return fit.best_ndcg
+                return self.train(options, watch, part)
             except (optuna.TrialPruned, InputError, torch.OutOfMemoryError) as error:
                 ended = error  # with which the trial is over, too
         raise ended
 
-    def _by_both(self, trial: Trial, options: Mapping[str, Any], watch: Watch, part: Unfinished) -> float:
-        """Make both trainings of a trial, that which can be pruned first."""
-        model, recipe = self.setting.of_student(options)
-        if (saved := part.take(FINISHED)) is None:
-            first = self.train(options, watch, part)
-            part.save("its training that goes on with the log", **{FINISHED: vars(first), "fit": None, "best": None})
-        else:
-            first = Fit(**saved)
-            for look in first.history:
-                watch(int(look["step"]), look["ndcg@10"])
-        trial.set_user_attr(FINISHED, first.best_ndcg)
-        source, validation = self.setting.source, self.setting.validation
-        _, second = train(source, validation=validation, **self._given(model, recipe, part))
-        assert first.best_ndcg is not None and second.best_ndcg is not None  # there are validation targets
-        trial.set_user_attr("best_step", first.best_step)
-        trial.set_user_attr(ALONE, second.best_ndcg)
-        if first.by_group is not None and second.by_group is not None:
-            trial.set_user_attr(GROUPS, np.mean([first.by_group, second.by_group], axis=0).tolist())
-        return (first.best_ndcg + second.best_ndcg) / 2
-
     def train(self, options: Mapping[str, Any], watch: Watch | None = None, part: Unfinished | None = None) -> Fit:
-        """Train with some options as a trial does, and return how it went; as its first part does, where it has two.
+        """Train with some options as a trial does, and return how it went.
 
         Args:
             options: those that are searched.
@@ -388,19 +322,15 @@ class Search:
             InputError: options that do not go together, or a training that diverges.
         """
         setting = self.setting
-        given = self._given(*setting.of_trial(options), part)
+        model, recipe = setting.of_trial(options)
+        shared: dict[str, Any] = {
+            "encoder": setting.encoder, "model": model, "train": recipe, "like": self.like, "watch": watch,
+            "seed": setting.seed, "engine": setting.engine, "part": part,
+        }  # fmt: skip
         if setting.finish:
             assert isinstance(setting.source, Condensed)  # a log needs no finishing
-            return finish(setting.source, setting.validation, watch=watch, **given)[1]
-        return train(setting.source, validation=setting.validation, watch=watch, **given)[1]
-
-    def _given(self, model: ModelOptions, recipe: TrainOptions, part: Unfinished | None) -> dict[str, Any]:
-        """Return what every training of a trial is given."""
-        setting = self.setting
-        return {
-            "encoder": setting.encoder, "model": model, "train": recipe, "like": self.like, "seed": setting.seed,
-            "engine": setting.engine, "part": part,
-        }  # fmt: skip
+            return finish(setting.source, setting.validation, **shared)[1]
+        return train(setting.source, validation=setting.validation, **shared)[1]
 
     def _is_behind(self, step: int, steps: int, best: float) -> bool:
         """Whether a trial is pruned: its best so far is below the median, at this step, of trials of as many steps.
@@ -423,9 +353,8 @@ class Search:
     def _copy(self, twin: FrozenTrial, trial: Trial) -> None:
         for step, ndcg in twin.intermediate_values.items():
             trial.report(ndcg, step)
-        for name in ("last_step", "best_step", FINISHED, ALONE, GROUPS):
-            if name in twin.user_attrs:
-                trial.set_user_attr(name, twin.user_attrs[name])
+        for name in ("last_step", "best_step", GROUPS):
+            trial.set_user_attr(name, twin.user_attrs.get(name))
 
     def _best(self) -> str:
         best = ranked(finished(self.study))
@@ -436,11 +365,10 @@ def _shown(options: Mapping[str, Any]) -> str:
     return ", ".join(f"{name} {value}" for name, value in options.items())
 
 
-def _ended(value: float | None, reason: str | None, notes: Mapping[str, Any]) -> str:
+def _ended(value: float | None, reason: str | None) -> str:
     if value is None:
         return str(reason)
-    parts = f", mean of {notes[FINISHED]:.4f} and {notes[ALONE]:.4f}" if ALONE in notes else ""
-    return f"NDCG@10 {value:.4f}{parts}" + (f" ({reason})" if reason else "")
+    return f"NDCG@10 {value:.4f}" + (f" ({reason})" if reason else "")
 
 
 @contextmanager

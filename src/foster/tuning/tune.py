@@ -29,16 +29,13 @@ from foster.options import MOST_SEED
 from foster.runs import train, training_record
 from foster.text.options import EncoderOptions
 from foster.training.loop import LogSource, on_log, validator
-from foster.training.options import TrainOptions
+from foster.training.options import FINISH, TrainOptions
 from foster.tuning.folder import MEANT, claim, described, place_of, retraining_lock, study_lock
 from foster.tuning.options import TuneOptions
 from foster.tuning.results import best_trials, config_of, frame_of, note_retrained, parsed, retrained, write_results
 from foster.tuning.search import (
-    ALONE,
-    FINISHED,
     GROUPS,
     NO_MEMORY,
-    OF_A_LENGTH,
     Search,
     Setting,
     finished,
@@ -52,6 +49,9 @@ from foster.unfinished import unfinished
 if TYPE_CHECKING:
     from optuna import Study
     from optuna.trial import FrozenTrial
+
+OF_A_LENGTH = frozenset({"steps", "warmup", "eval_every", "patience"})
+"""Options of a recipe that belong to how long it is."""
 
 
 @dataclass(frozen=True)
@@ -354,7 +354,7 @@ def _claim(out: Path, setting: Setting) -> str | None:
         "model": setting.model.model_dump(),
         "train": setting.train.model_dump(),
         "finish": setting.finish or None,
-        "judged_by": [FINISHED, ALONE] if setting.by_both else None,
+        "share": FINISH if setting.finish else None,
         "seed": setting.seed,
     }
     assert about.keys() == MEANT.keys()
