@@ -5,11 +5,11 @@
 Configurations are drawn once. Each is trained on the full log, the first ``--again`` of them with a second seed, which
 tells how far the log agrees with itself, and all are trained once by each cheaper way: distilled sequences (as they
 are, with an item map that trains, and followed by a tenth and by a quarter of the steps on the log), random histories
-with hard and with soft labels, the log with a tenth and with a quarter of the steps. Two rows put the first and the
-tenth after it together: the mean of a configuration's NDCG@10 of both, by which ``foster tune --finish`` judges, and of
-its ranks. Successive halving on the log, and a part of its steps without a schedule of its own, are read off the
-validations of the full trainings. A finished run is a JSON file and is never made again; ``results.json`` and
-``results.md`` come from these files.
+with hard and with soft labels, the log with a tenth and with a quarter of the steps. Trials of ``foster tune --finish``
+are sequences followed by a quarter. Two rows put the first and the tenth after it together: the mean of a
+configuration's NDCG@10 of both, and of its ranks. Successive halving on the log, and a part of its steps without a
+schedule of its own, are read off the validations of the full trainings. A finished run is a JSON file and is never made
+again; ``results.json`` and ``results.md`` come from these files.
 """
 
 from __future__ import annotations
@@ -68,8 +68,8 @@ BOTH = "distilled, and a tenth after that: mean of both NDCG@10"
 RANKS = "distilled, and a tenth after that: mean of both ranks"
 PART = 0.45  # of the log's steps: about what both together take of a full training
 SOFT = ("distilled", "distilled, free map", "random, soft labels", FINISHED, LONGER)
-QUARTER = 0.25
-SHARES = {FINISHED: 0.1, LONGER: QUARTER}
+TENTH, QUARTER = 0.1, 0.25
+SHARES = {FINISHED: TENTH, LONGER: QUARTER}
 MADE = {
     "distilled": "make distilled",
     "distilled, free map": "make distilled",
@@ -137,6 +137,7 @@ class Runs:
     def recipe(self, share: float = 1.0) -> TrainOptions:
         """Return the recipe of the full log, or of some of its steps."""
         steps = max(int(self.arguments.steps * share), 1)
+        # A quarter is looked at four times; so few steps as a tenth are once, as the stored runs of it were.
         every = max(steps // 4, 1) if share == QUARTER else min(self.arguments.eval_every, steps)
         return TrainOptions(steps=steps, eval_every=every, patience=steps, warmup=min(50, steps // 4))
 
@@ -287,7 +288,7 @@ def results(runs: Runs) -> dict[str, Any]:
         "random, soft labels": (made["soft-label"], False),
     }
     ways = {way: [runs.student(way, n, *source) for n in numbers] for way, source in sources.items()}
-    for name, part in (("tenth", 0.1), ("quarter", QUARTER)):
+    for name, part in (("tenth", TENTH), ("quarter", QUARTER)):
         way = f"log, a {name} of the steps"
         ways[way] = [runs.once(f"{name} {n}", partial(runs._on_log, n, seed, part, False)) for n in numbers]
     ways |= {way: [runs.finished(n, made["distilled"], way) for n in numbers] for way in SHARES}
@@ -326,8 +327,8 @@ def results(runs: Runs) -> dict[str, Any]:
     rows[f"log, the first {PART:.0%} of the steps"] = row(scores, PART * seconds_full * len(full))
     rows["ceiling: log, another seed"] = row(again, float(sum(run["seconds"] for run in second)))
     ceiling = rows["ceiling: log, another seed"]["tau"]
-    for row in rows.values():
-        row["of ceiling"] = row["tau"] / ceiling if ceiling > 0 else None
+    for found in rows.values():
+        found["of ceiling"] = found["tau"] / ceiling if ceiling > 0 else None
     best = int(full.argmax())
     return {
         "configurations": len(full),

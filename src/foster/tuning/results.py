@@ -50,15 +50,14 @@ def frame_of(study: Study, setting: Setting) -> pl.DataFrame:
     trials = [trial for trial in study.get_trials(deepcopy=False) if trial.state != TrialState.WAITING]
     options = [setting.space.taken(trial.params) for trial in trials]
     done = ranked(finished(study))
-    best, groups = done[0].number if done else None, {trial.number: trial.user_attrs.get(GROUPS) for trial in done}
-    noises = _noises(best, groups)
+    noises = {trial.number: _noise(done[0].user_attrs, trial.user_attrs) for trial in done[1:]}
     columns: list[pl.Series] = [
         pl.Series("trial", [trial.number for trial in trials], pl.Int64),
         pl.Series("state", [trial.state.name.lower() for trial in trials], pl.String),
         pl.Series("value", [trial.value for trial in trials], pl.Float64),
         pl.Series("noise", [noises.get(trial.number) for trial in trials], pl.Float64),
         pl.Series("default", [bool(trial.user_attrs.get(BEGUN)) for trial in trials], pl.Boolean),
-        *(pl.Series(name, [trial.user_attrs.get(name) for trial in trials], dtype) for name, dtype in NOTES.items()),
+        *(pl.Series(name, [t.user_attrs.get(name) for t in trials], dtype) for name, dtype in NOTES.items()),
         pl.Series("reason", [reason_of(trial) for trial in trials], pl.String),
         *(pl.Series(name, [drawn.get(name) for drawn in options]) for name in setting.space.parts),
         pl.Series("full_log", [retrained(study, trial.number).get("ndcg@10") for trial in trials], pl.Float64),
@@ -66,16 +65,10 @@ def frame_of(study: Study, setting: Setting) -> pl.DataFrame:
     return pl.DataFrame(columns)
 
 
-def _noises(best: int | None, groups: Mapping[int, list[float] | None]) -> dict[int, float | None]:
-    """Return two standard errors of each trial's difference from the best one, of those that are known.
-
-    Args:
-        best: the number of the best trial.
-        groups: of each trial its NDCG@10 by groups of users, if that is known.
-    """
-    of_best = None if best is None else groups.get(best)
-    others = {number: own for number, own in groups.items() if number != best and own is not None}
-    return {} if of_best is None else {number: noise(of_best, own) for number, own in others.items()}
+def _noise(first: Mapping[str, Any], second: Mapping[str, Any]) -> float | None:
+    """Return two standard errors of the difference of two trainings, of which that is noted; None where it is not."""
+    groups, others = first.get(GROUPS), second.get(GROUPS)
+    return None if groups is None or others is None else noise(groups, others)
 
 
 def retrained(study: Study, number: int) -> dict[str, Any]:
@@ -201,15 +194,21 @@ def _verdict(study: Study, again: list[FrozenTrial]) -> dict[str, Any] | None:
     if not known:
         return None
     search, best = again[0].number, max(known, key=lambda number: known[number])
-    first, others = known.get(search), {number: ndcg for number, ndcg in known.items() if number != best}
-    other = search if search in others else max(others, key=lambda number: others[number], default=None)
-    noises = _noises(best, {number: notes[number].get(GROUPS) for number in known})
-    found = {
-        "regret": None if first is None or not known[best] else 1 - first / known[best],
-        "behind": None if other is None or not known[best] else 1 - known[other] / known[best],
-        "noise": None if other is None or not known[best] or (two := noises.get(other)) is None else two / known[best],
+    others = [number for number in known if number != best]
+    other = search if search in others else max(others, key=lambda number: known[number], default=None)
+    two = None if other is None else _noise(notes[best], notes[other])
+
+    def lack(ndcg: float | None) -> float | None:
+        return None if ndcg is None or not known[best] else 1 - ndcg / known[best]
+
+    return {
+        "search": search,
+        "best": best,
+        "regret": lack(known.get(search)),
+        "other": other,
+        "behind": None if other is None else lack(known[other]),
+        "noise": None if two is None or not known[best] else two / known[best],
     }
-    return {"search": search, "best": best, "other": other, **found}
 
 
 def write_results(out: Path, study: Study, setting: Setting) -> dict[str, Any]:
@@ -240,8 +239,7 @@ def _card(results: Mapping[str, Any]) -> str:
 
 def trained_on(results: Mapping[str, Any]) -> str:
     """Say what the models of the trials were trained on."""
-    then = ", then on the log" if results["finish"] else ""
-    return ON[results["source"]] + then
+    return ON[results["source"]] + (", then on the log" if results["finish"] else "")
 
 
 def markdown(results: Mapping[str, Any]) -> str:

@@ -33,16 +33,7 @@ from foster.training.options import FINISH, TrainOptions
 from foster.tuning.folder import MEANT, claim, described, place_of, retraining_lock, study_lock
 from foster.tuning.options import TuneOptions
 from foster.tuning.results import best_trials, config_of, frame_of, note_retrained, parsed, retrained, write_results
-from foster.tuning.search import (
-    GROUPS,
-    NO_MEMORY,
-    Search,
-    Setting,
-    finished,
-    open_study,
-    quiet,
-    require_optuna,
-)
+from foster.tuning.search import GROUPS, NO_MEMORY, Search, Setting, finished, open_study, quiet, require_optuna
 from foster.tuning.space import OF_TUNED, Choice, Space, unread
 from foster.unfinished import unfinished
 
