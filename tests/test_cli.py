@@ -304,7 +304,7 @@ def test_a_config_file_is_used_and_flags_win(run, made, tmp_path):
         ("steps: 3", ("--lr", "-1"), ("command line", "'lr'", "greater than 0")),
         ("dim: 9", ("--heads", "2"), ("recipe.yaml", "command line", "dim 9 is no multiple of heads 2")),
         ("- steps", (), ("recipe.yaml", "must hold names and values")),
-        ("steps: [", (), ("recipe.yaml", "no valid YAML")),
+        ("steps: 5\nlr: [", (), ("recipe.yaml", "no valid YAML (row 2: expected the node content, but found")),
         ("steps: !!timestamp x", (), ("recipe.yaml", "no valid YAML (a value is not what its tag says)")),
         ("steps: !!bool x", (), ("recipe.yaml", "no valid YAML (a value is not what its tag says)")),
         ("steps: !!int ''", (), ("recipe.yaml", "no valid YAML (a value is not what its tag says)")),
@@ -571,7 +571,7 @@ def test_a_search_ends_with_options_that_training_takes_as_they_are(run, made, t
     assert shown.code == 0 and str(study / "best.yaml") in shown.out
     assert "alone was trained on the full log" in shown.out
     assert "of another seed; give the same" in run(*command, "--seed", 1).message
-    assert run("inspect", study, "--json").json["facts"]["trials"] == "3 complete"
+    assert run("inspect", study, "--json").json["facts"]["trials"] == "3 finished"
     assert "exists already" in run("train", made.data, "--out", study).message
     assert "holds a study" in run("evaluate", made.teacher, study).message
     assert "is read from, too" in run(*command[:5], made.distilled, "--overwrite").message

@@ -162,9 +162,9 @@ def small(verb, arguments):
         flags["--eval-every"] = None
     if verb == "distill" and (flag(arguments, "--method") or flag(arguments, "--steps")):
         flags["--steps"] = "2"
-    if verb == "tune":  # the number of steps is in the space, since trainings on the log follow it then
-        flags |= {"--steps": None, "--eval-every": None, "--space": flag(arguments, "--space") or "small-space.yaml"}
-        flags |= {"--retrain": "1"} if flag(arguments, "--retrain") else {}
+    if verb == "tune":
+        flags |= {"--steps": "2", "--eval-every": None, "--space": flag(arguments, "--space") or "small-space.yaml"}
+        flags |= {"--retrain": "1", "--retrain-steps": "2"} if flag(arguments, "--retrain") else {}
     if verb == "bench":
         flags["--methods"] = flag(arguments, "--methods") or "foster"
     return with_flags(arguments, flags)
@@ -218,8 +218,6 @@ def write_yaml(text):
     """Write a block under the name that its first line says, with few steps."""
     name = re.match(r"# (\S+\.yaml)\n", text)[1]
     content = yaml.safe_load(text)
-    if name == "space.yaml":
-        content["steps"] = [2]
     for row in content.values():
         if isinstance(row, dict) and (row.get("steps") or row.get("targets") == "next"):
             row |= {"steps": 2, "select_every": 2}
@@ -230,7 +228,7 @@ def write_yaml(text):
 @pytest.mark.parametrize("page", [page for page in PAGES if page.name != "serving.md"], ids=lambda page: page.name)
 def test_blocks_run(page, place, public, small_functions, monkeypatch, capsys):
     made, names = {path.name for path in place.iterdir()}, {}
-    (place / "small-space.yaml").write_text("steps: [2]\ndropout: [0.0, 0.1]\n")
+    (place / "small-space.yaml").write_text("dropout: [0.0, 0.1]\n")
     (place / "FOLDER").symlink_to("data")
     found = blocks(page)
     if page.name == "README.md":  # it begins with nothing

@@ -39,7 +39,8 @@ METRICS_NAME = "metrics.jsonl"  # what a training or a distillation logged, besi
 MARKER = "foster"  # field of the JSON file of every folder: the version of foster that wrote it
 PART = 2**20  # numbers of a tensor that are looked at together
 
-STUDY = "study"  # the kind of a folder that grows, in which others are made
+STUDY = "study"  # the kind of a folder that grows
+RETRAINED_NAME = "retrained"  # the folder of a study in which others are made
 TRAJECTORY_NAME = "trajectory"  # folder of a teacher's checkpoints, which are verified when they are read
 
 _CATALOGUE = ("catalogue.parquet", "popularity.parquet")
@@ -267,7 +268,9 @@ def check_outside(place: Path, named: str) -> None:
         InputError: it lies in a folder that foster made.
     """
     for folder in place.parents:
-        if (folder / MANIFEST_NAME).is_file() and own_kind(folder) not in (None, STUDY):
+        if not (folder / MANIFEST_NAME).is_file() or (kind := own_kind(folder)) is None:
+            continue
+        if kind != STUDY or place.relative_to(folder).parts[0] != RETRAINED_NAME:
             raise InputError(
                 f"{named}: lies in {folder}, which foster made and could not be read any more; go elsewhere"
             )

@@ -8,7 +8,7 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from foster.artefacts import artefact_kind
+from foster.artefacts import STUDY, artefact_kind
 from foster.errors import InputError
 from foster.manifest import MANIFEST_NAME, verify
 from foster.storage import cache_root, remove_left
@@ -38,7 +38,8 @@ def push_to_hub(folder: str | Path, name: str, *, private: bool = True) -> str:
     if not NAME.fullmatch(name):
         raise InputError(f"{name}: is no name of a repository; give one as in organisation/name")
     kind = artefact_kind(folder)
-    files = [*verify(folder).files, MANIFEST_NAME]
+    # Models in the folder of a study have manifests of their own, and are sent by themselves.
+    files = [*verify(folder, depth=1 if kind == STUDY else None).files, MANIFEST_NAME]
     repo_type = "model" if kind in MODELS else "dataset"
     api = HfApi()
     try:

@@ -235,7 +235,9 @@ def read_manifest(folder: Path) -> Manifest:
             raise ValueError(f"{state.st_size} bytes")
         text = path.read_text(encoding="utf-8")
         content = of_json(text)
-        if isinstance(content, dict) and content.get("format") != FORMAT:
+        if not isinstance(content, dict):
+            raise ValueError("it holds no fields")
+        if content.get("format") != FORMAT:
             raise InputError(
                 f"{path}: is of format {content.get('format')!r}, and this version reads {FORMAT}; make the folder "
                 "again, or update foster"

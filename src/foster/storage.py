@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import glob
 import hashlib
 import os
@@ -47,7 +48,7 @@ def whole_file(path: Path) -> Iterator[Path]:
     killed run left of the same file is removed a day after it was last written to.
 
     Raises:
-        OSError: the place cannot be written to.
+        OSError: the place cannot be written to; a disk that is full is named by this file.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     # Named by hand and not by tempfile, whose files are private: a cache may be shared by a group.
@@ -56,6 +57,10 @@ def whole_file(path: Path) -> Iterator[Path]:
     try:
         yield temporary
         temporary.replace(path)
+    except OSError as error:
+        if error.filename is None and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            error.filename = str(path)  # a write has only the number of a file
+        raise
     finally:
         temporary.unlink(missing_ok=True)
 

@@ -173,9 +173,9 @@ def study_folder(data, tmp_path_factory) -> Path:
         for trial, value, noise in ((1, 0.04, None), (0, 0.03, 0.004))
     ]  # fmt: skip
     results = {
-        "trials": {"complete": 2, "pruned": 1}, "best": best, "importance": {"dim": 0.75, "<i>lr": 0.25},
+        "trials": {"finished": 2, "pruned": 1}, "best": best, "importance": {"dim": 0.75, "<i>lr": 0.25},
         "retrained": [{"trial": 1, "value": 0.04, "ndcg@10": 0.05}, {"trial": 0, "value": 0.03, "error": "<b>broke"}],
-        "verdict": {"search": 1, "best": 1, "regret": 0.0}, "trial": 1, "config": {"dim": 8, "layers": 1},
+        "verdict": {"search": 1, "best": 1, "regret": 0.0, "alike": []}, "trial": 1, "config": {"dim": 8, "layers": 1},
         "source": "distilled", "finish": True, "seed": 0,
     }  # fmt: skip
     (folder / "results.json").write_text(json.dumps(results))

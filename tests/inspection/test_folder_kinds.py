@@ -120,9 +120,12 @@ def test_study(study_folder):
     found = look_at(study_folder)
     summary = found.summary()
     facts = dict(summary.facts)
-    assert facts["trials"] == "2 complete, 1 pruned"
+    assert facts["trials"] == "2 finished, 1 pruned"
     assert facts["best of the search"] == "trial 1, validation NDCG@10 0.0400"
     assert facts["on the full log"].startswith("The search was right") and facts["encoder"] == "encoder"
+    assert "tell trial 1 from all others" in facts["noise"]
+    assert summary.sentence.startswith("A search for options in 3 trials")
+    assert [line.split("  ")[-2].strip() for line in summary.lines] == ["", "0.0100 ± 0.0040"]
     sections = {section.name: section for section in found.sections()}
     figure, best, alike = sections["trials"].blocks
     assert "tell trial 1 from all others" in alike.text
@@ -133,7 +136,7 @@ def test_study(study_folder):
     assert options.rows[0] == ("dim", "one of 8, 16", "8", Share(0.75))
     assert options.rows[1][:2] == ("<i>lr", "0.001 to 0.01 on a log scale")
     assert options.rows[2] == ("layers", "fixed", "1", "")
-    assert sections["log"].blocks[1].rows[1] == ("0", "0.03", "", "<b>broke")
+    assert sections["log"].blocks[1].rows[1] == ("0", "0.03", "", "", "<b>broke")
     assert sections["folders"].blocks[1].lines == ["retrained/trial-1"]
 
 
@@ -141,7 +144,9 @@ def test_a_study_whose_first_trial_is_the_best_says_so_once(study_folder, tmp_pa
     first = shutil.copytree(study_folder, tmp_path / "first")
     (first / "trials.csv").write_text("trial,state,value\n0,complete,0.0415\n1,complete,0.04\n2,complete,0.03\n")
     results = json.loads((first / "results.json").read_text())
-    (first / "results.json").write_text(json.dumps({**results, "trials": {"complete": 3}, "importance": None}))
+    before = {"search": 1, "best": 1, "regret": 0.0, "other": 0, "behind": 0.02, "noise": 0.03}  # of earlier versions
+    found = {**results, "trials": {"complete": 3}, "importance": None, "verdict": before}
+    (first / "results.json").write_text(json.dumps(found))
     seal(first)
     sections = {section.name: section for section in look_at(first).sections()}
     figure = sections["trials"].blocks[0]

@@ -177,3 +177,4 @@ def test_half_precision_is_near_and_has_gradients_everywhere(name):
 def test_one_that_cannot_be_is_refused(name):
     with pytest.raises(ValueError, match="no multiple of heads"):
         ModelOptions(backbone=name, dim=9, heads=2)
+    assert ModelOptions(backbone="gru4rec", dim=9, heads=2).dim == ModelOptions(backbone="mean", dim=9, heads=2).dim

@@ -14,10 +14,11 @@ import pytest
 import torch
 
 from foster import cli
-from foster.artefacts import new_folder
+from foster.artefacts import marked, new_folder
 from foster.condensed.sequences import Condensed
 from foster.data.catalogue import Catalogue
 from foster.errors import InputError
+from foster.hub import push_to_hub
 from foster.models.options import ModelOptions
 from foster.models.recommender import TextRecommender
 from foster.serving.handed_on import write_hf, write_jsonl
@@ -131,6 +132,13 @@ def test_folders_go_to_the_hub_and_come_back(hub):
     data.push_to_hub("me/data", private=False)
     assert (hub / "dataset" / "me" / "data" / "private").read_text() == "False"
     assert torch.equal(Condensed.read("me/data").items, data.items)
+
+
+def test_a_search_goes_to_the_hub_without_its_models(hub, tmp_path):
+    with new_folder(tmp_path / "study") as out:
+        (out / "config.json").write_text(json.dumps({**marked("study"), "seed": 0}))
+    small_recommender().save_pretrained(tmp_path / "study" / "retrained" / "trial-0")
+    assert push_to_hub(tmp_path / "study", "me/search") == "https://hub/dataset/me/search/1"
 
 
 def test_what_a_killed_copy_from_the_hub_leaves_is_removed_after_a_day(hub, tmp_path):

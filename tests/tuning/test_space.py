@@ -43,7 +43,7 @@ def test_terms_come_back_and_are_optunas():
         ({"lrr": [1]}, "unknown option 'lrr' (did you mean 'lr'?)"),
         ({"encoder": ["a"]}, "which all trials share; give it by --encoder"),
         ({"eval_users": [10]}, "must be the same in all trials"),
-        ({"lr": 3}, "must hold choices, or low and high"),
+        ({"lr": 3}, "must hold a list of choices, or low and high"),
         ({"lr": {"low": 0.1, "hgih": 0.2}}, "unknown 'hgih' (did you mean 'high'?)"),
         ({"lr": {"low": 0.1}}, "give low and high"),
         ({"lr": {"low": 0.1, "high": 0.01}}, "nothing lies between low 0.1 and high 0.01"),

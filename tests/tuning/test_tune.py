@@ -13,6 +13,8 @@ import yaml
 
 pytest.importorskip("optuna")
 
+from optuna.trial import TrialState
+
 import foster
 from foster import Condensed, Dataset, EncoderOptions, ModelOptions, TrainOptions, TuneOptions
 from foster.artefacts import artefact_kind, check_free
@@ -102,8 +104,15 @@ def test_a_search_ends_with_files_that_can_be_read(labelled, log, tmp_path):
     assert verdict["best"] == said["trial"] == max(on_log, key=on_log.get)
     groups = {number: retrained(study, number)["by_group"] for number in on_log}
     assert {number: pytest.approx(sum(own)) for number, own in groups.items()} == on_log
-    assert verdict["noise"] == noise(*groups.values()) / max(on_log.values())
-    assert verdict["behind"] == 1 - min(on_log.values()) / max(on_log.values())
+    two = noise(*groups.values())
+    assert {row["trial"]: row["noise"] for row in said["retrained"]} == {
+        **dict.fromkeys(on_log, two),
+        said["trial"]: None,
+    }
+    behind = max(on_log.values()) - min(on_log.values())
+    (other,) = on_log.keys() - {verdict["best"]}
+    assert verdict["alike"] == ([other] if behind <= two else [])
+    assert f"{behind:.4f} ± {two:.4f}" in (out / "README.md").read_text()
     assert "by_group" not in said["retrained"][0]
     assert dict(frame.drop_nulls("full_log").select("trial", "full_log").iter_rows()) == on_log
     for number in on_log:
@@ -274,7 +283,7 @@ def test_a_search_that_is_stopped_goes_on_as_if_it_had_not_been(coreset, log, tm
         with pytest.raises(type(error)):
             tune(coreset, tmp_path / "study", log, trials=7)
     said = json.loads((tmp_path / "study" / "results.json").read_text())
-    assert said["trials"]["fail"] == 1 and sum(said["trials"].values()) == 5
+    assert sum(said["trials"].values()) == 4  # what was stopped is no trial
     _, frame = tune(coreset, tmp_path / "study", log, trials=7)
     assert frame.filter(frame["state"] == "fail")["reason"].to_list() == ["stopped"]
     assert without(frame) == without(whole)
@@ -282,7 +291,7 @@ def test_a_search_that_is_stopped_goes_on_as_if_it_had_not_been(coreset, log, tm
 
 @pytest.mark.parametrize("finish", [False, True])
 def test_a_trial_that_was_cut_off_loses_one_validation_interval(coreset, log, tmp_path, monkeypatch, finish):
-    space, recipe = {"lr": [0.003, 0.01], "steps": [8]}, TrainOptions(eval_every=2, eval_users=40, patience=0)
+    space, recipe = {"lr": {"low": 0.003, "high": 0.01}}, TrainOptions(steps=8, eval_every=2, eval_users=40, patience=0)
     given = {"trials": 2, "space": space, "recipe": recipe, "finish": finish}
     study, whole = tune(coreset, tmp_path / "whole", log, **given)
     looks = [trial.intermediate_values for trial in study.trials]
@@ -351,7 +360,9 @@ def test_what_was_changed_in_a_study_is_refused(coreset, log, tmp_path):
     (out / "study.db").write_bytes(b"no database at all")
     refused(r"study\.db: is damaged, or was changed")
     (out / "manifest.json").unlink()
-    refused(r"has no manifest\.json")
+    refused(r"manifest\.json: is missing; copy the study again, or begin anew with --overwrite")
+    (out / "config.json").unlink()
+    refused(r"config\.json: is missing; copy the study again, or remove what is left of it")
     (out / "config.json").write_text((out / "config.json").read_text().replace('"seed": 0', '"seed": 1'))
     refused(r"config\.json: is not the file that manifest\.json lists")
     (out / "trials.csv").write_text("trial,state,value\n")
@@ -506,3 +517,86 @@ def test_what_does_not_go_together_is_refused_before_a_folder_is_made(coreset, l
     with pytest.raises(InputError, match=r"pip install 'foster\[tune\]'"):
         tune(coreset, tmp_path / "study", log)
     assert [path.name for path in tmp_path.iterdir()] == ["log.csv"]
+
+
+@pytest.mark.parametrize("pages", [12, 28])  # the second is full after some trials
+def test_a_full_disk_is_no_damage_and_loses_nothing(coreset, log, tmp_path, monkeypatch, pages):
+    connect = sqlite3.connect
+
+    def full(*arguments, **more):
+        connection = connect(*arguments, **more)
+        connection.execute(f"PRAGMA max_page_count={pages}")  # of which SQLite says the same
+        return connection
+
+    out = tmp_path / "study"
+    with monkeypatch.context() as patch:
+        patch.setattr(sqlite3, "connect", full)
+        for _ in range(2):
+            with pytest.raises(InputError, match=r"study\.db: there is no room left on its disk; make some, and the s"):
+                tune(coreset, out, log, trials=9)
+    assert not list(out.glob(".*")), "of a database that could not be made nothing is left"
+    before = [] if pages == 12 else _finished(out)
+    assert bool(before) == (pages == 28)
+    study, _ = tune(coreset, out, log, trials=9)
+    done = [(trial.params, trial.value) for trial in study.get_trials(states=(TrialState.COMPLETE,))]
+    assert done[: len(before)] == before and len(done) >= 5
+
+
+def _finished(out):
+    with open_study(out) as study:
+        return [(trial.params, trial.value) for trial in study.get_trials(states=(TrialState.COMPLETE,))]
+
+
+def test_a_model_of_the_full_log_that_is_gone_is_made_again(coreset, log, tmp_path):
+    out, lines = tmp_path / "study", []
+    options = TuneOptions(trials=2, retrain=1, retrain_steps=3)
+    given = {"validation": log, "space": SPACE, "train": RECIPE, "options": options}
+    before = search(coreset, out, **given).results["retrained"]
+    (folder,) = (out / "retrained").iterdir()
+    weights = (folder / "model.safetensors").read_bytes()
+    shutil.rmtree(folder)
+    assert search(coreset, out, **given, say=lines.append).results["retrained"] == before
+    assert f"{folder}: is gone; if trial" in lines[0]
+    assert (folder / "model.safetensors").read_bytes() == weights
+    assert search(coreset, out, **given, say=lines.append).results["retrained"] == before and len(lines) == 3
+
+
+def test_nothing_else_comes_into_the_folder_of_a_study(coreset, log, tmp_path):
+    tune(coreset, tmp_path / "study", log, trials=1)
+    with pytest.raises(InputError, match="study, which foster made and could not be read any more; go elsewhere"):
+        check_free(tmp_path / "study" / "model")
+
+
+def test_trials_that_are_shorter_than_the_full_training_are_so_alone(log, tiny_encoder, tmp_path):
+    encoder = EncoderOptions(encoder=str(tiny_encoder), words=0)
+    given = {"encoder": encoder, "model": ModelOptions(dim=8, max_length=8), "space": {"lr": [0.003]}, "trials": 1}
+    tune(log, tmp_path / "short", None, recipe=RECIPE.model_copy(update={"steps": 4}), retrain=1, **given)
+    (row,) = json.loads((tmp_path / "short" / "results.json").read_text())["retrained"]
+    assert row["at_most"] == on_log(TrainOptions(), log).total_steps > 4
+    said = (tmp_path / "short" / "best.yaml").read_text()
+    assert "# Given for the trials alone, and to be given again for one like them: --eval-every 4 --steps 4.\n" in said
+    assert "# Its seed was 0, on the full log 1.\n" in said
+    assert not {"steps", "eval_every"} & yaml.safe_load(said).keys()
+    # Trials that are as long as that training share what belongs to its length.
+    recipe = TrainOptions(eval_every=4, eval_users=40)
+    tune(log, tmp_path / "whole", None, recipe=recipe, **given)
+    assert yaml.safe_load((tmp_path / "whole" / "best.yaml").read_text())["eval_every"] == 4
+
+
+def test_a_forgotten_finish_is_what_is_named(coreset, log, tmp_path):
+    given = {"space": {"lr": [0.003]}, "recipe": RECIPE.model_copy(update={"steps": 4}), "trials": 1}
+    tune(coreset, tmp_path / "study", log, finish=True, **given)
+    with pytest.raises(InputError, match=r"is a study of trials that go on with the log, or do not \(--finish\)"):
+        tune(coreset, tmp_path / "study", log, **given)
+
+
+def test_a_first_trial_that_is_not_the_default_is_told(coreset, log, tmp_path):
+    lines = []
+    given = {"validation": log, "train": RECIPE, "options": TuneOptions(trials=1)}
+    search(coreset, tmp_path / "study", space={"dim": [8], "lr": [0.5], "steps": [4]}, say=lines.append, **given)
+    assert lines[0] == "the defaults are not in the space: the first trial is drawn as the others are"
+
+
+def test_no_folder_is_named(coreset, log):
+    with pytest.raises(InputError, match="tune: out is None, of type NoneType; give a str or a Path"):
+        foster.tune(coreset, None, validation=log)

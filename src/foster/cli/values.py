@@ -124,6 +124,8 @@ def read_yaml(path: Path, flag: str, example: str) -> dict[str, Any]:
     # Dates, numbers and truth values that there are not: the loader has no errors of its own for them.
     except (yaml.YAMLError, ValueError, TypeError, AttributeError, LookupError, RecursionError) as error:
         reason = (str(error).splitlines() or ["?"])[0]
+        if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark is not None:
+            reason = f"row {error.problem_mark.line + 1}: {error.problem or error.context}"
         if isinstance(error, RecursionError):
             reason = "nested too deeply"
         if isinstance(error, AttributeError | LookupError):

@@ -27,6 +27,8 @@ from foster.tuning.results import (
     TRIALS,
     alike_in_words,
     behind,
+    behind_on_log,
+    counted,
     trained_on,
     verdict_in_words,
     why_no_importance,
@@ -57,7 +59,8 @@ class _Verdict(Stored):
     search: Trial
     best: Trial
     regret: float | None
-    other: Trial | None = None
+    alike: list[Trial] | None = None
+    other: Trial | None = None  # this and the next two are of earlier versions
     behind: float | None = None
     noise: float | None = None
 
@@ -125,17 +128,20 @@ class StudyFolder:
     def summary(self) -> Summary:
         """Return what was searched, and the best of it."""
         config, found = self.config, self.results
+        best = found["best"] if found is not None else []
         facts: list[tuple[str, str | ItemText]] = []
         sentence = "A search for options without results so far; the same call of foster tune goes on with it."
         if found is not None:
-            sentence = f"A search for options in {many(self.trials.height, 'trial')}, trained on {trained_on(found)}."
-            counts = ", ".join(f"{count:,} {state}" for state, count in sorted(found["trials"].items()))
-            facts.append(("trials", clean(counts) or "none"))
-            if found["best"]:
-                best = found["best"][0]
-                facts.append(("best of the search", f"trial {best['trial']}, validation NDCG@10 {best['value']:.4f}"))
+            count = many(sum(found["trials"].values()), "trial")
+            sentence = f"A search for options in {count}, trained on {trained_on(found)}."
+            facts.append(("trials", clean(counted(found))))
+            if best:
+                first = f"trial {best[0]['trial']}, validation NDCG@10 {best[0]['value']:.4f}"
+                facts.append(("best of the search", first))
+            if best and (alike := alike_in_words(found)):
+                facts.append(("noise", alike))
             if found["retrained"]:
-                facts.append(("on the full log", self._verdict(found)))
+                facts.append(("on the full log", verdict_in_words(found)))
         validation = config.get("validation")
         facts += [
             ("encoder", _encoder(config.get("encoder"))),
@@ -150,8 +156,8 @@ class StudyFolder:
             facts,
             bytes_by_part(self.folder, parts=PARTS),
             lines=[
-                f"trial {row['trial']:<5} NDCG@10 {row['value']:.4f}  {plain(_options(row))}"
-                for row in (found or {}).get("best", [])
+                f"trial {row['trial']:<5} NDCG@10 {row['value']:.4f}  {_behind(row, best)}{plain(_options(row))}"
+                for row in best
             ],
             content={"results": found},
         )
@@ -167,12 +173,18 @@ class StudyFolder:
             ]
             if found["retrained"]:
                 rows: list[tuple[Cell, ...]] = [
-                    (str(row["trial"]), _shown(row["value"]), _shown(row.get("ndcg@10")), clean(row.get("error") or ""))
+                    (
+                        str(row["trial"]),
+                        _shown(row["value"]),
+                        _shown(row.get("ndcg@10")),
+                        behind_on_log(row, found),
+                        clean(row.get("error") or ""),
+                    )
                     for row in found["retrained"]
                 ]
                 caption = "The same options trained on the full log with another seed: validation NDCG@10"
-                table = Table(caption, ("trial", "search", "full log", "error"), rows, texts=(3,))
-                sections.append(Section("log", "On the full log", [Paragraph(self._verdict(found)), table]))
+                table = Table(caption, ("trial", "search", "full log", "behind the best", "error"), rows, texts=(4,))
+                sections.append(Section("log", "On the full log", [Paragraph(verdict_in_words(found)), table]))
         return [*sections, Section("folders", "What else is here", self._folders())]
 
     def _figure(self) -> Figure:
@@ -229,9 +241,6 @@ class StudyFolder:
         )
         return [Paragraph(about), Table(f"What was searched, and what {BEST} holds", head, rows, texts=(1, 2))]
 
-    def _verdict(self, found: Mapping[str, Any]) -> str:
-        return verdict_in_words(found)
-
     def _folders(self) -> list[Block]:
         found = sorted(
             path.parent.relative_to(self.folder).as_posix()
@@ -241,6 +250,10 @@ class StudyFolder:
         if not found:
             return [Paragraph("No models of the full log are kept.")]
         return [Paragraph("Folders that 'foster inspect' shows, too:"), Items([place_name(name) for name in found])]
+
+
+def _behind(row: Mapping[str, Any], best: list[dict[str, Any]]) -> str:
+    return f"{behind(row, best[0]):16}  " if len(best) > 1 else ""
 
 
 def _options(row: Mapping[str, Any]) -> dict[str, Any]:

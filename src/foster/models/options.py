@@ -8,6 +8,15 @@ from pydantic import Field, model_validator
 
 from foster.options import MOST_RATE, Options
 
+WITHOUT_EFFECT: dict[str, tuple[str, ...]] = {
+    "sasrec": (),
+    "gru4rec": ("heads",),
+    "hstu": (),
+    "ligr": (),
+    "mean": ("layers", "heads"),
+}
+"""Options that a backbone does not read."""
+
 
 class ModelOptions(Options):
     """Shape of the item tower and the sequence model."""
@@ -52,6 +61,6 @@ class ModelOptions(Options):
 
     @model_validator(mode="after")
     def _heads_divide(self) -> Self:
-        if self.dim % self.heads:
+        if "heads" not in WITHOUT_EFFECT[self.backbone] and self.dim % self.heads:
             raise ValueError(f"dim {self.dim} is no multiple of heads {self.heads}")
         return self

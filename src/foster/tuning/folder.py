@@ -13,7 +13,17 @@ from typing import Any
 from filelock import FileLock, Timeout
 from torch import Tensor
 
-from foster.artefacts import CONFIG_NAME, MARKER, STUDY, Place, check_free, marked, read_json, write_json
+from foster.artefacts import (
+    CONFIG_NAME,
+    MARKER,
+    RETRAINED_NAME,
+    STUDY,
+    Place,
+    check_free,
+    marked,
+    read_json,
+    write_json,
+)
 from foster.condensed.sequences import Condensed
 from foster.data.dataset import Dataset
 from foster.errors import InputError
@@ -27,15 +37,15 @@ LOOKS = 2.0  # seconds after which a lock is not held by somebody who looks whet
 MEANT = {
     "source": "other data to train on",
     "validation": "other validation data",
+    "finish": "trials that go on with the log, or do not (--finish)",
+    "share": "trials that go on with the log for another part of its steps, as by an earlier version",
+    "seed": "another seed",
     "space": "another space",
     "encoder": "another encoder",
     "model": "other options of the model",
     "train": "another recipe",
-    "finish": "trials that go on with the log, or do not",
-    "share": "trials that go on with the log for another part of its steps, as by an earlier version",
-    "seed": "another seed",
 }
-"""What a study is of, by the fields of its ``config.json``."""
+"""What a study is of, by the fields of its ``config.json``; what others follow from is told first."""
 
 
 def place_of(out: str | Path, overwrite: bool, inputs: Iterable[str | Path | None] = ()) -> Place | None:
@@ -62,6 +72,8 @@ def place_of(out: str | Path, overwrite: bool, inputs: Iterable[str | Path | Non
     ):
         clear_leftovers(out.resolve())  # of a run that was killed when it had just taken the place of another folder
         return None  # the latter: another process is just making one, or was killed at that
+    if not (out / CONFIG_NAME).exists() and (out / DATABASE).exists():
+        raise InputError(f"{out / CONFIG_NAME}: is missing; copy the study again, or remove what is left of it")
     return check_free(out, overwrite, inputs)
 
 
@@ -106,6 +118,8 @@ def claim(out: Path, meant: Mapping[str, Any]) -> str | None:
                     pass
     except OSError as error:
         raise InputError(f"{out}: cannot write there ({error.strerror}); give another --out") from error
+    if not (out / MANIFEST_NAME).exists():
+        raise InputError(f"{out / MANIFEST_NAME}: is missing; copy the study again, or begin anew with --overwrite")
     read_manifest(out).check(CONFIG_NAME)
     found = read_json(path)
     for name, what in MEANT.items():
@@ -125,6 +139,11 @@ def _difference(there: Any, given: Any) -> str:
     if name is None or name in ("digest", "fingerprint"):
         return ""
     return f" ('{name}': {there.get(name, 'not there')}, now {given.get(name, 'not there')})"
+
+
+def retrained_folder(out: Path, trial: int) -> Path:
+    """Return where the model of a trial's options, trained on the full log, is kept."""
+    return out / RETRAINED_NAME / f"trial-{trial}"
 
 
 def study_lock(out: Path) -> FileLock:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,13 +15,13 @@ from foster.condensed.sequences import Condensed
 from foster.evaluation.metrics import noise
 from foster.manifest import whole_files
 from foster.models.options import ModelOptions
-from foster.options import Options
+from foster.options import MOST_SEED, Options
 from foster.text.options import EncoderOptions
 from foster.training.options import TrainOptions
 from foster.tuning.folder import about
 from foster.tuning.plots import drawable, plot_study
 from foster.tuning.seals import RETRAINED, SEAL, sealed, seals
-from foster.tuning.search import BEGUN, GROUPS, Setting, finished, ranked, reason_of
+from foster.tuning.search import BEGUN, FINISHED, GROUPS, SAME, Setting, end_of, finished, ranked, reason_of
 from foster.wording import many, percent
 
 if TYPE_CHECKING:
@@ -75,10 +76,6 @@ def retrained(study: Study, number: int) -> dict[str, Any]:
     """Return what is noted of a trial's options trained on the full log; empty where they were not."""
     noted: dict[str, Any] = study.user_attrs.get(f"{RETRAINED}{number}", {})
     return {name: note for name, note in noted.items() if name != SEAL}
-
-
-def _without_groups(notes: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: note for name, note in notes.items() if name != GROUPS}
 
 
 def note_retrained(study: Study, number: int, notes: Mapping[str, Any]) -> None:
@@ -153,27 +150,23 @@ def results_of(study: Study, setting: Setting) -> dict[str, Any]:
     """Return what the study came to.
 
     Returns:
-        ``trials`` (numbers by state), ``best`` (a row a trial), ``importance`` (None of too few trials), ``retrained``
-        (a row a trial that was looked at on the full log), ``verdict`` (which was right; None without), ``config``
-        (options to train with: of the trial that is best on the full log or, if none was looked at, of the best).
+        ``trials`` (numbers by how they ended, see ``end_of``), ``best`` (a row a trial), ``importance`` (None of too
+        few trials), ``retrained`` (a row a trial that was looked at on the full log; ``noise`` as in the frame, of how
+        far it is behind the best one there), ``verdict`` (see ``_verdict``; None without), ``config`` (options to
+        train with: of the trial that is best on the full log or, if none was looked at, of the best).
     """
     rows = {row["trial"]: row for row in frame_of(study, setting).to_dicts()}
     best = best_trials(study, setting, SHOWN)
     again = [trial for trial in ranked(finished(study)) if retrained(study, trial.number)]
-    verdict, first = _verdict(study, again), best[0] if best else None
+    looked_at, first = _looked_at(study, again), best[0] if best else None
+    verdict = _verdict(looked_at)
     if verdict:
         first = next(trial for trial in again if trial.number == verdict["best"])
-    states: dict[str, int] = {}
-    for row in rows.values():
-        states[row["state"]] = states.get(row["state"], 0) + 1
     return {
-        "trials": states,
+        "trials": dict(sorted(Counter(filter(None, map(end_of, study.get_trials(deepcopy=False)))).items())),
         "best": [rows[trial.number] for trial in best],
         "importance": importances(study),
-        "retrained": [
-            {"trial": trial.number, "value": trial.value, **_without_groups(retrained(study, trial.number))}
-            for trial in again
-        ],
+        "retrained": looked_at,
         "verdict": verdict,
         "trial": None if first is None else first.number,
         "config": None if first is None else config_of(first, setting),
@@ -183,31 +176,45 @@ def results_of(study: Study, setting: Setting) -> dict[str, Any]:
     }
 
 
-def _verdict(study: Study, again: list[FrozenTrial]) -> dict[str, Any] | None:
-    """Return which of the trials is best on the full log, and what it costs to take the search's best instead.
+def _looked_at(study: Study, again: list[FrozenTrial]) -> list[dict[str, Any]]:
+    """Return a row for each trial that was looked at on the full log, the best of the search first."""
+    notes = [retrained(study, trial.number) for trial in again]
+    best = max(filter(_is_known, notes), key=lambda note: note["ndcg@10"], default=None)
+    return [
+        {
+            "trial": trial.number,
+            "value": trial.value,
+            **{name: value for name, value in note.items() if name != GROUPS},
+            "noise": None if best is None or note is best else _noise(best, note),
+        }
+        for trial, note in zip(again, notes, strict=True)
+    ]
 
-    ``other`` is the search's best, or the second on the log where that is the best there; ``behind`` is what it lacks,
-    and ``noise`` two standard errors of that, as shares of the best one's NDCG@10.
+
+def _is_known(row: Mapping[str, Any]) -> bool:
+    return row.get("ndcg@10") is not None
+
+
+def _verdict(looked_at: list[dict[str, Any]]) -> dict[str, Any] | None:
+    """Return which trial is best on the full log, and what it costs to take the search's best instead.
+
+    Returns:
+        ``search`` and ``best`` (numbers of the search's best trial and of the log's), ``regret`` (the share of the
+        best one's NDCG@10 that the search's best lacks; None where its training failed), ``alike`` (numbers of those
+        that the validation users do not tell from the best; None where they cannot say).
     """
-    notes = {trial.number: retrained(study, trial.number) for trial in again}
-    known = {number: found["ndcg@10"] for number, found in notes.items() if found.get("ndcg@10") is not None}
+    known = list(filter(_is_known, looked_at))
     if not known:
         return None
-    search, best = again[0].number, max(known, key=lambda number: known[number])
-    others = [number for number in known if number != best]
-    other = search if search in others else max(others, key=lambda number: known[number], default=None)
-    two = None if other is None else _noise(notes[best], notes[other])
-
-    def lack(ndcg: float | None) -> float | None:
-        return None if ndcg is None or not known[best] else 1 - ndcg / known[best]
-
+    search, best = looked_at[0], max(known, key=lambda row: row["ndcg@10"])
+    others = [row for row in known if row is not best]
+    told = all(row["noise"] is not None for row in others)
+    regret = 1 - search["ndcg@10"] / best["ndcg@10"] if search in known and best["ndcg@10"] else None
     return {
-        "search": search,
-        "best": best,
-        "regret": lack(known.get(search)),
-        "other": other,
-        "behind": None if other is None else lack(known[other]),
-        "noise": None if two is None or not known[best] else two / known[best],
+        "search": search["trial"],
+        "best": best["trial"],
+        "regret": 0.0 if search is best else regret,
+        "alike": [row["trial"] for row in others if best["ndcg@10"] - row["ndcg@10"] <= row["noise"]] if told else None,
     }
 
 
@@ -220,17 +227,29 @@ def write_results(out: Path, study: Study, setting: Setting) -> dict[str, Any]:
         write_json(place(RESULTS), results)
         place(CARD_NAME).write_text(_card(results), encoding="utf-8")
         if results["config"] is not None:
-            place(BEST).write_text(_yaml(results), encoding="utf-8")
+            place(BEST).write_text(_yaml(results, setting), encoding="utf-8")
         if drawable(frame):
             plot_study(place(PLOT), frame, results, list(setting.space.parts))
     return results
 
 
-def _yaml(results: Mapping[str, Any]) -> str:
+def _yaml(results: Mapping[str, Any], setting: Setting) -> str:
     verdict = results["verdict"]
     chosen = "best on the full log, of those that were looked at there" if verdict else "best of the search"
-    note = f"# Options of trial {results['trial']}, the {chosen}. For --config of foster train and foster pretrain.\n"
-    return note + yaml.safe_dump(results["config"], sort_keys=False, allow_unicode=True)
+    notes = [
+        f"Options of trial {results['trial']}, the {chosen}. For --config of foster train and foster pretrain.",
+        f"Its seed was {setting.seed}" + (f", on the full log {on_log_seed(setting.seed)}." if verdict else "."),
+    ]
+    if alone := sorted(setting.fixed - setting.given.keys() - setting.space.parts.keys()):
+        flags = " ".join(f"--{name.replace('_', '-')} {getattr(setting.train, name)}" for name in alone)
+        notes.append(f"Given for the trials alone, and to be given again for one like them: {flags}.")
+    lines = "".join(f"# {note}\n" for note in notes)
+    return lines + yaml.safe_dump(results["config"], sort_keys=False, allow_unicode=True)
+
+
+def on_log_seed(seed: int) -> int:
+    """Return the seed of trainings on the full log: another one, since a search on the log would get its own figure."""
+    return (seed + 1) % (MOST_SEED + 1)
 
 
 def _card(results: Mapping[str, Any]) -> str:
@@ -244,9 +263,8 @@ def trained_on(results: Mapping[str, Any]) -> str:
 
 def markdown(results: Mapping[str, Any]) -> str:
     """Return the tables of a study in Markdown."""
-    counts = ", ".join(f"{number} {state}" for state, number in sorted(results["trials"].items()))
     parts = [
-        f"Trials: {counts or 'none'}. NDCG@10 on validation, of models that were trained on {trained_on(results)}."
+        f"Trials: {counted(results)}. NDCG@10 on validation, of models that were trained on {trained_on(results)}."
     ]
     if best := results["best"]:
         names = [name for name in best[0] if name not in NOT_OPTIONS]
@@ -270,21 +288,43 @@ def markdown(results: Mapping[str, Any]) -> str:
         parts.append(why_no_importance(results))
     if again := results["retrained"]:
         rows = [
-            [str(row["trial"]), _number(row["value"]), _number(row.get("ndcg@10")), row.get("error") or ""]
+            [
+                str(row["trial"]),
+                _number(row["value"]),
+                _number(row.get("ndcg@10")),
+                behind_on_log(row, results),
+                row.get("error") or "",
+            ]
             for row in again
         ]
         parts.append("The same options on the full log, trained with another seed:")
-        parts.append(_table(["trial", "search", "full log", ""], rows))
+        parts.append(_table(["trial", "search", "full log", "behind the best", ""], rows))
         parts.append(verdict_in_words(results))
     return "\n\n".join(parts)
 
 
-def behind(row: Mapping[str, Any], best: Mapping[str, Any]) -> str:
-    """Return how far a trial is behind the best, with two standard errors where these are known."""
-    if row["trial"] == best["trial"]:
+def counted(results: Mapping[str, Any]) -> str:
+    """Return how many trials ended how, in words."""
+    return ", ".join(f"{number:,} {end}" for end, number in results["trials"].items()) or "none"
+
+
+def behind(row: Mapping[str, Any], best: Mapping[str, Any], name: str = "value") -> str:
+    """Return how far a trial is behind the best, with two standard errors where these are known.
+
+    Args:
+        row: of the trial.
+        best: of the best one.
+        name: of the figure.
+    """
+    if row["trial"] == best["trial"] or row.get(name) is None:
         return ""
     two = row.get("noise")
-    return f"{best['value'] - row['value']:.4f}" + ("" if two is None else f" ± {two:.4f}")
+    return f"{best[name] - row[name]:.4f}" + ("" if two is None else f" ± {two:.4f}")
+
+
+def behind_on_log(row: Mapping[str, Any], results: Mapping[str, Any]) -> str:
+    """Return the same of a trial's options on the full log."""
+    return behind(row, max(results["retrained"], key=lambda other: other.get("ndcg@10") or 0.0), "ndcg@10")
 
 
 def alike_in_words(results: Mapping[str, Any]) -> str:
@@ -293,17 +333,21 @@ def alike_in_words(results: Mapping[str, Any]) -> str:
     known = [row for row in others if row.get("noise") is not None]
     if not known:
         return "How much of these differences is noise is not known." if others else ""
-    alike = [f"{row['trial']}" for row in known if best["value"] - row["value"] <= row["noise"]]
+    alike = [row["trial"] for row in known if best["value"] - row["value"] <= row["noise"]]
     said = f"tell trial {best['trial']} from all others that are shown"
     if alike:
-        trials = f"trial {alike[0]}" if len(alike) == 1 else f"trials {', '.join(alike[:-1])} and {alike[-1]}"
-        said = f"do not tell {trials} from the best"
+        said = f"do not tell {_trials(alike)} from the best"
     return f"± are two standard errors over the validation users, who {said}. What another seed changes comes on top."
+
+
+def _trials(numbers: Sequence[int]) -> str:
+    *others, last = map(str, numbers)
+    return f"trials {', '.join(others)} and {last}" if others else f"trial {last}"
 
 
 def why_no_importance(results: Mapping[str, Any]) -> str:
     """Say why there are no importances."""
-    done = results["trials"].get("complete", 0)
+    done = sum(results["trials"].get(end, 0) for end in (FINISHED, SAME, "complete"))  # as earlier versions said
     if done < ENOUGH:
         finished = many(done, "trial was", "trials were")
         return f"Importance of options: not given, since {finished} finished and {ENOUGH} are needed."
@@ -318,6 +362,8 @@ def verdict_in_words(results: Mapping[str, Any]) -> str:
     first = best[0]["trial"] if best else verdict["search"]
     if count == 1:
         said = f"Trial {verdict['best']} alone was trained on the full log"
+        if len(best) == 1:
+            return f"{said}: there is no other to compare it with."
         if verdict["best"] == first:
             return f"{said}: whether the search was right is seen by two or more (--retrain 2)."
         return f"{said}, and the search's best is trial {first} by now; --retrain trains that, too."
@@ -326,19 +372,20 @@ def verdict_in_words(results: Mapping[str, Any]) -> str:
             f"Of these {count}, trial {verdict['best']} is the best on the full log. The search's best, trial {first}, "
             "was not trained there; --retrain does that."
         )
+    alike = verdict.get("alike")  # not there in studies of earlier versions
+    known = [row for row in results["retrained"] if _is_known(row)]
     if verdict["best"] == verdict["search"]:
-        said = f"The search was right: of {count}, its best, trial {verdict['best']}, is the best on the full log"
-        second = "" if verdict.get("behind") is None else f"; trial {verdict['other']} is {_behind(verdict)} behind it"
-        return f"{said}{second}."
-    loss = "failed there" if verdict["regret"] is None else f"is {_behind(verdict)} behind it"
-    return f"The full log prefers trial {verdict['best']}; the search's best, trial {verdict['search']}, {loss}."
-
-
-def _behind(verdict: Mapping[str, Any]) -> str:
-    """Return what the best trial's rival on the log lacks, with what of that users make by chance."""
-    lacks = verdict["regret"] if verdict.get("behind") is None else verdict["behind"]  # of earlier versions
-    two = verdict.get("noise")
-    return percent(lacks) + ("" if two is None else f" ± {percent(two)} (two standard errors over users)")
+        right, said = "The search was right", f"trial {verdict['best']} is the best on the full log, too"
+    else:
+        lacks = "failed there" if verdict["regret"] is None else f"is {percent(verdict['regret'])} behind it"
+        right = "The full log prefers another"
+        said = f"trial {verdict['best']} is the best there; the search's best, trial {verdict['search']}, {lacks}"
+    if alike is None:
+        return f"Of {count}, {said}. How much of that is noise is not known."
+    if alike:
+        return f"Of {count}, {said}. The validation users do not tell {_trials(alike)} from trial {verdict['best']}."
+    told = " The validation users tell it from the others." if len(known) > 1 else ""
+    return f"{right}: of {count}, {said}.{told}"
 
 
 def _number(value: float | None) -> str:

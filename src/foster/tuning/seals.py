@@ -26,6 +26,20 @@ SEAL = "sha256"  # of a trial, of a training on the full log, and of the study, 
 RETRAINED = "retrained "
 """What the names of notes of trainings on the full log begin with."""
 
+GOES_ON = "the same command then goes on"
+MACHINE = {
+    sqlite3.SQLITE_FULL: f"there is no room left on its disk; make some, and {GOES_ON}",
+    sqlite3.SQLITE_IOERR: f"its disk cannot be read or written, as one without room; see to it, and {GOES_ON}",
+    sqlite3.SQLITE_NOMEM: f"there is not enough memory; make some, and {GOES_ON}",
+    sqlite3.SQLITE_BUSY: f"another program holds it; end that, and {GOES_ON}",
+    sqlite3.SQLITE_LOCKED: f"another program holds it; end that, and {GOES_ON}",
+    **dict.fromkeys(
+        (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM),
+        f"cannot be written, in its folder; see who may write there, and {GOES_ON}",
+    ),
+}
+"""What SQLite says of the machine, and not of the database: nothing is lost then, and nothing is to be begun anew."""
+
 
 def seal_of(trial: FrozenTrial, state: TrialState, value: float | None) -> str:
     """Return the SHA-256 of what a trial says that ends so; notes of other programs do not count."""
@@ -66,6 +80,8 @@ def check_pages(path: Path) -> None:
         with closing(sqlite3.connect(path)) as connection:
             (said,) = connection.execute("PRAGMA integrity_check(1)").fetchone()
     except sqlite3.Error as error:
+        if (fault := of_machine(error, path)) is not None:
+            raise fault from error
         said = str(error)
     if said != "ok":
         raise damaged(path, str(said).splitlines()[-1])
@@ -112,14 +128,49 @@ def reading(path: Path) -> Iterator[None]:
         path: of the database, named in errors.
 
     Raises:
-        InputError: in place of these. An error of the machine, such as a current folder that is gone, stays as it is.
+        InputError: in place of these. An error of the machine is said to be one, or stays as it is, such as a current
+            folder that is gone.
     """
     try:
         yield
     except OSError:
         raise
     except Exception as error:
-        raise damaged(path, " ".join(str(error).split())[:200]) from error
+        raise of_machine(error, path) or damaged(path, " ".join(str(error).split())[:200]) from error
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Say in one line what the machine has against a database that is in use.
+
+    Args:
+        path: of the database, named in errors.
+
+    Raises:
+        InputError: in place of an error of SQLite that is the machine's; others stay as they are.
+    """
+    try:
+        yield
+    except Exception as error:
+        if (fault := of_machine(error, path)) is not None:
+            raise fault from error
+        raise
+
+
+def of_machine(error: BaseException | None, path: Path) -> InputError | None:
+    """Return what to say where an error came from SQLite and is the machine's; None for any other.
+
+    Args:
+        error: as raised; optuna and SQLAlchemy raise errors of their own from that of SQLite.
+        path: of the database, named in the error.
+    """
+    while error is not None:
+        code = getattr(error, "sqlite_errorcode", None)
+        # The lowest byte is the kind, the others say more.
+        if isinstance(error, sqlite3.Error) and code is not None and (what := MACHINE.get(code & 0xFF)) is not None:
+            return InputError(f"{path}: {what}")
+        error = error.__cause__
+    return None
 
 
 def damaged(path: Path, what: str) -> InputError:

@@ -7,7 +7,7 @@ import shutil
 import sqlite3
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -31,7 +31,7 @@ from foster.text.options import EncoderOptions
 from foster.training.loop import Fit, Watch, on_log
 from foster.training.options import FINISH, TrainOptions
 from foster.tuning.folder import DATABASE, Worker, is_dead, study_lock
-from foster.tuning.seals import SEAL, bind, check, check_pages, damaged, reading, seal_of
+from foster.tuning.seals import SEAL, bind, check, check_pages, damaged, reading, seal_of, writing
 from foster.tuning.space import Space, merged, unread
 from foster.unfinished import Unfinished, unfinished
 
@@ -50,6 +50,10 @@ BUSY = 120.0  # seconds to wait for what another process writes
 WORKER, BEGUN, REASON, FAILURE, KILLS, FIRST = "worker", "default", "reason", "failure", "killed", "first"
 STEPS, GROUPS = "steps", "by_group"
 """Names of what is noted of a trial."""
+
+PRUNED, STOPPED = "pruned at step", "stopped"  # begin of a reason, and a failure that is none
+FINISHED, SAME = "finished", "the same as another"
+"""How trials end that have a figure of their own, and that of a finished trial whose training was the same."""
 
 
 @dataclass(frozen=True)
@@ -151,8 +155,11 @@ class Search:
             with self.lock:
                 self.study: Study = self._open.enter_context(open_study(out))
                 first = setting.defaults()
-                if not self.study.get_trials(deepcopy=False) and setting.space.holds(first):
+                new = not self.study.get_trials(deepcopy=False)
+                if new and setting.space.holds(first):
                     self.study.enqueue_trial(first, {BEGUN: True})
+                elif new:
+                    say("the defaults are not in the space: the first trial is drawn as the others are")
         except BaseException:
             self.close()
             raise
@@ -225,6 +232,7 @@ class Search:
     def _make(self, trial: Trial) -> None:
         """Train with the options of a trial and write down how it went."""
         import optuna
+        from optuna.exceptions import StorageInternalError
         from optuna.trial import TrialState
 
         options, start = self.setting.space.taken(trial.params), time.perf_counter()
@@ -236,7 +244,7 @@ class Search:
             trial.report(ndcg, step)
             trial.set_user_attr("last_step", step)
             if self._is_behind(step, steps, max(looked)):
-                raise optuna.TrialPruned(f"pruned at step {step}")
+                raise optuna.TrialPruned(f"{PRUNED} {step}")
 
         state, value, reason = TrialState.PRUNED, None, None
         try:
@@ -259,10 +267,11 @@ class Search:
         except torch.OutOfMemoryError:
             reason = NO_MEMORY
         except BaseException as error:
-            with self.lock:
+            # What stopped it may be that nothing can be written down any more.
+            with self.lock, suppress(StorageInternalError):
                 frozen = self.study.trials[trial.number]
                 if isinstance(error, KeyboardInterrupt | SystemExit):
-                    trial.set_user_attr(FAILURE, "stopped")
+                    trial.set_user_attr(FAILURE, STOPPED)
                     self._put_back(frozen, frozen.user_attrs.get(KILLS, 0))
                 else:
                     trial.set_user_attr(FAILURE, f"{type(error).__name__}: {error}")
@@ -384,8 +393,9 @@ def open_study(out: Path) -> Iterator[Study]:
     if not os.path.lexists(path):
         if read_manifest(out).about.get("trials"):
             raise damaged(path, "it is missing")
-        # Its tables are made in steps: a kill between them would leave a file that optuna cannot open.
-        with whole_file(path) as part, _opened(part) as study:
+        # Its tables are made in steps: a kill between them would leave a file that optuna cannot open. Without a log
+        # beside it, which would not come along: a disk that is full is an error here, and not when the file is there.
+        with whole_file(path) as part, _opened(part, "DELETE") as study, writing(path):
             bind(study, out)
     check_pages(path)
     with _opened(path) as study:
@@ -394,13 +404,13 @@ def open_study(out: Path) -> Iterator[Study]:
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[Study]:
+def _opened(path: Path, journal: str = "WAL") -> Iterator[Study]:
     import optuna
 
     def connect() -> sqlite3.Connection:
         connection = sqlite3.connect(path, timeout=BUSY)
         # Several processes, and no waiting for the disk at each of the dozen small notes of a trial.
-        connection.execute("PRAGMA journal_mode=WAL")
+        connection.execute(f"PRAGMA journal_mode={journal}")
         connection.execute("PRAGMA synchronous=NORMAL")
         return connection
 
@@ -432,6 +442,20 @@ def reason_of(trial: FrozenTrial) -> str | None:
         return trial.user_attrs.get(FAILURE, "its process was killed")
     killed = f"its process was killed {KILLED} times" if trial.state == TrialState.PRUNED else None
     return trial.user_attrs.get(REASON, killed)
+
+
+def end_of(trial: FrozenTrial) -> str | None:
+    """Return in a word how a trial ended; None of one that waits, or that was stopped and is made by another."""
+    from optuna.trial import TrialState
+
+    if trial.state == TrialState.RUNNING:
+        return "running"
+    if trial.state == TrialState.COMPLETE:
+        return SAME if REASON in trial.user_attrs else FINISHED
+    if trial.state == TrialState.PRUNED:
+        return "pruned" if (reason_of(trial) or "").startswith(PRUNED) else "not to be trained"
+    failed = trial.user_attrs.get(FAILURE, STOPPED) != STOPPED
+    return "ended by an error" if trial.state == TrialState.FAIL and failed else None
 
 
 def ranked(trials: list[FrozenTrial]) -> list[FrozenTrial]:

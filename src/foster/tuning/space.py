@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, get_args
 
 from foster.errors import InputError, did_you_mean
-from foster.models.options import ModelOptions
+from foster.models.options import WITHOUT_EFFECT, ModelOptions
 from foster.options import Options
 from foster.text.options import EncoderOptions
 from foster.text.tuning import parse_finetune
@@ -33,14 +33,6 @@ DEFAULT: dict[str, Any] = {
 """The same for logs, coresets and soft labels, so that searches can be compared: what students hardly notice is in it,
 what only a log or only hard labels have (batches, sampled items, another map of items) is not."""
 
-WITHOUT_EFFECT: dict[str, tuple[str, ...]] = {
-    "sasrec": (),
-    "gru4rec": ("heads",),
-    "hstu": (),
-    "ligr": (),
-    "mean": ("layers", "heads"),
-}
-"""Options that a backbone does not read; where it is given, they are left out of the default space."""
 OF_TUNED = ("lm_lr_ratio", "lm_dtype", "lm_chunk")
 """Options that are read of a language model that is tuned only."""
 
@@ -255,10 +247,10 @@ def _part(name: str, terms: Any, where: str) -> Choice | Range:
         raise InputError(f"{where}: unknown option '{name}'{hint}")
     if name == SHARED:
         raise InputError(f"{where}: '{name}' must be the same in all trials, which are compared; leave it out")
-    if isinstance(terms, list | tuple):
+    if isinstance(terms, list):
         terms = {"choices": terms}
     if not isinstance(terms, Mapping):
-        raise InputError(f"{where}: option '{name}' must hold choices, or low and high, as in '{EXAMPLE}'")
+        raise InputError(f"{where}: option '{name}' must hold a list of choices, or low and high, as in '{EXAMPLE}'")
     for key in terms:
         if key not in TERMS:
             hint = did_you_mean(str(key), TERMS) or f"; known are {', '.join(TERMS)}"

@@ -16,7 +16,7 @@ from filelock import Timeout
 from foster.artefacts import check_free
 from foster.condensed.labels import student_recipe
 from foster.condensed.sequences import Condensed
-from foster.condensed.sources import student_source
+from foster.condensed.sources import SoftLabels, student_source
 from foster.data.dataset import Dataset
 from foster.engine import Engine, check_seed
 from foster.errors import InputError, expect, expect_given
@@ -25,17 +25,36 @@ from foster.finishing import check_own_log, shape_on_log
 from foster.models.item_tower import IDS
 from foster.models.options import ModelOptions
 from foster.models.recommender import TextRecommender
-from foster.options import MOST_SEED
 from foster.runs import train, training_record
 from foster.text.options import EncoderOptions
 from foster.training.loop import LogSource, on_log, validator
 from foster.training.options import FINISH, TrainOptions
-from foster.tuning.folder import MEANT, claim, described, place_of, retraining_lock, study_lock
+from foster.tuning.folder import (
+    DATABASE,
+    MEANT,
+    claim,
+    described,
+    place_of,
+    retrained_folder,
+    retraining_lock,
+    study_lock,
+)
 from foster.tuning.options import TuneOptions
-from foster.tuning.results import best_trials, config_of, frame_of, note_retrained, parsed, retrained, write_results
+from foster.tuning.results import (
+    best_trials,
+    config_of,
+    frame_of,
+    note_retrained,
+    on_log_seed,
+    parsed,
+    retrained,
+    write_results,
+)
+from foster.tuning.seals import writing
 from foster.tuning.search import GROUPS, NO_MEMORY, Search, Setting, finished, open_study, quiet, require_optuna
 from foster.tuning.space import OF_TUNED, Choice, Space, unread
 from foster.unfinished import unfinished
+from foster.wording import many
 
 if TYPE_CHECKING:
     from optuna import Study
@@ -43,6 +62,9 @@ if TYPE_CHECKING:
 
 OF_A_LENGTH = frozenset({"steps", "warmup", "eval_every", "patience"})
 """Options of a recipe that belong to how long it is."""
+
+OF_LABELS = frozenset({"adapter", "ids", "finetune"})
+"""Options with which a student may not be able to score as soft labels do, and samples items for its loss."""
 
 
 @dataclass(frozen=True)
@@ -153,6 +175,7 @@ def search(
     """
     require_optuna()
     expect("tune: source", source, Dataset, Condensed)
+    expect("tune: out", out, str, Path)
     expect_given(
         "tune",
         validation=(validation, Dataset),
@@ -168,9 +191,9 @@ def search(
         raise InputError("--retrain-steps: belongs to --retrain; add that, or leave it out")
     place = place_of(out, overwrite, inputs)
     setting = _setting(source, validation, space, where, encoder, model, train, options.finish, seed, engine.alone())
-    with quiet():
+    with quiet(), writing(out / DATABASE):
         fault = setting.space.check(setting.model, setting.train, where)
-        like = _rehearsed(setting)
+        like = _rehearsed(setting, where)
         if fault and engine.is_main:
             note(fault)
         if isinstance(source, Condensed) and source.info.get("privacy") is not None and engine.is_main:
@@ -269,10 +292,11 @@ def _setting(
 
 
 def _shared(source: Dataset | Condensed, model: dict[str, Any], recipe: dict[str, Any], finish: bool) -> dict[str, Any]:
-    """Return what of the given options a training on the full log shares."""
-    if isinstance(source, Dataset):
-        return {**model, **recipe}
-    return {**model, **{name: value for name, value in recipe.items() if finish and name not in OF_A_LENGTH}}
+    """Return what of the given options a training on the full log shares, which has its own length if trials have."""
+    if not (finish or isinstance(source, Dataset)):
+        return model
+    alone = OF_A_LENGTH if finish or "steps" in recipe else ()
+    return {**model, **{name: value for name, value in recipe.items() if name not in alone}}
 
 
 def _check_sequences(source: Condensed, space: Space, given: Mapping[str, Any], where: str, finish: bool) -> None:
@@ -304,22 +328,33 @@ def _check_read(source: Dataset | Condensed, space: Space, model: ModelOptions, 
             reason = "the language model is frozen" if name in OF_TUNED else f"the backbone is {' or '.join(backbones)}"
         elif name == "mixup" and (finish or isinstance(source, Dataset) or source.codes is None):
             reason = "it is for trials on soft labels alone"
+        elif name == "steps" and finish:
+            raise InputError(
+                f"{where}: 'steps' with --finish are those of a part of a training on the log, and say nothing of the "
+                "whole of it; give one number for all trials by --steps"
+            )
         if reason is not None:
             raise InputError(f"{where}: '{name}' would have no effect, since {reason}; leave it out")
 
 
-def _rehearsed(setting: Setting) -> TextRecommender:
+def _rehearsed(setting: Setting, where: str) -> TextRecommender:
     """Return a model whose text features the trials take, having seen that it can be trained and judged.
 
     Raises:
-        InputError: it cannot, nor could any trial.
+        InputError: it cannot, nor could any trial; or items are to be sampled for a loss that is over all of them.
     """
     source, engine, seed = setting.source, setting.engine, setting.seed
     like = TextRecommender.build(source.catalogue, setting.encoder, setting.model, seed=seed, device=engine.device)
     if isinstance(source, Dataset):
         LogSource(source, setting.train, like.options.max_length, seed, engine)
         return like
-    student_source(source, like.fresh(seed), seed)
+    losses = student_source(source, like.fresh(seed), seed)
+    of_labels = isinstance(losses, SoftLabels) and not setting.finish and not losses.samples
+    if of_labels and "candidates" in setting.space.parts and not OF_LABELS & setting.space.parts.keys():
+        raise InputError(
+            f"{where}: 'candidates' would have no effect, since the loss of these soft labels is over all items; leave "
+            "it out"
+        )
     if is_of(source.info.get("data_fingerprint"), setting.validation) is not True:
         known = set(source.catalogue.ids)
         if (other := next((item for item in setting.validation.item_ids if item not in known), None)) is not None:
@@ -359,7 +394,7 @@ def _retrain(work: Search, count: int, steps: int | None, failed: set[int]) -> N
         work: the search, which is over.
         count: how many.
         steps: of each; None for those of ``foster pretrain``.
-        failed: numbers of trials whose trainings failed before this call, and are made again.
+        failed: numbers of trials whose trainings failed before this call, or whose models are gone: made again.
     """
     setting, like = work.setting, None
     best = best_trials(work.study, setting, count)
@@ -387,7 +422,7 @@ def _check_retrained(work: Search, steps: int | None) -> set[int]:
     """See that trainings on the full log that are there had as many steps as new ones would have.
 
     Returns:
-        The numbers of trials whose trainings failed.
+        The numbers of trials whose trainings failed, or whose models are gone.
 
     Raises:
         InputError: they had not, so that the two could not be compared.
@@ -395,7 +430,11 @@ def _check_retrained(work: Search, steps: int | None) -> set[int]:
     failed: set[int] = set()
     for trial in finished(work.study):
         found, asked = retrained(work.study, trial.number), _on_log(trial, work.setting, steps)["steps"]
+        folder = retrained_folder(work.out, trial.number)
         if "error" in found:
+            failed.add(trial.number)
+        elif found and not folder.exists():
+            work.say(f"{folder}: is gone; if trial {trial.number} is still among the best, it is trained again")
             failed.add(trial.number)
         elif (steps_then := found.get("at_most", asked)) != asked:
             raise InputError(
@@ -413,10 +452,10 @@ def _retrain_one(
     Another seed: of a search on the log itself the same one would give the same number.
     """
     setting, start = work.setting, time.perf_counter()
-    seed, folder = (setting.seed + 1) % (MOST_SEED + 1), work.out / "retrained" / f"trial-{trial.number}"
+    seed, folder = on_log_seed(setting.seed), retrained_folder(work.out, trial.number)
     try:
         encoder, model, recipe = parsed(config)
-        work.say(f"trial {trial.number}: its options train on the full log now, for {recipe.total_steps:,} steps")
+        work.say(f"trial {trial.number}: its options train on the full log now, for {many(recipe.total_steps, 'step')}")
         if like is None:
             like = TextRecommender.build(setting.validation.catalogue, encoder, model, device=setting.engine.device)
         place = check_free(folder, overwrite=True)
@@ -440,9 +479,12 @@ def _retrain_one(
         "steps": fit.steps,
         "seconds": round(time.perf_counter() - start, 3),
     }
-    note_retrained(work.study, trial.number, notes)
+    if "ndcg@10" not in (before := retrained(work.study, trial.number)):
+        note_retrained(work.study, trial.number, notes)
+        before = notes
+    again = "" if before["ndcg@10"] == fit.best_ndcg else f"; {before['ndcg@10']:.4f} was noted before, and stays"
     work.say(
         f"trial {trial.number} on the full log: NDCG@10 {fit.best_ndcg:.4f} (search {trial.value:.4f}), "
-        f"{notes['seconds']:.1f} s"
+        f"{notes['seconds']:.1f} s{again}"
     )
     return like
