@@ -1,9 +1,12 @@
+import errno
 import os
 from pathlib import Path
 
 import pytest
+import torch
 
-from foster.storage import cache_root, whole_file
+from foster.storage import cache_root, whole_file, write_tensors
+from full_disk import little_room
 
 
 def test_cache_folder_follows_the_environment(monkeypatch, tmp_path):
@@ -37,3 +40,21 @@ def test_what_killed_runs_left_of_a_file_goes_after_a_day(tmp_path):
     with whole_file(path) as temporary:
         temporary.write_text("whole")
     assert {one.name for one in tmp_path.iterdir()} == {"file[1]", ".file[1].1.0.tmp", ".file1.0.tmp"}
+
+
+def test_tensors_for_which_there_is_no_room_are_an_error_of_the_system(tmp_path):
+    path = tmp_path / "model.safetensors"
+    with little_room(1000), pytest.raises(OSError, match=r"model\.safetensors") as caught:
+        write_tensors(path, {"weight": torch.zeros(1000)})
+    assert caught.value.errno == errno.EFBIG
+    write_tensors(path, {"weight": torch.zeros(1000)})
+    assert path.stat().st_size > 4000
+
+
+def test_a_full_disk_is_named_by_the_file_that_did_not_fit(tmp_path):
+    def full(path):
+        with whole_file(path):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with pytest.raises(OSError, match=r"No space left on device: '.*results\.json'"):
+        full(tmp_path / "results.json")

@@ -26,6 +26,7 @@ from foster.runs import pretrain, train, training_record
 from foster.text.options import EncoderOptions
 from foster.training.options import TeacherOptions, TrainOptions
 from foster.unfinished import STATE_NAME, Unfinished, unfinished
+from full_disk import little_room
 from synthetic_log import synthetic_log, write_csv
 
 SMALL = ModelOptions(dim=8, layers=1, heads=2, max_length=8)
@@ -347,3 +348,17 @@ def test_states_come_back_as_they_were(tmp_path):
     assert found["numbers"][0]["n"] == 2**127 and found["numbers"]["none"] is None
     assert found["numbers"][0]["x"].tolist() == [4, 5, 6, 7] and found["list"][2][1].item() == 3
     assert found["list"][:2] == [1.5, "a"] and found["list"][2][0] is True
+
+
+def test_a_run_goes_on_where_its_state_finds_no_room(tmp_path):
+    """What was saved last stays, for a run that is cut off."""
+    place, said = check_free(tmp_path / "out"), []
+    with unfinished(place, {}, CPU, say=said.append) as part:
+        part.save("step 1", weights=torch.zeros(4))
+        with little_room(1000):
+            part.save("step 2", weights=torch.zeros(1000))
+        assert part.saved == "step 1"
+        part.save("step 3", weights=torch.zeros(4))
+        files = {path.name for path in part.folder.iterdir()}
+    assert len(said) == 1 and "cannot write there (File too large); a run that is cut off loses more" in said[0]
+    assert files == {"holder.txt", "state.json", "weights-1.safetensors"}

@@ -26,6 +26,7 @@ from foster.exchange import KEPT_NAME, MARK, clear_leftovers, place_locked, repl
 from foster.json_text import is_unicode, json_sha256, of_json, to_json
 from foster.manifest import MANIFEST_NAME, read_manifest, read_whole, seal, verify
 from foster.panics import hushed
+from foster.storage import write_tensors
 from foster.version import __version__
 
 if TYPE_CHECKING:
@@ -528,11 +529,9 @@ def save_tensors(path: Path, tensors: dict[str, Tensor]) -> None:
     Raises:
         InputError: a tensor has numbers that are not finite.
     """
-    from safetensors.torch import save_file
-
     if name := not_finite(tensors):
         raise InputError(f"{path.name}: {name} has numbers that are not finite; nothing was saved: lower --lr")
-    save_file({name: tensors[name].detach().cpu().contiguous() for name in sorted(tensors)}, path)
+    write_tensors(path, {name: tensors[name].detach().cpu().contiguous() for name in sorted(tensors)})
     path.chmod(0o666 & ~_umask())  # safetensors makes it private; an artefact is meant to be handed on
 
 

@@ -29,6 +29,7 @@ from foster.training.private import PrivateLog, check_private, plan, private_rec
 from foster.training.teachers import started_from
 from foster.training.trajectory import Recorder, Recording, checkpoint_steps
 from foster.unfinished import Unfinished, unfinished
+from foster.wording import rounded_bytes
 
 
 def pretrain(
@@ -223,8 +224,8 @@ def _check_room(folder: Path, model: TextRecommender, checkpoints: int, half: bo
     free = shutil.disk_usage(folder).free
     if needed > free:
         raise InputError(
-            f"{out}: a teacher takes {needed / 1e9:.1f} GB, and {free / 1e9:.1f} GB are free there; make room, give "
-            "another --out or fewer --checkpoints"
+            f"{out}: a teacher takes {rounded_bytes(needed)}, and {rounded_bytes(free)} are free there; make room, "
+            "give another --out or fewer --checkpoints"
         )
 
 

@@ -7,10 +7,11 @@ import errno
 import glob
 import hashlib
 import os
+import re
 import tempfile
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -71,6 +72,23 @@ def remove_left(folder: Path, pattern: str, remove: Callable[[Path], None] = Pat
         with contextlib.suppress(OSError):
             if time.time() - left.stat().st_mtime > LEFT:
                 remove(left)
+
+
+def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
+    """Write tensors as safetensors.
+
+    Raises:
+        OSError: the disk is full, say; safetensors has an error of its own for that.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import save_file
+
+    try:
+        save_file(dict(tensors), path)
+    except SafetensorError as error:
+        if (number := re.search(r"\(os error (\d+)\)", str(error))) is None:
+            raise
+        raise OSError(int(number[1]), os.strerror(int(number[1])), str(path)) from error
 
 
 def file_sha256(path: str | Path) -> str:

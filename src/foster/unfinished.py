@@ -27,7 +27,7 @@ from foster.engine import Engine
 from foster.errors import Diverged, InputError, KeptElsewhereError
 from foster.exchange import MARK, Holder, locked
 from foster.json_text import of_json, to_json, with_sha256, without_sha256
-from foster.storage import file_sha256, whole_file
+from foster.storage import file_sha256, whole_file, write_tensors
 
 STATE_NAME = "state.json"
 HOLDER_NAME = "holder.txt"  # who is, or was, at work
@@ -109,14 +109,12 @@ class Unfinished:
         self._at, self._entries = at, entries
 
     def _written(self, name: str, part: State) -> dict[str, Any]:
-        from safetensors.torch import save_file
-
         assert self.folder is not None
         tensors: dict[str, Tensor] = {}
         content = _flattened(part, tensors)
         self._count += 1
         path = self.folder / f"{name}-{self._count}.safetensors"
-        save_file(tensors, path)
+        write_tensors(path, tensors)
         return {"file": path.name, "sha256": file_sha256(path), "content": content}
 
     def _read(self) -> tuple[Mapping[str, Any], str | None] | None:

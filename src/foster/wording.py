@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 
 def many(count: int, one: str, several: str = "") -> str:
     """Return a count with its noun, or with a noun and its verb, as in ``many(2, "item has", "items have")``.
@@ -27,3 +29,11 @@ def percent(share: float) -> str:
     if 0.999 < share < 1:
         return ">99.9 %"
     return f"{100 * share:.1f} %"
+
+
+def rounded_bytes(size: float) -> str:
+    """Return a number of bytes in the largest unit of which there is one, as in "1.5 MB"."""
+    units = ("bytes", "kB", "MB", "GB", "TB")
+    power = min(int(math.log10(max(size, 1)) // 3), len(units) - 1)
+    value = size / 1000**power
+    return f"{value:.0f} {units[power]}" if value >= 10 or not power else f"{value:.1f} {units[power]}"

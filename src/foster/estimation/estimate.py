@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import shutil
 import time
 from collections.abc import Callable, Iterator
@@ -18,6 +17,7 @@ from foster.engine import Engine
 from foster.errors import InputError
 from foster.measure import Measure
 from foster.memory import free_memory
+from foster.wording import rounded_bytes
 
 T = TypeVar("T")
 Parts = dict[str, tuple[float, float]]
@@ -58,8 +58,8 @@ class Estimate:
             least = f" if all steps are made, or {stopped} where validation stops all training as early as it can"
         lines = [f"time       {whole}{least}, on a machine as busy as now"]
         lines += [f"           {_time(seconds):<9} {name}" for name, seconds in self.parts.items()]
-        lines.append(f"memory     {_size(self.memory_bytes)}; {_size(self.free_memory_bytes)} are free")
-        lines.append(f"disk       {_size(self.disk_bytes)}; {_size(self.free_disk_bytes)} are free")
+        lines.append(f"memory     {rounded_bytes(self.memory_bytes)}; {rounded_bytes(self.free_memory_bytes)} are free")
+        lines.append(f"disk       {rounded_bytes(self.disk_bytes)}; {rounded_bytes(self.free_disk_bytes)} are free")
         return "\n".join([*lines, "nothing was written"])
 
 
@@ -90,7 +90,8 @@ class Limits:
         memory = self.measure.peak_bytes + more_memory
         refuse_memory(memory - self.before, self.free)
         if disk > self.disk:
-            raise InputError(f"{self.out}: takes about {_size(disk)}, but {_size(self.disk)} are free there")
+            room = rounded_bytes(self.disk)
+            raise InputError(f"{self.out}: takes about {rounded_bytes(disk)}, but {room} are free there")
         seconds, least = (sum(part[which] for part in parts.values()) for which in (0, 1))
         named = {name: part for name, (part, _) in parts.items()}
         return Estimate(seconds, least, memory, disk, self.free, self.disk, named)
@@ -119,8 +120,8 @@ def refuse_memory(needed: float, free: int) -> None:
     """Raise InputError if more bytes of memory are needed than are free."""
     if needed > free:
         raise InputError(
-            f"memory will not do: about {_size(needed)} are needed and {_size(free)} are free; lower --batch-size, "
-            "--dim or what else is large, or take another machine"
+            f"memory will not do: about {rounded_bytes(needed)} are needed and {rounded_bytes(free)} are free; lower "
+            "--batch-size, --dim or what else is large, or take another machine"
         )
 
 
@@ -147,10 +148,3 @@ def _time(seconds: float) -> str:
     if seconds < 100:
         return f"{seconds:.0f} s" if seconds >= 1 else f"{seconds:.1f} s"
     return f"{seconds / 60:.0f} min" if seconds < 2 * 3600 else f"{seconds / 3600:.1f} h"
-
-
-def _size(size: float) -> str:
-    units = ("bytes", "kB", "MB", "GB", "TB")
-    power = min(int(math.log10(max(size, 1)) // 3), len(units) - 1)
-    value = size / 1000**power
-    return f"{value:.0f} {units[power]}" if value >= 10 or not power else f"{value:.1f} {units[power]}"
