@@ -289,6 +289,20 @@ def test_a_search_that_is_stopped_goes_on_as_if_it_had_not_been(coreset, log, tm
     assert without(frame) == without(whole)
 
 
+def test_a_disk_that_is_full_for_a_moment_stops_a_search_and_fails_no_trial(coreset, log, tmp_path, monkeypatch):
+    monkeypatch.setattr(searching, "STARTUP", 3)
+    _, whole = tune(coreset, tmp_path / "whole", log, trials=7)
+    error = sqlite3.OperationalError("database or disk is full")
+    error.sqlite_errorcode = sqlite3.SQLITE_FULL
+    with monkeypatch.context() as patch:
+        stop_at(patch, 5, error)
+        with pytest.raises(InputError, match="there is no room left"):
+            tune(coreset, tmp_path / "study", log, trials=7)
+    _, frame = tune(coreset, tmp_path / "study", log, trials=7)
+    assert frame.filter(frame["state"] == "fail")["reason"].to_list() == ["stopped"]
+    assert without(frame) == without(whole)
+
+
 @pytest.mark.parametrize("finish", [False, True])
 def test_a_trial_that_was_cut_off_loses_one_validation_interval(coreset, log, tmp_path, monkeypatch, finish):
     space, recipe = {"lr": {"low": 0.003, "high": 0.01}}, TrainOptions(steps=8, eval_every=2, eval_users=40, patience=0)

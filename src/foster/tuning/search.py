@@ -31,7 +31,7 @@ from foster.text.options import EncoderOptions
 from foster.training.loop import Fit, Watch, on_log
 from foster.training.options import FINISH, TrainOptions
 from foster.tuning.folder import DATABASE, Worker, is_dead, study_lock
-from foster.tuning.seals import SEAL, bind, check, check_pages, damaged, reading, seal_of, writing
+from foster.tuning.seals import SEAL, bind, check, check_pages, damaged, of_machine, reading, seal_of, writing
 from foster.tuning.space import Space, merged, unread
 from foster.unfinished import Unfinished, unfinished
 
@@ -270,7 +270,7 @@ class Search:
             # What stopped it may be that nothing can be written down any more.
             with self.lock, suppress(StorageInternalError):
                 frozen = self.study.trials[trial.number]
-                if isinstance(error, KeyboardInterrupt | SystemExit):
+                if isinstance(error, KeyboardInterrupt | SystemExit) or of_machine(error, self.out / DATABASE):
                     trial.set_user_attr(FAILURE, STOPPED)
                     self._put_back(frozen, frozen.user_attrs.get(KILLS, 0))
                 else:
