@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 LEFT = 24 * 3600  # seconds after which nobody writes to a temporary file any more
+FULL = (errno.ENOSPC, errno.EDQUOT)  # of errors: there is no room left on the disk, or for this user
 LARGE_BYTES = 2**28  # a quarter of a GiB: larger tables are better in a file than in memory
 
 
@@ -59,7 +60,7 @@ def whole_file(path: Path) -> Iterator[Path]:
         yield temporary
         temporary.replace(path)
     except OSError as error:
-        if error.filename is None and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        if error.filename is None and error.errno in FULL:
             error.filename = str(path)  # a write has only the number of a file
         raise
     finally:

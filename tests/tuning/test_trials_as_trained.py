@@ -192,7 +192,12 @@ def test_what_the_log_says_is_of_the_search_as_it_is_by_now(place, log, tmp_path
 def test_words_on_trials_that_came_after_the_trainings_on_the_log():
     found = {"verdict": {"search": 3, "best": 5, "regret": 0.1}, "retrained": [{}, {}], "best": [{"trial": 9}, {}]}
     words = results.verdict_in_words(found)
-    assert words.startswith("Of these 2, trial 5 is the best on the full log. The search's best, trial 9, was not")
+    assert words.startswith("Of these 2, trial 5 is the best on the full log. How much of that is noise is not known.")
+    assert words.endswith("The search's best, trial 9, was not trained there; --retrain does that.")
+    before = {"search": 3, "best": 3, "regret": 0.0, "other": 5, "behind": 0.01, "noise": 0.02}  # of earlier versions
+    rows = [{"trial": 3, "ndcg@10": 0.05}, {"trial": 5, "ndcg@10": 0.04}]
+    words = results.verdict_in_words({"verdict": before, "retrained": rows, "best": rows})
+    assert words.startswith("Of 2, trial 3 is the best") and words.endswith("noise is not known.")
     alone = {**found, "retrained": [{}], "best": [{"trial": 3}, {"trial": 5}]}
     words = results.verdict_in_words({**alone, "verdict": {"search": 3, "best": 3, "regret": 0.0, "alike": []}})
     assert words.endswith("whether the search was right is seen by two or more (--retrain 2).")
@@ -236,7 +241,12 @@ def test_words_on_what_is_noise():
         ),
         (
             [(3, None, None), (5, 0.050, None)],
-            "The full log prefers another: of 2, trial 5 is the best there; the search's best, trial 3, failed there.",
+            "Of 2, trial 5 alone could be trained on the full log.",
+        ),
+        (
+            [(3, None, None), (5, 0.050, None), (7, 0.040, 0.004)],
+            "The full log prefers another: of 3, trial 5 is the best there; the search's best, trial 3, failed there. "
+            "The validation users tell it from the others.",
         ),
         (
             [(3, 0.050, None), (5, 0.050, 0.0)],  # a tie
@@ -254,8 +264,6 @@ def test_words_on_the_full_log_say_what_is_noise(figures, words):
     best = [{"trial": number} for number, *_ in figures]
     found = {"retrained": rows, "best": best, "verdict": results._verdict(rows)}
     assert results.verdict_in_words(found) == words
-    before = {"search": 3, "best": 3, "regret": 0.0, "other": 5, "behind": 0.01, "noise": 0.02}  # of earlier versions
-    assert "is not known" in results.verdict_in_words({**found, "verdict": before})
 
 
 def test_users_who_judge_the_search_judge_the_full_log(place, log, tmp_path):

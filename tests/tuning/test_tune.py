@@ -561,16 +561,19 @@ def _finished(out):
         return [(trial.params, trial.value) for trial in study.get_trials(states=(TrialState.COMPLETE,))]
 
 
-def test_a_model_of_the_full_log_that_is_gone_is_made_again(coreset, log, tmp_path):
+@pytest.mark.parametrize("damaged", [False, True])
+def test_a_model_of_the_full_log_that_is_gone_is_made_again(coreset, log, tmp_path, damaged):
     out, lines = tmp_path / "study", []
     options = TuneOptions(trials=2, retrain=1, retrain_steps=3)
     given = {"validation": log, "space": SPACE, "train": RECIPE, "options": options}
     before = search(coreset, out, **given).results["retrained"]
     (folder,) = (out / "retrained").iterdir()
     weights = (folder / "model.safetensors").read_bytes()
-    shutil.rmtree(folder)
+    (folder / "model.safetensors").write_bytes(weights[:100])
+    if not damaged:
+        shutil.rmtree(folder)
     assert search(coreset, out, **given, say=lines.append).results["retrained"] == before
-    assert f"{folder}: is gone; if trial" in lines[0]
+    assert f"{folder}: is gone, or damaged; if trial" in lines[0]
     assert (folder / "model.safetensors").read_bytes() == weights
     assert search(coreset, out, **given, say=lines.append).results["retrained"] == before and len(lines) == 3
 

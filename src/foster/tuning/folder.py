@@ -29,6 +29,7 @@ from foster.data.dataset import Dataset
 from foster.errors import InputError
 from foster.exchange import clear_leftovers
 from foster.manifest import MANIFEST_NAME, read_manifest, whole_files
+from foster.storage import FULL
 
 DATABASE = "study.db"
 LOCKS = "locks"
@@ -117,7 +118,8 @@ def claim(out: Path, meant: Mapping[str, Any]) -> str | None:
                 with whole_files(out, about(meant), also=[CONFIG_NAME]):
                     pass
     except OSError as error:
-        raise InputError(f"{out}: cannot write there ({error.strerror}); give another --out") from error
+        fix = "make room, or give another --out" if error.errno in FULL else "give another --out"
+        raise InputError(f"{out}: cannot write there ({error.strerror}); {fix}") from error
     if not (out / MANIFEST_NAME).exists():
         raise InputError(f"{out / MANIFEST_NAME}: is missing; copy the study again, or begin anew with --overwrite")
     read_manifest(out).check(CONFIG_NAME)

@@ -240,6 +240,9 @@ def _yaml(results: Mapping[str, Any], setting: Setting) -> str:
         f"Options of trial {results['trial']}, the {chosen}. For --config of foster train and foster pretrain.",
         f"Its seed was {setting.seed}" + (f", on the full log {on_log_seed(setting.seed)}." if verdict else "."),
     ]
+    steps = {row["trial"]: row["at_most"] for row in results["retrained"]}.get(results["trial"])
+    if steps is not None and results["config"].get("steps") != steps:
+        notes.append(f"Its training on the full log had --steps {steps}.")
     if alone := sorted(setting.fixed - setting.given.keys() - setting.space.parts.keys()):
         flags = " ".join(f"--{name.replace('_', '-')} {getattr(setting.train, name)}" for name in alone)
         notes.append(f"Given for the trials alone, and to be given again for one like them: {flags}.")
@@ -360,6 +363,7 @@ def verdict_in_words(results: Mapping[str, Any]) -> str:
     if verdict is None:
         return "None of them could be trained on the full log."
     first = best[0]["trial"] if best else verdict["search"]
+    users = _users_in_words(verdict)
     if count == 1:
         said = f"Trial {verdict['best']} alone was trained on the full log"
         if len(best) == 1:
@@ -369,23 +373,27 @@ def verdict_in_words(results: Mapping[str, Any]) -> str:
         return f"{said}, and the search's best is trial {first} by now; --retrain trains that, too."
     if verdict["search"] != first:  # trials came after the trainings on the log
         return (
-            f"Of these {count}, trial {verdict['best']} is the best on the full log. The search's best, trial {first}, "
-            "was not trained there; --retrain does that."
+            f"Of these {count}, trial {verdict['best']} is the best on the full log. {users} The search's best, trial "
+            f"{first}, was not trained there; --retrain does that."
         )
-    alike = verdict.get("alike")  # not there in studies of earlier versions
-    known = [row for row in results["retrained"] if _is_known(row)]
+    if sum(map(_is_known, results["retrained"])) == 1:
+        return f"Of {count}, trial {verdict['best']} alone could be trained on the full log."
     if verdict["best"] == verdict["search"]:
         right, said = "The search was right", f"trial {verdict['best']} is the best on the full log, too"
     else:
         lacks = "failed there" if verdict["regret"] is None else f"is {percent(verdict['regret'])} behind it"
         right = "The full log prefers another"
         said = f"trial {verdict['best']} is the best there; the search's best, trial {verdict['search']}, {lacks}"
-    if alike is None:
-        return f"Of {count}, {said}. How much of that is noise is not known."
+    told = verdict.get("alike") == []
+    return f"{right}: of {count}, {said}. {users}" if told else f"Of {count}, {said}. {users}"
+
+
+def _users_in_words(verdict: Mapping[str, Any]) -> str:
+    if (alike := verdict.get("alike")) is None:  # as in studies of earlier versions
+        return "How much of that is noise is not known."
     if alike:
-        return f"Of {count}, {said}. The validation users do not tell {_trials(alike)} from trial {verdict['best']}."
-    told = " The validation users tell it from the others." if len(known) > 1 else ""
-    return f"{right}: of {count}, {said}.{told}"
+        return f"The validation users do not tell {_trials(alike)} from trial {verdict['best']}."
+    return "The validation users tell it from the others."
 
 
 def _number(value: float | None) -> str:

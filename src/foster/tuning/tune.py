@@ -22,6 +22,7 @@ from foster.engine import Engine, check_seed
 from foster.errors import InputError, expect, expect_given
 from foster.evaluation.evaluate import is_of
 from foster.finishing import check_own_log, shape_on_log
+from foster.manifest import verify
 from foster.models.item_tower import IDS
 from foster.models.options import ModelOptions
 from foster.models.recommender import TextRecommender
@@ -433,8 +434,9 @@ def _check_retrained(work: Search, steps: int | None) -> set[int]:
         folder = retrained_folder(work.out, trial.number)
         if "error" in found:
             failed.add(trial.number)
-        elif found and not folder.exists():
-            work.say(f"{folder}: is gone; if trial {trial.number} is still among the best, it is trained again")
+        elif found and not _is_whole(folder):
+            again = f"if trial {trial.number} is still among the best, it is trained again"
+            work.say(f"{folder}: is gone, or damaged; {again}")
             failed.add(trial.number)
         elif (steps_then := found.get("at_most", asked)) != asked:
             raise InputError(
@@ -442,6 +444,14 @@ def _check_retrained(work: Search, steps: int | None) -> set[int]:
                 f"would be {asked:,}; give --retrain-steps as before, or another --out"
             )
     return failed
+
+
+def _is_whole(folder: Path) -> bool:
+    try:
+        verify(folder)
+    except InputError:
+        return False
+    return True
 
 
 def _retrain_one(
