@@ -174,7 +174,11 @@ def study_folder(data, tmp_path_factory) -> Path:
     ]  # fmt: skip
     results = {
         "trials": {"finished": 2, "pruned": 1}, "best": best, "importance": {"dim": 0.75, "<i>lr": 0.25},
-        "retrained": [{"trial": 1, "value": 0.04, "ndcg@10": 0.05}, {"trial": 0, "value": 0.03, "error": "<b>broke"}],
+        "retrained": [
+            {"trial": 1, "value": 0.04, "ndcg@10": 0.05, "noise": None},
+            {"trial": 0, "value": 0.03, "error": "<b>broke"},
+            {"trial": 2, "value": 0.02, "ndcg@10": 0.03, "noise": 0.004},
+        ],
         "verdict": {"search": 1, "best": 1, "regret": 0.0, "alike": []}, "trial": 1, "config": {"dim": 8, "layers": 1},
         "source": "distilled", "finish": True, "seed": 0,
     }  # fmt: skip

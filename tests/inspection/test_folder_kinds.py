@@ -137,6 +137,7 @@ def test_study(study_folder):
     assert options.rows[1][:2] == ("<i>lr", "0.001 to 0.01 on a log scale")
     assert options.rows[2] == ("layers", "fixed", "1", "")
     assert sections["log"].blocks[1].rows[1] == ("0", "0.03", "", "", "<b>broke")
+    assert sections["log"].blocks[1].rows[2] == ("2", "0.02", "0.03", "0.0200 ± 0.0040", "")
     assert sections["folders"].blocks[1].lines == ["retrained/trial-1"]
 
 

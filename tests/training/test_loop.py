@@ -6,7 +6,7 @@ import numpy as np
 import polars as pl
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from foster.condensed.sequences import Condensed
 from foster.condensed.sources import student_source
@@ -16,7 +16,7 @@ from foster.data.histories import Histories
 from foster.engine import Engine
 from foster.errors import InputError
 from foster.runs import training_record
-from foster.training.loop import Fit, LogSource, fit, on_log
+from foster.training.loop import POWER, Fit, LogSource, fit, on_log
 from foster.training.options import MOST_STEPS, PASSES, TrainOptions
 from foster.training.trajectory import FOLDER_NAME, Recorder, checkpoint_steps
 from small_models import small_recommender
@@ -84,6 +84,62 @@ class Spikes:
         self.steps += 1
         loss = (next(iter(model.parameters())) - 1).square().sum()
         return loss * self.times if self.steps == self.at else loss
+
+
+@pytest.mark.parametrize("validated", [True, False])
+def test_a_model_ends_with_the_mean_of_its_weights(validated):
+    """As the definition has it: a mean over steps whose weights grow as the power of the step, written as products."""
+    model, raw, seen = small_recommender(), [], []
+
+    def weights() -> Tensor:
+        return torch.cat([p.detach().flatten() for p in model.trained_parameters()]).double()
+
+    def record(step, model):
+        raw.append(weights())
+
+    def validate(model):
+        seen.append(weights())
+        return 0.5
+
+    options = TrainOptions(steps=12, eval_every=5, warmup=0, patience=0)
+    source = student_source(sequences_of(model), model, 0)
+    fit(model, source, options, validate=validate if validated else None, record=record)
+
+    def mean(steps: int) -> Tensor:
+        kept = [(1 - 1 / step) ** (POWER + 1) for step in range(1, steps + 1)]
+        shares = [(1 - kept[at]) * np.prod(kept[at + 1 :]) for at in range(steps)]
+        assert sum(shares) == pytest.approx(1) and sum(shares[-3:]) > 0.6
+        return sum(share * one for share, one in zip(shares, raw[1:], strict=False))
+
+    torch.testing.assert_close(weights(), mean(12), rtol=1e-5, atol=1e-7)
+    assert not torch.allclose(weights(), raw[-1])
+    assert len(raw) == 13 and len(seen) == 3 * validated
+    for steps, one in zip((5, 10, 12), seen, strict=False):
+        torch.testing.assert_close(one, mean(steps), rtol=1e-5, atol=1e-7)
+
+
+def test_fewer_steps_are_the_first_ones_of_more():
+    ends = []
+    for steps in (6, 12):
+        model, raw = small_recommender(), []
+        source = student_source(sequences_of(model), model, 0)
+        options = TrainOptions(steps=steps, eval_every=5, warmup=2)
+        fit(model, source, options, record=lambda _, m, raw=raw: raw.append(m.trained_state()))
+        ends.append(raw[:7])
+    for one, other in zip(*ends, strict=True):
+        assert all(torch.equal(one[name], other[name]) for name in one)
+
+
+def test_validation_changes_nothing_of_what_follows():
+    ends = []
+    for validate in (None, lambda model: 0.5):
+        model, raw = small_recommender(), []
+        source = student_source(sequences_of(model), model, 0)
+        options = TrainOptions(steps=12, eval_every=5, warmup=0, patience=0)
+        fit(model, source, options, validate=validate, record=lambda _, m, raw=raw: raw.append(m.trained_state()))
+        ends.append([*raw, model.trained_state()])
+    for one, other in zip(*ends, strict=True):
+        assert all(torch.equal(one[name], other[name]) for name in one)
 
 
 def test_one_steep_step_does_not_stop_the_steps_after_it():

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from foster.artefacts import not_finite
 from foster.data.batches import BatchDraws, pad
@@ -35,6 +37,7 @@ from foster.training.options import (
 )
 from foster.unfinished import State, Unfinished
 
+POWER = 6.94  # of the mean of weights, which is as wide then (one deviation) as a tenth of the steps made
 CLIP = 1.0  # largest norm of a step's gradient: without it wide models may be spoilt by the steps after warm-up
 WINDOW = 50  # targets of a long history that a step has, at the default length; whatever the model's, for all alike
 Validate = Callable[[TextRecommender], float]
@@ -229,6 +232,43 @@ def validator(data: Dataset, users: int, engine: Engine) -> Validator:
     return Validator(Evaluator(data, "validation", users=validation_users(data, users), engine=engine))
 
 
+class Average:
+    """The mean of a model's weights over its latest steps, about a tenth of all that were made.
+
+    While the rate is high, weights wander about what they are to become: their mean is far better than any of them, and
+    validation says less by chance. Power-function averaging (Karras et al., CVPR 2024, arXiv 2312.02696, section 3.1):
+    how far back the mean reaches grows with the steps, so that nothing is to be set.
+
+    Args:
+        parameters: those that training changes.
+    """
+
+    def __init__(self, parameters: list[nn.Parameter]) -> None:
+        self._parameters = parameters
+        self.mean: list[Tensor] = [p.detach().clone() for p in parameters]
+
+    def update(self, step: int) -> None:
+        """Take in the weights after a step (from 1)."""
+        # The mean over steps t' of a density proportional to t'^POWER.
+        get_ema_multi_avg_fn((1 - 1 / step) ** (POWER + 1))(self.mean, self._parameters, None)
+
+    @contextmanager
+    def in_place(self) -> Iterator[None]:
+        """Let the model have its mean for a while."""
+        own = [p.detach().clone() for p in self._parameters]
+        self.put(self.mean)
+        try:
+            yield
+        finally:
+            self.put(own)
+
+    @torch.no_grad()
+    def put(self, weights: list[Tensor]) -> None:
+        """Set the model's weights."""
+        for parameter, weight in zip(self._parameters, weights, strict=True):
+            parameter.copy_(weight)
+
+
 @deterministic()
 def fit(
     model: TextRecommender,
@@ -243,18 +283,18 @@ def fit(
     progress: str | None = None,
     part: Unfinished | None = None,
 ) -> Fit:
-    """Train a model in place; it ends with its best weights on validation.
+    """Train a model in place; it ends with the mean of its weights (see ``Average``) that was best on validation.
 
-    Without validation, or with a patience of 0, it ends with its last ones.
+    Without validation, or with a patience of 0, it ends with the last one.
 
     Args:
         model: the recommender.
         source: of losses.
         options: the recipe.
         seed: of the dropout.
-        validate: gives NDCG@10; called every ``eval_every`` steps, for early stopping and to choose the weights if
-            there is a patience.
-        record: called with the number of steps made and the model, from step 0 on.
+        validate: gives NDCG@10; called every ``eval_every`` steps with the mean in the model, for early stopping and to
+            choose the weights if there is a patience.
+        record: called with the number of steps made and the model as the optimiser has it, from step 0 on.
         watch: called with the step and the NDCG@10 of each validation; what it raises ends the training. Of a run that
             goes on, also with those that were before.
         engine: device and processes.
@@ -287,8 +327,8 @@ def _fit(
     optimiser = torch.optim.AdamW(groups, weight_decay=options.weight_decay, fused=True)
     rates = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda made: schedule(made + 1, options))
     products = matrix_type(options.precision, engine.device)
-    result, best = Fit(precision=str(products).removeprefix("torch.")), None
-    run = _Run(model, source, optimiser, rates, record, result, engine)
+    result, best, average = Fit(precision=str(products).removeprefix("torch.")), None, Average(parameters)
+    run = _Run(model, source, optimiser, rates, average, record, result, engine)
     model.train()
     if part is not None and (saved := part.take("fit")) is not None:
         best = part.take("best")
@@ -313,6 +353,7 @@ def _fit(
         nn.utils.clip_grad_norm_(parameters, CLIP)
         optimiser.step()
         rates.step()
+        average.update(step)
         result.steps = step
         if due:
             (loss,) = engine.average([loss])
@@ -321,14 +362,15 @@ def _fit(
             record(step, model)
         better = False
         if validate is not None and due:
-            ndcg = validate(model)
+            with average.in_place():
+                ndcg = validate(model)
+                better = options.patience > 0 and (best is None or ndcg > (result.best_ndcg or 0.0))
+                if better:
+                    best = model.trained_state()
             model.train()
             result.history.append({"step": step, "loss": loss.item(), "ndcg@10": ndcg})
             if watch is not None:
                 watch(step, ndcg)
-            better = options.patience > 0 and (best is None or ndcg > (result.best_ndcg or 0.0))
-            if better:
-                best = model.trained_state()
             if better or options.patience == 0:
                 result.best_step, result.best_ndcg = step, ndcg
                 result.by_group = validate.by_group if isinstance(validate, Validator) else None
@@ -340,6 +382,7 @@ def _fit(
     if best is not None:
         model.load_trained_state(best)
     else:
+        average.put(average.mean)
         result.best_step = result.steps
     model.eval()
     result.seconds = time.perf_counter() - start
@@ -354,6 +397,7 @@ class _Run:
     source: Source
     optimiser: torch.optim.Optimizer
     rates: torch.optim.lr_scheduler.LRScheduler
+    average: Average
     record: Callable[[int, TextRecommender], None] | None
     result: Fit
     engine: Engine
@@ -363,6 +407,7 @@ class _Run:
             "model": self.model.trained_state(),
             "optimiser": self.optimiser.state_dict(),
             "rates": self.rates.state_dict(),
+            "average": self.average.mean,
             "source": self.source.state(),
             "random": self.engine.random_states(),
             "record": self.record.state() if isinstance(self.record, Record) else None,
@@ -373,6 +418,8 @@ class _Run:
         self.model.load_trained_state(state["model"])
         self.optimiser.load_state_dict(state["optimiser"])
         self.rates.load_state_dict(state["rates"])
+        for own, saved in zip(self.average.mean, state["average"], strict=True):
+            own.copy_(saved)
         self.source.load_state(state["source"])
         if isinstance(self.record, Record):
             self.record.load_state(state["record"])
@@ -399,6 +446,9 @@ def _diverged(name: str, step: int, options: TrainOptions) -> Diverged:
 
 
 def schedule(step: int, options: TrainOptions) -> float:
-    """Return the factor of the learning rate at ``step`` (from 1): linear warm-up, then half a cosine to zero."""
-    warm = min(1.0, step / max(options.warmup, 1))
-    return warm * 0.5 * (1 + math.cos(math.pi * (step - 1) / options.total_steps))
+    """Return the factor of the learning rate at ``step`` (from 1): linear warm-up, then 1.
+
+    The mean of the weights needs no rate that falls (benchmarks/research.md, 91), so that fewer steps are the first ones
+    of more.
+    """
+    return min(1.0, step / max(options.warmup, 1))
