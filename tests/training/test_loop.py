@@ -118,18 +118,6 @@ def test_a_model_ends_with_the_mean_of_its_weights(validated):
         torch.testing.assert_close(one, mean(steps), rtol=1e-5, atol=1e-7)
 
 
-def test_fewer_steps_are_the_first_ones_of_more():
-    ends = []
-    for steps in (6, 12):
-        model, raw = small_recommender(), []
-        source = student_source(sequences_of(model), model, 0)
-        options = TrainOptions(steps=steps, eval_every=5, warmup=2)
-        fit(model, source, options, record=lambda _, m, raw=raw: raw.append(m.trained_state()))
-        ends.append(raw[:7])
-    for one, other in zip(*ends, strict=True):
-        assert all(torch.equal(one[name], other[name]) for name in one)
-
-
 def test_validation_changes_nothing_of_what_follows():
     ends = []
     for validate in (None, lambda model: 0.5):

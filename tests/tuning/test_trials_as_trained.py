@@ -132,18 +132,18 @@ def test_what_some_trials_read_is_searched(place, log, tmp_path):
     assert frame["state"].to_list() == ["complete"]
 
 
-def test_trials_are_pruned_by_others_at_the_same_step(place, log, tmp_path, monkeypatch):
-    """Not in the first quarter of their own steps; at its end a trial is finished."""
-    curves = {8: [0.1, 0.2], 40: [0.1, 0.2, 0.3] + [0.4] * 7}
+def test_trials_are_pruned_by_those_of_as_many_steps(place, log, tmp_path, monkeypatch):
+    """A trial of fewer steps is further at a step, since its rate has fallen by then; at its end it is finished."""
+    curves = {8: [0.9, 0.95], 40: [0.1] * 9 + [0.95]}
     made = []
 
     def train(self, options, watch, part):
         steps = options["steps"]
         curve = curves[steps]
-        if len(made) == 13:  # worse than the others, at a quarter of its steps and later
+        if len(made) == 13:  # worse than those of its kind, at a quarter of its steps and later
             curve = [0.05] * 10
         if len(made) == 14:  # worse at the end only
-            curve = [*curve[:-1], 0.05]
+            curve = [curve[0]] * len(curve)
         made.append(steps)
         for number, ndcg in enumerate(curve):
             watch(4 * (number + 1), ndcg)

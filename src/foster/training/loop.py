@@ -446,8 +446,6 @@ def _diverged(name: str, step: int, options: TrainOptions) -> Diverged:
 
 
 def schedule(step: int, options: TrainOptions) -> float:
-    """Return the factor of the learning rate at ``step`` (from 1): linear warm-up, then 1.
-
-    The mean of the weights needs no rate that falls (benchmarks/research.md, 91): fewer steps are the first of more.
-    """
-    return min(1.0, step / max(options.warmup, 1))
+    """Return the factor of the learning rate at ``step`` (from 1): linear warm-up, then half a cosine to zero."""
+    warm = min(1.0, step / max(options.warmup, 1))
+    return warm * 0.5 * (1 + math.cos(math.pi * (step - 1) / options.total_steps))

@@ -16,8 +16,8 @@ class TrainOptions(Options):
     steps: int | None = Field(
         None,
         ge=1,
-        description="optimiser steps, at most; by default what is stored with sequences; on a log 8000, or for few "
-        "users as many as go through its interactions 40 times",
+        description="optimiser steps; the learning rate falls to zero over them (cosine); by default what is stored "
+        "with sequences; on a log 8000, or for few users as many as go through its interactions 40 times",
     )
     batch_size: int | None = Field(
         None,
@@ -25,7 +25,7 @@ class TrainOptions(Options):
         description="histories a step on average, of all processes together; by default a sixteenth of all, but at "
         "least 32 and at most 256",
     )
-    lr: float = Field(3e-3, gt=0, le=MOST_RATE, description="learning rate of AdamW, after the warm-up")
+    lr: float = Field(3e-3, gt=0, le=MOST_RATE, description="peak learning rate of AdamW")
     weight_decay: float = Field(0.01, ge=0, le=MOST_RATE, description="weight decay of AdamW")
     warmup: int = Field(50, ge=0, description="steps of linear warm-up")
     candidates: int = Field(

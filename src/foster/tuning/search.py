@@ -41,14 +41,14 @@ if TYPE_CHECKING:
     from optuna.trial import FrozenTrial, TrialState
 
 STARTUP = 10  # trials drawn at random before TPE has something to go by
-UNPRUNED = 5  # trials that are finished, and were looked at after as many steps, before one is pruned
+UNPRUNED = 5  # trials that are finished before one is pruned
 WARM = 4  # no trial is pruned in the first such part of its steps: slow starters are no bad ones
 KILLED = 3  # times that a trial's process is killed before the trial is given up
 NAME = "foster"
 NO_MEMORY = "not enough memory on the device"
 BUSY = 120.0  # seconds to wait for what another process writes
 WORKER, BEGUN, REASON, FAILURE, KILLS, FIRST = "worker", "default", "reason", "failure", "killed", "first"
-GROUPS = "by_group"
+STEPS, GROUPS = "steps", "by_group"
 """Names of what is noted of a trial."""
 
 PRUNED, STOPPED = "pruned at step", "stopped"  # begin of a reason, and a failure that is none
@@ -249,6 +249,7 @@ class Search:
         state, value, reason = TrialState.PRUNED, None, None
         try:
             steps = self.setting.of_trial(options)[1].total_steps  # what cannot be trained is nothing's twin
+            trial.set_user_attr(STEPS, steps)
             if (twin := self._twin(options)) is not None:
                 value, reason = twin.value, f"the same training as trial {twin.number}"
                 self._copy(twin, trial)
@@ -341,15 +342,16 @@ class Search:
         return train(setting.source, validation=setting.validation, **shared)[1]
 
     def _is_behind(self, step: int, steps: int, best: float) -> bool:
-        """Whether a trial of so many steps is pruned: its best so far is below the median of others at this step.
+        """Whether a trial is pruned: its best so far is below the median, at this step, of trials of as many steps.
 
-        After the last step nothing is saved by it.
+        The rate falls over the steps that a trial has: at one step, one of fewer is further. After the last step
+        nothing is saved by it.
         """
-        if not steps // WARM <= step < steps:
+        like = [trial for trial in finished(self.study) if trial.user_attrs.get(STEPS) == steps]
+        if len(like) < UNPRUNED or not steps // WARM <= step < steps:
             return False
-        values = [trial.intermediate_values for trial in finished(self.study)]
-        there = [own[step] for own in values if step in own]
-        return len(there) >= UNPRUNED and best < float(np.median(there))
+        there = [trial.intermediate_values[step] for trial in like if step in trial.intermediate_values]
+        return bool(there) and best < float(np.median(there))
 
     def _twin(self, options: Mapping[str, Any]) -> FrozenTrial | None:
         """Return a finished trial whose training was the same."""
