@@ -182,7 +182,7 @@ class Fit:
 
     Attributes:
         steps: optimiser steps that were made.
-        best_step: the step whose weights the model has now.
+        best_step: the step up to which the weights were averaged that the model has now.
         best_ndcg: its NDCG@10 on the validation users, or None without validation.
         by_group: what each of some random groups of these users gives to that; see ``ndcg_by_group``.
         history: one ``{"step", "loss", "ndcg@10"}`` a validation.
