@@ -26,7 +26,7 @@ from foster.exchange import KEPT_NAME, MARK, clear_leftovers, place_locked, repl
 from foster.json_text import is_unicode, json_sha256, of_json, to_json
 from foster.manifest import MANIFEST_NAME, read_manifest, read_whole, seal, verify
 from foster.panics import hushed
-from foster.storage import write_tensors
+from foster.storage import FULL, write_tensors
 from foster.version import __version__
 
 if TYPE_CHECKING:
@@ -50,7 +50,8 @@ _MODEL = (CONFIG_NAME, CARD_NAME, MANIFEST_NAME, "model.safetensors", "items.saf
 _RESULTS = (CONFIG_NAME, CARD_NAME, MANIFEST_NAME, "trials.csv", "results.json", "results.png", "best.yaml")
 _STUDY = (
     *(*_RESULTS, *(f".{name}.*.tmp" for name in _RESULTS), "study.db", "study.db-*"),
-    *(".study.db.*.tmp*", "locks", "locks/*.lock", "retrained", "retrained/trial-*", "retrained/.trial-*"),
+    *(".study.db.*.tmp*", "locks", "locks/*.lock"),
+    *(RETRAINED_NAME, f"{RETRAINED_NAME}/trial-*", f"{RETRAINED_NAME}/.trial-*"),
     *("trial-*.part", "trial-*.part/*"),
 )
 FILES: dict[str, tuple[str, ...]] = {
@@ -255,7 +256,13 @@ def check_free(out: str | Path, overwrite: bool = False, inputs: Iterable[str | 
         stated = (stated_input(given) for given in inputs if given is not None)
         return Place(out, place, _content(place), tuple(one for one in stated if one is not None))
     except OSError as error:
-        raise InputError(f"{out}: cannot write there ({error.strerror}); give another --out") from error
+        raise cannot_write(out, error) from error
+
+
+def cannot_write(out: Path, error: OSError) -> InputError:
+    """Return the error of a folder that cannot be made, or written to."""
+    fix = "make room, or give another --out" if error.errno in FULL else "give another --out"
+    return InputError(f"{out}: cannot write there ({error.strerror}); {fix}")
 
 
 def check_outside(place: Path, named: str) -> None:

@@ -88,7 +88,7 @@ def test_what_a_killed_job_leaves_is_done_by_the_other(tmp_path, command):
     out, said = process.communicate(timeout=240)
     assert process.returncode == 0, said
     trials = json.loads(out)["trials"]
-    assert sum(trials.values()) == 8 and "running" not in trials
+    assert sum(trials.values()) == 8 and not {"running", "ended by an error"} & trials.keys()
     assert "a process that shared the work ended with exit status -9" in said
     assert said.count("cannot be trained (dim 8 is no multiple of heads 3") == 1  # not by each process
 

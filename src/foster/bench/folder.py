@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from foster.artefacts import CONFIG_NAME, DATASET_NAME, marked, read_config, read_json, write_json
+from foster.artefacts import CONFIG_NAME, DATASET_NAME, cannot_write, marked, read_config, read_json, write_json
 from foster.bench.plan import Plan
 from foster.bench.results import BENCH_NAME, KIND, PLOT_NAME, RESULTS
 from foster.bench.rows import Run
@@ -74,7 +74,7 @@ class BenchFolder:
                 with whole_files(self.out, {"kind": KIND}) as place:
                     write_json(place(BENCH_NAME), marked(KIND) | about)
             except OSError as error:
-                raise InputError(f"{self.out}: cannot write there ({error.strerror}); give another --out") from error
+                raise cannot_write(self.out, error) from error
         if engine.is_main:
             engine.wait()
 

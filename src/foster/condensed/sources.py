@@ -263,11 +263,6 @@ class SoftLabels(_Drawing):
         if not fixed:
             model.tower.mark(self.read.items[self.read.weights > 0])
 
-    @property
-    def samples(self) -> bool:
-        """Whether items are sampled for the loss, which is over all of them otherwise."""
-        return self.matching.samples
-
     def loss(self, model: TextRecommender, candidates: int) -> Tensor:
         """Return the mean loss of the steps of some contexts.
 

@@ -10,7 +10,7 @@ from typing import Annotated, Any, ClassVar, Literal
 import polars as pl
 from pydantic import ConfigDict, Field
 
-from foster.artefacts import CONFIG_NAME, DATASET_NAME, Fraction, Stored, folder_bytes, read_json
+from foster.artefacts import CONFIG_NAME, DATASET_NAME, RETRAINED_NAME, Fraction, Stored, folder_bytes, read_json
 from foster.errors import InputError
 from foster.inspection.figures import FAINT, SERIES, drawing
 from foster.inspection.files import bytes_by_part
@@ -87,7 +87,7 @@ PARTS = {
     TRIALS: "all trials",
     BEST: "the best options",
     LOCKS: "locks of processes",
-    "retrained": "models of the best options on the full log",
+    RETRAINED_NAME: "models of the best options on the full log",
 }
 
 
@@ -244,7 +244,7 @@ class StudyFolder:
     def _folders(self) -> list[Block]:
         found = sorted(
             path.parent.relative_to(self.folder).as_posix()
-            for pattern in (f"retrained/*/{CONFIG_NAME}", f"retrained/*/{DATASET_NAME}")
+            for pattern in (f"{RETRAINED_NAME}/*/{CONFIG_NAME}", f"{RETRAINED_NAME}/*/{DATASET_NAME}")
             for path in self.folder.glob(pattern)
         )
         if not found:

@@ -19,6 +19,7 @@ from foster.artefacts import (
     RETRAINED_NAME,
     STUDY,
     Place,
+    cannot_write,
     check_free,
     marked,
     read_json,
@@ -29,7 +30,6 @@ from foster.data.dataset import Dataset
 from foster.errors import InputError
 from foster.exchange import clear_leftovers
 from foster.manifest import MANIFEST_NAME, read_manifest, whole_files
-from foster.storage import FULL
 
 DATABASE = "study.db"
 LOCKS = "locks"
@@ -118,8 +118,7 @@ def claim(out: Path, meant: Mapping[str, Any]) -> str | None:
                 with whole_files(out, about(meant), also=[CONFIG_NAME]):
                     pass
     except OSError as error:
-        fix = "make room, or give another --out" if error.errno in FULL else "give another --out"
-        raise InputError(f"{out}: cannot write there ({error.strerror}); {fix}") from error
+        raise cannot_write(out, error) from error
     if not (out / MANIFEST_NAME).exists():
         raise InputError(f"{out / MANIFEST_NAME}: is missing; copy the study again, or begin anew with --overwrite")
     read_manifest(out).check(CONFIG_NAME)

@@ -179,7 +179,7 @@ def results_of(study: Study, setting: Setting) -> dict[str, Any]:
 def _looked_at(study: Study, again: list[FrozenTrial]) -> list[dict[str, Any]]:
     """Return a row for each trial that was looked at on the full log, the best of the search first."""
     notes = [retrained(study, trial.number) for trial in again]
-    best = max(filter(_is_known, notes), key=lambda note: note["ndcg@10"], default=None)
+    best = _best_on_log(notes)
     return [
         {
             "trial": trial.number,
@@ -195,6 +195,15 @@ def _is_known(row: Mapping[str, Any]) -> bool:
     return row.get("ndcg@10") is not None
 
 
+def _best_on_log(rows: Sequence[Mapping[str, Any]]) -> Mapping[str, Any] | None:
+    return max(filter(_is_known, rows), key=lambda row: row["ndcg@10"], default=None)
+
+
+def _alike(others: Sequence[Mapping[str, Any]], best: Mapping[str, Any], name: str) -> list[int]:
+    """Return the numbers of the trials that are behind the best in a figure by no more than the noise of that."""
+    return [row["trial"] for row in others if best[name] - row[name] <= row["noise"]]
+
+
 def _verdict(looked_at: list[dict[str, Any]]) -> dict[str, Any] | None:
     """Return which trial is best on the full log, and what it costs to take the search's best instead.
 
@@ -203,18 +212,16 @@ def _verdict(looked_at: list[dict[str, Any]]) -> dict[str, Any] | None:
         best one's NDCG@10 that the search's best lacks; None where its training failed), ``alike`` (numbers of those
         that the validation users do not tell from the best; None where they cannot say).
     """
-    known = list(filter(_is_known, looked_at))
-    if not known:
+    if (best := _best_on_log(looked_at)) is None:
         return None
-    search, best = looked_at[0], max(known, key=lambda row: row["ndcg@10"])
-    others = [row for row in known if row is not best]
+    search, others = looked_at[0], [row for row in looked_at if _is_known(row) and row is not best]
     told = all(row["noise"] is not None for row in others)
-    regret = 1 - search["ndcg@10"] / best["ndcg@10"] if search in known and best["ndcg@10"] else None
+    regret = 1 - search["ndcg@10"] / best["ndcg@10"] if _is_known(search) and best["ndcg@10"] else None
     return {
         "search": search["trial"],
         "best": best["trial"],
         "regret": 0.0 if search is best else regret,
-        "alike": [row["trial"] for row in others if best["ndcg@10"] - row["ndcg@10"] <= row["noise"]] if told else None,
+        "alike": _alike(others, best, "ndcg@10") if told else None,
     }
 
 
@@ -327,7 +334,8 @@ def behind(row: Mapping[str, Any], best: Mapping[str, Any], name: str = "value")
 
 def behind_on_log(row: Mapping[str, Any], results: Mapping[str, Any]) -> str:
     """Return the same of a trial's options on the full log."""
-    return behind(row, max(results["retrained"], key=lambda other: other.get("ndcg@10") or 0.0), "ndcg@10")
+    best = _best_on_log(results["retrained"])
+    return "" if best is None else behind(row, best, "ndcg@10")
 
 
 def alike_in_words(results: Mapping[str, Any]) -> str:
@@ -336,7 +344,7 @@ def alike_in_words(results: Mapping[str, Any]) -> str:
     known = [row for row in others if row.get("noise") is not None]
     if not known:
         return "How much of these differences is noise is not known." if others else ""
-    alike = [row["trial"] for row in known if best["value"] - row["value"] <= row["noise"]]
+    alike = _alike(known, best, "value")
     said = f"tell trial {best['trial']} from all others that are shown"
     if alike:
         said = f"do not tell {_trials(alike)} from the best"

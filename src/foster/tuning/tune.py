@@ -307,6 +307,11 @@ def _check_sequences(source: Condensed, space: Space, given: Mapping[str, Any], 
             f"{where if 'batch_size' in space.parts else 'options'}: 'batch_size': a step on sequences sees all of "
             "them, or an eighth of their labels; leave it out"
         )
+    if finish and "steps" in space.parts:
+        raise InputError(
+            f"{where}: 'steps' with --finish are those of a part of a training on the log, and say nothing of the "
+            "whole of it; give one number for all trials by --steps"
+        )
     ids = space.parts.get("ids")
     may = given.get("ids", source.model.ids) if ids is None else ids.holds(True)
     if may and source.codes is not None and IDS not in (source.adapter or {}):
@@ -329,11 +334,6 @@ def _check_read(source: Dataset | Condensed, space: Space, model: ModelOptions, 
             reason = "the language model is frozen" if name in OF_TUNED else f"the backbone is {' or '.join(backbones)}"
         elif name == "mixup" and (finish or isinstance(source, Dataset) or source.codes is None):
             reason = "it is for trials on soft labels alone"
-        elif name == "steps" and finish:
-            raise InputError(
-                f"{where}: 'steps' with --finish are those of a part of a training on the log, and say nothing of the "
-                "whole of it; give one number for all trials by --steps"
-            )
         if reason is not None:
             raise InputError(f"{where}: '{name}' would have no effect, since {reason}; leave it out")
 
@@ -350,7 +350,7 @@ def _rehearsed(setting: Setting, where: str) -> TextRecommender:
         LogSource(source, setting.train, like.options.max_length, seed, engine)
         return like
     losses = student_source(source, like.fresh(seed), seed)
-    of_labels = isinstance(losses, SoftLabels) and not setting.finish and not losses.samples
+    of_labels = isinstance(losses, SoftLabels) and not setting.finish and not losses.matching.samples
     if of_labels and "candidates" in setting.space.parts and not OF_LABELS & setting.space.parts.keys():
         raise InputError(
             f"{where}: 'candidates' would have no effect, since the loss of these soft labels is over all items; leave "
