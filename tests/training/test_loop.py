@@ -16,7 +16,7 @@ from foster.data.histories import Histories
 from foster.engine import Engine
 from foster.errors import InputError
 from foster.runs import training_record
-from foster.training.loop import POWER, Fit, LogSource, fit, on_log
+from foster.training.loop import POWER, Fit, LogSource, fit, on_log, schedule
 from foster.training.options import MOST_STEPS, PASSES, TrainOptions
 from foster.training.trajectory import FOLDER_NAME, Recorder, checkpoint_steps
 from small_models import small_recommender
@@ -116,6 +116,13 @@ def test_a_model_ends_with_the_mean_of_its_weights(validated):
     assert len(raw) == 13 and len(seen) == 3 * validated
     for steps, one in zip((5, 10, 12), seen, strict=False):
         torch.testing.assert_close(one, mean(steps), rtol=1e-5, atol=1e-7)
+
+
+def test_the_rate_is_warmed_up_and_falls_to_zero_by_half_a_cosine():
+    options = TrainOptions(steps=8, warmup=4)
+    assert schedule(1, options) == 0.25 and schedule(5, options) == pytest.approx(0.5)
+    assert schedule(3, options) == pytest.approx(0.75 * (1 + 0.5**0.5) / 2)
+    assert 0 < schedule(8, options) < 0.04
 
 
 def test_validation_changes_nothing_of_what_follows():
