@@ -116,6 +116,8 @@ class StudyFolder:
             raise InputError("--data: is for distilled sequences and coresets; a search has its log already")
         manifest = verify(folder, depth=1)
         self.folder: Path = folder
+        ended = manifest.about.get("trials")
+        self.ended: int = len(ended) if isinstance(ended, dict) else 0
         self.config: dict[str, Any] = read_json(folder / CONFIG_NAME)
         path, table = folder / RESULTS, folder / TRIALS
         self.results: dict[str, Any] | None = read_json(path) if path.is_file() else None
@@ -130,7 +132,11 @@ class StudyFolder:
         config, found = self.config, self.results
         best = found["best"] if found is not None else []
         facts: list[tuple[str, str | ItemText]] = []
-        sentence = "A search for options without results so far; the same call of foster tune goes on with it."
+        so_far = f"in {many(self.ended, 'trial')}, without tables" if self.ended else "without results so far"
+        sentence = f"A search for options {so_far}; the same call of foster tune goes on with it."
+        warnings = []
+        if self.ended and not (self.folder / DATABASE).exists():
+            warnings.append(f"{DATABASE} is missing, without which foster tune cannot go on; copy the study again")
         if found is not None:
             count = many(sum(found["trials"].values()), "trial")
             sentence = f"A search for options in {count}, trained on {trained_on(found)}."
@@ -155,6 +161,7 @@ class StudyFolder:
             sentence,
             facts,
             bytes_by_part(self.folder, parts=PARTS),
+            warnings,
             lines=[
                 f"trial {row['trial']:<5} NDCG@10 {row['value']:.4f}  {_behind(row, best)}{plain(_options(row))}"
                 for row in best
