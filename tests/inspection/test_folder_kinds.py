@@ -183,12 +183,13 @@ def test_a_study_without_results_or_with_damaged_ones(study_folder, tmp_path):
     seal(started)
     found = look_at(started)
     assert "without results so far" in found.summary().sentence and not found.summary().warnings
-    seal(started, {"trials": {"0": "a" * 64, "1": "b" * 64}})
+    ended = {"trials": {"0": "a" * 64, "1": "b" * 64}}
+    seal(started, ended)
     summary = look_at(started).summary()
     assert "in 2 trials, without tables" in summary.sentence
     assert summary.warnings == ["study.db is missing, without which foster tune cannot go on; copy the study again"]
     (started / "study.db").touch()
-    seal(started, {"trials": {"0": "a" * 64, "1": "b" * 64}})
+    seal(started, ended)
     assert not look_at(started).summary().warnings
     assert [section.name for section in found.sections()] == ["folders"]
 

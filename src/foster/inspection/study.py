@@ -132,12 +132,13 @@ class StudyFolder:
         config, found = self.config, self.results
         best = found["best"] if found is not None else []
         facts: list[tuple[str, str | ItemText]] = []
-        so_far = f"in {many(self.ended, 'trial')}, without tables" if self.ended else "without results so far"
-        sentence = f"A search for options {so_far}; the same call of foster tune goes on with it."
         warnings = []
         if self.ended and not (self.folder / DATABASE).exists():
             warnings.append(f"{DATABASE} is missing, without which foster tune cannot go on; copy the study again")
-        if found is not None:
+        if found is None:
+            so_far = f"in {many(self.ended, 'trial')}, without tables" if self.ended else "without results so far"
+            sentence = f"A search for options {so_far}; the same call of foster tune goes on with it."
+        else:
             count = many(sum(found["trials"].values()), "trial")
             sentence = f"A search for options in {count}, trained on {trained_on(found)}."
             facts.append(("trials", clean(counted(found))))
