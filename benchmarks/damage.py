@@ -61,7 +61,7 @@ from foster.bench.options import BenchOptions
 from foster.bench.plan import plan_of
 from foster.bench.rows import Recipe
 from foster.condensed.contexts import label_windows
-from foster.condensed.labels import with_soft_labels
+from foster.condensed.labels import with_item_map, with_soft_labels
 from foster.condensed.sequences import Condensed
 from foster.coresets.select import select
 from foster.data.catalogue import Catalogue
@@ -156,6 +156,15 @@ def packed(seed: int, bits: int) -> Condensed:
     return with_soft_labels(plain, model, label_windows(8, 8), bits=2, adapter_bits=bits).rounded()
 
 
+def written(seed: int) -> Condensed:
+    """Return what ``--bytes`` stores where it is few: histories that repeat one another, and a map of one bit."""
+    model = a_model(seed, adapter="linear")
+    plain = sequences(seed, "distilled", soft=False)
+    items = plain.items[..., :1].repeat(20, 1, 1)
+    plain = replace(plain, items=items, weights=torch.ones(items.shape), model=model.options)
+    return with_item_map(plain, model, 1).rounded()
+
+
 def an_audit(data: Dataset, seed: int) -> Audit:
     """Return an audit with shadows, whose scores are random."""
     histories = list(data.training_histories()[:3])
@@ -223,6 +232,7 @@ def make(root: Path, seed: int) -> None:
     sequences(seed, "coreset", soft=True).save(root / "coreset")
     packed(seed, 2).save(root / "distilled-packed")
     packed(seed, 1).save(root / "distilled-packed-linear")
+    written(seed).save(root / "distilled-written")
     an_audit(data, seed).save(root / "audit")
     with new_folder(root / "handed-on") as folder:
         write_jsonl(sequences(seed, "distilled", soft=False), folder)
@@ -645,7 +655,8 @@ def wrong_options(rng: random.Random, folder: Path, other: Path) -> bool:
     if not is_model and (folder / "sequences.safetensors").is_file() and rng.random() < 0.3:
         if folder.name == "distilled-hard":
             return False  # without labels these say nothing
-        name = rng.choice(["label_bits", "adapter_bits", "whole_steps", "adapter_features"])
+        names = ["label_bits", "adapter_bits", "whole_steps", "adapter_features"]
+        name = rng.choice(names[1:] if folder.name == "distilled-written" else names)  # of labels that are not there
         others = {"label_bits": {1, 2, 4}, "adapter_bits": {1, 2, 16}, "whole_steps": {True, False}}
         width = content["adapter_features"]
         content[name] = rng.choice(sorted(others.get(name, {width, 2 * width, width - 1, 1}) - {content[name]}))
@@ -734,6 +745,8 @@ def wrong_tensors(rng: random.Random, folder: Path, other: Path) -> bool:
     elif kind == "empty":
         tensors[name] = tensor[:0].clone()
     elif kind == "range":
+        if name == "items" and tensor.dtype == torch.uint8:  # what is compressed has no ranges
+            return False
         beyond = [ITEMS, torch.iinfo(tensor.dtype).max] if name == "items" else []  # two bytes hold no -1
         wrong = {"items": beyond, "weights": [-0.5], "codes": [255], "code_scales": [-1.0], "draws": [200]}
         wrong["lengths"] = [-1, 0, 9, 2**31 - 1]

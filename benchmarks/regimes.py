@@ -42,12 +42,11 @@ from foster.bench.budgets import within
 from foster.condensed.contexts import label_windows
 from foster.condensed.folder import written_bytes
 from foster.condensed.labels import with_soft_labels
-from foster.condensed.sources import MANY
 from foster.distillation.options import TD3Options
 from foster.engine import Engine
 from foster.evaluation.evaluate import evaluate_popularity
 from foster.manifest import identity
-from foster.training.options import HARD_LABELS, LABEL_WINDOW, STUDENT
+from foster.training.options import HARD_LABELS, LABEL_WINDOW, MANY, STUDENT
 from foster.training.teachers import load_teacher
 
 CORESETS = ("stratified", "herding", "kcenter", "dealrec", "goracs")

@@ -172,6 +172,12 @@ def test_a_distillation_within_bytes(data, teacher, tmp_path, monkeypatch):
     assert goes_on(distilled(data, teacher, options), tmp_path, monkeypatch) == 5
 
 
+def test_a_distillation_of_written_histories(data, teacher, tmp_path, monkeypatch):
+    monkeypatch.setattr("foster.distillation.compact.LINEAR", TrainOptions(steps=30, eval_every=10, batch_size=16))
+    options = OPTIONS["foster"](bytes=3500, length=8)
+    assert goes_on(distilled(data, teacher, options), tmp_path, monkeypatch) == 3
+
+
 @pytest.mark.parametrize("labels", ["soft", "next"])
 def test_a_student(labels, data, teacher, tmp_path, monkeypatch):
     sizes = {"sequences": 4, "length": 8, "student_steps": 4, "steps": 0, "targets": labels}

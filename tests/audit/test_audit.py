@@ -18,11 +18,13 @@ from foster.audit.options import AuditOptions
 from foster.audit.pieces import visible_sequences
 from foster.audit.shadows import RUNS, Recipe, askable, of_users, shadow_of, surfaces
 from foster.audit.signals import label_scores, model_scores
+from foster.condensed.folder import written_bytes
 from foster.coresets.select import select
 from foster.data.dataset import Dataset
 from foster.data.histories import Histories
 from foster.data.sampling import shared_walks
-from foster.distillation.distill import start_of
+from foster.distillation import compact
+from foster.distillation.distill import distill, start_of
 from foster.distillation.options import DistillOptions
 from foster.engine import Engine
 from foster.errors import InputError
@@ -119,6 +121,24 @@ def test_coresets_are_audited_too(made):
     assert (found[RUNS][~members] < found[RUNS].max()).all() and len(own) == 3
     assert "labels" in found
     assert derived(coreset)["items, weights"] == "histories of users"
+
+
+def test_shadows_of_written_histories_are_made_like_them(made, monkeypatch):
+    data, teacher, _ = made
+    for recipe in ("LINEAR", "EXPERTS"):
+        monkeypatch.setattr(compact, recipe, TrainOptions(steps=4, eval_every=2, candidates=16))
+    sequences = distill(
+        data, teacher, DistillOptions(length=8, bytes=3500, targets="written"), engine=Engine("cpu"), progress=False
+    )[0]
+    parts = derived(sequences)
+    assert "the teacher's map of items" in parts["adapter"] and "codes" not in parts
+    recipe = Recipe.of(sequences, FEW, (MODEL, TrainOptions(eval_every=2, candidates=16)), data, 0, Engine("cpu"))
+    members = random_halves(len(askable(data)), 1, 0)[0]
+    with shadow_of(data, members, recipe, 0) as shadow:
+        own = shadow.condensed(recipe.options)
+        found = surfaces(shadow)
+    assert own.adapter is not None and own.codes is None and own.adapter_bits == sequences.adapter_bits
+    assert written_bytes(own) <= 3500 and "labels" not in found and "student" in found
 
 
 def test_a_shadow_is_of_its_members_alone(made):

@@ -98,6 +98,34 @@ def test_a_budget_in_bytes_holds_for_every_method(bench, monkeypatch):
     assert again["rows"]["foster"]["ndcg@10"] == rows["foster"]["ndcg@10"]  # found again, not refused
 
 
+def test_few_bytes_hold_written_histories_and_their_students_start_with_the_map(bench, monkeypatch):
+    monkeypatch.setattr(compact, "LINEAR", TrainOptions(steps=4))
+    trained, original = [], training.train
+
+    def counted(source, **rest):
+        trained.append((source, rest["model"]))
+        return original(source, **rest)
+
+    monkeypatch.setattr(training, "train", counted)
+    rows = {
+        "labels": {"method": "foster", "targets": "soft"},
+        "sequences": {"method": "foster", "targets": "next"},
+        "written": {"method": "foster", "targets": "written"},
+    }
+    given = {"methods": "foster", "extra": rows, "budgets": None, "sizes": "3500"}
+    result = bench(**given)
+    rows = result["rows"]
+    assert all(0 < rows[name]["bytes"] <= 3500 for name in ("foster", "labels", "sequences", "written"))
+    assert "its map of items" in rows["written"]["from_real_data"]
+    # Validation users chose one of the two forms.
+    assert rows["foster"]["from_real_data"] in (rows["labels"]["from_real_data"], rows["written"]["from_real_data"])
+    shapes = {(source.codes is None, source.adapter is None): model.adapter for source, model in trained}
+    assert shapes == {(True, False): "linear", (False, False): "moe", (True, True): "moe"}
+    trained.clear()
+    bench(**given)
+    assert not trained  # found again, not refused
+
+
 def test_budgets_in_bytes_and_in_sequences_are_one_too_many(bench):
     with pytest.raises(InputError, match="--bytes: gives sizes in bytes and --budgets in sequences; give one"):
         bench(methods="foster", extra=None, sizes="60000")

@@ -34,7 +34,7 @@ def test_draws_are_stored_and_damaged_ones_are_seen(tmp_path):
             "'codes' are not those of this version",
         ),
         (lambda tensors: tensors.pop("codes"), "'draws' do not fit the labels"),
-        (lambda tensors: (tensors.pop("codes"), tensors.pop("draws")), "'adapter.weight' belongs to labels"),
+        (lambda tensors: (tensors.pop("codes"), tensors.pop("draws")), "'code_scales' belongs to labels"),
         (lambda tensors: tensors.pop("code_scales"), "soft labels lack 'code_scales' or 'adapter'"),
         (lambda tensors: tensors.pop("adapter.weight"), "soft labels lack 'code_scales' or 'adapter'"),
         (lambda tensors: tensors["items"][0, 0].fill_(-1), "'items' do not fit catalogue.parquet"),

@@ -26,14 +26,12 @@ def distilled(setting, **changes):
 
 def figure(error) -> int:
     """Return the size that an error says would work."""
-    return int(re.search(r"take (\d+) bytes", str(error.value)).group(1))
+    return int(re.search(r"takes? (\d+) bytes", str(error.value)).group(1))
 
 
 @pytest.fixture(scope="module")
 def least(setting):
-    with pytest.raises(
-        InputError, match=r"^--bytes 10: 1 sequences of 6 steps take \d+ bytes with the smallest"
-    ) as error:
+    with pytest.raises(InputError, match=r"^--bytes 10: 1 sequence of 6 steps takes \d+ bytes with") as error:
         distilled(setting, bytes=10)
     return figure(error)
 
@@ -56,7 +54,8 @@ def test_sequences_are_moved_by_default_where_labels_are_the_next_steps():
 def test_a_folder_is_as_large_as_the_budget_allows_and_no_larger(setting, least, tmp_path, more):
     made = distilled(setting, bytes=least + more)
     made.save(tmp_path / "out")
-    assert least + more - 300 < stored_bytes(tmp_path / "out") <= least + more
+    # Compressed items take a little less than was counted on.
+    assert least + more - 400 < stored_bytes(tmp_path / "out") <= least + more
     if not more:
         assert len(made) == 1
     again = Condensed.read(tmp_path / "out")

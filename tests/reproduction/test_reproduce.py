@@ -10,6 +10,7 @@ from foster.artefacts import new_folder, stated_input
 from foster.condensed.sequences import Condensed
 from foster.coresets.select import select
 from foster.data.dataset import Dataset
+from foster.distillation import compact
 from foster.distillation.distill import distill, write_distilled
 from foster.engine import Engine
 from foster.errors import InputError
@@ -136,9 +137,12 @@ def test_another_teacher_is_named_before_the_work(made, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_budget_in_bytes_finds_the_number_of_sequences_again(made, tmp_path):
+@pytest.mark.parametrize("size", [40_000, 4_000])  # of labels, and of written histories
+def test_a_budget_in_bytes_finds_the_number_of_sequences_again(made, tmp_path, monkeypatch, size):
+    for recipe in ("LINEAR", "EXPERTS"):
+        monkeypatch.setattr(compact, recipe, TrainOptions(steps=8, eval_every=4))
     data, engine = Dataset.read(made / "data"), Engine("cpu")
-    options = DistillOptions(bytes=40_000, length=6, student_steps=5)
+    options = DistillOptions(bytes=size, length=6, student_steps=5)
     sequences, records = distill(data, made / "teacher", options, engine=engine, progress=False)
     with new_folder(tmp_path / "out") as folder:
         write_distilled(sequences, records, folder)

@@ -96,6 +96,10 @@ class Recipe:
                     "cannot be made alike; give --shadows 0 to look at their pieces alone"
                 )
             condense = OPTIONS[sequences.method].parse(stored, "options of the sequences")
+            if isinstance(condense, DistillOptions) and condense.generated and condense.bytes is not None:
+                # Their number followed from the bytes, as it does for shadows.
+                few = {name: value for name, value in stored.items() if name != "sequences"}
+                condense = DistillOptions.parse(few, "options of the sequences")
         elif sequences.method not in METHODS:
             raise InputError(f"audit: '{sequences.method}' is no method of foster select; give --shadows 0")
         budget = None
@@ -105,8 +109,8 @@ class Recipe:
             if teacher is None:
                 raise InputError("audit: the sequences come from a private teacher; name it by --teacher")
         if teacher is None:
-            # Students of soft labels go without the dropout that their teacher had.
-            usual = {"dropout": ModelOptions().dropout} if sequences.codes is not None else {}
+            # Students of soft labels go without the dropout that their teacher had, those of a map with more.
+            usual = {"dropout": ModelOptions().dropout} if sequences.adapter is not None else {}
             teacher = sequences.model.model_copy(update=usual), TrainOptions()
         model, train = teacher
         steps = on_log(train, data).total_steps
@@ -145,8 +149,8 @@ class Shadow:
         return distill(self.data, self.folder, options, **made)[0]  # type: ignore[arg-type]
 
     def coreset(self, method: str = "random") -> Condensed:
-        """Return as many real histories as there are sequences."""
-        few, engine = len(self.recipe.sequences), self.recipe.engine
+        """Return as many real histories as there are sequences, or all where there are fewer."""
+        few, engine = min(len(self.recipe.sequences), len(self.data.training_histories())), self.recipe.engine
         return select(method, self.data, few, teacher_path=self.folder, seed=self.seed, engine=engine)
 
     def student(self, sequences: Condensed) -> TextRecommender:

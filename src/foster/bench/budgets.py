@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 
 from foster.bench.options import BenchOptions
@@ -51,12 +50,19 @@ def within(size: int, most: int, make: Callable[[int], Condensed]) -> Condensed:
     """
     few = min(SEVERAL, most)
     one, several = written_bytes(make(1)), written_bytes(make(few))
+    if one > size:
+        raise InputError(f"{size} bytes hold no sequence: one takes {one}; give more --bytes")
+    # The more there are, the better they compress: between what fits and what does not, guess by what each takes.
+    fits, fails, best = 1, most + 1, make(1)
     each = max((several - one) / max(few - 1, 1), 1.0)
     count = min(most, int(1 + (size - one) / each))
-    while count >= 1:
+    while fits < count < fails:
         made = make(count)
-        spare = size - written_bytes(made)
-        if spare >= 0:
-            return made
-        count -= math.ceil(-spare / each)
-    raise InputError(f"{size} bytes hold no sequence: one takes {one}; give more --bytes")
+        taken = written_bytes(made)
+        if taken <= size:
+            fits, best = count, made
+        else:
+            fails = count
+        each = max((taken - one) / (count - 1), 1.0)
+        count = min(max(int(1 + (size - one) / each), fits + 1), fails - 1)
+    return best

@@ -13,6 +13,8 @@ from foster.artefacts import CONFIG_NAME, DATASET_NAME, cannot_write, marked, re
 from foster.bench.plan import Plan
 from foster.bench.results import BENCH_NAME, KIND, PLOT_NAME, RESULTS
 from foster.bench.rows import Run
+from foster.distillation.budget import COMPACT, as_stored, may_be_written
+from foster.distillation.options import DistillOptions
 from foster.engine import Engine
 from foster.errors import InputError
 from foster.json_text import with_sha256, without_sha256
@@ -211,7 +213,10 @@ class BenchFolder:
         if run.variant.options is None or not self.made(run).exists():
             return
         found, expected = read_config(folder, "distilled")["info"]["options"], self.plan.options_of(run)
-        if run.in_bytes:  # how many sequences these bytes hold was found out
+        if run.in_bytes:  # how many sequences these bytes hold, and in which form, was found out
+            if isinstance(expected, DistillOptions):
+                written = found.get("targets") == "written" and may_be_written(expected, COMPACT[-1])
+                expected = as_stored(expected, written)
             expected = expected.model_copy(update={"sequences": found.get("sequences")})
         if not _same(expected, found, folder):
             raise InputError(f"{folder}: row '{run.variant.name}' was made with other options; {fix}")

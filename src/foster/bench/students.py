@@ -44,11 +44,14 @@ def recipes_of(run: Run, sequences: Condensed) -> dict[str, TrainOptions]:
 def trainings(plan: Plan, run: Run, sequences: Condensed) -> Iterator[tuple[str, ModelOptions, TrainOptions]]:
     """Yield the name, the shape and the recipe of each student of a run."""
     kind, most = run.student or plan.recipe, plan.options.student_steps
+    model = kind.model
+    if run.student is None and sequences.codes is None and sequences.adapter is not None:
+        model = model.model_copy(update={"adapter": sequences.model.adapter})  # to start with their map of items
     for label, recipe in recipes_of(run, sequences).items():
-        recipe = student_recipe(sequences, kind.encoder, kind.model, recipe)
+        recipe = student_recipe(sequences, kind.encoder, model, recipe)
         if most is not None:
             recipe = recipe.model_copy(update={"steps": min(recipe.total_steps, most)})
-        yield label, kind.model if label in WITH_DROPOUT else kind.model.model_copy(update={"dropout": 0.0}), recipe
+        yield label, model if label in WITH_DROPOUT else model.model_copy(update={"dropout": 0.0}), recipe
 
 
 def best_student(

@@ -27,6 +27,7 @@ from foster.artefacts import (
     write_json,
 )
 from foster.condensed.codes import WHOLE_BITS, is_packed, pack, unpack
+from foster.condensed.packed_items import numbers_of, pack_items, unpack_items
 from foster.condensed.packed_map import SCALES, bits_of, pack_map, pack_updates, unpack_map, unpack_updates
 from foster.data.catalogue import CATALOGUE_NAME, Catalogue
 from foster.errors import InputError
@@ -48,7 +49,6 @@ ROUNDING = 0.01  # how far from 1 half precision may take the sum of a step's we
 TENSORS_NAME = "sequences.safetensors"
 ADAPTER = "adapter."  # what the names of its weights begin with in that file
 UPDATES = "updates."  # and those of the updates of its language model
-SMALL = 2**16  # items that two bytes can tell apart
 STEPS = 2**31  # that sequences have at most, when all are as long as the longest
 TYPES: dict[str, tuple[str, ...]] = {
     "items": ("I32", "U16"), "lengths": ("I32", "U8"), "weights": ("F16",), "codes": ("U8",), "code_scales": ("F16",),
@@ -103,12 +103,12 @@ def write(sequences: Condensed, folder: Path) -> None:
 
 def _tensors(sequences: Condensed) -> dict[str, Tensor]:
     """Return what a folder stores of the sequences, their labels and the map that belongs to these."""
-    numbers = torch.uint16 if len(sequences.catalogue) <= SMALL else torch.int32
+    n_items = len(sequences.catalogue)
     if _whole_steps(sequences):
         there = sequences.valid
-        tensors = {"items": sequences.items[there][:, 0].to(numbers), "lengths": _smallest(there.sum(1))}
+        tensors = {"items": pack_items(sequences.items[there][:, 0], n_items), "lengths": _smallest(there.sum(1))}
     else:
-        tensors = {"items": sequences.items.to(numbers), "weights": sequences.weights.half()}
+        tensors = {"items": sequences.items.to(numbers_of(n_items)), "weights": sequences.weights.half()}
     if sequences.codes is not None:
         codes, scales = pack(sequences.codes, sequences.label_bits)
         tensors |= {"codes": codes, "code_scales": scales}
@@ -161,7 +161,7 @@ def read_fields(folder: str | Path, encoder_path: str | None = None) -> dict[str
     tensors = load_tensors(path, lambda shapes: _wrong_tensors(shapes, stated))
     catalogue = Catalogue.read(folder)
     if stated.whole_steps:
-        _pad_steps(tensors, path)
+        _pad_steps(tensors, path, len(catalogue))
     if wrong := _wrong_steps(tensors, len(catalogue)):
         raise InputError(f"{path}: {wrong}; the folder is damaged, make or copy it again")
     if stated.adapter_bits != WHOLE_BITS:
@@ -241,6 +241,8 @@ def _wrong_tensors(shapes: Shapes, stated: StoredSequences) -> str | None:
     if "codes" in shapes and shapes["codes"][0] not in TYPES["codes"]:  # an earlier version had a byte a number, or two
         return "'codes' are not those of this version"
     types = dict(TYPES)
+    if stated.whole_steps:
+        types["items"] += ("U8",)  # compressed
     del types["weights" if stated.whole_steps else "lengths"]
     for name in shapes.keys() - types.keys():
         if name.startswith(UPDATES):
@@ -292,8 +294,8 @@ def _windows_fit(windows: Any, length: int, labels: int) -> bool:
     return inside and alike and sum(lengths) == labels
 
 
-def _pad_steps(tensors: dict[str, Tensor], path: Path) -> None:
-    """Put steps ``[M, L, 1]`` with weights in the place of those that are stored one after another.
+def _pad_steps(tensors: dict[str, Tensor], path: Path, n_items: int) -> None:
+    """Put steps ``[M, L, 1]`` with weights in the place of those that are stored one after another, or compressed.
 
     Raises:
         InputError: they do not fit their lengths.
@@ -302,7 +304,13 @@ def _pad_steps(tensors: dict[str, Tensor], path: Path) -> None:
     lengths = None if lengths is None else lengths.long()  # sums of bytes would be bytes
     fits = items is not None and lengths is not None and items.ndim == lengths.ndim == 1 and len(lengths) > 0
     if fits and items is not None and lengths is not None:
-        fits = bool(lengths.min() > 0 and lengths.sum() == len(items) and len(lengths) * int(lengths.max()) <= STEPS)
+        fits = bool(lengths.min() > 0 and len(lengths) * int(lengths.max()) <= STEPS)
+        if fits and items.dtype == torch.uint8:
+            try:
+                items = unpack_items(items, int(lengths.sum()), n_items)
+            except ValueError as error:
+                raise InputError(f"{path}: {error}; the folder is damaged, make or copy it again") from error
+        fits = fits and bool(lengths.sum() == len(items))
     if not fits or items is None or lengths is None:
         raise InputError(f"{path}: 'items' do not fit 'lengths'; the folder is damaged, make or copy it again")
     there = torch.arange(int(lengths.max())) < lengths[:, None]
@@ -336,15 +344,11 @@ def _stored_labels(tensors: dict[str, Tensor], bits: int, path: Path, n_items: i
         InputError: they are incomplete, do not fit one another, or are those of another version.
     """
     out: dict[str, Any] = dict.fromkeys(("codes", "adapter", "updates", "draws"))
-    if "codes" in tensors:
-        adapter = {n.removeprefix(ADAPTER): t.float() for n, t in tensors.items() if n.startswith(ADAPTER)}
-        if "code_scales" not in tensors or not adapter:
-            raise InputError(f"{path}: soft labels lack 'code_scales' or 'adapter'; make the folder again")
-        shape = tensors["codes"].shape
-        if len(shape) != 3 or shape[0] != len(tensors["items"]) or shape[:2] != tensors["code_scales"].shape:
-            raise InputError(f"{path}: 'codes' do not fit the sequences; the folder is damaged, make or copy it again")
-        if tensors["code_scales"].min() < 0:
-            raise InputError(f"{path}: 'codes' are no labels of {bits} bits; make or copy the folder again")
+    adapter = {n.removeprefix(ADAPTER): t.float() for n, t in tensors.items() if n.startswith(ADAPTER)}
+    labelled = "codes" in tensors
+    if labelled and ("code_scales" not in tensors or not adapter):
+        raise InputError(f"{path}: soft labels lack 'code_scales' or 'adapter'; make the folder again")
+    if adapter:
         try:
             check_item_map(adapter, n_items)
             width = item_map_width(adapter)
@@ -353,6 +357,12 @@ def _stored_labels(tensors: dict[str, Tensor], bits: int, path: Path, n_items: i
                 f"{path}: {error}; the folder is damaged or of an earlier version, make it again"
             ) from error
         out["adapter"] = adapter
+    if labelled:
+        shape = tensors["codes"].shape
+        if len(shape) != 3 or shape[0] != len(tensors["items"]) or shape[:2] != tensors["code_scales"].shape:
+            raise InputError(f"{path}: 'codes' do not fit the sequences; the folder is damaged, make or copy it again")
+        if tensors["code_scales"].min() < 0:
+            raise InputError(f"{path}: 'codes' are no labels of {bits} bits; make or copy the folder again")
         out["updates"] = _stored_updates(tensors, path)
         if shape[2] != -(-width * bits // 8):
             raise InputError(f"{path}: 'codes' do not fit the map of items; make or copy the folder again")
@@ -364,7 +374,8 @@ def _stored_labels(tensors: dict[str, Tensor], bits: int, path: Path, n_items: i
         labels = None if out["codes"] is None else out["codes"].shape[:2]
         if draws.shape != labels or int(draws.min()) < 0 or int(draws.max()) >= tensors["items"].shape[2]:
             raise InputError(f"{path}: 'draws' do not fit the labels; the folder is damaged, make or copy it again")
-    if "codes" not in tensors and (parts := tensors.keys() - {"items", "weights"}):
+    alone = {"items", "weights", *(ADAPTER + name for name in adapter)}  # histories have no labels, but may have a map
+    if not labelled and (parts := tensors.keys() - alone):
         raise InputError(f"{path}: '{min(parts)}' belongs to labels, which are missing; make or copy the folder again")
     return out
 

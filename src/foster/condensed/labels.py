@@ -27,7 +27,18 @@ from foster.models.recommender import TextRecommender
 from foster.text.encoder import same_encoder
 from foster.text.options import EncoderOptions
 from foster.text.tuning import updates_rank
-from foster.training.options import STUDENT, TUNED_RATE, WARM, TrainOptions, affordable
+from foster.training.options import (
+    GENERATED,
+    MANY,
+    STUDENT,
+    TUNED_RATE,
+    WARM,
+    WRITTEN,
+    WRITTEN_DROPOUT,
+    WRITTEN_PASSES,
+    TrainOptions,
+    affordable,
+)
 
 SAMPLED_RATE = 5e-3  # most of the learning rate of students whose loss needs a sample of the items
 TUNED_STEPS = 25  # most steps of students that tune their language model last, see ``tunes_last``
@@ -91,9 +102,8 @@ def with_soft_labels(
     log = "the log" if teacher.privacy is None else "the generated log"
     drawn = "" if counts is None else f"; their contexts hold items as often as {log} does (draws)"
     if adapter_bits < WHOLE_BITS:
-        # Training in few bits makes item vectors long, which students then learn to read slowly.
-        scale = math.sqrt(2 * teacher.options.dim) / table.norm(dim=1).mean().clamp(min=torch.finfo(table.dtype).tiny)
-        adapter = {n: scale * w if n in ("weight", "base", "up") else w for n, w in adapter.items()}
+        scale = _usual(teacher, table)
+        adapter = _scaled(adapter, scale)
         codes = codes / scale
     return replace(
         sequences,
@@ -112,10 +122,46 @@ def with_soft_labels(
 
 
 @torch.no_grad()
-def start_from_labels(sequences: Condensed, model: TextRecommender) -> bool:
-    """Give a student the item map that soft labels are stored with, if its features and its adapter are alike.
+def with_item_map(sequences: Condensed, teacher: TextRecommender, adapter_bits: int) -> Condensed:
+    """Give histories that a teacher wrote its compact map of items, and set the recipe of students that start with it.
 
-    The labels say how items relate through this map in any case; a student that starts with it learns the rest. One
+    Args:
+        sequences: the histories.
+        teacher: with a map that was rounded.
+        adapter_bits: of each weight of the map, 1 or 2.
+    """
+    adapter = teacher.tower.item_map()
+    assert adapter is not None  # a compact teacher has one
+    adapter = _scaled(adapter, _usual(teacher, teacher.item_table()))
+    derived = sequences.info["from_real_data"]
+    steps = min(WRITTEN.total_steps, math.ceil(WRITTEN_PASSES * len(sequences) / MANY))
+    return replace(
+        sequences,
+        adapter={name: weights.cpu() for name, weights in adapter.items()},
+        adapter_bits=adapter_bits,
+        model=sequences.model.model_copy(update={"dropout": WRITTEN_DROPOUT}),
+        recipe=WRITTEN.model_copy(update={"steps": steps, "warmup": min(WRITTEN.warmup, steps // 5)}),
+        info={**sequences.info, "from_real_data": f"{derived}; its map of items (adapter), with which students start"},
+    )
+
+
+def _usual(teacher: TextRecommender, table: Tensor) -> Tensor:
+    """Return what makes item vectors ``[V, d]`` as long as usual.
+
+    Training in few bits makes them long, and students then learn to read them slowly.
+    """
+    return math.sqrt(2 * teacher.options.dim) / table.norm(dim=1).mean().clamp(min=torch.finfo(table.dtype).tiny)
+
+
+def _scaled(adapter: ItemMap, scale: Tensor) -> ItemMap:
+    return {n: scale * w if n in ("weight", "base", "up") else w for n, w in adapter.items()}
+
+
+@torch.no_grad()
+def start_from_labels(sequences: Condensed, model: TextRecommender) -> bool:
+    """Give a student the item map that is stored, if its features and its adapter are alike.
+
+    Soft labels say how items relate through this map in any case; a student that starts with it learns the rest. One
     with low-rank updates takes over those of the labels, if there are any of that rank. One that tunes its language
     model on labels of public features starts with their teacher's items, too, and goes on from there.
 
@@ -123,7 +169,7 @@ def start_from_labels(sequences: Condensed, model: TextRecommender) -> bool:
         Whether its item vectors are best left as they are: those of experts, which are no linear map, and of low-rank
         updates. Moving them takes eight times the time and is no better (benchmarks/research.md, 48).
     """
-    assert sequences.adapter is not None  # the sequences have soft labels
+    assert sequences.adapter is not None  # the sequences have soft labels, or a map alone
     features, updates = model.tower.features, sequences.updates
     if not _refer_to(sequences, model.encoder):
         return False
@@ -165,12 +211,18 @@ def student_recipe(
     Raises:
         InputError: an encoder is not to be found.
     """
+    given = recipe is not None
     recipe = affordable(recipe or sequences.recipe, model.finetune)
     if tunes_last(sequences, model):
         steps = min(recipe.total_steps, TUNED_STEPS)
         rate = min(recipe.lr, TUNED_RATE)
         return recipe.model_copy(update={"steps": steps, "lr": rate, "warmup": steps // WARM})
-    if sequences.codes is None or _in_closed_form(sequences, encoder, model):
+    if sequences.codes is None:
+        if given or sequences.adapter is None or _starts_from_map(sequences, encoder, model):
+            return recipe
+        # Without the map they learn as those of histories alone do.
+        return recipe.model_copy(update={name: getattr(GENERATED, name) for name in ("steps", "lr", "warmup")})
+    if _in_closed_form(sequences, encoder, model):
         return recipe
     return recipe.model_copy(
         update={"lr": min(recipe.lr, SAMPLED_RATE), "warmup": max(recipe.warmup, recipe.total_steps // WARM)}
@@ -225,6 +277,12 @@ def _in_closed_form(sequences: Condensed, encoder: EncoderOptions, model: ModelO
         return model.adapter == "moe" and _takes_over_updates(sequences, model)
     if sequences.updates is not None:
         return model.adapter == "linear"
+    return _starts_from_map(sequences, encoder, model)
+
+
+def _starts_from_map(sequences: Condensed, encoder: EncoderOptions, model: ModelOptions) -> bool:
+    """Whether a student with a frozen language model starts with the stored map, see ``start_from_labels``."""
+    assert sequences.adapter is not None  # see above
     return _same_kind(sequences.adapter, model) and _refer_to(sequences, encoder)
 
 

@@ -41,6 +41,8 @@ class Condensed:
     so far, and after the steps of a short window only. Users' histories are mostly short, so that states after few
     items are what a student needs most, and a long sequence alone has few of these.
 
+    Histories that a teacher wrote can have its map without labels: students start with that, and learn the next steps.
+
     With ``draws`` a context is not the mixtures of its steps, but one item of each: windows that share steps then hold
     different items, and the student meets more of the catalogue.
 
@@ -53,7 +55,7 @@ class Condensed:
         windows: first step and end of each window; only with codes. All have one length, but that the first one may be
             the whole sequence.
         draws: int64 ``[M, P]`` or None; which of its k items each step is in the context of its label.
-        adapter: weights of the teacher's adapter by name, which belong to ``codes``, or None.
+        adapter: weights of the teacher's adapter by name, to which ``codes`` refer, if there are any; or None.
         label_bits: of each number of a label in a folder: 1, 2 or 4.
         adapter_bits: of each weight of the adapter in a folder: 16, or 1 or 2 for one that was rounded so.
         catalogue: the items with their texts.

@@ -17,18 +17,18 @@ from foster.models.item_tower import FrozenFeatures, mapped
 from foster.models.kernels import logsumexp_without
 from foster.models.recommender import TextRecommender
 from foster.training.losses import distinct_vectors, hits, next_item_loss, own_scores, sample_items
+from foster.training.options import MANY
 from foster.unfinished import State
 
 LEAST = 1e-4  # probability below which an item of the next step is no target
 WHOLE = 0.2  # how often a student with soft labels sees whole sequences; short windows otherwise
-MANY = 256  # real histories above which a step of training sees a batch of so many
 SHARE = 8  # a step of such a student sees an eighth of the positions: more take longer and teach no more
 
 
 def student_source(
     data: Condensed, model: TextRecommender, seed: int, start: bool = True, mixup: bool = False
 ) -> HardLabels | HistoryBatches | SoftLabels:
-    """Return the losses of a student, which takes over the item map of soft labels where it can.
+    """Return the losses of a student, which takes over the item map that is stored where it can.
 
     Args:
         data: the sequences.
@@ -40,6 +40,8 @@ def student_source(
     Raises:
         InputError: labels that the student cannot learn from.
     """
+    if data.codes is None and data.adapter is not None and start:
+        start_from_labels(data, model)
     if data.codes is None and len(data) > MANY and data.items.shape[2] == 1:
         return HistoryBatches(data, model, seed)
     if data.codes is None:

@@ -11,6 +11,7 @@ from foster.condensed.folder import written_bytes
 from foster.condensed.sequences import Condensed
 from foster.distillation.options import DistillOptions
 from foster.errors import InputError
+from foster.wording import many
 
 STORED_ITEMS = 16  # items kept of each step: at tau 0.03 they hold nearly all of it
 MAP_SHARE = 0.5  # of a budget that the map of items may take; the rest is for what is labelled
@@ -19,19 +20,22 @@ SPARE = 64  # bytes for what is only known in the end, such as the step after wh
 
 @dataclass(frozen=True)
 class Form:
-    """How a folder stores sequences with soft labels.
+    """How a folder stores sequences, and what of the teacher is beside them.
 
     Attributes:
         adapter_bits: of each weight of the map of items; fewer than 16 are those of one that is trained for it.
         label_bits: of each number of a label.
         stored_items: of each step. With several a window draws one of them for each of its steps.
         linear: whether the map of items is a linear one, whatever the teacher's.
+        written: whether there are no labels, but histories that the teacher writes, of which students learn each step
+            from those before it.
     """
 
     adapter_bits: int = WHOLE_BITS
     label_bits: int = 4
     stored_items: int = STORED_ITEMS
     linear: bool = False
+    written: bool = False
 
     @property
     def compact(self) -> bool:
@@ -54,6 +58,33 @@ COMPACT = (Form(2, 2, 1), Form(2, 2, 1, linear=True), Form(1, 2, 1, linear=True)
 twice as many of one bit teach less (benchmarks/research.md, 68)."""
 
 
+OF_LABELS = ("targets", "sequences", "window", "start", "anonymity")
+"""Options that ask for labels where they are given; so do steps of distillation, by which sequences are moved."""
+
+
+def may_be_written(options: DistillOptions, form: Form) -> bool:
+    """Whether written histories may be beside the map of a form, in the place of labels.
+
+    Beside a linear map they teach more than labels of as many bytes on most logs (benchmarks/research.md, 93 and 94).
+    """
+    if options.targets == "written":
+        return True
+    return form.compact and form.linear and not (options.steps or options.model_fields_set.intersection(OF_LABELS))
+
+
+def as_stored(options: DistillOptions, written: bool) -> DistillOptions:
+    """Return options with ``bytes`` as a folder states them: where the teacher generates the sequences, they say so.
+
+    Args:
+        options: as they were given.
+        written: whether the form is one of written histories.
+    """
+    generated = {"start": "generated", "steps": 0}
+    if written:
+        return options.model_copy(update={"targets": "written", **generated})
+    return options.model_copy(update=generated) if options.targets == "next" else options
+
+
 def form_within(options: DistillOptions, sample: Callable[[Form, int], Condensed], linear: bool) -> tuple[Form, int]:
     """Return the form that a budget in bytes pays for, and how many sequences.
 
@@ -70,7 +101,8 @@ def form_within(options: DistillOptions, sample: Callable[[Form, int], Condensed
     """
     assert options.bytes is not None
     asked = options.sequences if "sequences" in options.model_fields_set else None
-    sizes = {form: _sizes(form, sample) for form in (ORDINARY, *COMPACT[linear:])}
+    forms = COMPACT[1:] if options.targets == "written" else (ORDINARY, *COMPACT[linear:])
+    sizes = {form: _sizes(form, sample) for form in forms}
     for form, (fixed, each) in sizes.items():
         held = (options.bytes - fixed) // each
         if form is ORDINARY:
@@ -88,8 +120,8 @@ def form_within(options: DistillOptions, sample: Callable[[Form, int], Condensed
     (fixed, each), least = sizes[COMPACT[-1]], asked or 1
     more = "" if asked is None else ", or fewer --sequences"
     raise InputError(
-        f"--bytes {options.bytes}: {least} sequences of {options.length} steps take {fixed + least * each} bytes with "
-        f"the smallest map of items; give at least that{more}"
+        f"--bytes {options.bytes}: {many(least, 'sequence')} of {options.length} steps take{'s' * (least == 1)} "
+        f"{fixed + least * each} bytes with the smallest map of items; give at least that{more}"
     )
 
 

@@ -19,10 +19,10 @@ from foster.distillation.baselines.dm import DistributionMatching
 from foster.distillation.baselines.farzi import Farzi
 from foster.distillation.baselines.mtt import TrajectoryMatching
 from foster.distillation.baselines.td3 import TD3
-from foster.distillation.budget import Form, form_within
+from foster.distillation.budget import Form, as_stored, form_within, may_be_written
 from foster.distillation.compact import CompactTeacher, compact_teacher
 from foster.distillation.foster import Foster
-from foster.distillation.generated import Generated, sequences_within
+from foster.distillation.generated import Generated
 from foster.distillation.options import CondenseOptions, DistillOptions, LatentOptions
 from foster.distillation.private_log import generated_log
 from foster.distillation.setting import Setting
@@ -159,7 +159,7 @@ def distill_with(
     best, trajectory = as_distilled(teacher.eval(), trajectory, options)
     setting = _setting(data, best, trajectory, options, seed, engine)
     if isinstance(options, DistillOptions) and options.bytes is not None:
-        setting = within_bytes(setting, options, part=part)
+        setting = within_bytes(setting, options, part)
         options = setting.options
     distiller = DISTILLERS[options.method](setting, options)
     log: list[dict[str, Any]] = []
@@ -257,10 +257,34 @@ def _setting(
     return Setting(data, best, trajectory, options, seed, engine, privacy=best.privacy)
 
 
-def within_bytes(
-    setting: Setting, options: DistillOptions, trained: bool = True, part: Unfinished | None = None
-) -> Setting:
+def within_bytes(setting: Setting, options: DistillOptions, part: Unfinished | None = None) -> Setting:
     """Return a setting whose sequences fit into a budget of ``options.bytes``, with a teacher to match.
+
+    Where two forms may be the better one, a student of each is judged by validation users.
+
+    Args:
+        setting: of the teacher.
+        options: with ``bytes``.
+        part: as of ``distill``.
+
+    Raises:
+        InputError: a budget that does not fit.
+    """
+    settings = settings_within(setting, options, part=part)
+    if len(settings) == 1:
+        return settings[0]
+
+    def ndcg(form: Setting) -> float:
+        distiller = DISTILLERS[form.options.method](form, form.options)
+        return float(form.student_ndcg(distiller.export().rounded()).mean())
+
+    return replace(max(settings, key=ndcg))  # with draws from the beginning
+
+
+def settings_within(
+    setting: Setting, options: DistillOptions, trained: bool = True, part: Unfinished | None = None
+) -> list[Setting]:
+    """Return the settings that may be the best one of a budget: one, or one of labels and one of written histories.
 
     Args:
         setting: of the teacher.
@@ -272,8 +296,7 @@ def within_bytes(
         InputError: a budget that does not fit.
     """
     if options.targets == "next":  # a benchmark of bytes may have set these beside other options
-        options = options.model_copy(update={"start": "generated", "steps": 0})
-        return replace(setting, options=options.model_copy(update={"sequences": sequences_within(setting, options)}))
+        return [replace(setting, options=as_stored(options, written=False))]
 
     teacher, (public, recipe) = setting.best, begun(setting.best, setting.data, setting.seed, updates=False)
     states = [] if public is teacher else [public.trained_state()]
@@ -282,7 +305,9 @@ def within_bytes(
 
     def sample(form: Form, sequences: int) -> Condensed:
         # The folder holds these options, too: a number of bytes no shorter than those that are asked for.
-        few = options.model_copy(update={"sequences": sequences, "bytes": max(options.bytes or 0, 10**9)})
+        few = options.model_copy(
+            update={"sequences": sequences, "bytes": max(options.bytes or 0, 10**9), "targets": "soft"}
+        )
         of_form = replace(setting, options=few, form=form)
         if form.compact:
             untrained = CompactTeacher.untrained(setting.best, form.linear)
@@ -290,20 +315,25 @@ def within_bytes(
         return Foster(of_form, few).export()
 
     form, sequences = form_within(options, sample, setting.best.options.adapter == "linear")
-    options = options.model_copy(update={"sequences": sequences})
+    of_labels = options.model_copy(update={"sequences": sequences})
     if trained and states:  # the budget is one that fits
         imitate(public, teacher, setting.data, recipe, setting.seed, setting.engine)
         states.append(public.trained_state())
         setting = replace(setting, trajectory=CompactTeacher(public, [0, 1], states))
     if not form.compact:
-        return replace(setting, options=options)
+        return [replace(setting, options=of_labels)]
     compact = CompactTeacher.untrained(setting.best, form.linear)
     if trained:
         bits, engine = form.adapter_bits, setting.engine
         compact = compact_teacher(
             setting.best, setting.data, bits, linear=form.linear, seed=setting.seed, engine=engine, part=part
         )
-    return replace(setting, options=options, best=compact.model, trajectory=compact, form=form)
+    labelled = replace(setting, options=of_labels, best=compact.model, trajectory=compact, form=form)
+    if not may_be_written(options, form):
+        return [labelled]
+    as_written = as_stored(options, written=True)
+    written = replace(labelled, options=as_written, form=replace(form, written=True), writer=teacher)
+    return [written] if options.targets == "written" else [labelled, written]
 
 
 def _check_finite(record: dict[str, Any], step: int, options: CondenseOptions) -> None:
@@ -384,6 +414,7 @@ def _check_private(options: CondenseOptions) -> None:
             "--targets next without --start generated": options.targets == "next" and not options.generated,
             f"--steps {options.steps}": options.steps > 0,
             "--anonymity": options.anonymity is not None,
+            "--targets written": options.targets == "written",
             "--bytes without --targets next": options.bytes is not None and not options.generated,
         }
         wrong = [flag for flag, given in asked.items() if given]
@@ -407,6 +438,8 @@ def as_distilled(
 
 
 def _check(data: Dataset, best: TextRecommender, trajectory: Checkpoints, options: CondenseOptions) -> None:
+    if isinstance(options, DistillOptions) and options.targets == "written" and options.bytes is None:
+        raise InputError("--targets written: is for a folder of few bytes; add --bytes, such as --bytes 50000")
     if isinstance(options, DistillOptions) and (options.checkpoints or 0) > len(trajectory):
         raise InputError(
             f"--checkpoints {options.checkpoints}: the teacher recorded {len(trajectory)}; give at most that, or leave "

@@ -10,16 +10,17 @@ import torch
 from torch import Tensor
 
 from foster.condensed.folder import written_bytes
+from foster.condensed.labels import with_item_map
 from foster.condensed.sequences import Condensed, one_hot_steps
-from foster.condensed.sources import MANY
 from foster.data.histories import Histories
 from foster.distillation.options import DistillOptions
 from foster.distillation.setting import Setting
 from foster.errors import InputError
 from foster.evaluation.ranks import users_at_once
 from foster.models.recommender import TextRecommender
-from foster.training.options import GENERATED
+from foster.training.options import GENERATED, MANY
 from foster.unfinished import State
+from foster.wording import many
 
 SPARE = 16  # bytes for digits of numbers in config.json
 
@@ -29,10 +30,10 @@ class Generated:
 
     Their lengths are those of random training histories, and their first items come as often as they are in the log.
     All else are draws of the teacher (``generated_histories``). A private teacher has generated that log, too: then all
-    are of one length.
+    are of one length. In a form of written histories they have the map of items of a compact teacher with them.
 
     Args:
-        setting: log, teacher and random streams.
+        setting: log, teacher, the form of the folder, and random streams.
         options: FOSTER's, with ``start`` "generated" and ``targets`` "next".
     """
 
@@ -52,10 +53,60 @@ class Generated:
         """Go on from a state."""
 
     def export(self) -> Condensed:
-        """Return the sequences, the same at every call."""
+        """Return the sequences, the same at every call.
+
+        With ``bytes`` they are as many as these pay for, or those that are asked for if they do. Without a map there
+        are no more of them than the log has histories.
+
+        Raises:
+            InputError: the bytes are too few, or with ``sequences`` too many: the smallest or largest that work.
+        """
         setting, options = self.setting, self.options
-        lengths = lengths_like(setting.data.histories("train"), options.sequences, options.length, setting.seed)
-        return _wrapped(setting, _generated(setting, options, lengths))
+        if options.bytes is not None:
+            return self._within(options.bytes)
+        return _wrapped(setting, _generated(setting, options, self._lengths(options.sequences)))
+
+    def _lengths(self, count: int) -> np.ndarray:
+        setting = self.setting
+        return lengths_like(setting.data.histories("train"), count, self.options.length, setting.seed)
+
+    def _within(self, most: int) -> Condensed:
+        setting, options = self.setting, self.options
+
+        def made(count: int) -> Condensed:
+            of_size = options.model_copy(update={"sequences": count})
+            # What ends alike stands together, which xz finds.
+            rows = sorted(histories[:count], key=lambda history: history[::-1].tolist())
+            return _wrapped(replace(setting, options=of_size), rows)
+
+        def size(count: int) -> int:
+            return _stored_size(made(count))
+
+        if "sequences" in options.model_fields_set:
+            histories = _generated(setting, options, self._lengths(count := options.sequences))
+            if most > (taken := size(count)):
+                raise InputError(
+                    f"--bytes {most}: {many(count, 'sequence')} take {taken} bytes at most; give at most that, or more "
+                    "--sequences"
+                )
+            if most < taken:
+                raise InputError(
+                    f"--bytes {most}: {many(count, 'sequence')} take {taken} bytes; give at least that, or fewer "
+                    "--sequences"
+                )
+            return made(count)
+        histories = [np.arange(length) for length in self._lengths(1)]
+        if most < (least := size(1)):
+            raise InputError(f"--bytes {most}: 1 sequence takes {least} bytes; give at least that")
+        # An item takes a byte or more. Beyond a map histories are as many as bytes; alone, they stand for the log's.
+        room = most - least + int(histories[0].size)
+        lengths = self._lengths(room if setting.form.written else min(room, len(setting.data.histories("train"))))
+        histories = _generated(setting, options, lengths[: max(int((lengths.cumsum() <= room).sum()), 1)])
+        fits, fails = 1, len(histories) + 1
+        while fails - fits > 1:
+            middle = (fits + fails) // 2
+            fits, fails = (middle, fails) if size(middle) <= most else (fits, middle)
+        return made(fits)
 
 
 def lengths_like(histories: Histories, count: int, length: int, seed: int) -> np.ndarray:
@@ -117,59 +168,36 @@ def generated_pieces(setting: Setting, options: DistillOptions, part: int) -> Te
     return torch.from_numpy(items).view(options.sequences, options.length).to(setting.engine.device)
 
 
-def sequences_within(setting: Setting, options: DistillOptions) -> int:
-    """Return how many generated sequences a budget in bytes pays for, or those that are asked for if it does.
-
-    There are no more of them than the log has histories.
-
-    Raises:
-        InputError: the budget is too small, or with ``sequences`` too large: the smallest or largest that works.
-    """
-    assert options.bytes is not None
-    histories = setting.data.histories("train")
-    given = "sequences" in options.model_fields_set
-    least, most = (options.sequences, options.sequences) if given else (1, len(histories))
-
-    def size(count: int) -> int:
-        # The folder holds these options, too: a number of bytes as long as any that is likely.
-        of_size = options.model_copy(update={"sequences": count, "bytes": 10**9})
-        lengths = lengths_like(histories, count, options.length, setting.seed)
-        blank = [np.zeros(length, dtype=np.int64) for length in lengths]
-        return written_bytes(_wrapped(replace(setting, options=of_size), blank)) + SPARE
-
-    if options.bytes > (largest := size(most)):
-        if not given:
-            return most
-        raise InputError(
-            f"--bytes {options.bytes}: {most} sequences take {largest} bytes at most; give at most that, or more "
-            "--sequences"
-        )
-    if options.bytes < (smallest := size(least)):
-        more = ", or fewer --sequences" if given else ""
-        raise InputError(f"--bytes {options.bytes}: {least} sequences take {smallest} bytes; give at least that{more}")
-    fits, fails = least, most + 1
-    while fails - fits > 1:
-        middle = (fits + fails) // 2
-        fits, fails = (middle, fails) if size(middle) <= options.bytes else (fits, middle)
-    return fits
-
-
 def _generated(setting: Setting, options: DistillOptions, lengths: np.ndarray) -> list[np.ndarray]:
     counts = torch.from_numpy(setting.data.item_counts()[: setting.best.n_known])
     generator = torch.Generator().manual_seed(setting.seed)
-    return generated_histories(setting.best, lengths, counts, options.generation_temperature, generator)
+    return generated_histories(
+        setting.writer or setting.best, lengths, counts, options.generation_temperature, generator
+    )
+
+
+def _stored_size(sequences: Condensed) -> int:
+    """Return the most bytes that sequences take whose options have a number of bytes as long as any that is likely."""
+    options = {**sequences.info["options"], "bytes": 10**9}
+    return written_bytes(replace(sequences, info={**sequences.info, "options": options})) + SPARE
 
 
 def _wrapped(setting: Setting, histories: list[np.ndarray]) -> Condensed:
-    """Return histories as distilled sequences with the recipe of their students."""
+    """Return histories as distilled sequences with the recipe of their students, and with a map if the form has one."""
     log = "the log" if setting.privacy is None else "a log that the teacher drew"
     derived = (
         f"the lengths of the sequences and how often an item begins one follow {log}; all else was drawn from the "
-        "predictions of the teacher, which learned from all training histories, and nothing of its weights is here"
+        "predictions of the teacher, which learned from all training histories"
     )
+    if not setting.form.written:
+        derived += ", and nothing of its weights is here"
     made = setting.condensed(*one_hot_steps(histories, setting.options.length), derived)
-    # So few sequences as a step of training sees at once are learned by heart, as real ones are.
-    return replace(made, recipe=GENERATED) if len(histories) > MANY else made
+    if setting.form.written:
+        made = with_item_map(made, setting.best, setting.form.adapter_bits)
+    elif len(histories) > MANY:  # as many as a step of training sees at once are learned by heart, as real ones are
+        made = replace(made, recipe=GENERATED)
+    steps = min(made.recipe.total_steps, setting.options.student_steps)
+    return replace(made, recipe=made.recipe.model_copy(update={"steps": steps}))
 
 
 def _drawn(chances: Tensor, number: int, generator: torch.Generator) -> np.ndarray:

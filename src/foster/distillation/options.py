@@ -73,8 +73,11 @@ class DistillOptions(LatentOptions):
         "so that by default there are none; with targets next there are 200",
     )
     lr: LatentRate = 0.002
-    targets: Literal["soft", "next"] = Field(
-        "soft", description="labels: soft, the outer model's predictions; next, the following synthetic step"
+    targets: Literal["soft", "next", "written"] = Field(
+        "soft",
+        description="labels: soft, the outer model's predictions; next, the following synthetic step; written, the "
+        "next steps of histories that the teacher writes, beside a map of items in one or two bits. With bytes that "
+        "hold no experts validation users choose between soft and written, unless something is given that needs labels",
     )
     window: int = Field(
         LABEL_WINDOW,
@@ -85,9 +88,9 @@ class DistillOptions(LatentOptions):
     @model_validator(mode="before")
     @classmethod
     def _next_steps_are_moved(cls, given: Any) -> Any:
-        if not isinstance(given, dict) or given.get("targets") != "next":
+        if not isinstance(given, dict) or given.get("targets") not in ("next", "written"):
             return given
-        if given.get("bytes") is not None:
+        if given["targets"] == "written" or given.get("bytes") is not None:
             given = {"start": "generated"} | given
         return given if given.get("start") == "generated" else {"steps": NEXT_STEPS} | given
 
@@ -101,14 +104,18 @@ class DistillOptions(LatentOptions):
 
     @model_validator(mode="after")
     def _generated_ones_stay(self) -> Self:
+        if self.targets == "written" and not self.generated:
+            raise ValueError("targets written are of histories that the teacher writes; leave start out")
         if self.generated and self.steps:
-            raise ValueError("sequences that the teacher generates, with targets next, are not moved; leave steps out")
+            raise ValueError(
+                f"sequences that the teacher generates, with targets {self.targets}, are not moved; leave steps out"
+            )
         return self
 
     @property
     def generated(self) -> bool:
-        """Whether the sequences are histories that the teacher generates, and nothing else."""
-        return self.start == "generated" and self.targets == "next"
+        """Whether the sequences are histories that the teacher generates, without labels."""
+        return self.start == "generated" and self.targets != "soft"
 
     @model_validator(mode="after")
     def _start_is_one_thing(self) -> Self:

@@ -48,6 +48,7 @@ class Setting:
         engine: device and processes.
         form: in which FOSTER stores sequences.
         privacy: of the teacher, if ``data`` is a log that it generated.
+        writer: the model that writes histories; by default ``best``.
         generator: source of item samples.
         rng: source of all other draws.
         source: real batches; processes share their losses, so that gradients of these have to be averaged.
@@ -64,6 +65,7 @@ class Setting:
     engine: Engine
     form: Form = ORDINARY
     privacy: Privacy | None = None
+    writer: TextRecommender | None = None
     generator: torch.Generator = field(init=False)
     rng: np.random.Generator = field(init=False)
     source: LogSource = field(init=False)
@@ -194,14 +196,15 @@ class Setting:
         recipe = student_recipe(sequences, student.encoder, student.options)
         source = student_source(sequences, student, self.seed, mixup=recipe.mixup)
         if sequences.codes is None:
-            return student, source, recipe, self.validate
+            return student, source, recipe, self.validate if recipe.patience else None
         return student, source, recipe.model_copy(update={"steps": max(recipe.total_steps // 2, 1)}), None
 
     def student_ndcg(self, sequences: Condensed) -> np.ndarray:
         """Train a short student on the sequences and return its NDCG@10 of each judging validation user, ``[users]``.
 
-        With soft labels that takes half of the steps of the recipe. Without these a student over-fits within some
-        dozens of steps, so that the best of its states counts, as it does when users validate.
+        With soft labels that takes half of the steps of the recipe. Without these, and without a map to start from, a
+        student over-fits within some dozens of steps, so that the best of its states counts, as it does when users
+        validate.
 
         Raises:
             InputError: the student diverged.

@@ -17,7 +17,7 @@ from foster.condensed.sequences import Condensed
 from foster.data.dataset import Dataset
 from foster.distillation.baselines.mtt import TrajectoryMatching
 from foster.distillation.compact import EXPERTS, LINEAR
-from foster.distillation.distill import DISTILLERS, Distiller, fitted, read_teacher, within_bytes, write_distilled
+from foster.distillation.distill import DISTILLERS, Distiller, fitted, read_teacher, settings_within, write_distilled
 from foster.distillation.generated import Generated
 from foster.distillation.options import CondenseOptions, DistillOptions
 from foster.distillation.setting import JUDGES, SUBSET, Setting
@@ -130,16 +130,16 @@ def distillation_parts(
     whole = LogSource(data, real, best.options.max_length, seed, engine)
     check_batch(data, best.fresh(seed), real, whole, seed, engine)
 
-    def start() -> tuple[Setting, Distiller]:
-        setting = Setting(data, best, trajectory, options, seed, engine)
+    def start() -> tuple[list[Setting], Distiller]:
+        settings = [Setting(data, best, trajectory, options, seed, engine)]
         if isinstance(options, DistillOptions) and options.bytes is not None:
-            setting = within_bytes(setting, options, trained=False)
-        distiller = DISTILLERS[options.method](setting, setting.options)
+            settings = settings_within(settings[0], options, trained=False)
+        distiller = DISTILLERS[options.method](settings[-1], settings[-1].options)
         if isinstance(distiller, TrajectoryMatching):
             distiller.train_experts()
-        return setting, distiller
+        return settings, distiller
 
-    (setting, distiller), starting = timed(start)
+    ((*others, setting), distiller), starting = timed(start)
     maps: Parts = {}
 
     def train_map(name: str, model: TextRecommender, recipe: TrainOptions) -> None:
@@ -148,7 +148,7 @@ def distillation_parts(
 
     if setting.form.compact:
         train_map("compact map", setting.best, LINEAR if setting.form.linear else EXPERTS)
-    if isinstance(options, DistillOptions) and options.targets == "soft":
+    if isinstance(options, DistillOptions) and options.targets != "next":
         model, recipe = begun(best, data, seed, updates=options.bytes is None)
         if model is not best:
             train_map("model of public texts", model, recipe)
@@ -163,15 +163,17 @@ def distillation_parts(
     step = float(np.mean(seconds[min(WARM, len(seconds) - 1) :])) if seconds else 0.0
     sequences, export = timed(lambda: distiller.export().rounded())
     if isinstance(distiller, Generated):
-        return {"start": (starting, starting), "sequences that the teacher draws": (export, export)}, sequences
-    (student, source, recipe, validate), making = timed(lambda: setting.student(sequences))
-    of_student = seconds_a_step(student, source, recipe, seed, engine, budget=SECONDS / 2) * recipe.total_steps
-    least = of_student
-    if validate is not None:
-        validation = timed(lambda: validate(student))[1]
-        trained = recipe_parts(recipe, of_student / recipe.total_steps, validation).values()
-        of_student, least = (sum(part[which] for part in trained) for which in (0, 1))
-    judging = making + ranking_seconds(data, student, "validation", JUDGES, engine)
+        parts = {"start": (starting, starting), **maps, "sequences that the teacher draws": (export, export)}
+        if others:
+            (labelled,) = others
+            labels, labelling = timed(lambda: DISTILLERS[options.method](labelled, labelled.options).export().rounded())
+            of_labels, least_of_labels = _judging(labelled, labels)
+            written, least = _judging(setting, sequences)
+            # That of labels is judged again where these are chosen.
+            most = export + written + 2 * (labelling + of_labels)
+            parts["students of both forms"] = most, export + least + labelling + least_of_labels
+        return parts, sequences
+    of_student, least = _judging(setting, sequences)
     students = 1 + math.ceil(options.steps / options.select_every)
     moving: Parts = {}
     if options.steps:
@@ -180,9 +182,23 @@ def distillation_parts(
         "start": (starting, starting),
         **maps,
         **moving,
-        f"{students:,} student{'s' if students > 1 else ''}, up to {of_student + judging:.3g} s each": (
-            students * (export + of_student + judging),
-            students * (export + least + judging),
+        f"{students:,} student{'s' if students > 1 else ''}, up to {of_student:.3g} s each": (
+            students * (export + of_student),
+            students * (export + least),
         ),
     }
     return parts, sequences
+
+
+def _judging(setting: Setting, sequences: Condensed) -> tuple[float, float]:
+    """Return the most and the least seconds of a student of sequences, and of what judges it."""
+    engine = setting.engine
+    (student, source, recipe, validate), making = timed(lambda: setting.student(sequences))
+    of_student = seconds_a_step(student, source, recipe, setting.seed, engine, budget=SECONDS / 2) * recipe.total_steps
+    least = of_student
+    if validate is not None:
+        validation = timed(lambda: validate(student))[1]
+        trained = recipe_parts(recipe, of_student / recipe.total_steps, validation).values()
+        of_student, least = (sum(part[which] for part in trained) for which in (0, 1))
+    judging = making + ranking_seconds(setting.data, student, "validation", JUDGES, engine)
+    return of_student + judging, least + judging

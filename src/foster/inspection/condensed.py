@@ -137,7 +137,8 @@ class CondensedFolder:
     def _labels(self) -> str:
         data = self.data
         if data.codes is None:
-            return "none: students learn each step from those before it"
+            start = "" if data.adapter is None else ", and start with the map of items"
+            return f"none: students learn each step from those before it{start}"
         windows, steps = self._windows()
         where = ["whole sequences"] if windows < len(data.windows) else []
         if windows:

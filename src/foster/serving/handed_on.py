@@ -113,12 +113,13 @@ def _write_about(condensed: Condensed, folder: Path, header: str) -> None:
     content |= {name: condensed.info[name] for name in ("data_fingerprint", "from_real_data") if name in condensed.info}
     write_json(folder / CONFIG_NAME, content)
     soft = "" if condensed.items.shape[2] == 1 else "; a step is a mixture of items, of which the most probable is here"
-    labels = "" if condensed.codes is None else "- not here: the soft labels, which the folder of foster has\n"
+    more = "" if condensed.adapter is None else "the map of items" if condensed.codes is None else "the soft labels"
+    missing = f"- not here: {more}, which the folder of foster has\n" if more else ""
     text = (
         f"# {many(len(condensed), f'{condensed.kind} sequence')} ({condensed.method})\n\n"
         f"- `{SEQUENCES}`: item ids and texts of each sequence, oldest first{soft}\n"
         f"- `{PROMPTS}`: one prompt for each step but the first, with its completion\n"
-        f"{labels}"
+        f"{missing}"
         f"- data fingerprint: {condensed.info.get('data_fingerprint', NOT_STATED)}\n"
         f"- what came from real data: {condensed.info.get('from_real_data', NOT_STATED)}\n"
         f"- licence: {condensed.info.get('licence', NOT_STATED)}\n"

@@ -91,6 +91,14 @@ HARD_LABELS = TrainOptions(steps=300, lr=1e-3, warmup=20, candidates=2048, eval_
 GENERATED = TrainOptions(steps=2000, warmup=100, patience=0)
 """The recipe for thousands of histories that a teacher generated: they vary less than real ones, so few steps do."""
 
+MANY = 256  # histories without labels above which a step of training sees a batch of so many, as of a log
+
+WRITTEN = TrainOptions(steps=500, lr=1e-3, warmup=100, patience=0)
+WRITTEN_PASSES = 60
+WRITTEN_DROPOUT = 0.3
+"""The recipe for such histories with a map of items to start from, of which few are learned by heart in more than so
+many passes; and the dropout of these students (benchmarks/research.md, 93 and 94)."""
+
 FINISH = 0.25
 """How much of the steps on a log is made by a model that was trained on sequences before: with a tenth, options rank
 less as on the whole log (benchmarks/research.md, 86)."""

@@ -1,0 +1,175 @@
+"""Folders of few bytes: histories that the teacher writes, and a compact map of its items."""
+
+from __future__ import annotations
+
+import math
+import re
+
+import numpy as np
+import pytest
+import torch
+
+from foster.condensed.folder import stored_bytes
+from foster.condensed.labels import student_recipe
+from foster.condensed.sequences import Condensed
+from foster.condensed.sources import student_source
+from foster.distillation.budget import COMPACT, ORDINARY, may_be_written
+from foster.distillation.distill import distill, settings_within
+from foster.distillation.generated import lengths_like
+from foster.distillation.options import DistillOptions
+from foster.distillation.setting import Setting
+from foster.engine import Engine
+from foster.errors import InputError
+from foster.estimation.jobs import estimate_distill
+from foster.runs import train
+from foster.training import options as recipes
+from foster.training.options import GENERATED, TrainOptions
+from foster.training.teachers import load_teacher
+from foster.training.trajectory import Trajectory
+
+
+def steps_of(histories: int) -> int:
+    return math.ceil(60 * histories / 256)
+
+
+def distilled(setting, **changes) -> Condensed:
+    options = DistillOptions(**{"length": 6, "batch_size": 16, "targets": "written"} | changes)
+    return distill(*setting, options, progress=False)[0]
+
+
+@pytest.fixture(scope="module")
+def least(setting) -> int:
+    """Return bytes that hold the smallest map and some histories."""
+    with pytest.raises(InputError, match=r"^--bytes 10: 1 sequence of 6 steps takes \d+ bytes with the") as error:
+        distilled(setting, bytes=10)
+    return int(re.search(r"takes (\d+) bytes", str(error.value)).group(1))
+
+
+@pytest.fixture(scope="module")
+def made(setting, least) -> Condensed:
+    return distilled(setting, bytes=least + 400)
+
+
+@pytest.mark.parametrize("more", [0, 40, 400])
+def test_a_folder_is_as_large_as_the_budget_allows_and_no_larger(setting, least, tmp_path, more):
+    sequences = distilled(setting, bytes=least + more)
+    sequences.save(tmp_path / "out")
+    assert least + more - 150 < stored_bytes(tmp_path / "out") <= least + more
+    again = Condensed.read(tmp_path / "out")
+    assert torch.equal(again.likeliest()[again.valid], sequences.likeliest()[sequences.valid])
+    assert torch.equal(again.adapter["weight"], sequences.adapter["weight"])
+    assert again.codes is None and again.draws is None and again.windows == ()
+    assert (again.recipe, again.model) == (sequences.recipe, sequences.model)
+    assert again.info == sequences.info
+
+
+def test_a_folder_says_what_of_it_came_from_the_teacher(made):
+    assert made.model.dropout == recipes.WRITTEN_DROPOUT
+    # Few histories are not seen more often than many.
+    assert made.recipe == recipes.WRITTEN.model_copy(
+        update={"steps": steps_of(len(made)), "warmup": steps_of(len(made)) // 5}
+    )
+    assert (made.adapter_bits, made.model.adapter, made.items.shape[2]) == (1, "linear", 1)
+    assert len(made.adapter["weight"][0].abs().unique()) == 1  # one bit
+    told = made.info["from_real_data"]
+    assert "drawn from the predictions of the teacher" in told and "its map of items (adapter)" in told
+    assert "nothing of its weights" not in told
+    stated = made.info["options"]
+    assert (stated["targets"], stated["start"], stated["sequences"]) == ("written", "generated", len(made))
+
+
+def test_more_bytes_hold_more_histories_and_then_a_finer_map(setting, made, least):
+    more = distilled(setting, bytes=least + 900)
+    finer = distilled(setting, bytes=least + 6000)
+    assert len(made) < len(more) < len(finer)
+    assert [part.adapter_bits for part in (made, more, finer)] == [1, 1, 2]
+    # They are more than the log has users: what they can teach beside a map does not end there.
+    assert len(finer) > len(setting[0].histories("train"))
+    lengths = finer.valid.sum(1).sort().values
+    drawn = lengths_like(setting[0].histories("train"), len(finer), 6, 0)
+    assert lengths.tolist() == sorted(drawn.tolist())
+
+
+def test_histories_are_written_by_the_teacher_and_not_by_its_compact_copy(setting, least):
+    data, folder = setting
+    teacher = load_teacher(folder, data)
+    options = DistillOptions(length=6, batch_size=16, bytes=least + 400)
+    begun = Setting(data, teacher, Trajectory(folder), options, 0, Engine("cpu"))
+    labelled, written = settings_within(begun, options, trained=False)
+    assert written.writer is teacher and written.best is labelled.best is not teacher
+    assert written.best.options.adapter == "linear" and written.options.targets == "written"
+    assert written.form.written and not labelled.form.written
+
+
+def test_one_seed_writes_one_folder(setting, made, least):
+    again = distilled(setting, bytes=least + 400)
+    assert torch.equal(again.items, made.items) and torch.equal(again.adapter["weight"], made.adapter["weight"])
+
+
+@pytest.mark.parametrize(
+    "asked", [{"targets": "soft"}, {"sequences": 3}, {"window": 3}, {"start": "long"}, {"anonymity": 2}, {"steps": 1}]
+)
+def test_what_needs_labels_gets_labels(asked):
+    free = DistillOptions(bytes=3000)
+    assert [may_be_written(free, form) for form in (ORDINARY, *COMPACT)] == [False, False, True, True]
+    assert not any(may_be_written(DistillOptions(bytes=3000, **asked), form) for form in (ORDINARY, *COMPACT))
+
+
+@pytest.mark.parametrize("better", ["written", "soft"])
+def test_validation_users_choose_between_labels_and_written_histories(setting, least, monkeypatch, better):
+    """What is chosen is to the number what is made where it is asked for."""
+    judged = []
+
+    def ndcg(setting, sequences):
+        judged.append("written" if sequences.codes is None else "soft")
+        return np.full(5, 0.2 if judged[-1] == better else 0.1)
+
+    monkeypatch.setattr(Setting, "student_ndcg", ndcg)
+    sizes = {"length": 6, "batch_size": 16, "student_steps": 4, "bytes": least + 400}
+    chosen, log = distill(*setting, DistillOptions(**sizes), progress=False)
+    asked, same_log = distill(*setting, DistillOptions(**sizes, targets=better), progress=False)
+    assert judged[:2] == ["soft", "written"]
+    assert torch.equal(chosen.items, asked.items) and chosen.info == asked.info and log == same_log
+    assert (chosen.codes is None) == (better == "written")
+
+
+def test_written_targets_are_of_few_bytes_and_of_nothing_else(setting, least):
+    # A budget of the ordinary form has them, too, where they are asked for.
+    assert distilled(setting, bytes=200_000).adapter_bits == 2
+    with pytest.raises(InputError, match="--targets written: is for a folder of few bytes; add --bytes"):
+        distilled(setting)
+    for wrong, message in (({"start": "long"}, "leave start out"), ({"steps": 2}, "targets written, are not moved")):
+        with pytest.raises(InputError, match=message):
+            DistillOptions.parse({"bytes": 9000, "targets": "written", **wrong})
+    with pytest.raises(InputError, match=r"3 sequences take \d+ bytes at most; give at most that, or more"):
+        distilled(setting, bytes=least + 4000, sequences=3)
+
+
+def test_students_start_with_the_map_and_move_it(setting, made):
+    data, folder = setting
+    model = load_teacher(folder, data).fresh(1, made.model)
+    source = student_source(made, model, 0)
+    assert torch.equal(model.tower.adapter.weight, made.adapter["weight"])
+    source.loss(model, 8).backward()
+    assert model.tower.adapter.weight.grad.abs().sum() > 0
+    student, fit = train(made, train=TrainOptions(steps=40, lr=1e-2, eval_every=20), validation=data)
+    assert fit.history[-1]["loss"] < fit.history[0]["loss"]
+    assert student.options == made.model
+    assert "its map of items" in student.origin["from_real_data"]
+
+
+def test_students_of_another_kind_learn_as_of_histories_alone(made):
+    experts = made.model.model_copy(update={"adapter": "moe"})
+    assert student_recipe(made, made.encoder, made.model) == made.recipe
+    recipe = student_recipe(made, made.encoder, experts)
+    assert (recipe.steps, recipe.lr, recipe.warmup) == (GENERATED.steps, GENERATED.lr, GENERATED.warmup)
+    assert student_recipe(made, made.encoder, experts, TrainOptions(steps=7)) == TrainOptions(steps=7)
+
+
+def test_an_estimate_counts_the_map(setting, least, tmp_path):
+    options = DistillOptions(length=6, batch_size=16, bytes=least + 400)
+    estimate = estimate_distill(*setting, tmp_path / "out", options)
+    both = {"compact map", "sequences that the teacher draws", "students of both forms"}
+    assert both <= estimate.parts.keys()
+    asked = DistillOptions(length=6, batch_size=16, bytes=least + 400, targets="written")
+    assert "students of both forms" not in estimate_distill(*setting, tmp_path / "out", asked).parts
