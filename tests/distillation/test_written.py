@@ -12,7 +12,7 @@ import torch
 from foster.condensed.folder import stored_bytes
 from foster.condensed.labels import student_recipe
 from foster.condensed.sequences import Condensed
-from foster.condensed.sources import student_source
+from foster.condensed.sources import HistoryBatches, student_source
 from foster.distillation.budget import COMPACT, ORDINARY, may_be_written
 from foster.distillation.distill import distill, settings_within
 from foster.distillation.generated import lengths_like
@@ -23,7 +23,7 @@ from foster.errors import InputError
 from foster.estimation.jobs import estimate_distill
 from foster.runs import train
 from foster.training import options as recipes
-from foster.training.options import GENERATED, TrainOptions
+from foster.training.options import GENERATED, MANY, TrainOptions
 from foster.training.teachers import load_teacher
 from foster.training.trajectory import Trajectory
 
@@ -111,7 +111,8 @@ def test_one_seed_writes_one_folder(setting, made, least):
 )
 def test_what_needs_labels_gets_labels(asked):
     free = DistillOptions(bytes=3000)
-    assert [may_be_written(free, form) for form in (ORDINARY, *COMPACT)] == [False, False, True, True]
+    assert [may_be_written(free, form) for form in (ORDINARY, *COMPACT)] == [False, True, True, True]
+    assert not may_be_written(DistillOptions(bytes=300_000), COMPACT[0])
     assert not any(may_be_written(DistillOptions(bytes=3000, **asked), form) for form in (ORDINARY, *COMPACT))
 
 
@@ -134,8 +135,6 @@ def test_validation_users_choose_between_labels_and_written_histories(setting, l
 
 
 def test_written_targets_are_of_few_bytes_and_of_nothing_else(setting, least):
-    # A budget of the ordinary form has them, too, where they are asked for.
-    assert distilled(setting, bytes=200_000).adapter_bits == 2
     with pytest.raises(InputError, match="--targets written: is for a folder of few bytes; add --bytes"):
         distilled(setting)
     for wrong, message in (({"start": "long"}, "leave start out"), ({"steps": 2}, "targets written, are not moved")):
@@ -156,6 +155,25 @@ def test_students_start_with_the_map_and_move_it(setting, made):
     assert fit.history[-1]["loss"] < fit.history[0]["loss"]
     assert student.options == made.model
     assert "its map of items" in student.origin["from_real_data"]
+
+
+def test_experts_of_few_bits_stay_as_they_are(setting):
+    """So much could hold the ordinary form, but has written histories where they are asked for."""
+    data, folder = setting
+    made = distilled(setting, bytes=200_000)
+    assert made.adapter_bits == 2 and {"base", "down", "up"} <= made.adapter.keys() and len(made) > MANY
+    assert made.recipe == recipes.WRITTEN_FIXED
+    model = load_teacher(folder, data).fresh(1, made.model)
+    source = student_source(made, model, 0)
+    source.loss(model, 8).backward()
+    assert all(parameter.grad is None for parameter in model.tower.parameters())
+    assert any(parameter.grad.any() for parameter in model.backbone.parameters())
+    # The loss is that of a student whose items move, before they do.
+    moving = HistoryBatches(made, model, 0)
+    model.eval()
+    assert student_source(made, model, 0, start=True).loss(model, 8).item() == pytest.approx(
+        moving.loss(model, 8).item(), rel=1e-5
+    )
 
 
 def test_students_of_another_kind_learn_as_of_histories_alone(made):

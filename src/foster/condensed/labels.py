@@ -35,6 +35,7 @@ from foster.training.options import (
     WARM,
     WRITTEN,
     WRITTEN_DROPOUT,
+    WRITTEN_FIXED,
     WRITTEN_PASSES,
     TrainOptions,
     affordable,
@@ -134,13 +135,14 @@ def with_item_map(sequences: Condensed, teacher: TextRecommender, adapter_bits: 
     assert adapter is not None  # a compact teacher has one
     adapter = _scaled(adapter, _usual(teacher, teacher.item_table()))
     derived = sequences.info["from_real_data"]
-    steps = min(WRITTEN.total_steps, math.ceil(WRITTEN_PASSES * len(sequences) / MANY))
+    recipe = WRITTEN if teacher.tower.linear is not None else WRITTEN_FIXED  # see start_from_labels
+    steps = min(recipe.total_steps, math.ceil(WRITTEN_PASSES * len(sequences) / MANY))
     return replace(
         sequences,
         adapter={name: weights.cpu() for name, weights in adapter.items()},
         adapter_bits=adapter_bits,
         model=sequences.model.model_copy(update={"dropout": WRITTEN_DROPOUT}),
-        recipe=WRITTEN.model_copy(update={"steps": steps, "warmup": min(WRITTEN.warmup, steps // 5)}),
+        recipe=recipe.model_copy(update={"steps": steps, "warmup": min(recipe.warmup, steps // 5)}),
         info={**sequences.info, "from_real_data": f"{derived}; its map of items (adapter), with which students start"},
     )
 

@@ -40,13 +40,12 @@ def student_source(
     Raises:
         InputError: labels that the student cannot learn from.
     """
-    if data.codes is None and data.adapter is not None and start:
-        start_from_labels(data, model)
+    fixed = data.adapter is not None and start and start_from_labels(data, model)
     if data.codes is None and len(data) > MANY and data.items.shape[2] == 1:
-        return HistoryBatches(data, model, seed)
+        return HistoryBatches(data, model, seed, fixed=fixed)
     if data.codes is None:
         return HardLabels(data, model, seed)
-    return SoftLabels(data, model, seed, fixed=start and start_from_labels(data, model), mixup=mixup)
+    return SoftLabels(data, model, seed, fixed=fixed, mixup=mixup)
 
 
 class StepReader:
@@ -190,9 +189,11 @@ class HistoryBatches(BatchDraws):
         data: the sequences, each step one item.
         model: the student; its catalogue must be the one of ``data``.
         seed: of batches and sampled items.
+        fixed: leave the student's item vectors as they are; see ``start_from_labels``.
     """
 
-    def __init__(self, data: Condensed, model: TextRecommender, seed: int) -> None:
+    def __init__(self, data: Condensed, model: TextRecommender, seed: int, fixed: bool = False) -> None:
+        self.table: Tensor | None = model.item_table() if fixed else None
         length = min(model.options.max_length + 1, data.items.shape[1])
         self.items: Tensor = torch.where(data.valid, data.items[..., 0], -1)[:, :length].to(model.device)
         self.lengths: np.ndarray = data.valid[:, :length].sum(1).numpy()
@@ -207,7 +208,7 @@ class HistoryBatches(BatchDraws):
         """
         rows = next(self.batches)
         batch = self.items[torch.from_numpy(rows).to(self.items.device), : self.lengths[rows].max()]
-        return next_item_loss(model, batch, candidates, self.generator)
+        return next_item_loss(model, batch, candidates, self.generator, self.table)
 
 
 class SoftLabels(_Drawing):

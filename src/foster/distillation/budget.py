@@ -58,6 +58,7 @@ COMPACT = (Form(2, 2, 1), Form(2, 2, 1, linear=True), Form(1, 2, 1, linear=True)
 twice as many of one bit teach less (benchmarks/research.md, 68)."""
 
 
+FEW_BYTES = 200_000  # more of them hold labels enough, and histories that take long to write
 OF_LABELS = ("targets", "sequences", "window", "start", "anonymity")
 """Options that ask for labels where they are given; so do steps of distillation, by which sequences are moved."""
 
@@ -65,11 +66,13 @@ OF_LABELS = ("targets", "sequences", "window", "start", "anonymity")
 def may_be_written(options: DistillOptions, form: Form) -> bool:
     """Whether written histories may be beside the map of a form, in the place of labels.
 
-    Beside a linear map they teach more than labels of as many bytes on most logs (benchmarks/research.md, 93 and 94).
+    Beside a linear map they teach more than labels of as many bytes on most logs, beside experts on some
+    (benchmarks/research.md, 93 and 94).
     """
     if options.targets == "written":
         return True
-    return form.compact and form.linear and not (options.steps or options.model_fields_set.intersection(OF_LABELS))
+    few = options.bytes is not None and options.bytes <= FEW_BYTES
+    return few and form.compact and not (options.steps or options.model_fields_set.intersection(OF_LABELS))
 
 
 def as_stored(options: DistillOptions, written: bool) -> DistillOptions:
@@ -101,7 +104,7 @@ def form_within(options: DistillOptions, sample: Callable[[Form, int], Condensed
     """
     assert options.bytes is not None
     asked = options.sequences if "sequences" in options.model_fields_set else None
-    forms = COMPACT[1:] if options.targets == "written" else (ORDINARY, *COMPACT[linear:])
+    forms = COMPACT[linear:] if options.targets == "written" else (ORDINARY, *COMPACT[linear:])
     sizes = {form: _sizes(form, sample) for form in forms}
     for form, (fixed, each) in sizes.items():
         held = (options.bytes - fixed) // each

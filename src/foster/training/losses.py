@@ -32,7 +32,13 @@ def sample_items(n_items: int, n: int, generator: torch.Generator) -> Tensor:
     return sample
 
 
-def next_item_loss(model: TextRecommender, items: Tensor, candidates: int, generator: torch.Generator) -> Tensor:
+def next_item_loss(
+    model: TextRecommender,
+    items: Tensor,
+    candidates: int,
+    generator: torch.Generator,
+    table: Tensor | None = None,
+) -> Tensor:
     """Return the mean cross-entropy of each next item among the items that training may know of.
 
     Where these are more than ``candidates``, the softmax runs over the positive and a uniform sample, whose items count
@@ -43,12 +49,15 @@ def next_item_loss(model: TextRecommender, items: Tensor, candidates: int, gener
         items: ``[batch, length]`` item indices, padded on the right with -1.
         candidates: items sampled.
         generator: a CPU generator.
+        table: ``[V, d]`` the model's item vectors, if these stay as they are.
     """
     real = (items[:, 1:] >= 0).flatten()
     model.tower.mark(items)
     filled = items.clamp(min=0)  # behind the end of a history; states do not see it, and losses there do not count
     sample = sample_items(model.n_known, candidates, generator).to(items.device)
-    vectors, place = distinct_vectors(model, torch.cat([filled.flatten(), sample]))
+    vectors, place = table, torch.cat([filled.flatten(), sample])
+    if vectors is None:
+        vectors, place = distinct_vectors(model, place)
     steps, sampled = place.split([filled.numel(), len(sample)])
     steps = steps.view_as(filled)
     states = model.backbone(vectors[steps[:, :-1]]).flatten(0, 1)

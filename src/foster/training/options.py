@@ -94,10 +94,12 @@ GENERATED = TrainOptions(steps=2000, warmup=100, patience=0)
 MANY = 256  # histories without labels above which a step of training sees a batch of so many, as of a log
 
 WRITTEN = TrainOptions(steps=500, lr=1e-3, warmup=100, patience=0)
+WRITTEN_FIXED = TrainOptions(steps=1000, lr=3e-3, warmup=100, patience=0)
 WRITTEN_PASSES = 60
 WRITTEN_DROPOUT = 0.3
-"""The recipe for such histories with a map of items to start from, of which few are learned by heart in more than so
-many passes; and the dropout of these students (benchmarks/research.md, 93 and 94)."""
+"""The recipe for such histories with a map of items to start from, which moves or, one of experts, stays as it is. Few
+histories are learned by heart in more than so many passes. And the dropout of these students (benchmarks/research.md,
+93 and 94)."""
 
 FINISH = 0.25
 """How much of the steps on a log is made by a model that was trained on sequences before: with a tenth, options rank
