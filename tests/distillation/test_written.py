@@ -13,6 +13,7 @@ from foster.condensed.folder import stored_bytes
 from foster.condensed.labels import student_recipe
 from foster.condensed.sequences import Condensed
 from foster.condensed.sources import HistoryBatches, student_source
+from foster.distillation import generated
 from foster.distillation.budget import COMPACT, ORDINARY, may_be_written
 from foster.distillation.distill import distill, settings_within
 from foster.distillation.generated import lengths_like
@@ -99,6 +100,18 @@ def test_histories_are_written_by_the_teacher_and_not_by_its_compact_copy(settin
     assert written.writer is teacher and written.best is labelled.best is not teacher
     assert written.best.options.adapter == "linear" and written.options.targets == "written"
     assert written.form.written and not labelled.form.written
+
+
+def test_histories_that_compress_well_fill_the_budget_too(setting, least, tmp_path, monkeypatch):
+    def few(teacher, lengths, *rest):
+        rng = np.random.default_rng(0)
+        return [rng.integers(5, size=length) for length in lengths]
+
+    monkeypatch.setattr(generated, "generated_histories", few)
+    sequences = distilled(setting, bytes=least + 3000)
+    sequences.save(tmp_path / "out")
+    assert least + 2900 < stored_bytes(tmp_path / "out") <= least + 3000
+    assert int(sequences.valid.sum()) > 3000  # items: more than one a byte
 
 
 def test_one_seed_writes_one_folder(setting, made, least):

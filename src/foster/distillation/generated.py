@@ -98,15 +98,20 @@ class Generated:
         histories = [np.arange(length) for length in self._lengths(1)]
         if most < (least := size(1)):
             raise InputError(f"--bytes {most}: 1 sequence takes {least} bytes; give at least that")
-        # An item takes a byte or more. Beyond a map histories are as many as bytes; alone, they stand for the log's.
+        # Each takes a byte or more. Beside a map there is no end to them; alone, they stand for the log's.
+        limit = most if setting.form.written else min(most, len(setting.data.histories("train")))
         room = most - least + int(histories[0].size)
-        lengths = self._lengths(room if setting.form.written else min(room, len(setting.data.histories("train"))))
-        histories = _generated(setting, options, lengths[: max(int((lengths.cumsum() <= room).sum()), 1)])
-        fits, fails = 1, len(histories) + 1
-        while fails - fits > 1:
-            middle = (fits + fails) // 2
-            fits, fails = (middle, fails) if size(middle) <= most else (fits, middle)
-        return made(fits)
+        while True:
+            lengths = self._lengths(min(room, limit))
+            lengths = lengths[: max(int((lengths.cumsum() <= room).sum()), 1)]
+            histories = _generated(setting, options, lengths)
+            fits, fails = 1, len(histories) + 1
+            while fails - fits > 1:
+                middle = (fits + fails) // 2
+                fits, fails = (middle, fails) if size(middle) <= most else (fits, middle)
+            if fits < len(histories) or fits == limit:
+                return made(fits)
+            room *= 2  # mostly an item takes more than a byte, but those of a few popular ones do not
 
 
 def lengths_like(histories: Histories, count: int, length: int, seed: int) -> np.ndarray:
