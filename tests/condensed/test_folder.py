@@ -10,6 +10,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from condensed_labels import soft_labelled
+from foster.condensed.labels import with_item_map
 from foster.condensed.sequences import Condensed
 from foster.errors import InputError
 from foster.manifest import seal
@@ -131,3 +132,46 @@ def test_a_folder_that_does_not_say_how_it_is_packed_is_refused(tmp_path, field)
     seal(tmp_path / "out")
     with pytest.raises(InputError, match=f"config.json: field '{field}' is missing"):
         Condensed.read(tmp_path / "out")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda tensors: tensors.pop("adapter.weight"), "'weight.scales' are of no part of a map"),
+        (
+            lambda tensors: (tensors.pop("adapter.weight"), tensors.pop("adapter.weight.scales")),
+            "the parts of the 'adapter' are missing",
+        ),
+        (lambda tensors: tensors.update(draws=tensors["lengths"][None].clone()), "'draws' do not fit the labels"),
+        (lambda tensors: tensors.update(codes=tensors["lengths"][None, None].clone()), "soft labels lack"),
+        (lambda tensors: tensors.update(lengths=tensors["lengths"][1:].clone()), "'items' are not 392 numbers"),
+        (lambda tensors: tensors.update(items=tensors["items"][2:].clone()), "'items' cannot be unpacked"),
+    ],
+)
+def test_a_map_without_labels_is_whole_or_refused(tmp_path, change, message):
+    model = small_recommender()
+    items = torch.randint(40, (5, 8, 1), generator=torch.Generator().manual_seed(0)).repeat(10, 1, 1)
+    info = {"from_real_data": "nothing"}
+    plain = Condensed(
+        "distilled",
+        "foster",
+        items,
+        torch.ones(items.shape),
+        None,
+        None,
+        model.catalogue,
+        model.encoder,
+        model.options,
+        info=info,
+    )
+    made = with_item_map(plain, model, 1).rounded()
+    path = made.save(tmp_path / "folder") / "sequences.safetensors"
+    again = Condensed.read(tmp_path / "folder")
+    assert torch.equal(again.items, made.items) and torch.equal(again.adapter["weight"], made.adapter["weight"])
+    tensors = load_file(path)
+    assert tensors["items"].dtype == torch.uint8
+    change(tensors)
+    save_file(tensors, path)
+    seal(tmp_path / "folder")
+    with pytest.raises(InputError, match=rf"sequences\.safetensors: .*{message}"):
+        Condensed.read(tmp_path / "folder")

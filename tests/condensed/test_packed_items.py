@@ -41,6 +41,9 @@ def test_packed_items_of_another_number_or_damaged_ones_are_refused():
             unpack_items(packed, count, 1000)
     with pytest.raises(ValueError, match="'items' are not"):
         unpack_items(packed[: len(packed) // 2], len(items), 1000)
+    for more in (packed[:-5], torch.cat([packed, torch.zeros(8, dtype=torch.uint8)]), torch.cat([packed, packed])):
+        with pytest.raises(ValueError, match="'items' are not"):
+            unpack_items(more, len(items), 1000)
     other = packed.clone()
     other[0] ^= 255
     with pytest.raises(ValueError, match="'items' cannot be unpacked"):

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
-from foster.condensed.folder import stored_bytes
+from foster.condensed.folder import stored_bytes, written_bytes
 from foster.condensed.labels import student_recipe
 from foster.condensed.sequences import Condensed
 from foster.condensed.sources import HistoryBatches, student_source
@@ -24,13 +25,19 @@ from foster.errors import InputError
 from foster.estimation.jobs import estimate_distill
 from foster.runs import train
 from foster.training import options as recipes
-from foster.training.options import GENERATED, MANY, TrainOptions
+from foster.training.options import GENERATED, HARD_LABELS, MANY, TrainOptions
 from foster.training.teachers import load_teacher
 from foster.training.trajectory import Trajectory
 
 
 def steps_of(histories: int) -> int:
     return math.ceil(60 * histories / 256)
+
+
+def many_times(sequences: Condensed) -> Condensed:
+    """Return the same histories again and again, more than a step of training sees at once."""
+    times = 1 + MANY // len(sequences)
+    return replace(sequences, items=sequences.items.repeat(times, 1, 1), weights=sequences.weights.repeat(times, 1, 1))
 
 
 def distilled(setting, **changes) -> Condensed:
@@ -40,8 +47,8 @@ def distilled(setting, **changes) -> Condensed:
 
 @pytest.fixture(scope="module")
 def least(setting) -> int:
-    """Return bytes that hold the smallest map and some histories."""
-    with pytest.raises(InputError, match=r"^--bytes 10: 1 sequence of 6 steps takes \d+ bytes with the") as error:
+    """Return the fewest bytes that hold the smallest map and a history."""
+    with pytest.raises(InputError, match=r"^--bytes 10: 1 history takes \d+ bytes with the smallest map") as error:
         distilled(setting, bytes=10)
     return int(re.search(r"takes (\d+) bytes", str(error.value)).group(1))
 
@@ -153,8 +160,32 @@ def test_written_targets_are_of_few_bytes_and_of_nothing_else(setting, least):
     for wrong, message in (({"start": "long"}, "leave start out"), ({"steps": 2}, "targets written, are not moved")):
         with pytest.raises(InputError, match=message):
             DistillOptions.parse({"bytes": 9000, "targets": "written", **wrong})
-    with pytest.raises(InputError, match=r"3 sequences take \d+ bytes at most; give at most that, or more"):
+    with pytest.raises(InputError, match="--sequences: with --targets written --bytes says how many there are"):
         distilled(setting, bytes=least + 4000, sequences=3)
+    with pytest.raises(InputError, match="leave anonymity out"):
+        DistillOptions.parse({"bytes": 9000, "targets": "written", "anonymity": 2})
+    # Where bytes hold no label they hold histories, whether these were asked for or not.
+    assert distilled(setting, bytes=least).codes is None
+    assert distill(*setting, DistillOptions(length=6, batch_size=16, bytes=least), progress=False)[0].codes is None
+
+
+@pytest.mark.parametrize("targets", ["soft", "written", "next"])
+def test_popularity_counts_among_the_bytes(setting, least, tmp_path, targets):
+    data, folder = setting
+    teacher = load_teacher(folder, data)
+    catalogue = replace(data.catalogue, popularity=[float(n) for n in range(data.n_items)])
+    sequences = distilled(setting, bytes=least + 2000, targets=targets, student_steps=4)
+    more = replace(sequences, catalogue=catalogue)
+    more.save(tmp_path / "out")
+    assert written_bytes(more) == stored_bytes(tmp_path / "out") > written_bytes(sequences) + 100
+    assert teacher.catalogue.popularity is None
+
+
+def test_a_budget_beyond_reason_is_not_filled(setting, monkeypatch):
+    monkeypatch.setattr(generated, "ENOUGH", 40)
+    assert len(distilled(setting, bytes=10**15)) == 10 * len(setting[0].histories("train"))
+    ordinary = distilled(setting, bytes=10**15, targets="soft", student_steps=4, window=3, subset=12)
+    assert len(ordinary) == len(setting[0].histories("train"))
 
 
 def test_students_start_with_the_map_and_move_it(setting, made):
@@ -164,9 +195,10 @@ def test_students_start_with_the_map_and_move_it(setting, made):
     assert torch.equal(model.tower.adapter.weight, made.adapter["weight"])
     source.loss(model, 8).backward()
     assert model.tower.adapter.weight.grad.abs().sum() > 0
-    student, fit = train(made, train=TrainOptions(steps=40, lr=1e-2, eval_every=20), validation=data)
+    shape = made.model.model_copy(update={"dropout": 0.0})
+    student, fit = train(made, model=shape, train=TrainOptions(steps=80, lr=1e-2, eval_every=20), validation=data)
     assert fit.history[-1]["loss"] < fit.history[0]["loss"]
-    assert student.options == made.model
+    assert student.options == shape
     assert "its map of items" in student.origin["from_real_data"]
 
 
@@ -192,9 +224,13 @@ def test_experts_of_few_bits_stay_as_they_are(setting):
 def test_students_of_another_kind_learn_as_of_histories_alone(made):
     experts = made.model.model_copy(update={"adapter": "moe"})
     assert student_recipe(made, made.encoder, made.model) == made.recipe
-    recipe = student_recipe(made, made.encoder, experts)
-    assert (recipe.steps, recipe.lr, recipe.warmup) == (GENERATED.steps, GENERATED.lr, GENERATED.warmup)
+    for sequences, alone in ((made, HARD_LABELS), (many_times(made), GENERATED)):
+        recipe = student_recipe(sequences, sequences.encoder, experts)
+        assert (recipe.lr, recipe.patience) == (alone.lr, 0)
+        assert recipe.steps == min(alone.steps, 4 * made.recipe.steps)
     assert student_recipe(made, made.encoder, experts, TrainOptions(steps=7)) == TrainOptions(steps=7)
+    few = replace(made, recipe=made.recipe.model_copy(update={"steps": 5}))
+    assert student_recipe(few, few.encoder, experts).steps == 20
 
 
 def test_an_estimate_counts_the_map(setting, least, tmp_path):

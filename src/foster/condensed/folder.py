@@ -168,6 +168,8 @@ def read_fields(folder: str | Path, encoder_path: str | None = None) -> dict[str
         _unpack_adapter(tensors, stated.adapter_bits, stated.adapter_features, path)
     windows, labels = stated.windows, _stored_labels(tensors, stated.label_bits, path, len(catalogue))
     adapter = labels["adapter"]
+    if adapter is None and stated.adapter_features is not None:
+        raise InputError(f"{path}: the parts of the 'adapter' are missing; make or copy the folder again")
     sizes = {
         "sequences": len(tensors["items"]),
         "length": tensors["items"].shape[1],
@@ -203,6 +205,7 @@ def written_bytes(sequences: Condensed) -> int:
         folder = Path(name)
         save_tensors(folder / TENSORS_NAME, _tensors(sequences))
         write_json(folder / CONFIG_NAME, _config(sequences))
+        sequences.catalogue.save_popularity(folder)
         return stored_bytes(folder)
 
 

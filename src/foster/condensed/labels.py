@@ -29,6 +29,7 @@ from foster.text.options import EncoderOptions
 from foster.text.tuning import updates_rank
 from foster.training.options import (
     GENERATED,
+    HARD_LABELS,
     MANY,
     STUDENT,
     TUNED_RATE,
@@ -183,7 +184,7 @@ def start_from_labels(sequences: Condensed, model: TextRecommender) -> bool:
             return False
     elif updates is not None:
         return False
-    if model.options.ids and IDS not in sequences.adapter:
+    if model.options.ids and IDS not in sequences.adapter and sequences.codes is not None:
         raise InputError(
             "--ids: these sequences and their labels come from a teacher without vectors of items' own; leave it "
             "out, or distil from a teacher with --ids"
@@ -222,8 +223,10 @@ def student_recipe(
     if sequences.codes is None:
         if given or sequences.adapter is None or _starts_from_map(sequences, encoder, model):
             return recipe
-        # Without the map they learn as those of histories alone do.
-        return recipe.model_copy(update={name: getattr(GENERATED, name) for name in ("steps", "lr", "warmup")})
+        # Without the map they learn as those of histories alone do, which takes four times as long.
+        alone = GENERATED if len(sequences) > MANY else HARD_LABELS
+        steps = min(alone.total_steps, 4 * recipe.total_steps)
+        return recipe.model_copy(update={"steps": steps, "lr": alone.lr, "warmup": min(alone.warmup, steps // 5)})
     if _in_closed_form(sequences, encoder, model):
         return recipe
     return recipe.model_copy(

@@ -60,7 +60,7 @@ def unpack_items(packed: Tensor, count: int, n_items: int) -> Tensor:
         content = reader.decompress(packed.numpy().tobytes(), max_length=size + 1)
     except lzma.LZMAError as error:
         raise ValueError(f"'items' cannot be unpacked ({error})") from error
-    if len(content) != size:
+    if len(content) != size or not reader.eof or reader.unused_data:
         raise ValueError(f"'items' are not {count} numbers")
     return torch.from_numpy(np.frombuffer(content, dtype=numbers).astype(np.int64))
 

@@ -55,6 +55,8 @@ def unpack_map(stored: dict[str, Tensor], bits: int, features: int) -> ItemMap:
     for name, packed in stored.items():
         own = bits_of(name, bits)
         if name.endswith(SCALES):
+            if name.removesuffix(SCALES) not in stored:
+                raise ValueError(f"'{name}' are of no part of a map")
             continue
         if own is None:
             out[name] = packed.float()

@@ -79,6 +79,10 @@ class Catalogue:
     def save(self, folder: Path) -> None:
         """Write ``catalogue.parquet`` (item_id, text) and, where it counts, ``popularity.parquet`` into ``folder``."""
         pl.DataFrame({"item_id": self.ids, "text": self.texts}).write_parquet(folder / CATALOGUE_NAME)
+        self.save_popularity(folder)
+
+    def save_popularity(self, folder: Path) -> None:
+        """Write ``popularity.parquet`` into ``folder``, where it counts."""
         if self.popularity is not None:
             # A file of its own: it comes from the log, and counts among the bytes of what is handed on.
             column = pl.Series("popularity", self.popularity, dtype=pl.Float32)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from foster.condensed.codes import WHOLE_BITS
 from foster.condensed.contexts import Windows, label_windows, tiles
@@ -88,7 +88,9 @@ def as_stored(options: DistillOptions, written: bool) -> DistillOptions:
     return options.model_copy(update=generated) if options.targets == "next" else options
 
 
-def form_within(options: DistillOptions, sample: Callable[[Form, int], Condensed], linear: bool) -> tuple[Form, int]:
+def form_within(
+    options: DistillOptions, sample: Callable[[Form, int], Condensed], linear: bool, users: int
+) -> tuple[Form, int]:
     """Return the form that a budget in bytes pays for, and how many sequences.
 
     That is the ordinary one if it can hold what was asked for, else the largest map that leaves most of the budget to
@@ -98,34 +100,47 @@ def form_within(options: DistillOptions, sample: Callable[[Form, int], Condensed
         options: with ``bytes``.
         sample: makes so many sequences in a form, as they would be stored.
         linear: whether the teacher's own map is linear.
+        users: of the log; the ordinary form has no more sequences.
 
     Raises:
         InputError: the budget is too small, or with ``sequences`` too large: the smallest or largest that works.
     """
     assert options.bytes is not None
     asked = options.sequences if "sequences" in options.model_fields_set else None
-    forms = COMPACT[linear:] if options.targets == "written" else (ORDINARY, *COMPACT[linear:])
+    forms = _forms(options, linear)
     sizes = {form: _sizes(form, sample) for form in forms}
     for form, (fixed, each) in sizes.items():
         held = (options.bytes - fixed) // each
         if form is ORDINARY:
             enough = held >= (asked or DistillOptions().sequences)
+            held = min(held, max(users, DistillOptions().sequences))
             if asked is not None and options.bytes > (most := fixed + asked * each):
                 raise InputError(
                     f"--bytes {options.bytes}: {asked} sequences take {most} bytes at most; give at most that, or more "
                     "--sequences"
                 )
         else:
-            last = form is COMPACT[-1]
-            enough = held >= (asked or 1) and (last or asked is not None or fixed <= MAP_SHARE * options.bytes)
+            smallest = form.adapter_bits == COMPACT[-1].adapter_bits
+            enough = held >= (asked or 1) and (smallest or asked is not None or fixed <= MAP_SHARE * options.bytes)
         if enough:
             return form, asked or held
-    (fixed, each), least = sizes[COMPACT[-1]], asked or 1
+    (fixed, each), least = sizes[forms[-1]], asked or 1
     more = "" if asked is None else ", or fewer --sequences"
+    what = "1 history" if forms[-1].written else f"{many(least, 'sequence')} of {options.length} steps"
     raise InputError(
-        f"--bytes {options.bytes}: {many(least, 'sequence')} of {options.length} steps take{'s' * (least == 1)} "
-        f"{fixed + least * each} bytes with the smallest map of items; give at least that{more}"
+        f"--bytes {options.bytes}: {what} take{'s' * (least == 1)} {fixed + least * each} bytes with the smallest map "
+        f"of items; give at least that{more}"
     )
+
+
+def _forms(options: DistillOptions, linear: bool) -> list[Form]:
+    """Return the forms that options can have, from the largest to the smallest."""
+    compact = COMPACT[linear:]
+    if options.targets == "written":
+        return [replace(form, written=True) for form in compact]
+    # Where the bytes hold no label, they may hold a history.
+    histories = [replace(compact[-1], written=True)] if may_be_written(options, compact[-1]) else []
+    return [ORDINARY, *compact, *histories]
 
 
 def _sizes(form: Form, sample: Callable[[Form, int], Condensed]) -> tuple[int, int]:

@@ -22,7 +22,7 @@ from foster.distillation.baselines.td3 import TD3
 from foster.distillation.budget import Form, as_stored, form_within, may_be_written
 from foster.distillation.compact import CompactTeacher, compact_teacher
 from foster.distillation.foster import Foster
-from foster.distillation.generated import Generated
+from foster.distillation.generated import Generated, written_sample
 from foster.distillation.options import CondenseOptions, DistillOptions, LatentOptions
 from foster.distillation.private_log import generated_log
 from foster.distillation.setting import Setting
@@ -295,6 +295,8 @@ def settings_within(
     Raises:
         InputError: a budget that does not fit.
     """
+    if options.targets == "written" and "sequences" in options.model_fields_set:
+        raise InputError("--sequences: with --targets written --bytes says how many there are; leave it out")
     if options.targets == "next":  # a benchmark of bytes may have set these beside other options
         return [replace(setting, options=as_stored(options, written=False))]
 
@@ -308,13 +310,16 @@ def settings_within(
         few = options.model_copy(
             update={"sequences": sequences, "bytes": max(options.bytes or 0, 10**9), "targets": "soft"}
         )
+        if form.written:
+            few = as_stored(few, written=True)
         of_form = replace(setting, options=few, form=form)
         if form.compact:
             untrained = CompactTeacher.untrained(setting.best, form.linear)
             of_form = replace(of_form, best=untrained.model, trajectory=untrained)
-        return Foster(of_form, few).export()
+        return written_sample(of_form, few, sequences) if form.written else Foster(of_form, few).export()
 
-    form, sequences = form_within(options, sample, setting.best.options.adapter == "linear")
+    users = len(setting.data.histories("train"))
+    form, sequences = form_within(options, sample, setting.best.options.adapter == "linear", users)
     of_labels = options.model_copy(update={"sequences": sequences})
     if trained and states:  # the budget is one that fits
         imitate(public, teacher, setting.data, recipe, setting.seed, setting.engine)
@@ -333,7 +338,7 @@ def settings_within(
         return [labelled]
     as_written = as_stored(options, written=True)
     written = replace(labelled, options=as_written, form=replace(form, written=True), writer=teacher)
-    return [written] if options.targets == "written" else [labelled, written]
+    return [written] if form.written else [labelled, written]
 
 
 def _check_finite(record: dict[str, Any], step: int, options: CondenseOptions) -> None:

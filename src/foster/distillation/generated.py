@@ -23,6 +23,7 @@ from foster.unfinished import State
 from foster.wording import many
 
 SPARE = 16  # bytes for digits of numbers in config.json
+ENOUGH = 10_000  # written histories, or ten for each user where that is more: more are not made, whatever the budget
 
 
 class Generated:
@@ -98,8 +99,9 @@ class Generated:
         histories = [np.arange(length) for length in self._lengths(1)]
         if most < (least := size(1)):
             raise InputError(f"--bytes {most}: 1 sequence takes {least} bytes; give at least that")
-        # Each takes a byte or more. Beside a map there is no end to them; alone, they stand for the log's.
-        limit = most if setting.form.written else min(most, len(setting.data.histories("train")))
+        # Each takes a byte or more. Alone, they stand for the log's; beside a map more teach more, up to a point.
+        users = len(setting.data.histories("train"))
+        limit = min(most, max(10 * users, ENOUGH) if setting.form.written else users)
         room = most - least + int(histories[0].size)
         while True:
             lengths = self._lengths(min(room, limit))
@@ -112,6 +114,12 @@ class Generated:
             if fits < len(histories) or fits == limit:
                 return made(fits)
             room *= 2  # mostly an item takes more than a byte, but those of a few popular ones do not
+
+
+def written_sample(setting: Setting, options: DistillOptions, count: int) -> Condensed:
+    """Return so many histories of items that nobody drew, as the form of the setting stores them."""
+    lengths = lengths_like(setting.data.histories("train"), count, options.length, setting.seed)
+    return _wrapped(replace(setting, options=options), [np.arange(length) for length in lengths])
 
 
 def lengths_like(histories: Histories, count: int, length: int, seed: int) -> np.ndarray:

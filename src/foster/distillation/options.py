@@ -104,8 +104,9 @@ class DistillOptions(LatentOptions):
 
     @model_validator(mode="after")
     def _generated_ones_stay(self) -> Self:
-        if self.targets == "written" and not self.generated:
-            raise ValueError("targets written are of histories that the teacher writes; leave start out")
+        if self.targets == "written" and (self.anonymity is not None or not self.generated):
+            wrong = "start" if self.anonymity is None else "anonymity"
+            raise ValueError(f"targets written are of histories that the teacher writes; leave {wrong} out")
         if self.generated and self.steps:
             raise ValueError(
                 f"sequences that the teacher generates, with targets {self.targets}, are not moved; leave steps out"

@@ -314,7 +314,7 @@ def _check_sequences(source: Condensed, space: Space, given: Mapping[str, Any], 
         )
     ids = space.parts.get("ids")
     may = given.get("ids", source.model.ids) if ids is None else ids.holds(True)
-    if may and source.adapter is not None and IDS not in source.adapter:
+    if may and source.codes is not None and IDS not in (source.adapter or {}):
         raise InputError(
             f"{where}: 'ids': these sequences and their labels come from a teacher without vectors of items' own; "
             "leave it out"
