@@ -61,7 +61,7 @@ from foster.bench.options import BenchOptions
 from foster.bench.plan import plan_of
 from foster.bench.rows import Recipe
 from foster.condensed.contexts import label_windows
-from foster.condensed.labels import with_item_map, with_soft_labels
+from foster.condensed.labels import compact_item_map, with_item_map, with_soft_labels
 from foster.condensed.sequences import Condensed
 from foster.coresets.select import select
 from foster.data.catalogue import Catalogue
@@ -162,7 +162,7 @@ def written(seed: int) -> Condensed:
     plain = sequences(seed, "distilled", soft=False)
     items = plain.items[..., :1].repeat(20, 1, 1)
     plain = replace(plain, items=items, weights=torch.ones(items.shape), model=model.options)
-    return with_item_map(plain, model, 1).rounded()
+    return with_item_map(plain, compact_item_map(model), 1).rounded()
 
 
 def an_audit(data: Dataset, seed: int) -> Audit:

@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from condensed_labels import soft_labelled
-from foster.condensed.labels import with_item_map
+from foster.condensed.labels import compact_item_map, with_item_map
 from foster.condensed.sequences import Condensed
 from foster.errors import InputError
 from foster.manifest import seal
@@ -164,7 +164,7 @@ def test_a_map_without_labels_is_whole_or_refused(tmp_path, change, message):
         model.options,
         info=info,
     )
-    made = with_item_map(plain, model, 1).rounded()
+    made = with_item_map(plain, compact_item_map(model), 1).rounded()
     path = made.save(tmp_path / "folder") / "sequences.safetensors"
     again = Condensed.read(tmp_path / "folder")
     assert torch.equal(again.items, made.items) and torch.equal(again.adapter["weight"], made.adapter["weight"])

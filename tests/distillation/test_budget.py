@@ -31,7 +31,8 @@ def figure(error) -> int:
 
 @pytest.fixture(scope="module")
 def least(setting):
-    with pytest.raises(InputError, match=r"^--bytes 10: 1 sequence of 6 steps takes \d+ bytes with") as error:
+    wanted = r"^--bytes 10: 1 sequence of 6 steps takes \d+ bytes with the smallest"
+    with pytest.raises(InputError, match=wanted) as error:
         distilled(setting, bytes=10)
     return figure(error)
 

@@ -16,7 +16,7 @@ import torch
 
 from foster import cli
 from foster.artefacts import marked, new_folder
-from foster.condensed.labels import with_item_map, with_soft_labels
+from foster.condensed.labels import compact_item_map, with_item_map, with_soft_labels
 from foster.condensed.sequences import Condensed
 from foster.data.catalogue import Catalogue
 from foster.errors import InputError
@@ -68,7 +68,7 @@ def test_hard_sequences_and_prompts_as_json_lines(tmp_path):
 def test_what_is_not_handed_on_is_said(tmp_path, labelled, said):
     model = small_recommender()
     plain = replace(sequences(), model=model.options, encoder=model.encoder, catalogue=model.catalogue)
-    more = with_soft_labels(plain, model, ((0, 3),)) if labelled else with_item_map(plain, model, 1)
+    more = with_soft_labels(plain, model, ((0, 3),)) if labelled else with_item_map(plain, compact_item_map(model), 1)
     with new_folder(tmp_path / "out") as folder:
         write_jsonl(more, folder)
     assert f"- not here: {said}, which the folder" in (tmp_path / "out" / "README.md").read_text(encoding="utf-8")

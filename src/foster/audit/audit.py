@@ -17,7 +17,6 @@ from foster.audit.pieces import LONGEST, NEAR, WINDOW, describe, references, vis
 from foster.audit.shadows import BESIDE, FEWEST, RUNS, Recipe, askable, of_users, shadow_of, surfaces
 from foster.condensed.sequences import Condensed
 from foster.data.dataset import Dataset
-from foster.distillation.options import DistillOptions
 from foster.engine import Engine
 from foster.errors import InputError
 from foster.evaluation.evaluate import is_of
@@ -209,8 +208,8 @@ def audit(
     pieces = {"sequences": describe(visible, histories), **references(visible, histories, seed)}
     held_out, membership = None, None
     if recipe is not None:
-        drawn = isinstance(recipe.options, DistillOptions) and recipe.options.generated  # of which users set no number
-        if not drawn and len(users) < 2 * len(sequences):
+        counted = recipe.options is None or "sequences" in recipe.options.model_fields_set
+        if counted and len(users) < 2 * len(sequences):
             raise InputError(f"audit: {len(users)} users are too few for shadows of half of them; give --shadows 0")
         held_out, membership = _attacks(data, recipe, options.shadows, say or (lambda _: None))
     return Audit(about, derived(sequences), pieces, held_out, membership)

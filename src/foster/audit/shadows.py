@@ -95,11 +95,10 @@ class Recipe:
                     f"audit: the sequences do not say by which options '{sequences.method}' made them, so that shadows "
                     "cannot be made alike; give --shadows 0 to look at their pieces alone"
                 )
+            if stored.get("bytes") is not None and stored.get("targets") != "soft":
+                # The teacher generated as many as the bytes pay for, as those of shadows do.
+                stored = {name: value for name, value in stored.items() if name != "sequences"}
             condense = OPTIONS[sequences.method].parse(stored, "options of the sequences")
-            if isinstance(condense, DistillOptions) and condense.generated and condense.bytes is not None:
-                # Their number followed from the bytes, as it does for shadows.
-                few = {name: value for name, value in stored.items() if name != "sequences"}
-                condense = DistillOptions.parse(few, "options of the sequences")
         elif sequences.method not in METHODS:
             raise InputError(f"audit: '{sequences.method}' is no method of foster select; give --shadows 0")
         budget = None

@@ -49,11 +49,12 @@ def within(size: int, most: int, make: Callable[[int], Condensed]) -> Condensed:
         InputError: not one fits.
     """
     few = min(SEVERAL, most)
-    one, several = written_bytes(make(1)), written_bytes(make(few))
+    best = make(1)
+    one, several = written_bytes(best), written_bytes(make(few))
     if one > size:
         raise InputError(f"{size} bytes hold no sequence: one takes {one}; give more --bytes")
     # The more there are, the better they compress: between what fits and what does not, guess by what each takes.
-    fits, fails, best = 1, most + 1, make(1)
+    fits, fails = 1, most + 1
     each = max((several - one) / max(few - 1, 1), 1.0)
     count = min(most, int(1 + (size - one) / each))
     while fits < count < fails:

@@ -303,19 +303,20 @@ def _pad_steps(tensors: dict[str, Tensor], path: Path, n_items: int) -> None:
     Raises:
         InputError: they do not fit their lengths.
     """
+    misfit = InputError(f"{path}: 'items' do not fit 'lengths'; the folder is damaged, make or copy it again")
     items, lengths = tensors.get("items"), tensors.pop("lengths", None)
-    lengths = None if lengths is None else lengths.long()  # sums of bytes would be bytes
-    fits = items is not None and lengths is not None and items.ndim == lengths.ndim == 1 and len(lengths) > 0
-    if fits and items is not None and lengths is not None:
-        fits = bool(lengths.min() > 0 and len(lengths) * int(lengths.max()) <= STEPS)
-        if fits and items.dtype == torch.uint8:
-            try:
-                items = unpack_items(items, int(lengths.sum()), n_items)
-            except ValueError as error:
-                raise InputError(f"{path}: {error}; the folder is damaged, make or copy it again") from error
-        fits = fits and bool(lengths.sum() == len(items))
-    if not fits or items is None or lengths is None:
-        raise InputError(f"{path}: 'items' do not fit 'lengths'; the folder is damaged, make or copy it again")
+    if items is None or lengths is None or not items.ndim == lengths.ndim == 1 or not len(lengths):
+        raise misfit
+    lengths = lengths.long()  # sums of bytes would be bytes
+    if lengths.min() <= 0 or len(lengths) * int(lengths.max()) > STEPS:
+        raise misfit
+    if items.dtype == torch.uint8:
+        try:
+            items = unpack_items(items, int(lengths.sum()), n_items)
+        except ValueError as error:
+            raise InputError(f"{path}: {error}; the folder is damaged, make or copy it again") from error
+    if lengths.sum() != len(items):
+        raise misfit
     there = torch.arange(int(lengths.max())) < lengths[:, None]
     padded = torch.zeros(there.shape, dtype=torch.int64)
     padded[there] = items.long()

@@ -104,8 +104,7 @@ def with_soft_labels(
     log = "the log" if teacher.privacy is None else "the generated log"
     drawn = "" if counts is None else f"; their contexts hold items as often as {log} does (draws)"
     if adapter_bits < WHOLE_BITS:
-        scale = _usual(teacher, table)
-        adapter = _scaled(adapter, scale)
+        adapter, scale = _of_usual_length(adapter, table)
         codes = codes / scale
     return replace(
         sequences,
@@ -123,24 +122,20 @@ def with_soft_labels(
     )
 
 
-@torch.no_grad()
-def with_item_map(sequences: Condensed, teacher: TextRecommender, adapter_bits: int) -> Condensed:
+def with_item_map(sequences: Condensed, adapter: ItemMap, adapter_bits: int) -> Condensed:
     """Give histories that a teacher wrote its compact map of items, and set the recipe of students that start with it.
 
     Args:
         sequences: the histories.
-        teacher: with a map that was rounded.
+        adapter: the map, see ``compact_item_map``.
         adapter_bits: of each weight of the map, 1 or 2.
     """
-    adapter = teacher.tower.item_map()
-    assert adapter is not None  # a compact teacher has one
-    adapter = _scaled(adapter, _usual(teacher, teacher.item_table()))
     derived = sequences.info["from_real_data"]
-    recipe = WRITTEN if teacher.tower.linear is not None else WRITTEN_FIXED  # see start_from_labels
+    recipe = WRITTEN if "weight" in adapter else WRITTEN_FIXED  # a linear one moves, see start_from_labels
     steps = min(recipe.total_steps, math.ceil(WRITTEN_PASSES * len(sequences) / MANY))
     return replace(
         sequences,
-        adapter={name: weights.cpu() for name, weights in adapter.items()},
+        adapter=adapter,
         adapter_bits=adapter_bits,
         model=sequences.model.model_copy(update={"dropout": WRITTEN_DROPOUT}),
         recipe=recipe.model_copy(update={"steps": steps, "warmup": min(recipe.warmup, steps // 5)}),
@@ -148,16 +143,26 @@ def with_item_map(sequences: Condensed, teacher: TextRecommender, adapter_bits: 
     )
 
 
-def _usual(teacher: TextRecommender, table: Tensor) -> Tensor:
-    """Return what makes item vectors ``[V, d]`` as long as usual.
+@torch.no_grad()
+def compact_item_map(teacher: TextRecommender) -> ItemMap:
+    """Return the rounded map of a compact teacher as ``with_item_map`` takes it, on the CPU."""
+    adapter = teacher.tower.item_map()
+    assert adapter is not None  # a compact teacher has one
+    adapter, _ = _of_usual_length(adapter, teacher.item_table())
+    return {name: weights.cpu() for name, weights in adapter.items()}
+
+
+def _of_usual_length(adapter: ItemMap, table: Tensor) -> tuple[ItemMap, Tensor]:
+    """Return a map that makes item vectors as long as usual, and what it was scaled with.
 
     Training in few bits makes them long, and students then learn to read them slowly.
+
+    Args:
+        adapter: the map.
+        table: ``[V, d]`` the vectors that it makes.
     """
-    return math.sqrt(2 * teacher.options.dim) / table.norm(dim=1).mean().clamp(min=torch.finfo(table.dtype).tiny)
-
-
-def _scaled(adapter: ItemMap, scale: Tensor) -> ItemMap:
-    return {n: scale * w if n in ("weight", "base", "up") else w for n, w in adapter.items()}
+    scale = math.sqrt(2 * table.shape[1]) / table.norm(dim=1).mean().clamp(min=torch.finfo(table.dtype).tiny)
+    return {n: scale * w if n in ("weight", "base", "up") else w for n, w in adapter.items()}, scale
 
 
 @torch.no_grad()

@@ -27,14 +27,13 @@ def pack_items(items: Tensor, n_items: int) -> Tensor:
         items: the numbers.
         n_items: of the catalogue.
     """
-    plain = items.to(numbers_of(n_items))
-    numbers = plain.numpy()
-    content = numbers.astype(numbers.dtype.newbyteorder("<")).tobytes()
+    numbers = _as_bytes(n_items)
+    content = items.numpy().astype(numbers).tobytes()
     filters = _filters(numbers.itemsize, len(content))
     # Checksums stand in the manifest.
     packed = lzma.compress(content, format=lzma.FORMAT_XZ, check=lzma.CHECK_NONE, filters=filters)
     if len(packed) >= len(content) or len(items) > MOST * len(packed):
-        return plain
+        return items.to(numbers_of(n_items))
     return torch.frombuffer(bytearray(packed), dtype=torch.uint8)
 
 
@@ -51,7 +50,7 @@ def unpack_items(packed: Tensor, count: int, n_items: int) -> Tensor:
     Raises:
         ValueError: they are no others than so many.
     """
-    numbers = np.dtype(np.uint16 if numbers_of(n_items) is torch.uint16 else np.int32).newbyteorder("<")
+    numbers = _as_bytes(n_items)
     size = count * numbers.itemsize
     if count > MOST * len(packed):
         raise ValueError(f"'items' are not {count} numbers")
@@ -63,6 +62,11 @@ def unpack_items(packed: Tensor, count: int, n_items: int) -> Tensor:
     if len(content) != size or not reader.eof or reader.unused_data:
         raise ValueError(f"'items' are not {count} numbers")
     return torch.from_numpy(np.frombuffer(content, dtype=numbers).astype(np.int64))
+
+
+def _as_bytes(n_items: int) -> np.dtype[Any]:
+    """Return how each number is written before it is compressed: as it is stored, the lowest byte first."""
+    return np.dtype("<u2" if numbers_of(n_items) is torch.uint16 else "<i4")
 
 
 def _filters(width: int, size: int) -> list[dict[str, Any]]:

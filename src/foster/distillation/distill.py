@@ -158,12 +158,14 @@ def distill_with(
     options = fitted(options, teacher)
     best, trajectory = as_distilled(teacher.eval(), trajectory, options)
     setting = _setting(data, best, trajectory, options, seed, engine)
+    judged_start: tuple[Condensed, np.ndarray] | None = None
     if isinstance(options, DistillOptions) and options.bytes is not None:
-        setting = within_bytes(setting, options, part)
+        setting, judged_start = within_bytes(setting, options, part)
         options = setting.options
     distiller = DISTILLERS[options.method](setting, options)
     log: list[dict[str, Any]] = []
-    kept, kept_step, first = distiller.export().rounded(), 0, 1
+    kept = judged_start[0] if judged_start else distiller.export().rounded()
+    kept_step, first = 0, 1
     if isinstance(distiller, Generated):  # there is nothing to choose between, so that no student has to judge
         return kept, log
     if setting.privacy is not None:  # nobody may judge
@@ -177,7 +179,7 @@ def distill_with(
         distiller.load_state(saved["distiller"])
         log, first = saved["log"], saved["step"] + 1
     else:
-        kept_ndcg = setting.student_ndcg(kept)
+        kept_ndcg = judged_start[1] if judged_start else setting.student_ndcg(kept)
         log.append({"step": 0, "student_ndcg@10": float(kept_ndcg.mean())})
         _save(part, 0, setting, distiller.state(), log, _kept(kept, 0, kept_ndcg))
     steps = range(first, options.steps + 1)
@@ -257,10 +259,13 @@ def _setting(
     return Setting(data, best, trajectory, options, seed, engine, privacy=best.privacy)
 
 
-def within_bytes(setting: Setting, options: DistillOptions, part: Unfinished | None = None) -> Setting:
+def within_bytes(
+    setting: Setting, options: DistillOptions, part: Unfinished | None = None
+) -> tuple[Setting, tuple[Condensed, np.ndarray] | None]:
     """Return a setting whose sequences fit into a budget of ``options.bytes``, with a teacher to match.
 
-    Where two forms may be the better one, a student of each is judged by validation users.
+    Where two forms may be the better one, a student of each is judged by validation users. Then the sequences are there
+    already, and their student's NDCG@10 of each user; else None is.
 
     Args:
         setting: of the teacher.
@@ -272,13 +277,12 @@ def within_bytes(setting: Setting, options: DistillOptions, part: Unfinished | N
     """
     settings = settings_within(setting, options, part=part)
     if len(settings) == 1:
-        return settings[0]
-
-    def ndcg(form: Setting) -> float:
-        distiller = DISTILLERS[form.options.method](form, form.options)
-        return float(form.student_ndcg(distiller.export().rounded()).mean())
-
-    return replace(max(settings, key=ndcg))  # with draws from the beginning
+        return settings[0], None
+    judged = []
+    for form in settings:
+        sequences = DISTILLERS[form.options.method](form, form.options).export().rounded()
+        judged.append((form, (sequences, form.student_ndcg(sequences))))
+    return max(judged, key=lambda found: float(found[1][1].mean()))
 
 
 def settings_within(
@@ -307,16 +311,14 @@ def settings_within(
 
     def sample(form: Form, sequences: int) -> Condensed:
         # The folder holds these options, too: a number of bytes no shorter than those that are asked for.
-        few = options.model_copy(
-            update={"sequences": sequences, "bytes": max(options.bytes or 0, 10**9), "targets": "soft"}
-        )
+        few = options.model_copy(update={"sequences": sequences, "bytes": max(options.bytes or 0, 10**9)})
         if form.written:
             few = as_stored(few, written=True)
         of_form = replace(setting, options=few, form=form)
         if form.compact:
             untrained = CompactTeacher.untrained(setting.best, form.linear)
             of_form = replace(of_form, best=untrained.model, trajectory=untrained)
-        return written_sample(of_form, few, sequences) if form.written else Foster(of_form, few).export()
+        return written_sample(of_form, sequences) if form.written else Foster(of_form, few).export()
 
     users = len(setting.data.histories("train"))
     form, sequences = form_within(options, sample, setting.best.options.adapter == "linear", users)

@@ -75,16 +75,18 @@ class Generated:
         setting, options = self.setting, self.options
 
         def made(count: int) -> Condensed:
-            of_size = options.model_copy(update={"sequences": count})
-            # What ends alike stands together, which xz finds.
-            rows = sorted(histories[:count], key=lambda history: history[::-1].tolist())
-            return _wrapped(replace(setting, options=of_size), rows)
+            return _wrapped(setting, [histories[row] for row in order if row < count])
 
         def size(count: int) -> int:
             return _stored_size(made(count))
 
+        def ordered() -> list[int]:
+            # What ends alike stands together, which xz finds.
+            return sorted(range(len(histories)), key=lambda row: histories[row][::-1].tolist())
+
         if "sequences" in options.model_fields_set:
             histories = _generated(setting, options, self._lengths(count := options.sequences))
+            order = ordered()
             if most > (taken := size(count)):
                 raise InputError(
                     f"--bytes {most}: {many(count, 'sequence')} take {taken} bytes at most; give at most that, or more "
@@ -96,17 +98,17 @@ class Generated:
                     "--sequences"
                 )
             return made(count)
-        histories = [np.arange(length) for length in self._lengths(1)]
-        if most < (least := size(1)):
+        if most < (least := _stored_size(one := written_sample(setting, 1))):
             raise InputError(f"--bytes {most}: 1 sequence takes {least} bytes; give at least that")
         # Each takes a byte or more. Alone, they stand for the log's; beside a map more teach more, up to a point.
         users = len(setting.data.histories("train"))
         limit = min(most, max(10 * users, ENOUGH) if setting.form.written else users)
-        room = most - least + int(histories[0].size)
+        room = most - least + int(one.valid.sum())
         while True:
             lengths = self._lengths(min(room, limit))
             lengths = lengths[: max(int((lengths.cumsum() <= room).sum()), 1)]
             histories = _generated(setting, options, lengths)
+            order = ordered()
             fits, fails = 1, len(histories) + 1
             while fails - fits > 1:
                 middle = (fits + fails) // 2
@@ -116,10 +118,10 @@ class Generated:
             room *= 2  # mostly an item takes more than a byte, but those of a few popular ones do not
 
 
-def written_sample(setting: Setting, options: DistillOptions, count: int) -> Condensed:
+def written_sample(setting: Setting, count: int) -> Condensed:
     """Return so many histories of items that nobody drew, as the form of the setting stores them."""
-    lengths = lengths_like(setting.data.histories("train"), count, options.length, setting.seed)
-    return _wrapped(replace(setting, options=options), [np.arange(length) for length in lengths])
+    lengths = lengths_like(setting.data.histories("train"), count, setting.options.length, setting.seed)
+    return _wrapped(setting, [np.arange(length) for length in lengths])
 
 
 def lengths_like(histories: Histories, count: int, length: int, seed: int) -> np.ndarray:
@@ -206,11 +208,13 @@ def _wrapped(setting: Setting, histories: list[np.ndarray]) -> Condensed:
         derived += ", and nothing of its weights is here"
     made = setting.condensed(*one_hot_steps(histories, setting.options.length), derived)
     if setting.form.written:
-        made = with_item_map(made, setting.best, setting.form.adapter_bits)
+        made = with_item_map(made, setting.item_map, setting.form.adapter_bits)
     elif len(histories) > MANY:  # as many as a step of training sees at once are learned by heart, as real ones are
         made = replace(made, recipe=GENERATED)
     steps = min(made.recipe.total_steps, setting.options.student_steps)
-    return replace(made, recipe=made.recipe.model_copy(update={"steps": steps}))
+    options = {**made.info["options"], "sequences": len(histories)}  # with bytes, what these pay for
+    info = {**made.info, "options": options}
+    return replace(made, recipe=made.recipe.model_copy(update={"steps": steps}), info=info)
 
 
 def _drawn(chances: Tensor, number: int, generator: torch.Generator) -> np.ndarray:

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from foster.condensed.labels import student_recipe, tunes_last
+from foster.condensed.labels import compact_item_map, student_recipe, tunes_last
 from foster.condensed.sequences import Condensed
 from foster.condensed.sources import student_source
 from foster.data.dataset import Dataset
@@ -21,6 +21,7 @@ from foster.engine import Engine
 from foster.errors import InputError
 from foster.evaluation.evaluate import Evaluator
 from foster.evaluation.metrics import ndcg_of_ranks
+from foster.models.item_tower import ItemMap
 from foster.models.kernels import widened
 from foster.models.privacy import Privacy
 from foster.models.recommender import TextRecommender
@@ -101,6 +102,11 @@ class Setting:
         """The model whose predictions are soft labels: the teacher, or one of public texts that does what it does."""
         with torch.enable_grad():  # it is asked for where sequences are exported
             return public_teacher(self.best, self.data, seed=self.seed, engine=self.engine)
+
+    @cached_property
+    def item_map(self) -> ItemMap:
+        """The map of a compact teacher that written histories have with them."""
+        return compact_item_map(self.best)
 
     @property
     def subset_size(self) -> int:

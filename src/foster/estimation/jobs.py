@@ -169,9 +169,7 @@ def distillation_parts(
             labels, labelling = timed(lambda: DISTILLERS[options.method](labelled, labelled.options).export().rounded())
             of_labels, least_of_labels = _judging(labelled, labels)
             written, least = _judging(setting, sequences)
-            # That of labels is judged again where these are chosen.
-            most = export + written + 2 * (labelling + of_labels)
-            parts["students of both forms"] = most, export + least + labelling + least_of_labels
+            parts["students of both forms"] = written + labelling + of_labels, least + labelling + least_of_labels
         return parts, sequences
     of_student, least = _judging(setting, sequences)
     students = 1 + math.ceil(options.steps / options.select_every)
