@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import re
 from dataclasses import replace
@@ -10,12 +11,13 @@ import numpy as np
 import pytest
 import torch
 
+from foster.cli.output import report_condensed
 from foster.condensed.folder import stored_bytes, written_bytes
 from foster.condensed.labels import student_recipe
 from foster.condensed.sequences import Condensed
 from foster.condensed.sources import HistoryBatches, student_source
 from foster.distillation import generated
-from foster.distillation.budget import COMPACT, ORDINARY, may_be_written
+from foster.distillation.budget import COMPACT, ORDINARY, judged_forms, may_be_written
 from foster.distillation.distill import distill, settings_within
 from foster.distillation.generated import lengths_like
 from foster.distillation.options import DistillOptions
@@ -110,7 +112,7 @@ def test_histories_are_written_by_the_teacher_and_not_by_its_compact_copy(settin
 
 
 def test_histories_that_compress_well_fill_the_budget_too(setting, least, tmp_path, monkeypatch):
-    def few(teacher, lengths, *rest):
+    def few(teacher, lengths, *rest, **shown):
         rng = np.random.default_rng(0)
         return [rng.integers(5, size=length) for length in lengths]
 
@@ -141,7 +143,7 @@ def test_validation_users_choose_between_labels_and_written_histories(setting, l
     """What is chosen is to the number what is made where it is asked for."""
     judged = []
 
-    def ndcg(setting, sequences):
+    def ndcg(setting, sequences, progress=None):
         judged.append("written" if sequences.codes is None else "soft")
         return np.full(5, 0.2 if judged[-1] == better else 0.1)
 
@@ -150,8 +152,44 @@ def test_validation_users_choose_between_labels_and_written_histories(setting, l
     chosen, log = distill(*setting, DistillOptions(**sizes), progress=False)
     asked, same_log = distill(*setting, DistillOptions(**sizes, targets=better), progress=False)
     assert judged[:2] == ["soft", "written"]
-    assert torch.equal(chosen.items, asked.items) and chosen.info == asked.info and log == same_log
+    assert torch.equal(chosen.items, asked.items) and chosen.info == asked.info
+    assert [(row["targets"], row["student_ndcg@10"]) for row in log[:2]] == [
+        ("soft", pytest.approx(0.2 if better == "soft" else 0.1)),
+        ("written", pytest.approx(0.2 if better == "written" else 0.1)),
+    ]
+    assert log[2:] == same_log and log[["soft", "written"].index(better)]["sequences"] == len(chosen)
+    names = ["written histories", "soft labels"] if better == "written" else ["soft labels", "written histories"]
+    assert judged_forms([*log, "no record", {"targets": "soft"}]) == [
+        (names[0], pytest.approx(0.2)),
+        (names[1], pytest.approx(0.1)),
+    ]
     assert (chosen.codes is None) == (better == "written")
+
+
+def test_a_command_says_which_form_was_chosen_and_why(made, tmp_path, capsys):
+    out = made.save(tmp_path / "out")
+    log = [
+        {"targets": form, "sequences": 3, "student_ndcg@10": ndcg} for form, ndcg in (("soft", 0.1), ("written", 0.2))
+    ]
+    report_condensed(made, out, 1.0, as_json=False, log=log)
+    said = capsys.readouterr().out
+    assert said.endswith("validation NDCG@10 of a student 0.2000 (written histories), 0.1000 (soft labels)\n")
+    report_condensed(made, out, 1.0, as_json=True, log=log)
+    assert json.loads(capsys.readouterr().out)["forms"] == {"written histories": 0.2, "soft labels": 0.1}
+    report_condensed(made, out, 1.0, as_json=True)
+    assert "forms" not in json.loads(capsys.readouterr().out)
+
+
+def test_all_that_takes_long_says_how_far_it_is_and_nothing_does_without_progress(setting, least, monkeypatch, capsys):
+    monkeypatch.setattr("foster.progress.LINE_SECONDS", 0.0)
+    options = DistillOptions(length=6, batch_size=16, student_steps=4, bytes=least + 400)
+    distill(*setting, options, progress=False)
+    assert {line.split(":")[0] for line in capsys.readouterr().err.splitlines()} <= {"encoding texts"}
+    distill(*setting, options)
+    shown = capsys.readouterr().err
+    for work in ("training a compact map", "the teacher writes", "a student of soft labels judges"):
+        assert f"{work}: 100%" in shown
+    assert "a student of written histories judges: 100%" in shown
 
 
 def test_written_targets_are_of_few_bytes_and_of_nothing_else(setting, least):

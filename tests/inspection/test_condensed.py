@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from foster.artefacts import folder_bytes
+from foster.artefacts import METRICS_NAME, folder_bytes
 from foster.condensed.contexts import by_window
 from foster.condensed.sequences import Condensed
 from foster.errors import InputError
@@ -18,6 +19,7 @@ from foster.inspection.inspect import Look, look_at
 from foster.inspection.labels import keys_of, some_windows
 from foster.inspection.page import Paragraph, Share, Table
 from foster.inspection.sequences import MOST_ITEMS, MOST_STEPS, draw_counts, shown_sequences
+from foster.manifest import seal
 from mixture_steps import steps
 
 
@@ -157,6 +159,16 @@ def test_without_its_encoder_a_folder_is_shown_all_the_same(distilled, tmp_path,
         (block,) = sections[name].blocks
         assert isinstance(block, Paragraph) and "nobody/has-this is not on this machine" in block.text
     network.clear()  # the hub was asked for it
+
+
+def test_summary_says_how_the_form_was_chosen(distilled, tmp_path):
+    folder = distilled.save(tmp_path / "few")
+    assert "form" not in dict(look_at(folder).summary().facts)
+    rows = [{"targets": form, "student_ndcg@10": ndcg} for form, ndcg in (("soft", 0.04761), ("written", 0.0571))]
+    (folder / METRICS_NAME).write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    seal(folder)
+    facts = dict(look_at(folder).summary().facts)
+    assert facts["form"] == "chosen by validation NDCG@10 of a student: written histories 0.0571, soft labels 0.0476"
 
 
 def test_summary_says_what_it_is(distilled_folder, distilled):

@@ -80,4 +80,4 @@ def distill(
             with place.fill({"arguments": given, **engine.about}) as folder:
                 write_distilled(distilled, log, folder)
         warn(out, collapse_of(distilled))
-        report_condensed(distilled, out, time.perf_counter() - start, as_json, log_bytes)
+        report_condensed(distilled, out, time.perf_counter() - start, as_json, log_bytes, log)

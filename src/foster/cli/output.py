@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -86,7 +86,14 @@ def report_fit(
     )
 
 
-def report_condensed(data: Any, out: Path, seconds: float, as_json: bool, log_bytes: int | None = None) -> None:
+def report_condensed(
+    data: Any,
+    out: Path,
+    seconds: float,
+    as_json: bool,
+    log_bytes: int | None = None,
+    log: Sequence[Mapping[str, Any]] = (),
+) -> None:
     """Print what synthetic sequences or a coreset hold.
 
     Args:
@@ -95,9 +102,11 @@ def report_condensed(data: Any, out: Path, seconds: float, as_json: bool, log_by
         seconds: of their making.
         as_json: print a JSON object.
         log_bytes: size of the log, where ``--bytes`` would make less than what is larger than it.
+        log: what was logged, among it the forms that validation users chose between.
     """
     from foster.artefacts import KEPT_STEP
     from foster.condensed.folder import stored_bytes
+    from foster.distillation.budget import judged_forms
 
     size = stored_bytes(out)
     result = {
@@ -114,6 +123,9 @@ def report_condensed(data: Any, out: Path, seconds: float, as_json: bool, log_by
         state = f", of step {kept}" if kept else ", the starting point"
     text = f"{out}: {many(len(data), 'sequence')}{state} in {seconds:.1f} s, {size:,} bytes without item texts"
     text += _shown_split(data.info)
+    if forms := judged_forms(log):
+        result["forms"] = dict(forms)
+        text += "; validation NDCG@10 of a student " + ", ".join(f"{ndcg:.4f} ({form})" for form, ndcg in forms)
     if log_bytes is not None and size > log_bytes:
         beside = f"which has {log_bytes:,} bytes without item texts"
         say(f"{out}: is larger than the log, {beside}; --bytes N makes one of N at most")

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 from foster.condensed.codes import WHOLE_BITS
 from foster.condensed.contexts import Windows, label_windows, tiles
@@ -59,8 +60,23 @@ twice as many of one bit teach less (benchmarks/research.md, 68)."""
 
 
 FEW_BYTES = 200_000  # more of them hold labels enough, and histories that take long to write
+FORMS = {"soft": "soft labels", "written": "written histories"}
+"""What validation users choose between, by ``targets``."""
+
 OF_LABELS = ("targets", "sequences", "window", "start", "anonymity")
 """Options that ask for labels where they are given; so do steps of distillation, by which sequences are moved."""
+
+
+def judged_forms(log: Iterable[Any]) -> list[tuple[str, float]]:
+    """Return the forms that validation users chose between, in words, and what a student of each had, the best first.
+
+    Args:
+        log: what ``distill`` returned, or the lines of a folder's ``metrics.jsonl``; lines of other things are passed
+            over.
+    """
+    rows = [row for row in log if isinstance(row, Mapping) and row.get("targets") in FORMS]
+    found = [(FORMS[row["targets"]], row.get("student_ndcg@10")) for row in rows]
+    return sorted([(form, ndcg) for form, ndcg in found if isinstance(ndcg, float)], key=lambda one: -one[1])
 
 
 def may_be_written(options: DistillOptions, form: Form) -> bool:

@@ -75,6 +75,7 @@ def compact_teacher(
     linear: bool = False,
     seed: int = 0,
     engine: Engine | None = None,
+    progress: bool = True,
     part: Unfinished | None = None,
 ) -> CompactTeacher:
     """Train a map of items that is rounded to few bits, and a sequence model with it, to do what a teacher does.
@@ -91,6 +92,7 @@ def compact_teacher(
         linear: make a linear map of it, whatever the teacher's is.
         seed: of batches, samples and dropout.
         engine: device and processes.
+        progress: show a bar on stderr, or a line a minute where that is no terminal.
         part: the state of a run that was cut off, to go on with; and where it is saved.
     """
     engine = engine or Engine(str(teacher.device))
@@ -124,7 +126,7 @@ def compact_teacher(
         validate=validator(data, recipe.eval_users, engine),
         record=record,
         engine=engine,
-        progress="training a compact map" if engine.is_main else None,
+        progress="training a compact map" if progress and engine.is_main else None,
         part=part,
     )
     for name in names:

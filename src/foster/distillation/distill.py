@@ -19,7 +19,7 @@ from foster.distillation.baselines.dm import DistributionMatching
 from foster.distillation.baselines.farzi import Farzi
 from foster.distillation.baselines.mtt import TrajectoryMatching
 from foster.distillation.baselines.td3 import TD3
-from foster.distillation.budget import Form, as_stored, form_within, may_be_written
+from foster.distillation.budget import FORMS, Form, as_stored, form_within, may_be_written
 from foster.distillation.compact import CompactTeacher, compact_teacher
 from foster.distillation.foster import Foster
 from foster.distillation.generated import Generated, written_sample
@@ -145,7 +145,8 @@ def distill_with(
     Returns:
         The sequences, in the numbers that a folder stores, with ``info[KEPT_STEP]``, the step after which they were so
         (0: the starting point); and one dict a logged step: losses, gradient norm, student scores and what the method
-        adds.
+        adds. Before these, where validation users chose between two forms of few bytes, one dict a form: ``targets``,
+        ``sequences`` and ``student_ndcg@10``.
 
     Raises:
         InputError: a subset beyond the catalogue, more checkpoints than were recorded, more sequences than users, bytes
@@ -157,13 +158,14 @@ def distill_with(
     check_teacher(teacher, data, engine)
     options = fitted(options, teacher)
     best, trajectory = as_distilled(teacher.eval(), trajectory, options)
-    setting = _setting(data, best, trajectory, options, seed, engine)
+    shown = progress and engine.is_main
+    setting = _setting(data, best, trajectory, options, seed, engine, shown)
     judged_start: tuple[Condensed, np.ndarray] | None = None
+    log: list[dict[str, Any]] = []
     if isinstance(options, DistillOptions) and options.bytes is not None:
-        setting, judged_start = within_bytes(setting, options, part)
+        setting, judged_start, log = within_bytes(setting, options, part)
         options = setting.options
     distiller = DISTILLERS[options.method](setting, options)
-    log: list[dict[str, Any]] = []
     kept = judged_start[0] if judged_start else distiller.export().rounded()
     kept_step, first = 0, 1
     if isinstance(distiller, Generated):  # there is nothing to choose between, so that no student has to judge
@@ -179,11 +181,10 @@ def distill_with(
         distiller.load_state(saved["distiller"])
         log, first = saved["log"], saved["step"] + 1
     else:
-        kept_ndcg = judged_start[1] if judged_start else setting.student_ndcg(kept)
+        kept_ndcg = judged_start[1] if judged_start else setting.student_ndcg(kept, "a student judges")
         log.append({"step": 0, "student_ndcg@10": float(kept_ndcg.mean())})
         _save(part, 0, setting, distiller.state(), log, _kept(kept, 0, kept_ndcg))
     steps = range(first, options.steps + 1)
-    shown = progress and engine.is_main
     for step in Progress(steps, what="distilling", total=options.steps, initial=first - 1, shown=shown):
         record = distiller.step(step)
         _check_finite(record, step, options)
@@ -242,6 +243,7 @@ def _setting(
     options: CondenseOptions,
     seed: int,
     engine: Engine,
+    shown: bool = False,
 ) -> Setting:
     """Return what a distiller works with: of a private teacher, a log that it generated.
 
@@ -254,35 +256,41 @@ def _setting(
         users = options.sequences
         if isinstance(options, DistillOptions) and options.bytes is not None:
             users = max(users, min(options.bytes // length, best.privacy.users))  # an item takes a byte or more
-        data = generated_log(best, users, length, seed)
+        data = generated_log(best, users, length, seed, progress=shown)
     _check(data, best, trajectory, options)
-    return Setting(data, best, trajectory, options, seed, engine, privacy=best.privacy)
+    return Setting(data, best, trajectory, options, seed, engine, privacy=best.privacy, shown=shown)
 
 
 def within_bytes(
     setting: Setting, options: DistillOptions, part: Unfinished | None = None
-) -> tuple[Setting, tuple[Condensed, np.ndarray] | None]:
+) -> tuple[Setting, tuple[Condensed, np.ndarray] | None, list[dict[str, Any]]]:
     """Return a setting whose sequences fit into a budget of ``options.bytes``, with a teacher to match.
-
-    Where two forms may be the better one, a student of each is judged by validation users. Then the sequences are there
-    already, and their student's NDCG@10 of each user; else None is.
 
     Args:
         setting: of the teacher.
         options: with ``bytes``.
         part: as of ``distill``.
 
+    Returns:
+        The setting. Where two forms may be the better one, a student of each is judged by validation users: then the
+        sequences, which are there already, and their student's NDCG@10 of each user, else None. And what is logged: a
+        dict for each form that was judged.
+
     Raises:
         InputError: a budget that does not fit.
     """
     settings = settings_within(setting, options, part=part)
     if len(settings) == 1:
-        return settings[0], None
-    judged = []
+        return settings[0], None, []
+    judged, log = [], []
     for form in settings:
+        targets = "written" if form.form.written else "soft"
         sequences = DISTILLERS[form.options.method](form, form.options).export().rounded()
-        judged.append((form, (sequences, form.student_ndcg(sequences))))
-    return max(judged, key=lambda found: float(found[1][1].mean()))
+        ndcg = form.student_ndcg(sequences, f"a student of {FORMS[targets]} judges")
+        judged.append((form, sequences, ndcg))
+        log.append({"targets": targets, "sequences": len(sequences), "student_ndcg@10": float(ndcg.mean())})
+    best, sequences, ndcg = max(judged, key=lambda found: float(found[2].mean()))
+    return best, (sequences, ndcg), log
 
 
 def settings_within(
@@ -324,16 +332,22 @@ def settings_within(
     form, sequences = form_within(options, sample, setting.best.options.adapter == "linear", users)
     of_labels = options.model_copy(update={"sequences": sequences})
     if trained and states:  # the budget is one that fits
-        imitate(public, teacher, setting.data, recipe, setting.seed, setting.engine)
+        imitate(public, teacher, setting.data, recipe, setting.seed, setting.engine, setting.shown)
         states.append(public.trained_state())
         setting = replace(setting, trajectory=CompactTeacher(public, [0, 1], states))
     if not form.compact:
         return [replace(setting, options=of_labels)]
     compact = CompactTeacher.untrained(setting.best, form.linear)
     if trained:
-        bits, engine = form.adapter_bits, setting.engine
         compact = compact_teacher(
-            setting.best, setting.data, bits, linear=form.linear, seed=setting.seed, engine=engine, part=part
+            setting.best,
+            setting.data,
+            form.adapter_bits,
+            linear=form.linear,
+            seed=setting.seed,
+            engine=setting.engine,
+            progress=setting.shown,
+            part=part,
         )
     labelled = replace(setting, options=of_labels, best=compact.model, trajectory=compact, form=form)
     if not may_be_written(options, form):

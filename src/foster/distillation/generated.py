@@ -18,6 +18,7 @@ from foster.distillation.setting import Setting
 from foster.errors import InputError
 from foster.evaluation.ranks import users_at_once
 from foster.models.recommender import TextRecommender
+from foster.progress import Progress
 from foster.training.options import GENERATED, MANY
 from foster.unfinished import State
 from foster.wording import many
@@ -143,7 +144,13 @@ def lengths_like(histories: Histories, count: int, length: int, seed: int) -> np
 
 @torch.no_grad()
 def generated_histories(
-    teacher: TextRecommender, lengths: np.ndarray, counts: Tensor, temperature: float, generator: torch.Generator
+    teacher: TextRecommender,
+    lengths: np.ndarray,
+    counts: Tensor,
+    temperature: float,
+    generator: torch.Generator,
+    *,
+    progress: bool = False,
 ) -> list[np.ndarray]:
     """Let a model write histories: a first item by popularity, each other one by what the model expects next.
 
@@ -156,6 +163,7 @@ def generated_histories(
         counts: ``[V]``, how often items are in the log; only these V items, the first ones, are drawn.
         temperature: what scores are divided by.
         generator: of the draws, on the CPU.
+        progress: show a bar on stderr, or a line a minute where that is no terminal.
 
     Returns:
         Item numbers of each history.
@@ -165,14 +173,17 @@ def generated_histories(
     out = np.zeros((len(lengths), lengths.max(initial=0)), dtype=np.int64)
     out[:, 0] = _drawn(counts[None].double(), len(lengths), generator)[0]
     rows_at_once = users_at_once(len(table), table.device)
-    for step in range(1, out.shape[1]):
-        longer = np.flatnonzero(lengths > step)
-        for start in range(0, len(longer), rows_at_once):
-            rows = longer[start : start + rows_at_once]
-            before = torch.from_numpy(out[rows, :step]).to(table.device)
-            scores = teacher.scores(teacher.last_states(list(out[rows, :step]), table), table) / temperature
-            chances = scores.scatter(1, before, -torch.inf).double().softmax(1)
-            out[rows, step] = _drawn(chances, 1, generator)[:, 0]
+    total = int(lengths.sum()) - len(lengths)
+    with Progress(what="the teacher writes", total=total, shown=progress, unit="item") as bar:
+        for step in range(1, out.shape[1]):
+            longer = np.flatnonzero(lengths > step)
+            for start in range(0, len(longer), rows_at_once):
+                rows = longer[start : start + rows_at_once]
+                before = torch.from_numpy(out[rows, :step]).to(table.device)
+                scores = teacher.scores(teacher.last_states(list(out[rows, :step]), table), table) / temperature
+                chances = scores.scatter(1, before, -torch.inf).double().softmax(1)
+                out[rows, step] = _drawn(chances, 1, generator)[:, 0]
+                bar.update(len(rows))
     return [row[:length] for row, length in zip(out, lengths, strict=True)]
 
 
@@ -186,9 +197,9 @@ def generated_pieces(setting: Setting, options: DistillOptions, part: int) -> Te
 def _generated(setting: Setting, options: DistillOptions, lengths: np.ndarray) -> list[np.ndarray]:
     counts = torch.from_numpy(setting.data.item_counts()[: setting.best.n_known])
     generator = torch.Generator().manual_seed(setting.seed)
-    return generated_histories(
-        setting.writer or setting.best, lengths, counts, options.generation_temperature, generator
-    )
+    writer = setting.writer or setting.best
+    temperature = options.generation_temperature
+    return generated_histories(writer, lengths, counts, temperature, generator, progress=setting.shown)
 
 
 def _stored_size(sequences: Condensed) -> int:

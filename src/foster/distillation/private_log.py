@@ -15,7 +15,7 @@ USERS = 1000  # at least: pieces of more of them than a folder usually holds
 HELD_OUT = 2  # items at the end of each history, which are no training
 
 
-def generated_log(teacher: TextRecommender, users: int, length: int, seed: int) -> Dataset:
+def generated_log(teacher: TextRecommender, users: int, length: int, seed: int, *, progress: bool = False) -> Dataset:
     """Return a log of users whose histories a teacher draws; each begins with an item that is drawn uniformly.
 
     Args:
@@ -23,10 +23,12 @@ def generated_log(teacher: TextRecommender, users: int, length: int, seed: int) 
         users: how many users, at least; ``USERS`` where that is more.
         length: items of a training history, no more than the teacher reads.
         seed: of the draws.
+        progress: show a bar on stderr, or a line a minute where that is no terminal.
     """
     catalogue, count = teacher.catalogue, max(users, USERS)
     lengths, generator = np.full(count, length), torch.Generator().manual_seed(seed)
-    walks = np.stack(generated_histories(teacher, lengths, torch.ones(len(catalogue)), 1.0, generator))
+    counts = torch.ones(len(catalogue))
+    walks = np.stack(generated_histories(teacher, lengths, counts, 1.0, generator, progress=progress))
     # With leave-one-out the last two items of a user are no training: the first two stand there again.
     items = np.concatenate([walks, walks[:, :HELD_OUT]], axis=1).astype(np.int32)
     return Dataset(

@@ -50,6 +50,7 @@ class Setting:
         form: in which FOSTER stores sequences.
         privacy: of the teacher, if ``data`` is a log that it generated.
         writer: the model that writes histories; by default ``best``.
+        shown: whether what takes long shows its progress on stderr.
         generator: source of item samples.
         rng: source of all other draws.
         source: real batches; processes share their losses, so that gradients of these have to be averaged.
@@ -67,6 +68,7 @@ class Setting:
     form: Form = ORDINARY
     privacy: Privacy | None = None
     writer: TextRecommender | None = None
+    shown: bool = False
     generator: torch.Generator = field(init=False)
     rng: np.random.Generator = field(init=False)
     source: LogSource = field(init=False)
@@ -101,7 +103,7 @@ class Setting:
     def labeller(self) -> TextRecommender:
         """The model whose predictions are soft labels: the teacher, or one of public texts that does what it does."""
         with torch.enable_grad():  # it is asked for where sequences are exported
-            return public_teacher(self.best, self.data, seed=self.seed, engine=self.engine)
+            return public_teacher(self.best, self.data, seed=self.seed, engine=self.engine, progress=self.shown)
 
     @cached_property
     def item_map(self) -> ItemMap:
@@ -205,19 +207,24 @@ class Setting:
             return student, source, recipe, self.validate if recipe.patience else None
         return student, source, recipe.model_copy(update={"steps": max(recipe.total_steps // 2, 1)}), None
 
-    def student_ndcg(self, sequences: Condensed) -> np.ndarray:
+    def student_ndcg(self, sequences: Condensed, progress: str | None = None) -> np.ndarray:
         """Train a short student on the sequences and return its NDCG@10 of each judging validation user, ``[users]``.
 
         With soft labels that takes half of the steps of the recipe. Without these, and without a map to start from, a
         student over-fits within some dozens of steps, so that the best of its states counts, as it does when users
         validate.
 
+        Args:
+            sequences: what it trains on.
+            progress: what its training is called on stderr, if progress is shown at all; None for no bar.
+
         Raises:
             InputError: the student diverged.
         """
+        bar = progress if self.shown else None
         student, source, recipe, validate = self.student(sequences)
         try:
-            fit(student, source, recipe, seed=self.seed, engine=self.engine.alone(), validate=validate)
+            fit(student, source, recipe, seed=self.seed, engine=self.engine.alone(), validate=validate, progress=bar)
         except InputError as error:
             # Their recipe is not the user's to choose here.
             raise InputError(f"a student of the sequences cannot learn ({error}): is the teacher sound?") from error

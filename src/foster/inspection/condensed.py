@@ -14,6 +14,7 @@ from foster.artefacts import KEPT_STEP, METRICS_NAME, read_metrics
 from foster.condensed.contexts import short_windows
 from foster.condensed.folder import NOT_COUNTED, TENSORS_NAME, stored_bytes
 from foster.condensed.sequences import Condensed
+from foster.distillation.budget import judged_forms
 from foster.errors import InputError
 from foster.evaluation.evaluate import is_of
 from foster.inspection.coverage import ITEMS_A_VALUE, Masses, categories, category_table, popularity
@@ -90,6 +91,7 @@ class CondensedFolder:
             f"{many(len(data.catalogue), 'item')}."
         )
         options = info.get("options")
+        forms = judged_forms(self._logged)
         facts = [
             ("method", clean(data.method)),
             ("sequences", f"{len(data):,}, of {span} steps"),
@@ -110,6 +112,9 @@ class CondensedFolder:
         ]
         if kept is not None:
             facts.insert(4, ("state", f"of distillation step {kept}" if kept else "the starting point (step 0)"))
+        if forms:
+            found = ", ".join(f"{form} {ndcg:.4f}" for form, ndcg in forms)
+            facts.insert(4, ("form", f"chosen by validation NDCG@10 of a student: {found}"))
         return Summary(
             data.kind,
             folder_name(self.folder),
@@ -149,6 +154,10 @@ class CondensedFolder:
     def _tops(self) -> Tensor:
         """The most probable item of each step, ``[M, L]``."""
         return self.data.likeliest()
+
+    @cached_property
+    def _logged(self) -> list[dict[str, Any]]:
+        return read_metrics(self.folder) if (self.folder / METRICS_NAME).is_file() else []
 
     @property
     def _first(self) -> float:
@@ -223,11 +232,11 @@ class CondensedFolder:
                 )
                 blocks = [Paragraph(about), some_windows(data, keys_of(data, encoder, self.look.device))]
             sections.append(Section("labels", "What the labels say", blocks))
-        if (self.folder / METRICS_NAME).is_file():
+        if self._logged:
             about = "What the distillation logged."
             if (kept := data.info.get(KEPT_STEP)) is not None:
                 about += f" The sequences are {f'those of step {kept}' if kept else 'the starting point, step 0'}."
-            sections += curves(read_metrics(self.folder), "Distillation", about)
+            sections += curves(self._logged, "Distillation", about)
         return sections
 
     def _encoder_fault(self) -> str | None:

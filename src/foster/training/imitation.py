@@ -72,7 +72,7 @@ class Imitation:
 
 
 def public_teacher(
-    teacher: TextRecommender, data: Dataset, *, seed: int = 0, engine: Engine | None = None
+    teacher: TextRecommender, data: Dataset, *, seed: int = 0, engine: Engine | None = None, progress: bool = True
 ) -> TextRecommender:
     """Return a model whose items follow from public texts, or from low-rank updates, and that does what a teacher does.
 
@@ -85,16 +85,23 @@ def public_teacher(
         data: the log.
         seed: of batches, samples and dropout.
         engine: device, the teacher's by default, and processes.
+        progress: show a bar on stderr, or a line a minute where that is no terminal.
     """
     engine = engine or Engine(str(teacher.device))
     model, recipe = begun(teacher, data, seed)
     if model is not teacher:
-        imitate(model, teacher, data, recipe, seed, engine)
+        imitate(model, teacher, data, recipe, seed, engine, progress)
     return model
 
 
 def imitate(
-    model: TextRecommender, teacher: TextRecommender, data: Dataset, recipe: TrainOptions, seed: int, engine: Engine
+    model: TextRecommender,
+    teacher: TextRecommender,
+    data: Dataset,
+    recipe: TrainOptions,
+    seed: int,
+    engine: Engine,
+    progress: bool = True,
 ) -> None:
     """Train what ``begun`` returned; arguments are those of ``public_teacher``."""
     fit(
@@ -104,7 +111,7 @@ def imitate(
         seed=seed,
         validate=validator(data, recipe.eval_users, engine),
         engine=engine,
-        progress="training a model of public texts" if engine.is_main else None,
+        progress="training a model of public texts" if progress and engine.is_main else None,
     )
 
 
