@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 import pytest
 import torch
 
 from foster.condensed.folder import stored_bytes
 from foster.condensed.sequences import Condensed
-from foster.distillation.compact import compact_teacher
-from foster.distillation.distill import distill
+from foster.distillation.compact import CompactTeacher, compact_teacher
+from foster.distillation.distill import distill, settings_within
+from foster.distillation.foster import Foster
 from foster.distillation.options import DistillOptions
+from foster.distillation.setting import Setting
+from foster.engine import Engine
 from foster.errors import InputError
 from foster.models.recommender import TextRecommender
 from foster.runs import train
-from foster.training.options import TrainOptions
+from foster.training.options import EXPERT_STEPS, TrainOptions
+from foster.training.teachers import load_teacher
+from foster.training.trajectory import Trajectory
 
 SMALL = {"length": 6, "window": 3, "steps": 0, "student_steps": 4, "batch_size": 16, "subset": 12}
 
@@ -93,9 +99,25 @@ def test_students_learn_from_a_compact_folder(setting, least, tmp_path):
     distilled(setting, bytes=least + 1500).save(tmp_path / "out")
     model, fit = train(Condensed.read(tmp_path / "out"), train=TrainOptions(steps=60, eval_every=20), validation=data)
     assert fit.history[-1]["loss"] < fit.history[0]["loss"]
-    assert model.options.adapter == "linear"
+    # Labels on a linear map are for students with the teacher's experts, which learn items better than it is.
+    assert model.options.adapter == "moe"
     # No labelled context is longer: a student would learn nothing of further places.
     assert model.options.max_length == SMALL["window"]
+
+
+def test_students_of_a_linear_map_have_the_teachers_experts_and_fewer_steps(setting, least):
+    data, folder = setting
+    asked = {"bytes": least + 1500, "student_steps": 5000, "targets": "soft"}
+    options = DistillOptions(**SMALL | asked)
+    teacher, trajectory = load_teacher(folder, data), Trajectory(folder)
+    begun = Setting(data, teacher, trajectory, options, 0, Engine("cpu"))
+    (experts,) = settings_within(begun, options, trained=False)
+    made = Foster(experts, experts.options).export()
+    assert set(made.adapter) == {"weight"}
+    assert (made.model.adapter, made.recipe.steps) == ("moe", EXPERT_STEPS)
+    linear = replace(experts, original=CompactTeacher.untrained(teacher, linear=True).model)
+    made = Foster(linear, linear.options).export()
+    assert (made.model.adapter, made.recipe.steps) == ("linear", 5000)
 
 
 def test_experts_of_few_bits_are_stored_as_they_were_trained(setting, least, tmp_path):

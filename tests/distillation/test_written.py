@@ -106,7 +106,7 @@ def test_histories_are_written_by_the_teacher_and_not_by_its_compact_copy(settin
     options = DistillOptions(length=6, batch_size=16, bytes=least + 400)
     begun = Setting(data, teacher, Trajectory(folder), options, 0, Engine("cpu"))
     labelled, written = settings_within(begun, options, trained=False)
-    assert written.writer is teacher and written.best is labelled.best is not teacher
+    assert written.original is labelled.original is teacher and written.best is labelled.best is not teacher
     assert written.best.options.adapter == "linear" and written.options.targets == "written"
     assert written.form.written and not labelled.form.written
 

@@ -325,7 +325,7 @@ def settings_within(
         of_form = replace(setting, options=few, form=form)
         if form.compact:
             untrained = CompactTeacher.untrained(setting.best, form.linear)
-            of_form = replace(of_form, best=untrained.model, trajectory=untrained)
+            of_form = replace(of_form, best=untrained.model, trajectory=untrained, original=teacher)
         return written_sample(of_form, sequences) if form.written else Foster(of_form, few).export()
 
     users = len(setting.data.histories("train"))
@@ -349,11 +349,11 @@ def settings_within(
             progress=setting.shown,
             part=part,
         )
-    labelled = replace(setting, options=of_labels, best=compact.model, trajectory=compact, form=form)
+    labelled = replace(setting, options=of_labels, best=compact.model, trajectory=compact, form=form, original=teacher)
     if not may_be_written(options, form):
         return [labelled]
     as_written = as_stored(options, written=True)
-    written = replace(labelled, options=as_written, form=replace(form, written=True), writer=teacher)
+    written = replace(labelled, options=as_written, form=replace(form, written=True))
     return [written] if form.written else [labelled, written]
 
 

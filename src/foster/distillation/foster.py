@@ -29,6 +29,7 @@ from foster.engine import Engine
 from foster.models.kernels import widened
 from foster.models.recommender import TextRecommender
 from foster.training.losses import soft_cross_entropy
+from foster.training.options import EXPERT_STEPS
 from foster.unfinished import State
 
 
@@ -196,13 +197,19 @@ class Foster:
             bits=form.label_bits,
             adapter_bits=form.adapter_bits,
         )
-        update = {"steps": self.options.student_steps, "mixup": form.compact}
-        # Of places that no labelled context has a student learns nothing, so that it reads no more items than these.
-        longest = {"max_length": max(end - start for start, end in self.windows)}
+        update: dict[str, Any] = {"steps": self.options.student_steps, "mixup": form.compact}
+        shape: dict[str, Any] = {}
+        if form.compact:
+            # Of places that no labelled context has a student learns nothing: it reads no more items than these.
+            shape["max_length"] = max(end - start for start, end in self.windows)
+        if form.linear and (original := self.setting.original) is not None and original.options.adapter == "moe":
+            # What a linear map of a bit says of items, experts learn better than it is.
+            shape["adapter"] = "moe"
+            update["steps"] = min(self.options.student_steps, EXPERT_STEPS)
         return replace(
             labelled,
             recipe=labelled.recipe.model_copy(update=update),
-            model=labelled.model.model_copy(update=longest if form.compact else {}),
+            model=labelled.model.model_copy(update=shape),
         )
 
 

@@ -197,7 +197,7 @@ def generated_pieces(setting: Setting, options: DistillOptions, part: int) -> Te
 def _generated(setting: Setting, options: DistillOptions, lengths: np.ndarray) -> list[np.ndarray]:
     counts = torch.from_numpy(setting.data.item_counts()[: setting.best.n_known])
     generator = torch.Generator().manual_seed(setting.seed)
-    writer = setting.writer or setting.best
+    writer = setting.original or setting.best
     temperature = options.generation_temperature
     return generated_histories(writer, lengths, counts, temperature, generator, progress=setting.shown)
 

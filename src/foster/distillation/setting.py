@@ -49,7 +49,7 @@ class Setting:
         engine: device and processes.
         form: in which FOSTER stores sequences.
         privacy: of the teacher, if ``data`` is a log that it generated.
-        writer: the model that writes histories; by default ``best``.
+        original: the teacher that ``best`` is a compact copy of, if it is one.
         shown: whether what takes long shows its progress on stderr.
         generator: source of item samples.
         rng: source of all other draws.
@@ -67,7 +67,7 @@ class Setting:
     engine: Engine
     form: Form = ORDINARY
     privacy: Privacy | None = None
-    writer: TextRecommender | None = None
+    original: TextRecommender | None = None
     shown: bool = False
     generator: torch.Generator = field(init=False)
     rng: np.random.Generator = field(init=False)

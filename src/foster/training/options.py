@@ -85,6 +85,10 @@ def batch_size_of(options: TrainOptions, histories: int, most: int = 256) -> int
 STUDENT = TrainOptions(steps=4000, lr=2e-2, weight_decay=0.1, candidates=2048, patience=0)
 """The recipe for a handful of sequences with soft labels, which are hardly learned by heart: the last weights count."""
 
+EXPERT_STEPS = 1000
+"""Steps of students whose experts learn of items what labels on a linear map of few bits say: more are no better
+(benchmarks/research.md, 95)."""
+
 HARD_LABELS = TrainOptions(steps=300, lr=1e-3, warmup=20, candidates=2048, eval_every=20, patience=5)
 """The recipe for real histories: they are learned by heart within some dozens of steps, so validate often."""
 
