@@ -50,6 +50,10 @@ def train(given: argparse.Namespace) -> dict[str, Any]:
     shape, recipe = (
         kind(**json.loads(text)) for kind, text in ((ModelOptions, given.model), (TrainOptions, given.recipe))
     )
+    if recipe.steps is None:  # the older build has a number of its own
+        from foster.training.loop import on_log
+
+        recipe = on_log(recipe, data)
     model = TextRecommender.build(data.catalogue, None, shape, seed=given.seed)
     validations: list[dict[str, float]] = []
     start, cpu = time.perf_counter(), time.process_time()
