@@ -73,7 +73,7 @@ def measure(given: argparse.Namespace) -> dict[str, Any]:
     import torch
 
     from foster.data.dataset import Dataset
-    from foster.distillation.distill import DISTILLERS, Distiller, read_teacher
+    from foster.distillation.distill import Distiller, distiller_of, read_teacher
     from foster.distillation.options import OPTIONS, CondenseOptions
     from foster.distillation.setting import Setting
     from foster.engine import Engine
@@ -86,7 +86,7 @@ def measure(given: argparse.Namespace) -> dict[str, Any]:
     best, trajectory = read_teacher(data, given.out / "teacher", chosen)
 
     def build(chosen: CondenseOptions) -> Distiller:
-        return DISTILLERS[method](Setting(data, best, trajectory, chosen, given.seed, Engine("cpu")), chosen)
+        return distiller_of(Setting(data, best, trajectory, chosen, given.seed, Engine("cpu")))
 
     build(OPTIONS[method](**options(method, 1, "own"))).step(1)
     distiller = build(chosen)

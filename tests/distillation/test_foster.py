@@ -183,7 +183,7 @@ def test_the_sequences_of_the_best_student_are_kept(setting, monkeypatch, scores
     data, teacher = setting
     coming, seen = iter(scores), []
 
-    def scripted(run, sequences):
+    def scripted(run, sequences, progress=None):
         seen.append(sequences.weights)
         return np.full(50, next(coming))
 

@@ -38,6 +38,7 @@ from foster.training.options import (
     WRITTEN_DROPOUT,
     WRITTEN_FIXED,
     WRITTEN_PASSES,
+    WRITTEN_WARM,
     TrainOptions,
     affordable,
 )
@@ -138,7 +139,7 @@ def with_item_map(sequences: Condensed, adapter: ItemMap, adapter_bits: int) -> 
         adapter=adapter,
         adapter_bits=adapter_bits,
         model=sequences.model.model_copy(update={"dropout": WRITTEN_DROPOUT}),
-        recipe=recipe.model_copy(update={"steps": steps, "warmup": min(recipe.warmup, steps // 5)}),
+        recipe=recipe.model_copy(update={"steps": steps, "warmup": min(recipe.warmup, steps // WRITTEN_WARM)}),
         info={**sequences.info, "from_real_data": f"{derived}; its map of items (adapter), with which students start"},
     )
 
@@ -231,7 +232,9 @@ def student_recipe(
         # Without the map they learn as those of histories alone do, which takes four times as long.
         alone = GENERATED if len(sequences) > MANY else HARD_LABELS
         steps = min(alone.total_steps, 4 * recipe.total_steps)
-        return recipe.model_copy(update={"steps": steps, "lr": alone.lr, "warmup": min(alone.warmup, steps // 5)})
+        return recipe.model_copy(
+            update={"steps": steps, "lr": alone.lr, "warmup": min(alone.warmup, steps // WRITTEN_WARM)}
+        )
     if _in_closed_form(sequences, encoder, model):
         return recipe
     return recipe.model_copy(

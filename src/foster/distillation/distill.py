@@ -72,6 +72,11 @@ DISTILLERS: dict[str, Callable[[Setting, Any], Distiller]] = {
 """FOSTER and the baselines of distillation; their options are in ``options.OPTIONS``."""
 
 
+def distiller_of(setting: Setting) -> Distiller:
+    """Return the distiller of a setting, by its options, before its first step."""
+    return DISTILLERS[setting.options.method](setting, setting.options)
+
+
 @deterministic()
 def distill(
     data: Dataset,
@@ -165,7 +170,7 @@ def distill_with(
     if isinstance(options, DistillOptions) and options.bytes is not None:
         setting, judged_start, log = within_bytes(setting, options, part)
         options = setting.options
-    distiller = DISTILLERS[options.method](setting, options)
+    distiller = distiller_of(setting)
     kept = judged_start[0] if judged_start else distiller.export().rounded()
     kept_step, first = 0, 1
     if isinstance(distiller, Generated):  # there is nothing to choose between, so that no student has to judge
@@ -233,7 +238,7 @@ def start_of(
     engine = engine or Engine()
     best, trajectory = read_teacher(data, teacher_path, options, device=engine.device)
     options = fitted(options, best)
-    return DISTILLERS[options.method](_setting(data, best, trajectory, options, seed, engine), options).export()
+    return distiller_of(_setting(data, best, trajectory, options, seed, engine)).export()
 
 
 def _setting(
@@ -285,7 +290,7 @@ def within_bytes(
     judged, log = [], []
     for form in settings:
         targets = "written" if form.form.written else "soft"
-        sequences = DISTILLERS[form.options.method](form, form.options).export().rounded()
+        sequences = distiller_of(form).export().rounded()
         ndcg = form.student_ndcg(sequences, f"a student of {FORMS[targets]} judges")
         judged.append((form, sequences, ndcg))
         log.append({"targets": targets, "sequences": len(sequences), "student_ndcg@10": float(ndcg.mean())})

@@ -17,7 +17,7 @@ from foster.condensed.sequences import Condensed
 from foster.data.dataset import Dataset
 from foster.distillation.baselines.mtt import TrajectoryMatching
 from foster.distillation.compact import EXPERTS, LINEAR
-from foster.distillation.distill import DISTILLERS, Distiller, fitted, read_teacher, settings_within, write_distilled
+from foster.distillation.distill import Distiller, distiller_of, fitted, read_teacher, settings_within, write_distilled
 from foster.distillation.generated import Generated
 from foster.distillation.options import CondenseOptions, DistillOptions
 from foster.distillation.setting import JUDGES, SUBSET, Setting
@@ -134,7 +134,7 @@ def distillation_parts(
         settings = [Setting(data, best, trajectory, options, seed, engine)]
         if isinstance(options, DistillOptions) and options.bytes is not None:
             settings = settings_within(settings[0], options, trained=False)
-        distiller = DISTILLERS[options.method](settings[-1], settings[-1].options)
+        distiller = distiller_of(settings[-1])
         if isinstance(distiller, TrajectoryMatching):
             distiller.train_experts()
         return settings, distiller
@@ -166,7 +166,7 @@ def distillation_parts(
         parts = {"start": (starting, starting), **maps, "sequences that the teacher draws": (export, export)}
         if others:
             (labelled,) = others
-            labels, labelling = timed(lambda: DISTILLERS[options.method](labelled, labelled.options).export().rounded())
+            labels, labelling = timed(lambda: distiller_of(labelled).export().rounded())
             of_labels, least_of_labels = _judging(labelled, labels)
             written, least = _judging(setting, sequences)
             parts["students of both forms"] = written + labelling + of_labels, least + labelling + least_of_labels

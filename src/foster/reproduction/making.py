@@ -9,13 +9,25 @@ from typing import Any, ClassVar, Literal, NoReturn
 
 from pydantic import ConfigDict, Field
 
-from foster.artefacts import CONFIG_NAME, Count, Fingerprint, Stored, artefact_kind, kind_words, new_folder, read_config
+from foster.artefacts import (
+    CONFIG_NAME,
+    METRICS_NAME,
+    Count,
+    Fingerprint,
+    Stored,
+    artefact_kind,
+    kind_words,
+    new_folder,
+    read_config,
+    read_metrics,
+)
 from foster.condensed.sequences import Condensed
 from foster.coresets.select import NEED_TEACHER, select
 from foster.data.dataset import Dataset
 from foster.data.defaults import LEAVE_ONE_OUT
 from foster.data.grocery import Granularity, grocery
 from foster.data.reading import Reading
+from foster.distillation.budget import OF_LABELS, judged_forms
 from foster.distillation.distill import distill, write_distilled
 from foster.distillation.options import OPTIONS
 from foster.engine import Engine
@@ -221,6 +233,9 @@ class Making:
         options = dict(info["options"])
         if options.get("bytes") is not None and "sequences" not in self._given():
             del options["sequences"]  # the budget gave their number
+        metrics = self.folder / METRICS_NAME
+        if metrics.is_file() and judged_forms(read_metrics(self.folder)):  # users chose: none of these was given
+            options = {name: value for name, value in options.items() if name not in (*OF_LABELS, "steps")}
         encoder = self._encoder(config).encoder
         made, log = distill(
             data,

@@ -112,6 +112,8 @@ less as on the whole log (benchmarks/research.md, 86)."""
 GOES_ON_SHARE = 0.1
 """How much of them is made by a teacher that goes on (benchmarks/results/tuned.md)."""
 
+WRITTEN_WARM = 5  # students of few histories warm up over a fifth of their steps
+
 WARM = 8  # short trainings warm up over an eighth of their steps
 
 TUNED_RATE = 5e-4  # most of the rate where a language model is tuned beside weights that have learned already
