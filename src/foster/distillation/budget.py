@@ -60,6 +60,7 @@ twice as many of one bit teach less (benchmarks/research.md, 68)."""
 
 
 FEW_BYTES = 200_000  # more of them hold labels enough, and histories that take long to write
+
 FORMS = {"soft": "soft labels", "written": "written histories"}
 """What validation users choose between, by ``targets``."""
 

@@ -100,10 +100,11 @@ MANY = 256  # histories without labels above which a step of training sees a bat
 WRITTEN = TrainOptions(steps=500, lr=1e-3, warmup=100, patience=0)
 WRITTEN_FIXED = TrainOptions(steps=1000, lr=3e-3, warmup=100, patience=0)
 WRITTEN_PASSES = 60
+WRITTEN_WARM = 5
 WRITTEN_DROPOUT = 0.3
 """The recipe for such histories with a map of items to start from, which moves or, one of experts, stays as it is. Few
-histories are learned by heart in more than so many passes. And the dropout of these students (benchmarks/research.md,
-93 and 94)."""
+histories are learned by heart in more than so many passes; they warm up over a fifth of their steps. And the dropout of
+these students (benchmarks/research.md, 93 and 94)."""
 
 FINISH = 0.25
 """How much of the steps on a log is made by a model that was trained on sequences before: with a tenth, options rank
@@ -111,8 +112,6 @@ less as on the whole log (benchmarks/research.md, 86)."""
 
 GOES_ON_SHARE = 0.1
 """How much of them is made by a teacher that goes on (benchmarks/results/tuned.md)."""
-
-WRITTEN_WARM = 5  # students of few histories warm up over a fifth of their steps
 
 WARM = 8  # short trainings warm up over an eighth of their steps
 
