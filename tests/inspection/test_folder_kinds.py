@@ -186,7 +186,7 @@ def test_a_study_without_results_or_with_damaged_ones(study_folder, tmp_path):
     ended = {"trials": {"0": "a" * 64, "1": "b" * 64}}
     seal(started, ended)
     summary = look_at(started).summary()
-    assert "in 2 trials, without tables" in summary.sentence
+    assert summary.sentence == "A search for options in 2 trials, without tables."
     assert summary.warnings == ["study.db is missing, without which foster tune cannot go on; copy the study again"]
     (started / "study.db").touch()
     seal(started, ended)

@@ -133,11 +133,13 @@ class StudyFolder:
         best = found["best"] if found is not None else []
         facts: list[tuple[str, str | ItemText]] = []
         warnings = []
-        if self.ended and not (self.folder / DATABASE).exists():
+        lost = bool(self.ended) and not (self.folder / DATABASE).exists()
+        if lost:
             warnings.append(f"{DATABASE} is missing, without which foster tune cannot go on; copy the study again")
         if found is None:
             so_far = f"in {many(self.ended, 'trial')}, without tables" if self.ended else "without results so far"
-            sentence = f"A search for options {so_far}; the same call of foster tune goes on with it."
+            more = "" if lost else "; the same call of foster tune goes on with it"
+            sentence = f"A search for options {so_far}{more}."
         else:
             count = many(sum(found["trials"].values()), "trial")
             sentence = f"A search for options in {count}, trained on {trained_on(found)}."
