@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from foster import unfinished as states
-from foster.artefacts import check_free
+from foster.artefacts import artefact_kind, check_free
 from foster.condensed.sequences import Condensed
 from foster.data.dataset import Dataset
 from foster.distillation.distill import distill, write_distilled
@@ -203,6 +203,28 @@ def interrupted(out: Path, command: dict[str, object]) -> None:
 def refused(out: Path, message: str, command: Mapping[str, object] = {}) -> None:
     with pytest.raises(InputError, match=message), unfinished(check_free(out), command, CPU):
         pass
+
+
+def test_who_looks_at_the_state_is_told_to_end_the_run(tmp_path):
+    interrupted(out := tmp_path / "out", {"verb": "train"})
+    with pytest.raises(InputError, match=r"out\.part: is the state of a run that was cut off; give the same command"):
+        artefact_kind(Path(f"{out}.part"))
+
+
+def test_a_run_that_is_stopped_says_what_is_kept(tmp_path):
+    said: list[str] = []
+    for state, expected in (
+        (None, f"{tmp_path / 'out'}: no state was kept so far; the same command begins anew"),
+        ("step 3", f"{tmp_path / 'out'}.part: keeps the state of step 3; the same command goes on from there"),
+    ):
+        with (
+            pytest.raises(KeyboardInterrupt),
+            unfinished(check_free(tmp_path / "out"), {"verb": "x"}, CPU, say=said.append) as part,
+        ):
+            if state is not None:
+                part.save(state, fit={"weights": torch.ones(2)})
+            raise KeyboardInterrupt
+        assert said.pop() == expected and not said
 
 
 def test_another_command_is_an_error_that_names_what_differs(tmp_path):

@@ -25,6 +25,7 @@ from foster.storage import file_sha256, whole_file
 from foster.version import __version__
 
 MANIFEST_NAME = "manifest.json"
+HOLDER_NAME = "holder.txt"  # beside the state of an unfinished run: who is, or was, at work
 FORMAT = 1
 LARGEST = 2**24  # bytes of a manifest: a hundred thousand files have less
 READ = frozenset({".json", ".jsonl", ".parquet", ".safetensors"})
@@ -225,6 +226,8 @@ def read_manifest(folder: Path) -> Manifest:
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder")
     if not os.path.lexists(path):
+        if (folder / HOLDER_NAME).is_file():
+            raise InputError(f"{folder}: is the state of a run that was cut off; give the same command again to end it")
         raise InputError(
             f"{folder}: has no {MANIFEST_NAME}: foster did not write it, an earlier version made it, or a part is "
             "missing; make or copy it again"

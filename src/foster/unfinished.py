@@ -27,10 +27,10 @@ from foster.engine import Engine
 from foster.errors import Diverged, InputError, KeptElsewhereError
 from foster.exchange import MARK, Holder, locked
 from foster.json_text import of_json, to_json, with_sha256, without_sha256
+from foster.manifest import HOLDER_NAME
 from foster.storage import file_sha256, whole_file, write_tensors
 
 STATE_NAME = "state.json"
-HOLDER_NAME = "holder.txt"  # who is, or was, at work
 INSIDE_NAME = f"{MARK}part"
 KIND = "unfinished"
 # The last is of safetensors, which writes a file beside and then puts it in place; a kill in between leaves it.
@@ -215,6 +215,8 @@ def unfinished(
         except (KeyboardInterrupt, SystemExit):
             if state.saved is not None and engine.is_main:
                 say(f"{folder}: keeps the state of {state.saved}; the same command goes on from there")
+            elif engine.is_main and not (folder / STATE_NAME).exists():
+                say(f"{place.given}: no state was kept so far; the same command begins anew")
             raise
         finally:
             # The file tells, not ``saved``: a signal may have come between the writing of a state and the note of it.

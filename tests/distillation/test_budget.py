@@ -70,6 +70,10 @@ def test_a_folder_is_as_large_as_the_budget_allows_and_no_larger(setting, least,
     assert torch.equal(again.items, made.items)
     assert torch.equal(again.adapter["weight"], made.adapter["weight"])
     assert again.windows == ((0, 3), (3, 6))
+    told = made.info["from_real_data"]
+    assert (
+        "states and map of items of a model that does what the teacher does" in told and "teacher's adapter" not in told
+    )
 
 
 def test_more_bytes_hold_more_sequences_and_then_a_finer_map(setting, least):

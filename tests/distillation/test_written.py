@@ -173,7 +173,8 @@ def test_a_command_says_which_form_was_chosen_and_why(made, tmp_path, capsys):
     ]
     report_condensed(made, out, 1.0, as_json=False, log=log)
     said = capsys.readouterr().out
-    assert said.endswith("validation NDCG@10 of a student 0.2000 (written histories), 0.1000 (soft labels)\n")
+    short = "; written histories, whose short student has validation NDCG@10 0.2000 (soft labels 0.1000)\n"
+    assert said.endswith(short)
     report_condensed(made, out, 1.0, as_json=True, log=log)
     assert json.loads(capsys.readouterr().out)["forms"] == {"written histories": 0.2, "soft labels": 0.1}
     report_condensed(made, out, 1.0, as_json=True)
@@ -200,6 +201,9 @@ def test_written_targets_are_of_few_bytes_and_of_nothing_else(setting, least):
             DistillOptions.parse({"bytes": 9000, "targets": "written", **wrong})
     with pytest.raises(InputError, match="--sequences: with --targets written --bytes says how many there are"):
         distilled(setting, bytes=least + 4000, sequences=3)
+    for targets in ("written", "next"):
+        with pytest.raises(InputError, match=f"with targets {targets} there are none; leave window out"):
+            DistillOptions.parse({"bytes": 9000, "targets": targets, "window": 5})
     with pytest.raises(InputError, match="leave anonymity out"):
         DistillOptions.parse({"bytes": 9000, "targets": "written", "anonymity": 2})
     # Where bytes hold no label they hold histories, whether these were asked for or not.

@@ -161,6 +161,17 @@ def test_without_its_encoder_a_folder_is_shown_all_the_same(distilled, tmp_path,
     network.clear()  # the hub was asked for it
 
 
+def test_a_terminal_shows_some_sequences_and_how_many_more_there_are(data, distilled, tmp_path):
+    histories = [data.sequence(user) for user in range(25)]
+    many = Condensed.of_histories(
+        histories, 10, "random", data.catalogue, encoder=distilled.encoder, model=distilled.model,
+        info={"from_real_data": "real histories"},
+    )  # fmt: skip
+    summary = look_at(many.save(tmp_path / "many")).summary()
+    assert len(summary.lines) == 21 and summary.lines[-1].strip() == "and 5 more"
+    assert "map of items" not in dict(summary.facts)
+
+
 def test_summary_says_how_the_form_was_chosen(distilled, tmp_path):
     folder = distilled.save(tmp_path / "few")
     assert "form" not in dict(look_at(folder).summary().facts)
@@ -168,7 +179,9 @@ def test_summary_says_how_the_form_was_chosen(distilled, tmp_path):
     (folder / METRICS_NAME).write_text("".join(f"{json.dumps(row)}\n" for row in rows))
     seal(folder)
     facts = dict(look_at(folder).summary().facts)
-    assert facts["form"] == "chosen by validation NDCG@10 of a student: written histories 0.0571, soft labels 0.0476"
+    assert (
+        facts["form"] == "chosen by validation NDCG@10 of a short student: written histories 0.0571, soft labels 0.0476"
+    )
 
 
 def test_summary_says_what_it_is(distilled_folder, distilled):
@@ -178,6 +191,7 @@ def test_summary_says_what_it_is(distilled_folder, distilled):
         "4 synthetic sequences of up to 8 steps with 28 soft labels each (8 for the whole, 5 for each of 4 windows), "
     )
     assert facts["soft labels"].endswith("4 bits a label, for whole sequences and 4 windows of 5 steps")
+    assert facts["map of items"] == "experts, 16 bits a weight"
     assert facts["state"] == "of distillation step 2" and facts["from real data"].startswith("<b>histories</b>")
     content = summary.as_dict()
     assert content["kind"] == "distilled" and [len(s) for s in content["sequences"]] == [8] * 4

@@ -125,7 +125,9 @@ def report_condensed(
     text += _shown_split(data.info)
     if forms := judged_forms(log):
         result["forms"] = dict(forms)
-        text += "; validation NDCG@10 of a student " + ", ".join(f"{ndcg:.4f} ({form})" for form, ndcg in forms)
+        (form, ndcg), *others = forms
+        beside = ", ".join(f"{other} {less:.4f}" for other, less in others)
+        text += f"; {form}, whose short student has validation NDCG@10 {ndcg:.4f} ({beside})"
     if log_bytes is not None and size > log_bytes:
         beside = f"which has {log_bytes:,} bytes without item texts"
         say(f"{out}: is larger than the log, {beside}; --bytes N makes one of N at most")

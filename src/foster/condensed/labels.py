@@ -100,7 +100,10 @@ def with_soft_labels(
     derived = sequences.info["from_real_data"]
     own = "" if IDS not in adapter else " and what items have of their own"
     tuned, also = (", low-rank updates of its language model", ", updates") if updates else ("", "")
-    what = f"the teacher's states{tuned} and adapter{own} (codes, adapter{also})"
+    if adapter_bits < WHOLE_BITS:
+        what = "states and map of items of a model that does what the teacher does (codes, adapter)"
+    else:
+        what = f"the teacher's states{tuned} and adapter{own} (codes, adapter{also})"
     labels = f"{what}, with which students of such an adapter start"
     log = "the log" if teacher.privacy is None else "the generated log"
     drawn = "" if counts is None else f"; their contexts hold items as often as {log} does (draws)"

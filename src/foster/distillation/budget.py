@@ -146,7 +146,7 @@ def form_within(
     what = "1 history" if forms[-1].written else f"{many(least, 'sequence')} of {options.length} steps"
     raise InputError(
         f"--bytes {options.bytes}: {what} take{'s' * (least == 1)} {fixed + least * each} bytes with the smallest map "
-        f"of items; give at least that{more}"
+        f"of items; give at least that{more}, or --targets next, which needs no map"
     )
 
 

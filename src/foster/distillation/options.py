@@ -33,7 +33,10 @@ class CondenseOptions(Options):
     batch_size: int = Field(256, ge=1, description="real histories a step")
     select_every: SelectEvery = 100
     student_steps: int = Field(
-        STUDENT.total_steps, ge=1, description="training steps of a student, in the recipe that is stored"
+        STUDENT.total_steps,
+        ge=1,
+        description="most training steps of a student, in the recipe that is stored; sequences without labels, and "
+        "labels on a linear map of few bits, need fewer",
     )
 
 
@@ -93,6 +96,14 @@ class DistillOptions(LatentOptions):
         if given["targets"] == "written" or given.get("bytes") is not None:
             given = {"start": "generated"} | given
         return given if given.get("start") == "generated" else {"steps": NEXT_STEPS} | given
+
+    @model_validator(mode="after")
+    def _windows_are_of_labels(self) -> Self:
+        if self.targets != "soft" and self.window != LABEL_WINDOW:
+            raise ValueError(
+                f"windows have soft labels, and with targets {self.targets} there are none; leave window out"
+            )
+        return self
 
     @model_validator(mode="after")
     def _bytes_are_of_labels(self) -> Self:

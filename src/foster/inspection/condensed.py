@@ -27,7 +27,6 @@ from foster.inspection.projection import DRAWN, Projection, map_figure
 from foster.inspection.sequences import (
     MIXTURE,
     MOST_ITEMS,
-    MOST_SEQUENCES,
     Sequences,
     draw_counts,
     shown_sequences,
@@ -47,7 +46,8 @@ PARTS = {
     "draws": "which items stand for the steps in the windows",
     "adapter": "the teacher's map from texts to items",
 }
-FIRST = 3  # items of a sequence that a terminal shows
+MOST_LINES = 20  # sequences that a terminal shows
+FIRST = 3  # items of each of them
 
 
 def look_at(folder: Path, look: Look) -> CondensedFolder:
@@ -98,6 +98,7 @@ class CondensedFolder:
             ("items a step", f"up to {data.items.shape[2]:,}, {percent(self._first)} on the first on average"),
             ("different items", f"{self._distinct:,} of the catalogue's {len(data.catalogue):,}"),
             ("soft labels", self._labels()),
+            *self._map_of_items(),
             ("bytes without item texts", f"{size(stored_bytes(self.folder))}; {NOT_COUNTED} are left out, too"),
             ("from real data", clean(str(info.get("from_real_data", NOT_STATED)), 1000)),
             *private_rows(info.get("privacy"), self.folder),
@@ -114,7 +115,7 @@ class CondensedFolder:
             facts.insert(4, ("state", f"of distillation step {kept}" if kept else "the starting point (step 0)"))
         if forms:
             found = ", ".join(f"{form} {ndcg:.4f}" for form, ndcg in forms)
-            facts.insert(4, ("form", f"chosen by validation NDCG@10 of a student: {found}"))
+            facts.insert(4, ("form", f"chosen by validation NDCG@10 of a short student: {found}"))
         return Summary(
             data.kind,
             folder_name(self.folder),
@@ -138,6 +139,14 @@ class CondensedFolder:
         if windows:
             parts.append(f"{steps:,} for each of {many(windows, 'window')}")
         return f"{many(labels, 'soft label')} each ({', '.join(parts)})"
+
+    def _map_of_items(self) -> list[tuple[str, str]]:
+        """Return the fact of the teacher's map from texts to items, if there is one."""
+        data = self.data
+        if data.adapter is None:
+            return []
+        kind = "linear" if "weight" in data.adapter else "experts"
+        return [("map of items", f"{kind}, {many(data.adapter_bits, 'bit')} a weight")]
 
     def _labels(self) -> str:
         data = self.data
@@ -185,11 +194,11 @@ class CondensedFolder:
     def _lines(self) -> list[str]:
         texts, lengths = self.data.catalogue.texts, self.data.valid.sum(1).tolist()
         lines = []
-        for row, length in enumerate(lengths[:MOST_SEQUENCES]):
+        for row, length in enumerate(lengths[:MOST_LINES]):
             items = " | ".join(clean(texts[item], 40) for item in self._tops[row, : min(length, FIRST)].tolist())
             lines.append(f"{row + 1:>4}  {many(length, 'step')}: {items}{' | ...' if length > FIRST else ''}")
-        if len(lengths) > MOST_SEQUENCES:
-            lines.append(f"      and {len(lengths) - MOST_SEQUENCES:,} more")
+        if len(lengths) > MOST_LINES:
+            lines.append(f"      and {len(lengths) - MOST_LINES:,} more")
         return lines
 
     def _content(self) -> dict[str, Any]:
