@@ -301,7 +301,7 @@ def test_a_config_file_is_used_and_flags_win(run, made, tmp_path):
         ("stepz: 3", (), ("recipe.yaml", "'stepz'", "did you mean 'steps'")),
         ("steps: 0", (), ("recipe.yaml", "'steps'", "greater than or equal to 1", "got 0")),
         ("steps: many", (), ("recipe.yaml", "'steps'", "valid integer", "'many'")),
-        ("steps: 3", ("--lr", "-1"), ("command line", "'lr'", "greater than 0")),
+        ("steps: 3", ("--lr", "-1"), ("--lr: ", "greater than 0")),
         ("dim: 9", ("--heads", "2"), ("recipe.yaml", "command line", "dim 9 is no multiple of heads 2")),
         ("- steps", (), ("recipe.yaml", "must hold names and values")),
         ("steps: 5\nlr: [", (), ("recipe.yaml", "no valid YAML (row 2: expected the node content, but found")),
@@ -415,7 +415,7 @@ def test_quiet_leaves_errors_only(run, made, tmp_path, monkeypatch):
 
 
 def test_a_seed_below_zero_is_an_error_of_every_verb(run, made):
-    assert "'seed'" in run("check", made.data, "--seed", "-5").message
+    assert "--seed: " in run("check", made.data, "--seed", "-5").message
     assert "--device foo" in run("doctor", "--device", "foo").message
 
 
@@ -497,7 +497,7 @@ def filled_in(made: Made, *arguments: object) -> tuple[object, ...]:
             ("--sequences 61", "60", "at most"),
         ),
         (("distill", "DATA", "--teacher", "TEACHER", *but(DISTILL, "--length", 9)), ("--length 9", "8", "at most")),
-        (("distill", "DATA", "--teacher", "TEACHER", "--gap", "wide"), ("'gap'", "'value' or 'joint'", "'wide'")),
+        (("distill", "DATA", "--teacher", "TEACHER", "--gap", "wide"), ("--gap: ", "'value' or 'joint'", "'wide'")),
         (("distill", "DATA", "--teacher", "DISTILLED", *DISTILL), ("holds distilled sequences; give a teacher",)),
         (
             ("distill", "DISTILLED", "--teacher", "TEACHER", *DISTILL),
@@ -514,7 +514,7 @@ def filled_in(made: Made, *arguments: object) -> tuple[object, ...]:
         (("select", "herding", "DATA"), ("herding", "needs a teacher", "foster pretrain", "--teacher")),
         (("select", "kcenter", "DATA", "--teacher", "DISTILLED"), ("holds distilled sequences; give a teacher",)),
         (("distill", "DATA", "--teacher", "TEACHER", "--method", "dmm"), ("--method dmm", "did you mean 'dm'")),
-        (("distill", "DATA", "--teacher", "TEACHER", "--method", "dm", "--window", 3), ("'window'", "none of dm's")),
+        (("distill", "DATA", "--teacher", "TEACHER", "--method", "dm", "--window", 3), ("--window is none of dm's",)),
         (("bench", "DATA", "--methods", "random,fostr"), ("--methods", "did you mean 'foster'")),
         (("bench", "DATA", "--methods", "random", "--budgets", "20,61"), ("--budgets 61", "1 to 60")),
         (("bench", "TEACHER"), ("holds a teacher", "foster prepare")),
@@ -523,9 +523,9 @@ def filled_in(made: Made, *arguments: object) -> tuple[object, ...]:
         (("tune", "DISTILLED"), ("--validation is missing",)),
         (("tune", "DATA", "--label-encoder", "other"), ("--label-encoder", "is a data set")),
         (("tune", "DISTILLED", "--validation", "DATA", "--space", "nowhere.yaml"), ("--space nowhere.yaml", "read")),
-        (("tune", "DISTILLED", "--validation", "DATA", "--trials", 0), ("'trials'", "greater than or equal to 1")),
+        (("tune", "DISTILLED", "--validation", "DATA", "--trials", 0), ("--trials: ", "greater than or equal to 1")),
         (("train", "DISTILLED", "--validation", "TEACHER"), ("holds a teacher", "foster prepare")),
-        (("train", "DISTILLED", "--seed", -1), ("'seed'", "greater than or equal to 0", "got -1")),
+        (("train", "DISTILLED", "--seed", -1), ("--seed: ", "greater than or equal to 0", "got -1")),
         (("train", "nowhere"), ("nowhere", "no such folder")),
         (("train", __file__), ("is a file", "foster prepare")),
         (("prepare", "TEACHER"), ("holds a teacher and no log",)),
@@ -806,7 +806,7 @@ def test_options_of_a_file_are_as_good_as_none(run, made, tmp_path):
         (("distil",), "did you mean 'distill'"),
         (("distill", "--rank", 3), "none of foster's"),
         (("distill", "--method", "td"), "did you mean 'td3'"),
-        (("train", "--lr", -1), "'lr'"),
+        (("train", "--lr", -1), "--lr: "),
         (("train", "--seed", 1, "--seed", 2), "--seed is given twice"),
     ],
 )
@@ -1043,7 +1043,7 @@ def test_a_training_that_diverges_is_an_error_and_leaves_nothing(run, made, tmp_
 
 @pytest.mark.parametrize("value", ["inf", "nan"])
 def test_options_are_finite(run, made, tmp_path, value):
-    assert "'lr'" in run("train", made.distilled, "--out", tmp_path / "m", "--lr", value).message
+    assert "--lr: " in run("train", made.distilled, "--out", tmp_path / "m", "--lr", value).message
 
 
 def test_recommend_says_that_a_history_leaves_less_than_was_asked_for(run, made):
@@ -1162,7 +1162,7 @@ def test_check_says_what_the_encoder_reads(run, made, tiny_encoder, tmp_path, mo
     assert (read["encoder"], read["max_tokens"], read["unreadable"], read["cut"]) == (str(tiny_encoder), 4, 0, 0)
     monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
     assert run("check", made.data, "--encoder", "nobody/has-this", "--json").json["reading"] is None
-    assert "'pooling': says nothing" in run("check", made.data, "--pooling", "cls").message
+    assert "--pooling: says nothing" in run("check", made.data, "--pooling", "cls").message
 
 
 class TestWhatUsersGive:
@@ -1307,4 +1307,13 @@ def test_a_teacher_that_would_not_fit_on_the_disk_is_not_trained(run, made, tmp_
 
 def test_a_seed_beyond_all_generators(run, made, tmp_path):
     message = run("train", made.distilled, "--out", tmp_path / "out", "--seed", 2**70).message
-    assert "option 'seed': must be less than or equal to" in message
+    assert message.startswith("foster: --seed: must be less than or equal to")
+
+
+def test_a_flag_of_another_kind_is_named_with_its_value(run, made, tmp_path):
+    words = ("distill", made.data, "--teacher", made.teacher, "--out", tmp_path / "out")
+    assert "'--bytes': " in (message := run(*words, "--bytes", "50kB").message) and "'50kB'" in message
+    assert run(*words, "--bytes", "0").message.startswith("foster: --bytes: must be greater than or equal to 1 (got 0)")
+    assert run(*words, "--method", "td3", "--targets", "soft").message.startswith(
+        "foster: --targets is none of td3's; "
+    )

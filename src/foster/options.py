@@ -32,6 +32,16 @@ def _takes_bool(annotation: Any) -> bool:
     return annotation is bool or bool in get_args(annotation)
 
 
+def flag_of(name: str) -> str:
+    """Return the flag of an option."""
+    return f"--{name.replace('_', '-')}"
+
+
+def named(where: str, name: str) -> str:
+    """Name an option and the place where its value is from: a flag says both."""
+    return where if where == flag_of(name) else f"{where}: option '{name}'"
+
+
 class Options(BaseModel):
     """Base of every group of options: immutable; an unknown key is an error, and so is a number that is not finite."""
 
@@ -79,7 +89,7 @@ class Options(BaseModel):
         for name, option in cls.model_fields.items():
             if isinstance(value := values.get(name), bool) and not _takes_bool(option.annotation):
                 where = source if isinstance(source, str) else source.get(name, "options")
-                raise InputError(f"{where}: option '{name}': must not be yes or no (got {value!r})")
+                raise InputError(f"{named(where, name)}: must not be yes or no (got {value!r})")
         try:
             return cls.model_validate(dict(values), strict=strict)
         except ValidationError as error:
@@ -87,6 +97,7 @@ class Options(BaseModel):
             message = first["msg"].removeprefix("Value error, ").replace("Input should be", "must be")
             if not first["loc"]:  # not one option is wrong, but how several go together; the message names them
                 places = {source} if isinstance(source, str) else {source[name] for name in values if name in source}
+                places = {"command line" if place.startswith("--") else place for place in places}
                 raise InputError(f"{' and '.join(sorted(places)) or 'options'}: {message}") from error
             name = str(first["loc"][0])
             field = ".".join(str(part) for part in first["loc"])
@@ -95,7 +106,7 @@ class Options(BaseModel):
                 hint = did_you_mean(field, cls.model_fields)
                 known = "" if hint else f"; known are {', '.join(sorted(cls.model_fields))}"
                 raise InputError(f"{where}: unknown option '{field}'{hint}{known}") from error
-            raise InputError(f"{where}: option '{field}': {message} (got {first['input']!r})") from error
+            raise InputError(f"{named(where, field)}: {message} (got {first['input']!r})") from error
 
     def over(self, defaults: Self) -> Self:
         """Return these options, with those of ``defaults`` in place of what was not set.

@@ -64,7 +64,7 @@ def test_what_differs_is_exit_status_1_and_bad_input_2(run, tmp_path):
     assert code == 1 and re.search(r"of 4 files beside manifest\.json differ", out) and "interactions.parquet" in out
     for words, message in {
         (tmp_path / "d",): "--source is missing: log.csv",
-        (tmp_path / "d", "--source", log, "--seed", 1): "option 'seed': the folder says its seed",
+        (tmp_path / "d", "--source", log, "--seed", 1): "--seed: the folder says its seed",
         (tmp_path / "none",): "no such folder",
         (tmp_path / "d", "--source", tmp_path / "gone.csv"): "gone.csv",
     }.items():

@@ -217,7 +217,7 @@ def test_a_budget_that_is_none_is_refused_in_one_line(tmp_path, tiny_encoder, mo
     for wrong, said in {
         ("--epsilon", "0"): "epsilon", ("--epsilon", "-1"): "epsilon", ("--epsilon", "nan"): "epsilon",
         ("--epsilon", "8", "--delta", "1"): "delta", ("--delta", "1e-5"): "--epsilon",
-        ("--epsilon", "8", "--delta", "0.9"): "--delta 0.9", ("--epsilon", "8", "--eval-users", "9"): "eval_users",
+        ("--epsilon", "8", "--delta", "0.9"): "--delta 0.9", ("--epsilon", "8", "--eval-users", "9"): "--eval-users: ",
         ("--epsilon", "8", "--dry-run"): "--dry-run", ("--epsilon", "8", "--ids"): "--ids",
     }.items():  # fmt: skip
         assert exit_status(monkeypatch, *asked, *wrong) == 2

@@ -80,5 +80,7 @@ def _command() -> None:
         context = getattr(error, "ctx", None)
         where = context.command_path if context else "foster"
         message = " ".join(error.format_message().split()).rstrip(".")
+        if (found := getattr(error.__cause__, "errors", None)) is not None:  # pydantic's, which names no value
+            message = f"{message.replace('Input should be', 'must be')} (got {found()[0]['input']!r})"
         raise InputError(f"{message}; see '{where} --help'") from error
     sys.exit(status)

@@ -10,7 +10,7 @@ from typing import Any, TypeVar, get_args
 from pydantic import Field, TypeAdapter, ValidationError
 
 from foster.errors import InputError, did_you_mean
-from foster.options import MOST_SEED, Options
+from foster.options import MOST_SEED, Options, flag_of, named
 
 T = TypeVar("T", bound=Options)
 
@@ -61,7 +61,7 @@ class Values:
         self.own: dict[str, Any] = {key: _at_home(value) for key, value in own_values.items()}
         self._given = {key: value for key, value in {**config, **given}.items() if key not in own}
         # An error names the file only for what the file says.
-        self._sources = dict.fromkeys(config, str(file)) | dict.fromkeys(given, "command line")
+        self._sources = dict.fromkeys(config, str(file)) | {key: flag_of(key) for key in given}
 
     @property
     def given(self) -> frozenset[str]:
@@ -79,14 +79,14 @@ class Values:
         for key in self._given:
             if key not in group.model_fields and key not in CommonOptions.model_fields:
                 own = ", ".join(sorted(group.model_fields))
-                raise InputError(f"{self._sources[key]}: option '{key}' is none of {name}'s; these are {own}")
+                raise InputError(f"{named(self._sources[key], key)} is none of {name}'s; these are {own}")
         return self.of(group)
 
     def refuse(self, reasons: Mapping[str, str]) -> None:
         """Raise InputError if the user set one of the options, each with the reason why it has no meaning here."""
         for key, reason in reasons.items():
             if key in self._given:
-                raise InputError(f"{self._sources[key]}: option '{key}': {reason}")
+                raise InputError(f"{named(self._sources[key], key)}: {reason}")
 
 
 def read_yaml(path: Path, flag: str, example: str) -> dict[str, Any]:
