@@ -25,6 +25,7 @@ from foster.errors import InputError, KeptElsewhereError
 from foster.exchange import KEPT_NAME, MARK, clear_leftovers, place_locked, replace, settle, work_folder
 from foster.json_text import is_unicode, json_sha256, of_json, to_json
 from foster.manifest import MANIFEST_NAME, read_manifest, read_whole, seal, verify
+from foster.options import in_our_words
 from foster.panics import hushed
 from foster.storage import FULL, write_tensors
 from foster.version import __version__
@@ -108,7 +109,7 @@ class Stored(BaseModel):
             first = error.errors()[0]
             field = ".".join(map(str, first["loc"]))
             what = {"missing": "is missing", "extra_forbidden": "is unknown"}.get(first["type"])
-            what = what or f"is wrong ({first['msg'].replace('Input should be', 'must be')})"
+            what = what or f"is wrong ({in_our_words(first['msg'])})"
             raise InputError(f"{where}: field '{field}' {what}; make or copy the folder again") from error
 
 

@@ -42,6 +42,11 @@ def named(where: str, name: str) -> str:
     return where if where == flag_of(name) else f"{where}: option '{name}'"
 
 
+def in_our_words(message: str) -> str:
+    """Return what pydantic says of a value as all errors here say it."""
+    return message.replace("Input should be", "must be")
+
+
 class Options(BaseModel):
     """Base of every group of options: immutable; an unknown key is an error, and so is a number that is not finite."""
 
@@ -94,10 +99,13 @@ class Options(BaseModel):
             return cls.model_validate(dict(values), strict=strict)
         except ValidationError as error:
             first = error.errors()[0]
-            message = first["msg"].removeprefix("Value error, ").replace("Input should be", "must be")
+            message = in_our_words(first["msg"].removeprefix("Value error, "))
             if not first["loc"]:  # not one option is wrong, but how several go together; the message names them
-                places = {source} if isinstance(source, str) else {source[name] for name in values if name in source}
-                places = {"command line" if place.startswith("--") else place for place in places}
+                if isinstance(source, str):
+                    places = {source}
+                else:
+                    given = {name: source[name] for name in values if name in source}
+                    places = {"command line" if place == flag_of(name) else place for name, place in given.items()}
                 raise InputError(f"{' and '.join(sorted(places)) or 'options'}: {message}") from error
             name = str(first["loc"][0])
             field = ".".join(str(part) for part in first["loc"])
@@ -132,5 +140,5 @@ class Options(BaseModel):
         try:
             return TypeAdapter(kind, config=ConfigDict(allow_inf_nan=False)).validate_python(value)
         except ValidationError as error:
-            message = error.errors()[0]["msg"].replace("Input should be", "must be")
+            message = in_our_words(error.errors()[0]["msg"])
             raise InputError(f"{source}: option '{name}': {message} (got {value!r})") from error

@@ -16,6 +16,7 @@ from foster.cli.errors import run
 from foster.cli.flags import app
 from foster.cli.output import complain
 from foster.errors import InputError
+from foster.options import in_our_words
 from foster.version import __version__
 
 VERBS = (
@@ -81,6 +82,6 @@ def _command() -> None:
         where = context.command_path if context else "foster"
         message = " ".join(error.format_message().split()).rstrip(".")
         if (found := getattr(error.__cause__, "errors", None)) is not None:  # pydantic's, which names no value
-            message = f"{message.replace('Input should be', 'must be')} (got {found()[0]['input']!r})"
+            message = f"{in_our_words(message)} (got {found()[0]['input']!r})"
         raise InputError(f"{message}; see '{where} --help'") from error
     sys.exit(status)

@@ -21,7 +21,7 @@ from foster.cli.arguments import TRAINING
 from foster.cli.processes import check_alone
 from foster.cli.values import CommonOptions, Values
 from foster.errors import InputError, did_you_mean
-from foster.options import Options
+from foster.options import Options, flag_of
 from foster.progress import quietly
 
 NARROW = 60  # columns below which the boxes of a help leave no room for words
@@ -141,7 +141,7 @@ def verb(
         flags = {name: _own_flag(p) for name, p in own.items()}
         for key, owners in _owners(classes).items():
             kind = _flag_type(owners[0].model_fields[key].annotation)
-            flag = f"--{key.replace('_', '-')}"
+            flag = flag_of(key)
             # Given a name, typer makes no negation of its own.
             names = f"{flag}/--no-{flag[2:]}" if kind is bool else flag
             where = default_where if owners[0] in TRAINING else ""

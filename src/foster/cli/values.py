@@ -10,7 +10,7 @@ from typing import Any, TypeVar, get_args
 from pydantic import Field, TypeAdapter, ValidationError
 
 from foster.errors import InputError, did_you_mean
-from foster.options import MOST_SEED, Options, flag_of, named
+from foster.options import MOST_SEED, Options, flag_of, in_our_words, named
 
 T = TypeVar("T", bound=Options)
 
@@ -151,10 +151,10 @@ def _own_value(parameter: inspect.Parameter, config: Mapping[str, Any], file: Pa
         try:
             return TypeAdapter(kind).validate_python(value)
         except ValidationError as error:
-            message = error.errors()[0]["msg"].replace("Input should be", "must be")
+            message = in_our_words(error.errors()[0]["msg"])
             raise InputError(f"{file}: option '{name}': {message} (got {config[name]!r})") from error
     if parameter.default is inspect.Parameter.empty:
-        raise InputError(f"--{name.replace('_', '-')} is missing: {option.help}")
+        raise InputError(f"{flag_of(name)} is missing: {option.help}")
     return parameter.default
 
 

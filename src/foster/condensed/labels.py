@@ -98,18 +98,17 @@ def with_soft_labels(
         known = table[: teacher.n_known]
         codes = rounded_for_scores(codes.flatten(0, 1), bits, covariance(known, known)).view_as(codes)
     derived = sequences.info["from_real_data"]
-    own = "" if IDS not in adapter else " and what items have of their own"
-    tuned, also = (", low-rank updates of its language model", ", updates") if updates else ("", "")
     if adapter_bits < WHOLE_BITS:
+        adapter, scale = _of_usual_length(adapter, table)
+        codes = codes / scale
         what = "states and map of items of a model that does what the teacher does (codes, adapter)"
     else:
+        own = "" if IDS not in adapter else " and what items have of their own"
+        tuned, also = (", low-rank updates of its language model", ", updates") if updates else ("", "")
         what = f"the teacher's states{tuned} and adapter{own} (codes, adapter{also})"
     labels = f"{what}, with which students of such an adapter start"
     log = "the log" if teacher.privacy is None else "the generated log"
     drawn = "" if counts is None else f"; their contexts hold items as often as {log} does (draws)"
-    if adapter_bits < WHOLE_BITS:
-        adapter, scale = _of_usual_length(adapter, table)
-        codes = codes / scale
     return replace(
         sequences,
         codes=codes.cpu(),

@@ -30,6 +30,7 @@ from foster.engine import Engine, check_seed, deterministic
 from foster.errors import Diverged, InputError, expect
 from foster.manifest import read_whole
 from foster.models.recommender import TextRecommender
+from foster.options import flag_of
 from foster.progress import Progress
 from foster.training.imitation import begun, imitate
 from foster.training.teachers import check_teacher, load_teacher
@@ -376,7 +377,7 @@ def _check_state(state: State, step: int, options: CondenseOptions) -> None:
 
 
 def _diverged(name: str, step: int, options: CondenseOptions) -> Diverged:
-    rates = [f"--{field.replace('_', '-')}" for field in type(options).model_fields if field.endswith("lr")]
+    rates = [flag_of(field) for field in type(options).model_fields if field.endswith("lr")]
     return Diverged(
         f"distill {options.method}: diverged, {name} is not finite at step {step}; lower {' or '.join(rates)}"
     )

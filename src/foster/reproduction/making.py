@@ -231,11 +231,12 @@ class Making:
         if method not in OPTIONS or "options" not in info:
             raise self._silent("distill")
         options = dict(info["options"])
-        if options.get("bytes") is not None and "sequences" not in self._given():
-            del options["sequences"]  # the budget gave their number
-        metrics = self.folder / METRICS_NAME
-        if metrics.is_file() and judged_forms(read_metrics(self.folder)):  # users chose: none of these was given
-            options = {name: value for name, value in options.items() if name not in (*OF_LABELS, "steps")}
+        if options.get("bytes") is not None:
+            if "sequences" not in self._given():
+                del options["sequences"]  # the budget gave their number
+            if (self.folder / METRICS_NAME).is_file() and judged_forms(read_metrics(self.folder)):
+                # Users chose: none of these was given.
+                options = {name: value for name, value in options.items() if name not in (*OF_LABELS, "steps")}
         encoder = self._encoder(config).encoder
         made, log = distill(
             data,

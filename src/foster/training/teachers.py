@@ -13,6 +13,7 @@ from foster.errors import InputError
 from foster.evaluation.evaluate import is_of
 from foster.models.options import ModelOptions
 from foster.models.recommender import TextRecommender, stored_shape
+from foster.options import flag_of
 from foster.text.options import EncoderOptions
 
 SAME = 0.02  # relative; of vectors that are computed again, on another machine, say, or by a model in half precision
@@ -122,7 +123,7 @@ def started_from(
     for wanted, own, free in ((model, own_model, NOT_OF_WEIGHTS), (encoder, own_encoder, {"encoder"})):
         for name, value in wanted.model_dump(exclude=set(free)).items():
             if value != (known := getattr(own, name)):
-                flag = f"--{name.replace('_', '-')}" + ("" if value is True else f" {value}")
+                flag = flag_of(name) + ("" if value is True else f" {value}")
                 raise InputError(f"{flag}: {teacher_path} has {known}; leave it out, or start from another teacher")
     moved = None if encoder == own_encoder else encoder.encoder
     teacher = load_teacher(teacher_path, data, encoder_path=moved, device=device)

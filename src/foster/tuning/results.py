@@ -15,7 +15,7 @@ from foster.condensed.sequences import Condensed
 from foster.evaluation.metrics import noise
 from foster.manifest import whole_files
 from foster.models.options import ModelOptions
-from foster.options import MOST_SEED, Options
+from foster.options import MOST_SEED, Options, flag_of
 from foster.text.options import EncoderOptions
 from foster.training.options import TrainOptions
 from foster.tuning.folder import about
@@ -251,7 +251,7 @@ def _yaml(results: Mapping[str, Any], setting: Setting) -> str:
     if steps is not None and results["config"].get("steps") != steps:
         notes.append(f"Its training on the full log had --steps {steps}.")
     if alone := sorted(setting.fixed - setting.given.keys() - setting.space.parts.keys()):
-        flags = " ".join(f"--{name.replace('_', '-')} {getattr(setting.train, name)}" for name in alone)
+        flags = " ".join(f"{flag_of(name)} {getattr(setting.train, name)}" for name in alone)
         notes.append(f"Given for the trials alone, and to be given again for one like them: {flags}.")
     lines = "".join(f"# {note}\n" for note in notes)
     return lines + yaml.safe_dump(results["config"], sort_keys=False, allow_unicode=True)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, get_args
 
 from foster.errors import InputError, did_you_mean
 from foster.models.options import WITHOUT_EFFECT, ModelOptions
-from foster.options import Options
+from foster.options import Options, flag_of
 from foster.text.options import EncoderOptions
 from foster.text.tuning import parse_finetune
 from foster.training.options import TrainOptions
@@ -240,9 +240,7 @@ def _part(name: str, terms: Any, where: str) -> Choice | Range:
     if group is None:
         known = sorted(name for group in GROUPS for name in group.model_fields if name != SHARED)
         if name in EncoderOptions.model_fields:
-            raise InputError(
-                f"{where}: '{name}' is of the encoder, which all trials share; give it by --{name.replace('_', '-')}"
-            )
+            raise InputError(f"{where}: '{name}' is of the encoder, which all trials share; give it by {flag_of(name)}")
         hint = did_you_mean(name, known) or f"; known are {', '.join(known)}"
         raise InputError(f"{where}: unknown option '{name}'{hint}")
     if name == SHARED:
