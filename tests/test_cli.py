@@ -30,7 +30,7 @@ from foster.artefacts import Place, artefact_kind
 from foster.cli import flags as cli_flags
 from foster.coresets import select as coresets
 from foster.data.dataset import Dataset
-from foster.distillation.options import OPTIONS
+from foster.distillation.options import OF_LABELS, OPTIONS
 from foster.errors import InputError
 from foster.manifest import seal
 from foster.storage import cache_root
@@ -786,18 +786,40 @@ def test_flags_of_several_values_join(run, verb, flag):
 
 def test_options_of_a_file_are_as_good_as_none(run, made, tmp_path):
     # What is stored with the sequences still counts, and so does what follows from other options.
-    for verb, source, given in (
+    calls: list[tuple[str, tuple, tuple]] = [
         ("train", (made.distilled,), ("--steps", 3)),
         ("distill", (made.data,), ("--teacher", made.teacher, *but(DISTILL[4:]), "--length", 6)),
         ("select", ("random", made.data), ("--sequences", 2, "--encoder", made.encoder)),
-    ):
-        file, one, other = tmp_path / f"{verb}.yaml", tmp_path / f"{verb}-1", tmp_path / f"{verb}-2"
+        ("pretrain", (made.data,), ("--encoder", made.encoder, "--steps", 2)),
+        ("pretrain", (made.data,), ("--start-from", made.teacher, "--finetune", "top:1", "--steps", 2)),
+    ]
+    for number, (verb, source, given) in enumerate(calls):
+        file, one, other = (tmp_path / f"{number}{end}" for end in (".yaml", "-1", "-2"))
         file.write_text(run("config", "show", verb, *given).out)
         assert run(verb, *source, *given, "--out", one).code == 0
         assert run(verb, *source, "--config", file, "--out", other).code == 0
         made_so, made_too = files_of(one), files_of(other)
-        # The manifest says which options were given, of which there are more now.
-        assert {**made_so, "manifest.json": b""} == {**made_too, "manifest.json": b""}
+        # The manifest says which options were given, of which there are more now; a training's log holds seconds.
+        apart = {"manifest.json": b""} | ({"metrics.jsonl": b""} if verb == "pretrain" else {})
+        assert {**made_so, **apart} == {**made_too, **apart}
+
+
+def test_a_file_of_few_bytes_leaves_the_form_to_users_and_one_of_a_private_training_its_recipe(run, made, tmp_path):
+    few = yaml.safe_load(run("config", "show", "distill", "--bytes", 5000, "--lr", 0.1).out)
+    assert few["bytes"] == 5000 and few["lr"] == 0.1 and few.keys().isdisjoint(OF_LABELS)
+    asked = run("config", "show", "distill", "--bytes", 5000, "--targets", "soft")
+    assert yaml.safe_load(asked.out)["targets"] == "soft"
+    assert "# left out, since unless given it follows from --bytes: sequences, window, start" in asked.out
+    assert "length" not in few and yaml.safe_load(run("config", "show", "distill", "--length", 9).out)["length"] == 9
+
+    assert "--delta: belongs to --epsilon" in run("pretrain", made.data, "--delta", 1e-5, "--out", "x").message
+    given = ("--encoder", made.encoder, "--epsilon", 8, "--steps", 3, "--dim", 8)
+    (file := tmp_path / "private.yaml").write_text(run("config", "show", "pretrain", *given).out)
+    for out, arguments in (("one", given), ("other", ("--config", file))):
+        assert run("pretrain", made.data, *arguments, "--out", tmp_path / out).code == 0
+    one, other = (json.loads((tmp_path / out / "config.json").read_text()) for out in ("one", "other"))
+    assert [one[part] for part in ("model", "training")] == [other[part] for part in ("model", "training")]
+    assert one["model"]["layers"] == 1 and one["model"]["dim"] == 8
 
 
 @pytest.mark.parametrize(
@@ -978,6 +1000,30 @@ def other_data(tmp_path_factory) -> Path:
     log = write_csv(root / "log.csv", synthetic_log(users=50, seed=1))
     Dataset.prepare(log, k_core=0).save(root / "data")
     return root / "data"
+
+
+@pytest.mark.parametrize("verb", ["pretrain", "bench"])
+def test_a_log_of_users_with_nothing_to_learn_from_is_named(run, tmp_path, verb):
+    rows = [
+        {"user": f"u{u}", "item": f"i{(u + t) % 5}", "time": t, "title": f"mug {(u + t) % 5}"}
+        for u in range(9)
+        for t in (0, 1, 2)
+    ]
+    Dataset.prepare(write_csv(tmp_path / "short.csv", rows), k_core=0).save(tmp_path / "data")
+    message = run(
+        verb, tmp_path / "data", "--out", tmp_path / "out", *(("--dry-run",) if verb == "bench" else ())
+    ).message
+    assert message == "foster: short: no training history has two items; lower --k-core or bring more data"
+
+
+@pytest.mark.parametrize("verb", ["pretrain", "bench", "train"])
+def test_contexts_are_mixed_where_there_are_soft_labels(run, made, tmp_path, verb):
+    coreset = tmp_path / "coreset"
+    assert run("select", "random", made.data, "--out", coreset, "--sequences", 3, "--encoder", made.encoder).code == 0
+    given = (coreset,) if verb == "train" else (made.data, "--encoder", made.encoder)
+    message = run(verb, *given, "--mixup", "--out", tmp_path / "out").message
+    assert message == "foster: --mixup: mixes contexts of soft labels, and there are none; leave it out"
+    assert not (tmp_path / "out").exists()
 
 
 def test_evaluation_says_that_a_model_is_of_other_data(run, made, tmp_path, other_data):

@@ -234,6 +234,9 @@ def test_another_command_is_an_error_that_names_what_differs(tmp_path):
     message = r"out\.part: is of an unfinished run with lr 0\.1, and this one has 0\.2; give the same to go on, --over"
     with pytest.raises(InputError, match=message), unfinished(check_free(out), other, CPU):
         pass
+    message = r'with options given: null, and this one has \["lr"\]'
+    with pytest.raises(InputError, match=message), unfinished(check_free(out), command | {"given": ["lr"]}, CPU):
+        pass
     with unfinished(check_free(out), command, CPU) as part:
         assert part.take("fit")["weights"].tolist() == [1, 1, 1]
         assert part.take("fit") is None and part.saved == "step 5"

@@ -80,6 +80,7 @@ def pretrain(
     expect("pretrain: data", data, Dataset)
     _check_options("pretrain", encoder, model, train, teacher)
     engine, train, teacher = engine or Engine(), train or TrainOptions(), teacher or TeacherOptions()
+    check_mixup(train, data)
     if start_from is not None:
         expect("pretrain: start_from", start_from, str, Path)
         train = going_on(train, data)
@@ -129,6 +130,12 @@ def pretrain(
     return recommender, result
 
 
+def check_mixup(train: TrainOptions, source: Dataset | Condensed) -> None:
+    """Raise InputError for a recipe that mixes contexts of soft labels where there are none."""
+    if train.mixup and (isinstance(source, Dataset) or source.codes is None):
+        raise InputError("--mixup: mixes contexts of soft labels, and there are none; leave it out")
+
+
 def _check_options(
     call: str,
     encoder: EncoderOptions | None,
@@ -176,6 +183,7 @@ def train_teacher(
     expect("train_teacher: data", data, Dataset)
     _check_options("train_teacher", encoder, model, train, teacher)
     engine, train, teacher = engine or Engine(), train or TrainOptions(), teacher or TeacherOptions()
+    check_mixup(train, data)
     check_seed(seed)
     recommender = TextRecommender.build(data.catalogue, encoder, model, seed=seed, device=engine.device)
     length = recommender.options.max_length
@@ -284,6 +292,7 @@ def train(
             stored = student_recipe(source, encoder, model)
             train = stored if train is None else train.model_copy(update={"steps": stored.steps})
     train = train or TrainOptions()
+    check_mixup(train, source)
     validation = source if isinstance(source, Dataset) else validation
     model = model or ModelOptions()
     if like is not None and like.options.finetune == model.finetune == "frozen":

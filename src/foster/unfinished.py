@@ -251,6 +251,7 @@ def _begin(state: Unfinished, command: Mapping[str, Any], overwrite: bool, say: 
                 return
             if failed is None and not overwrite:
                 name, old, new = difference
+                name = "options given:" if name == "given" else name
                 how = f" (OMP_NUM_THREADS={old})" if name == "threads" else ""
                 raise InputError(
                     f"{folder}: is of an unfinished run with {name} {old}, and this one has {new}; give the same{how} "

@@ -16,6 +16,7 @@ from foster.data.new_items import NewItems, withhold
 from foster.distillation.options import OPTIONS, CondenseOptions, DistillOptions
 from foster.errors import InputError, did_you_mean
 from foster.models.options import ModelOptions
+from foster.runs import check_mixup
 from foster.text.options import EncoderOptions
 from foster.training.loop import on_log
 from foster.training.options import TeacherOptions, TrainOptions
@@ -141,8 +142,9 @@ def plan_of(
         raise InputError(f"--reference: no row '{options.reference}'{hint}; name one of {', '.join(names)}")
     others = students_of(students or {}, recipe, students_source)
     data, new = withhold(data, options.new_items) if options.new_items else (data, None)
+    check_mixup(recipe.train, data)
     recipe = replace(recipe, train=on_log(recipe.train, data))
-    budgets = budgets_of(options, len(data.training_histories()))
+    budgets = budgets_of(options, len(data.need_training_histories()))
     if any(variant.method == "goracs" for variant in variants):
         require_pot()
     for unfit, basis, fix in _unfit(recipe.model):

@@ -11,13 +11,24 @@ from pydantic import TypeAdapter
 from typer.core import TyperCommand
 
 from foster.cli.arguments import TRAINING
-from foster.cli.flags import VERBS, Once, Verb, app
+from foster.cli.flags import VERBS, Once, app
 from foster.cli.output import show as print_result
 from foster.cli.values import Values
+from foster.distillation.options import OF_LABELS
 from foster.errors import InputError, did_you_mean
+from foster.models.options import ModelOptions
+from foster.options import flag_of
+from foster.training.options import TrainOptions
 
-# What follows from another option, if that is given, unless it is given itself: a file that held it would say more.
-FOLLOWS = {"sequences": "bytes", "budgets": "bytes"}
+FOLLOWS: dict[str, dict[str, tuple[str, ...]]] = {
+    "distill": {"teacher": ("length",), "bytes": OF_LABELS},
+    "bench": {"bytes": ("budgets",)},
+    "pretrain": {
+        "epsilon": (*ModelOptions.model_fields, *TrainOptions.model_fields),
+        "start_from": tuple(name for group in TRAINING for name in group.model_fields),
+    },
+}
+"""What follows from another option of a verb unless it is given itself, so that a file must not hold it."""
 
 config: typer.Typer = typer.Typer(
     name="config",
@@ -45,8 +56,8 @@ def show(
     taken = VERBS[verb]
     names = (*taken.own, *(name for group in taken.groups for name in group.model_fields))
     values = Values(taken.groups, taken.own, file, {name: given[name] for name in names}, partial=True)
-    held, left = _merged(taken, values)
-    print_result(held, as_json, "" if as_json else _yaml(verb, held, left))
+    held, left, followed = _merged(verb, values)
+    print_result(held, as_json, "" if as_json else _yaml(verb, held, left, followed))
 
 
 def _parsed(verb: str, flags: list[str]) -> dict[str, Any]:
@@ -67,25 +78,38 @@ def _parsed(verb: str, flags: list[str]) -> dict[str, Any]:
     return {**given, **typed}
 
 
-def _merged(taken: Verb, values: Values) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return the options that a file can hold, and defaults that it must not: what is given counts for more."""
+def _merged(verb: str, values: Values) -> tuple[dict[str, Any], dict[str, Any], dict[str, list[str]]]:
+    """Return the options that a file can hold, and what it must not, since what is given counts for more.
+
+    That are defaults which hold for some sources only, and the names of what follows from each option that is given.
+    """
+    taken = VERBS[verb]
     groups = list(taken.groups)
     if methods := taken.methods:
         chosen = taken.method(values.own["method"])
         values.only(chosen, str(values.own["method"]))
         groups = [chosen, *(group for group in groups if group not in methods.values())]
     held = {name: _plain(value) for name, value in values.own.items() if value is not None}
+    given = values.given | held.keys()
+    # Of a distillation a teacher is always there.
+    found = {by: names for by, names in FOLLOWS.get(verb, {}).items() if by in given or by == "teacher"}
     left: dict[str, Any] = {}
+    followed: dict[str, list[str]] = {}
     for group in groups:
         # Where defaults hold for some sources only, what a file gives would hold for all of them.
         everywhere = not taken.default_where or group not in TRAINING
         for name, value in values.of(group).model_dump(mode="json").items():
-            follows = FOLLOWS.get(name) in values.given
-            (held if name in values.given or (everywhere and not follows) else left)[name] = value
-    return {name: value for name, value in held.items() if value is not None}, left
+            by = next((by for by, names in found.items() if name in names), None)
+            if name in given or (everywhere and by is None):
+                held[name] = value
+            elif by is None:
+                left[name] = value
+            else:
+                followed.setdefault(by, []).append(name)
+    return {name: value for name, value in held.items() if value is not None}, left, followed
 
 
-def _yaml(verb: str, held: dict[str, Any], left: dict[str, Any]) -> str:
+def _yaml(verb: str, held: dict[str, Any], left: dict[str, Any], followed: dict[str, list[str]]) -> str:
     import yaml
 
     def lines(values: dict[str, Any]) -> list[str]:
@@ -95,8 +119,10 @@ def _yaml(verb: str, held: dict[str, Any], left: dict[str, Any]) -> str:
     said = [f"# foster {verb}", *lines(held)]
     left = {name: value for name, value in left.items() if value is not None}
     if left:
-        where = VERBS[verb].default_where.strip(" ;:") or "what follows from other options"
+        where = VERBS[verb].default_where.strip(" ;:")
         said += [f"# defaults ({where}):", *(f"# {line}" for line in lines(left))]
+    for by, names in followed.items():
+        said.append(f"# left out, since unless given it follows from {flag_of(by)}: {', '.join(names)}")
     return "\n".join(said)
 
 

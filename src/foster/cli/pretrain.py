@@ -57,9 +57,9 @@ def pretrain(
         free(out, overwrite, data, start_from)
     out = place_or_here(out, dry_run)
     common, privacy = values.of(CommonOptions), values.of(PrivacyOptions)
-    if privacy.epsilon is None:
+    if privacy.epsilon is None and privacy.delta != PrivacyOptions().delta:
         values.refuse({"delta": "belongs to --epsilon; add that, or leave it out"})
-    else:
+    elif privacy.epsilon is not None:
         reason = "a private training looks at no validation user; leave it out, or leave out --epsilon"
         values.refuse(dict.fromkeys(("eval_every", "eval_users"), reason))
         if dry_run:

@@ -358,6 +358,16 @@ class Dataset:
         found = self.histories("train")
         return found[found.lengths > 1]
 
+    def need_training_histories(self) -> Histories:
+        """Return ``training_histories``.
+
+        Raises:
+            InputError: there are none.
+        """
+        if not (found := self.training_histories()):
+            raise InputError(f"{self.info.name}: no training history has two items; lower --k-core or bring more data")
+        return found
+
     def targets(self, split: TargetSplit, users: Iterable[int] | None = None) -> np.ndarray:
         """Return the item that follows each history.
 

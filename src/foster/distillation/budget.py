@@ -10,7 +10,7 @@ from foster.condensed.codes import WHOLE_BITS
 from foster.condensed.contexts import Windows, label_windows, tiles
 from foster.condensed.folder import written_bytes
 from foster.condensed.sequences import Condensed
-from foster.distillation.options import DistillOptions
+from foster.distillation.options import OF_LABELS, DistillOptions
 from foster.errors import InputError
 from foster.wording import many
 
@@ -63,9 +63,6 @@ FEW_BYTES = 200_000  # more of them hold labels enough, and histories that take 
 
 FORMS = {"soft": "soft labels", "written": "written histories"}
 """What validation users choose between, by ``targets``."""
-
-OF_LABELS = ("targets", "sequences", "window", "start", "anonymity")
-"""Options that ask for labels where they are given; so do steps of distillation, by which sequences are moved."""
 
 
 def judged_forms(log: Iterable[Any]) -> list[tuple[str, float]]:

@@ -61,6 +61,9 @@ class LatentOptions(CondenseOptions):
         return value
 
 
+OF_LABELS = ("targets", "sequences", "window", "start", "anonymity")
+"""Options that ask for labels where they are given; so do steps of distillation, by which sequences are moved."""
+
 NEXT_STEPS = 200  # of distillation by default, where labels are the next steps
 
 

@@ -27,9 +27,9 @@ from foster.data.dataset import Dataset
 from foster.data.defaults import LEAVE_ONE_OUT
 from foster.data.grocery import Granularity, grocery
 from foster.data.reading import Reading
-from foster.distillation.budget import OF_LABELS, judged_forms
+from foster.distillation.budget import judged_forms
 from foster.distillation.distill import distill, write_distilled
-from foster.distillation.options import OPTIONS
+from foster.distillation.options import OF_LABELS, OPTIONS
 from foster.engine import Engine
 from foster.errors import InputError
 from foster.finishing import finish

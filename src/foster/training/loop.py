@@ -19,7 +19,7 @@ from foster.data.batches import BatchDraws, pad
 from foster.data.dataset import Dataset
 from foster.data.histories import Histories
 from foster.engine import Engine, deterministic, matrix_type, multiplying, seeded
-from foster.errors import Diverged, InputError
+from foster.errors import Diverged
 from foster.evaluation.evaluate import Evaluator
 from foster.evaluation.metrics import metrics_of, ndcg_by_group
 from foster.models.recommender import TextRecommender
@@ -105,9 +105,7 @@ class LogSource(BatchDraws):
         engine: Engine,
         rows: np.ndarray | None = None,
     ) -> None:
-        self.histories: Histories = data.training_histories()
-        if not self.histories:
-            raise InputError(f"{data.info.name}: no training history has two items; lower --k-core or bring more data")
+        self.histories: Histories = data.need_training_histories()
         self.max_length = max_length
         self.engine = engine
         self.lengths: np.ndarray = np.minimum(self.histories.lengths, max_length)

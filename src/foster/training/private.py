@@ -110,9 +110,7 @@ def check_private(data: Dataset, processes: int) -> int:
         )
     if processes > 1:
         raise InputError(f"--epsilon: works in one process, and {processes} were started; start one")
-    if not (histories := data.training_histories()):
-        raise InputError(f"{info.name}: no training history has two items; lower --k-core or bring more data")
-    return len(histories)
+    return len(data.need_training_histories())
 
 
 def plan(options: PrivacyOptions, recipe: TrainOptions, n_users: int, rng: np.random.Generator) -> Privacy:
