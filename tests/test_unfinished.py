@@ -164,11 +164,12 @@ def test_a_distillation(method, data, teacher, tmp_path, monkeypatch):
     assert goes_on(distilled(data, teacher, options), tmp_path, monkeypatch) == 3
 
 
-def test_a_distillation_within_bytes(data, teacher, tmp_path, monkeypatch):
+@pytest.mark.parametrize("size", [9000, 60_000])  # of labels, and of what makes them
+def test_a_distillation_within_bytes(size, data, teacher, tmp_path, monkeypatch):
     compact = TrainOptions(steps=30, eval_every=10, batch_size=16)
-    for recipe in ("LINEAR", "EXPERTS"):
+    for recipe in ("LINEAR", "EXPERTS", "LABELLER"):
         monkeypatch.setattr(f"foster.distillation.compact.{recipe}", compact)
-    options = OPTIONS["foster"](bytes=9000, length=8, subset=12, steps=3, select_every=2, student_steps=4)
+    options = OPTIONS["foster"](bytes=size, length=8, subset=12, steps=3, select_every=2, student_steps=4)
     assert goes_on(distilled(data, teacher, options), tmp_path, monkeypatch) == 5
 
 
@@ -184,7 +185,7 @@ def test_a_student(labels, data, teacher, tmp_path, monkeypatch):
     sequences = distill(data, teacher, OPTIONS["foster"](**sizes), engine=CPU)[0]
 
     def run(out: Path, said: list[str]) -> None:
-        place, recipe = check_free(out), RECIPE.model_copy(update={"steps": 25, "mixup": True})
+        place, recipe = check_free(out), RECIPE.model_copy(update={"steps": 25, "mixup": labels == "soft"})
         with unfinished(place, {"seed": 0}, CPU, say=said.append) as part:
             model, fit = train(sequences, train=recipe, validation=data, engine=CPU, part=part)
             with place.fill() as folder:

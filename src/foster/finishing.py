@@ -83,7 +83,7 @@ def finish(
     check_own_log(source, data)
     train = on_log(train or TrainOptions(), data, FINISH)
     first = source.recipe.model_copy(update={"steps": min(source.recipe.total_steps, STUDENT_STEPS)})
-    if source.codes is not None:
+    if source.labelled:
         first = first.model_copy(update={"warmup": first.total_steps // 2})  # so few steps at a high rate need it
     shape = model.model_copy(update={"dropout": source.model.dropout})
     start = {}

@@ -132,7 +132,7 @@ def pretrain(
 
 def check_mixup(train: TrainOptions, source: Dataset | Condensed) -> None:
     """Raise InputError for a recipe that mixes contexts of soft labels where there are none."""
-    if train.mixup and (isinstance(source, Dataset) or source.codes is None):
+    if train.mixup and (isinstance(source, Dataset) or not source.labelled):
         raise InputError("--mixup: mixes contexts of soft labels, and there are none; leave it out")
 
 

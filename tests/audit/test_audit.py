@@ -123,9 +123,25 @@ def test_coresets_are_audited_too(made):
     assert derived(coreset)["items, weights"] == "histories of users"
 
 
+@pytest.mark.parametrize("size", [60_000, 80_000])  # of a labeller, and of more labels than shadows have users
+def test_shadows_of_few_bytes_have_the_same_form(made, monkeypatch, size):
+    data, teacher, _ = made
+    for recipe in ("LINEAR", "EXPERTS", "LABELLER"):
+        monkeypatch.setattr(compact, recipe, TrainOptions(steps=4, eval_every=2, candidates=16))
+    options = DistillOptions(length=8, bytes=size, student_steps=4)
+    sequences = distill(data, teacher, options, engine=Engine("cpu"), progress=False)[0]
+    recipe = Recipe.of(sequences, FEW, (MODEL, TrainOptions(eval_every=2, candidates=16)), data, 0, Engine("cpu"))
+    members = random_halves(len(askable(data)), 1, 0)[0]
+    with shadow_of(data, members, recipe, 0) as shadow:
+        own = shadow.condensed(recipe.options)
+        found = surfaces(shadow)
+    assert (sequences.labeller is None, own.labeller is None) == (size > 60_000, size > 60_000)
+    assert written_bytes(own) <= size and "labels" in found
+
+
 def test_shadows_of_written_histories_are_made_like_them(made, monkeypatch):
     data, teacher, _ = made
-    for recipe in ("LINEAR", "EXPERTS"):
+    for recipe in ("LINEAR", "EXPERTS", "LABELLER"):
         monkeypatch.setattr(compact, recipe, TrainOptions(steps=4, eval_every=2, candidates=16))
     sequences = distill(
         data, teacher, DistillOptions(length=8, bytes=3500, targets="written"), engine=Engine("cpu"), progress=False

@@ -22,6 +22,7 @@ from foster.bench.folder import BenchFolder
 from foster.bench.options import BenchOptions
 from foster.bench.rows import METHODS, Recipe, students_of, variants_of
 from foster.bench.students import RECIPES
+from foster.condensed.sequences import Condensed
 from foster.data.catalogue import Catalogue
 from foster.data.dataset import Dataset
 from foster.distillation import compact
@@ -85,7 +86,7 @@ def bench(log, tmp_path, tiny_encoder):
 
 
 def test_a_budget_in_bytes_holds_for_every_method(bench, monkeypatch):
-    for recipe in ("LINEAR", "EXPERTS"):
+    for recipe in ("LINEAR", "EXPERTS", "LABELLER"):
         monkeypatch.setattr(compact, recipe, TrainOptions(steps=4))
     result = bench(methods="foster,dm,random-length", extra=STILL, budgets=None, sizes="60000")
     rows = result["rows"]
@@ -93,7 +94,8 @@ def test_a_budget_in_bytes_holds_for_every_method(bench, monkeypatch):
     for name in ("random", "random-length", "foster", "dm"):
         assert 0 < rows[name]["bytes"] <= 60_000, name
         assert rows[name]["in_bytes"]
-    assert (bench.out / "seed0" / "foster-60000B" / "config.json").exists()
+    made = Condensed.read(bench.out / "seed0" / "foster-60000B")
+    assert made.labeller is not None and made.info["options"]["start"] == "generated"
     again = bench(methods="foster,dm,random-length", extra=STILL, budgets=None, sizes="60000")
     assert again["rows"]["foster"]["ndcg@10"] == rows["foster"]["ndcg@10"]  # found again, not refused
 

@@ -10,6 +10,7 @@ import torch
 
 from foster.condensed.folder import stored_bytes
 from foster.condensed.sequences import Condensed
+from foster.distillation.budget import Form
 from foster.distillation.compact import CompactTeacher, compact_teacher
 from foster.distillation.distill import distill, settings_within
 from foster.distillation.foster import Foster
@@ -119,7 +120,7 @@ def test_students_of_a_linear_map_have_the_teachers_experts_and_fewer_steps(sett
     made = Foster(experts, experts.options).export()
     assert set(made.adapter) == {"weight"}
     assert (made.model.adapter, made.recipe.steps) == ("moe", EXPERT_STEPS)
-    linear = replace(experts, original=CompactTeacher.untrained(teacher, linear=True).model)
+    linear = replace(experts, original=CompactTeacher.untrained(teacher, Form(linear=True)).model)
     made = Foster(linear, linear.options).export()
     assert (made.model.adapter, made.recipe.steps) == ("linear", 5000)
 
@@ -139,7 +140,7 @@ def test_experts_of_few_bits_are_stored_as_they_were_trained(setting, least, tmp
 @pytest.mark.parametrize("bits", [1, 2])
 def test_the_weights_of_a_compact_map_have_a_few_values_a_row(setting, bits):
     data, teacher = setting
-    made = compact_teacher(TextRecommender.from_pretrained(teacher), data, bits, linear=True)
+    made = compact_teacher(TextRecommender.from_pretrained(teacher), data, Form(bits, linear=True))
     for row in made.model.tower.item_map()["weight"]:
         assert len(row.abs().unique()) <= 2 ** (bits - 1)
     checkpoint = made.model.fresh(0)

@@ -1,6 +1,7 @@
 """Several processes share one study."""
 
 import json
+import logging
 import os
 import re
 import signal
@@ -14,6 +15,7 @@ import pytest
 
 pytest.importorskip("optuna")
 
+from foster.tuning.search import quiet
 from processes import in_processes
 
 
@@ -98,3 +100,11 @@ def test_jobs_and_a_launcher_are_one_too_many(tmp_path, command):
     (tmp_path / "space.yaml").write_text("lr: {low: 1e-4, high: 1e-2}\n")
     with pytest.raises(AssertionError, match=r"--jobs 2: torchrun started 2 processes already; leave one out"):
         in_processes(2, *command, "--jobs", 2, "--out", "study", cwd=tmp_path)
+
+
+def test_a_query_that_ctrl_c_ends_logs_no_traceback():
+    pool = logging.getLogger("sqlalchemy.pool.impl.QueuePool")
+    assert pool.isEnabledFor(logging.ERROR)
+    with quiet():
+        assert not pool.isEnabledFor(logging.ERROR)
+    assert pool.isEnabledFor(logging.ERROR)

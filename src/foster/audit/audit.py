@@ -253,6 +253,8 @@ def derived(sequences: Condensed) -> dict[str, str]:
             private = sequences.info.get("privacy") is not None
             log = "the log that the teacher generated" if private else "the training part"
             parts["draws"] = f"how often items are in {log}"
+    if sequences.labeller is not None:
+        parts["labeller"] = "the teacher's sequence model: weights, which all training users shaped"
     if sequences.adapter is not None:
         parts["adapter"] = "the teacher's map of items: weights, which all training users shaped"
         if sequences.updates is not None:

@@ -95,8 +95,8 @@ class Recipe:
                     f"audit: the sequences do not say by which options '{sequences.method}' made them, so that shadows "
                     "cannot be made alike; give --shadows 0 to look at their pieces alone"
                 )
-            if stored.get("bytes") is not None and stored.get("targets") != "soft":
-                # The teacher generated as many as the bytes pay for, as those of shadows do.
+            if stored.get("bytes") is not None:
+                # They are as many as the bytes pay for, and so are those of shadows.
                 stored = {name: value for name, value in stored.items() if name != "sequences"}
             condense = OPTIONS[sequences.method].parse(stored, "options of the sequences")
         elif sequences.method not in METHODS:

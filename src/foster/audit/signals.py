@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from foster.condensed.contexts import mixtures, window_items
-from foster.condensed.labels import label_keys
+from foster.condensed.labels import label_keys, with_codes
 from foster.condensed.sequences import Condensed
 from foster.data.batches import pad
 from foster.data.histories import Histories
@@ -53,9 +53,11 @@ def label_scores(data: Condensed, model: TextRecommender, histories: Histories) 
         model: any model of the same items, for its text features.
         histories: two items or more each.
     """
-    if data.codes is None:
+    if not data.labelled:
         return None
-    keys = label_keys(data, model).cpu()[: model.n_known]
+    keys = label_keys(data, model).cpu()
+    data, keys = with_codes(data, keys), keys[: model.n_known]
+    assert data.codes is not None
     at = torch.cat([torch.arange(start, end) for start, end in data.windows])
     if data.draws is None:
         read = mixtures(keys[data.items], data.weights)[:, at]

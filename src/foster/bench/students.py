@@ -34,7 +34,7 @@ WITH_DROPOUT = ("hard", "log")
 
 def recipes_of(run: Run, sequences: Condensed) -> dict[str, TrainOptions]:
     """Return the recipes that the students of a run are trained with."""
-    soft = sequences.codes is not None
+    soft = sequences.labelled
     recipes = RECIPES if soft else RECIPES | {"soft": RECIPES["soft"].model_copy(update={"patience": EARLY})}
     if not run.in_bytes:
         return recipes
@@ -45,7 +45,7 @@ def trainings(plan: Plan, run: Run, sequences: Condensed) -> Iterator[tuple[str,
     """Yield the name, the shape and the recipe of each student of a run."""
     kind, most = run.student or plan.recipe, plan.options.student_steps
     model = kind.model
-    if run.student is None and sequences.codes is None and sequences.adapter is not None:
+    if run.student is None and not sequences.labelled and sequences.adapter is not None:
         model = model.model_copy(update={"adapter": sequences.model.adapter})  # to start with their map of items
     for label, recipe in recipes_of(run, sequences).items():
         recipe = student_recipe(sequences, kind.encoder, model, recipe)

@@ -128,6 +128,9 @@ def report_condensed(
         (form, ndcg), *others = forms
         beside = ", ".join(f"{other} {less:.4f}" for other, less in others)
         text += f"; {form}, whose short student has validation NDCG@10 {ndcg:.4f} ({beside})"
+    if data.labeller is not None:
+        result["labeller"] = True
+        text += "; labels are made by a sequence model that is in it"
     if log_bytes is not None and size > log_bytes:
         beside = f"which has {log_bytes:,} bytes without item texts"
         say(f"{out}: is larger than the log, {beside}; --bytes N makes one of N at most")

@@ -28,11 +28,13 @@ from foster.artefacts import (
 )
 from foster.condensed.codes import WHOLE_BITS, is_packed, pack, unpack
 from foster.condensed.packed_items import numbers_of, pack_items, unpack_items
+from foster.condensed.packed_labeller import OF_BITS, SCALE, Labeller, pack_labeller, unpack_labeller
 from foster.condensed.packed_map import SCALES, bits_of, pack_map, pack_updates, unpack_map, unpack_updates
 from foster.data.catalogue import CATALOGUE_NAME, Catalogue
 from foster.errors import InputError
 from foster.manifest import MANIFEST_NAME
 from foster.models.item_tower import check_item_map, item_map_features, item_map_width
+from foster.models.options import ModelOptions
 from foster.models.privacy import Privacy
 from foster.models.recommender import NOT_STATED, split_line, stored_shape
 from foster.text.options import EncoderOptions
@@ -49,6 +51,7 @@ ROUNDING = 0.01  # how far from 1 half precision may take the sum of a step's we
 TENSORS_NAME = "sequences.safetensors"
 ADAPTER = "adapter."  # what the names of its weights begin with in that file
 UPDATES = "updates."  # and those of the updates of its language model
+LABELLER = "labeller."  # and those of the sequence model that labels
 STEPS = 2**31  # that sequences have at most, when all are as long as the longest
 TYPES: dict[str, tuple[str, ...]] = {
     "items": ("I32", "U16"), "lengths": ("I32", "U8"), "weights": ("F16",), "codes": ("U8",), "code_scales": ("F16",),
@@ -118,6 +121,9 @@ def _tensors(sequences: Condensed) -> dict[str, Tensor]:
         tensors |= {ADAPTER + name: part for name, part in parts.items()}
     if sequences.updates is not None:
         tensors |= {UPDATES + name: part for name, part in pack_updates(sequences.updates).items()}
+    if sequences.labeller is not None:
+        packed_labeller = pack_labeller(sequences.labeller, sequences.model)
+        tensors |= {LABELLER + name: part for name, part in packed_labeller.items()}
     if sequences.draws is not None:
         tensors["draws"] = sequences.draws.to(torch.uint8)
     return tensors
@@ -166,7 +172,8 @@ def read_fields(folder: str | Path, encoder_path: str | None = None) -> dict[str
         raise InputError(f"{path}: {wrong}; the folder is damaged, make or copy it again")
     if stated.adapter_bits != WHOLE_BITS:
         _unpack_adapter(tensors, stated.adapter_bits, stated.adapter_features, path)
-    windows, labels = stated.windows, _stored_labels(tensors, stated.label_bits, path, len(catalogue))
+    model = stored_shape(stated.model, where)
+    windows, labels = stated.windows, _stored_labels(tensors, stated.label_bits, model, path, len(catalogue))
     adapter = labels["adapter"]
     if adapter is None and stated.adapter_features is not None:
         raise InputError(f"{path}: the parts of the 'adapter' are missing; make or copy the folder again")
@@ -180,7 +187,8 @@ def read_fields(folder: str | Path, encoder_path: str | None = None) -> dict[str
         if getattr(stated, name) != size:
             raise InputError(f"{where}: field '{name}' is wrong, it should be {size}; make or copy the folder again")
     codes = labels["codes"]
-    if not _windows_fit(windows, tensors["items"].shape[1], 0 if codes is None else codes.shape[1]):
+    places = None if labels["labeller"] is not None else 0 if codes is None else codes.shape[1]
+    if not _windows_fit(windows, tensors["items"].shape[1], places):
         raise InputError(f"{where}: field 'windows' is wrong; the folder is damaged, make or copy it again")
     return {
         "kind": stated.kind,
@@ -189,7 +197,7 @@ def read_fields(folder: str | Path, encoder_path: str | None = None) -> dict[str
         "weights": tensors["weights"].float(),
         "catalogue": catalogue,
         "encoder": EncoderOptions.stored(stated.encoder, where).at(encoder_path),
-        "model": stored_shape(stated.model, where),
+        "model": model,
         "windows": tuple((start, end) for start, end in windows),
         "recipe": TrainOptions.stored(stated.recipe, where),
         "info": config["info"],
@@ -250,6 +258,9 @@ def _wrong_tensors(shapes: Shapes, stated: StoredSequences) -> str | None:
     for name in shapes.keys() - types.keys():
         if name.startswith(UPDATES):
             types[name] = ("F16",) if name.endswith(SCALES) else ("U8", "F16")
+        elif name.startswith(LABELLER):
+            part = name.removeprefix(LABELLER)
+            types[name] = ("F32",) if part == SCALE else ("U8",) if part in OF_BITS.values() else ("F16",)
         elif name.startswith(ADAPTER):
             part = name.removeprefix(ADAPTER)
             packed = stated.adapter_bits != WHOLE_BITS and not part.endswith(SCALES)
@@ -283,18 +294,21 @@ def _wrong_steps(tensors: dict[str, Tensor], n_items: int) -> str | None:
     return None
 
 
-def _windows_fit(windows: Any, length: int, labels: int) -> bool:
-    """Return whether windows have one length, the first one aside if it is all, and hold so many labels together."""
+def _windows_fit(windows: Any, length: int, labels: int | None) -> bool:
+    """Return whether windows have one length, the first one aside if it is all, and hold so many labels together.
+
+    None is any number of labels but zero.
+    """
     if not isinstance(windows, list) or not all(isinstance(w, list) and len(w) == 2 for w in windows):
         return False
     if not all(type(end) is int for window in windows for end in window):
         return False
-    if not windows or not labels:
-        return not windows and not labels
+    if not windows or labels == 0:
+        return not windows and labels == 0
     inside = all(0 <= start < end <= length for start, end in windows)
     lengths = [end - start for start, end in windows]
     alike = len(set(lengths[1:])) <= 1 and (windows[0] == [0, length] or len(set(lengths)) == 1)
-    return inside and alike and sum(lengths) == labels
+    return inside and alike and labels in (None, sum(lengths))
 
 
 def _pad_steps(tensors: dict[str, Tensor], path: Path, n_items: int) -> None:
@@ -341,13 +355,15 @@ def _unpack_adapter(tensors: dict[str, Tensor], bits: int, features: Any, path: 
     tensors |= {ADAPTER + name: weights for name, weights in adapter.items()}
 
 
-def _stored_labels(tensors: dict[str, Tensor], bits: int, path: Path, n_items: int) -> dict[str, Any]:
-    """Return the fields ``codes``, ``adapter``, ``updates`` and ``draws`` of a folder's tensors.
+def _stored_labels(
+    tensors: dict[str, Tensor], bits: int, model: ModelOptions, path: Path, n_items: int
+) -> dict[str, Any]:
+    """Return the fields ``codes``, ``adapter``, ``updates``, ``draws`` and ``labeller`` of a folder's tensors.
 
     Raises:
         InputError: they are incomplete, do not fit one another, or are those of another version.
     """
-    out: dict[str, Any] = dict.fromkeys(("codes", "adapter", "updates", "draws"))
+    out: dict[str, Any] = dict.fromkeys(("codes", "adapter", "updates", "draws", "labeller"))
     adapter = {n.removeprefix(ADAPTER): t.float() for n, t in tensors.items() if n.startswith(ADAPTER)}
     labelled = "codes" in tensors
     if labelled and ("code_scales" not in tensors or not adapter):
@@ -378,10 +394,30 @@ def _stored_labels(tensors: dict[str, Tensor], bits: int, path: Path, n_items: i
         labels = None if out["codes"] is None else out["codes"].shape[:2]
         if draws.shape != labels or int(draws.min()) < 0 or int(draws.max()) >= tensors["items"].shape[2]:
             raise InputError(f"{path}: 'draws' do not fit the labels; the folder is damaged, make or copy it again")
-    alone = {"items", "weights", *(ADAPTER + name for name in adapter)}  # histories have no labels, but may have a map
+    out["labeller"] = _stored_labeller(tensors, model, path)
+    if out["labeller"] is not None and (labelled or not adapter):
+        raise InputError(f"{path}: a labeller is beside labels, or lacks the 'adapter'; make or copy the folder again")
+    # Histories have no labels, but may have a map, and what makes labels.
+    alone = {"items", "weights", *(ADAPTER + name for name in adapter)}
+    alone |= {name for name in tensors if name.startswith(LABELLER)}
     if not labelled and (parts := tensors.keys() - alone):
         raise InputError(f"{path}: '{min(parts)}' belongs to labels, which are missing; make or copy the folder again")
     return out
+
+
+def _stored_labeller(tensors: dict[str, Tensor], model: ModelOptions, path: Path) -> Labeller | None:
+    """Return the sequence model that labels, or None where there is none.
+
+    Raises:
+        InputError: it is not of the shape that the folder states.
+    """
+    stored = {n.removeprefix(LABELLER): t for n, t in tensors.items() if n.startswith(LABELLER)}
+    if not stored:
+        return None
+    try:
+        return unpack_labeller(stored, model)
+    except ValueError as error:
+        raise InputError(f"{path}: {error}; the folder is damaged, make or copy it again") from error
 
 
 def _stored_updates(tensors: dict[str, Tensor], path: Path) -> Updates | None:

@@ -10,9 +10,11 @@ from torch import Tensor
 
 from foster.condensed.codes import WHOLE_BITS, rounded_for_scores
 from foster.condensed.contexts import Windows, mixtures, window_items
+from foster.condensed.packed_labeller import OFFSET, SCALE, Labeller, labeller_of
 from foster.condensed.score_matching import covariance
 from foster.condensed.sequences import Condensed
 from foster.errors import InputError
+from foster.models.backbones import backbone_of
 from foster.models.item_tower import (
     IDS,
     FrozenFeatures,
@@ -57,6 +59,7 @@ def with_soft_labels(
     *,
     bits: int = 4,
     adapter_bits: int = WHOLE_BITS,
+    labeller: bool = False,
 ) -> Condensed:
     """Label every step with the teacher's predictions, and set the recipe of students that learn from such labels.
 
@@ -73,6 +76,8 @@ def with_soft_labels(
         counts: ``[V]``, how often items are in the log; draws follow them, plus one. None for uniform draws.
         bits: of each number of a label: 1, 2 or 4.
         adapter_bits: of each weight of the adapter: 1 or 2, for one that was rounded so, or 16.
+        labeller: keep the teacher's sequence model, which was rounded with the adapter, in the place of the labels; it
+            and the students read no more items than a window has.
 
     Raises:
         ValueError: a teacher of which whole layers were tuned.
@@ -92,16 +97,31 @@ def with_soft_labels(
         flat = torch.multinomial(chances[:, steps].flatten(0, 1), 1, generator=generator)
         draws = flat.view(len(items), len(steps))
         contexts = [table[drawn] for drawn in window_items(items, draws.to(items.device), windows)]
-    unit = torch.eye(teacher.options.dim, device=table.device)
-    codes = torch.cat([teacher.scores(teacher.backbone(context), unit) for context in contexts], dim=1)
-    if bits < 4:
-        known = table[: teacher.n_known]
-        codes = rounded_for_scores(codes.flatten(0, 1), bits, covariance(known, known)).view_as(codes)
+    codes: Tensor | None = None
+    if not labeller:
+        unit = torch.eye(teacher.options.dim, device=table.device)
+        codes = torch.cat([teacher.scores(teacher.backbone(context), unit) for context in contexts], dim=1)
+        if bits < 4:
+            known = table[: teacher.n_known]
+            codes = rounded_for_scores(codes.flatten(0, 1), bits, covariance(known, known)).view_as(codes)
     derived = sequences.info["from_real_data"]
+    # Soft labels leave little to over-fit: on validation students do best without dropout.
+    model = sequences.model.model_copy(update={"dropout": 0.0})
+    own_labeller: Labeller | None = None
     if adapter_bits < WHOLE_BITS:
         adapter, scale = _of_usual_length(adapter, table)
-        codes = codes / scale
+        if codes is not None:
+            codes = codes / scale
         what = "states and map of items of a model that does what the teacher does (codes, adapter)"
+        if labeller:
+            model = model.model_copy(update={"max_length": max(end - start for start, end in windows)})
+            own_labeller = {SCALE: scale.reshape(1).cpu(), **labeller_of(teacher.backbone, model)}
+            if (linear := teacher.tower.linear) is not None:
+                own_labeller[OFFSET] = linear.bias.detach().cpu()
+            what = (
+                "sequence model and map of items of a model that does what the teacher does (labeller, adapter), which "
+                "make them"
+            )
     else:
         own = "" if IDS not in adapter else " and what items have of their own"
         tuned, also = (", low-rank updates of its language model", ", updates") if updates else ("", "")
@@ -111,18 +131,40 @@ def with_soft_labels(
     drawn = "" if counts is None else f"; their contexts hold items as often as {log} does (draws)"
     return replace(
         sequences,
-        codes=codes.cpu(),
+        codes=None if codes is None else codes.cpu(),
+        labeller=own_labeller,
         adapter={name: weights.cpu() for name, weights in adapter.items()},
         updates=None if updates is None else {name: part.cpu() for name, part in updates.items()},
         windows=windows,
         draws=draws,
         label_bits=bits,
         adapter_bits=adapter_bits,
-        # Soft labels leave little to over-fit: on validation students do best without dropout.
-        model=sequences.model.model_copy(update={"dropout": 0.0}),
+        model=model,
         recipe=STUDENT,
         info={**sequences.info, "from_real_data": f"{derived}; soft labels: {labels}{drawn}"},
     )
+
+
+@torch.no_grad()
+def with_codes(sequences: Condensed, keys: Tensor) -> Condensed:
+    """Return sequences with the labels that their labeller makes; those without one as they are.
+
+    Args:
+        sequences: with ``labeller``, for example.
+        keys: their item vectors, see ``label_keys``.
+    """
+    if sequences.labeller is None:
+        return sequences
+    weights = {name: part.to(keys.device) for name, part in sequences.labeller.items()}
+    scale, offset = weights.pop(SCALE), weights.pop(OFFSET, torch.zeros(1, device=keys.device))
+    with torch.device("meta"):  # random weights would be drawn from the stream of whoever trains next
+        backbone = backbone_of(sequences.model).eval()
+    backbone.load_state_dict(weights, assign=True)
+    items = sequences.items.to(keys.device)
+    contexts = mixtures(keys[items], sequences.weights.to(keys.device)) / scale + offset
+    states = torch.cat([backbone(contexts[:, start:end]) for start, end in sequences.windows], dim=1)
+    codes = states / (math.sqrt(keys.shape[1]) * scale)
+    return replace(sequences, codes=codes.cpu(), labeller=None)
 
 
 def with_item_map(sequences: Condensed, adapter: ItemMap, adapter_bits: int) -> Condensed:
@@ -192,7 +234,7 @@ def start_from_labels(sequences: Condensed, model: TextRecommender) -> bool:
             return False
     elif updates is not None:
         return False
-    if model.options.ids and IDS not in sequences.adapter and sequences.codes is not None:
+    if model.options.ids and IDS not in sequences.adapter and sequences.labelled:
         raise InputError(
             "--ids: these sequences and their labels come from a teacher without vectors of items' own; leave it "
             "out, or distil from a teacher with --ids"
@@ -228,7 +270,7 @@ def student_recipe(
         steps = min(recipe.total_steps, TUNED_STEPS)
         rate = min(recipe.lr, TUNED_RATE)
         return recipe.model_copy(update={"steps": steps, "lr": rate, "warmup": steps // WARM})
-    if sequences.codes is None:
+    if not sequences.labelled:
         if given or sequences.adapter is None or _starts_from_map(sequences, encoder, model):
             return recipe
         # Without the map they learn as those of histories alone do, which takes four times as long.

@@ -15,6 +15,7 @@ from foster.artefacts import new_folder, not_finite
 from foster.condensed.codes import WHOLE_BITS, pack, unpack
 from foster.condensed.contexts import Windows, drawn_items
 from foster.condensed.folder import read_fields, write
+from foster.condensed.packed_labeller import Labeller, pack_labeller, unpack_labeller
 from foster.condensed.packed_map import pack_map, pack_updates, unpack_map, unpack_updates
 from foster.data.batches import pad
 from foster.data.catalogue import Catalogue
@@ -43,6 +44,10 @@ class Condensed:
 
     Histories that a teacher wrote can have its map without labels: students start with that, and learn the next steps.
 
+    In the place of labels there can be what makes them, the teacher's sequence model in a bit a weight
+    (``labeller``): ``labels.with_codes`` gives them back. It takes the bytes of some 1,600 labels, and an item that it
+    labels takes less than two.
+
     With ``draws`` a context is not the mixtures of its steps, but one item of each: windows that share steps then hold
     different items, and the student meets more of the catalogue.
 
@@ -64,6 +69,8 @@ class Condensed:
         recipe: the student's training recipe.
         info: how it was made: fingerprint of the data, options, what came from real data.
         updates: low-rank updates of the encoder's weights by name, or None; they belong to ``adapter``.
+        labeller: weights of the sequence model that labels the windows, of the shape ``model``, or None; then there are
+            windows and an adapter, but no codes.
     """
 
     kind: Literal["distilled", "coreset"]
@@ -82,6 +89,7 @@ class Condensed:
     recipe: TrainOptions = STUDENT
     info: dict[str, Any] = field(default_factory=dict)
     updates: Updates | None = None
+    labeller: Labeller | None = None
 
     def __post_init__(self) -> None:
         """Refuse numbers that are not finite: students would learn nothing from them.
@@ -90,7 +98,7 @@ class Condensed:
             InputError: which they are.
         """
         numbers = {name: getattr(self, name) for name in ("weights", "codes")}
-        numbers |= (self.adapter or {}) | (self.updates or {})
+        numbers |= (self.adapter or {}) | (self.updates or {}) | (self.labeller or {})
         if name := not_finite({name: tensor for name, tensor in numbers.items() if tensor is not None}):
             raise InputError(
                 f"{self.method}: {name} of the sequences is not finite; was the teacher trained at too high a --lr, or "
@@ -109,6 +117,11 @@ class Condensed:
     def valid(self) -> Tensor:
         """Bool ``[M, L]``: where there is a step."""
         return self.weights.sum(-1) > 0
+
+    @property
+    def labelled(self) -> bool:
+        """Whether the steps have soft labels, or what makes them."""
+        return self.codes is not None or self.labeller is not None
 
     def likeliest(self) -> Tensor:
         """Return the most probable item of each step, int64 ``[M, L]``; any item behind the end of a sequence."""
@@ -129,7 +142,11 @@ class Condensed:
         elif adapter is not None:
             adapter = {name: weights.half().float() for name, weights in adapter.items()}
         updates = None if self.updates is None else unpack_updates(pack_updates(self.updates))
-        return replace(self, codes=codes, adapter=adapter, updates=updates, weights=self.weights.half().float())
+        labeller = self.labeller
+        if labeller is not None:
+            labeller = unpack_labeller(pack_labeller(labeller, self.model), self.model)
+        weights = self.weights.half().float()
+        return replace(self, codes=codes, adapter=adapter, updates=updates, labeller=labeller, weights=weights)
 
     def save(self, out: str | Path, overwrite: bool = False) -> Path:
         """Make the folder ``out``; see ``write_to``.

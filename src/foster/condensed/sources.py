@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from foster.condensed.contexts import Steps, Windows, by_window, drawn_items, mixtures, short_windows
-from foster.condensed.labels import label_keys, labels_fit, start_from_labels
+from foster.condensed.labels import label_keys, labels_fit, start_from_labels, with_codes
 from foster.condensed.score_matching import ProbabilityMatching, ScoreMatching
 from foster.condensed.sequences import Condensed
 from foster.data.batches import BatchDraws
@@ -40,6 +40,8 @@ def student_source(
     Raises:
         InputError: labels that the student cannot learn from.
     """
+    if data.labeller is not None:
+        data = with_codes(data, label_keys(data, model))
     fixed = data.adapter is not None and start and start_from_labels(data, model)
     if data.codes is None and len(data) > MANY and data.items.shape[2] == 1:
         return HistoryBatches(data, model, seed, fixed=fixed)

@@ -9,13 +9,19 @@ from typing import Any
 from foster.condensed.codes import WHOLE_BITS
 from foster.condensed.contexts import Windows, label_windows, tiles
 from foster.condensed.folder import written_bytes
+from foster.condensed.packed_labeller import LABELLERS
 from foster.condensed.sequences import Condensed
 from foster.distillation.options import OF_LABELS, DistillOptions
 from foster.errors import InputError
+from foster.models.options import ModelOptions
 from foster.wording import many
 
 STORED_ITEMS = 16  # items kept of each step: at tau 0.03 they hold nearly all of it
 MAP_SHARE = 0.5  # of a budget that the map of items may take; the rest is for what is labelled
+LABELLER_SHARE = 0.95  # of a budget that the map and what makes labels may take; the rest is for what it labels
+TRIALS = 5  # of how many sequences fit
+ENOUGH_LABELS = 6_000  # teach as much as a labeller's, whose bytes they take (benchmarks/research.md, 68)
+MOST_LABELS = 12_000  # that a labeller makes: more teach little more, and each step of a student takes longer
 SPARE = 64  # bytes for what is only known in the end, such as the step after which sequences were kept
 
 
@@ -30,6 +36,7 @@ class Form:
         linear: whether the map of items is a linear one, whatever the teacher's.
         written: whether there are no labels, but histories that the teacher writes, of which students learn each step
             from those before it.
+        labeller: whether a sequence model in a bit a weight, which makes the labels, is stored in their place.
     """
 
     adapter_bits: int = WHOLE_BITS
@@ -37,6 +44,7 @@ class Form:
     stored_items: int = STORED_ITEMS
     linear: bool = False
     written: bool = False
+    labeller: bool = False
 
     @property
     def compact(self) -> bool:
@@ -81,11 +89,11 @@ def may_be_written(options: DistillOptions, form: Form) -> bool:
     """Whether written histories may be beside the map of a form, in the place of labels.
 
     Beside a linear map they teach more than labels of as many bytes on most logs, beside experts on some
-    (benchmarks/research.md, 93 and 94).
+    (benchmarks/research.md, 93 and 94); less than a model that makes labels (96).
     """
     if options.targets == "written":
         return True
-    few = options.bytes is not None and options.bytes <= FEW_BYTES
+    few = options.bytes is not None and options.bytes <= FEW_BYTES and not form.labeller
     return few and form.compact and not (options.steps or options.model_fields_set.intersection(OF_LABELS))
 
 
@@ -102,18 +110,28 @@ def as_stored(options: DistillOptions, written: bool) -> DistillOptions:
     return options.model_copy(update=generated) if options.targets == "next" else options
 
 
+def for_labeller(options: DistillOptions) -> DistillOptions:
+    """Return options of a form with a labeller: the teacher writes what it labels, unless others are asked for.
+
+    That compresses to two thirds of what pieces of real histories take (benchmarks/research.md, 96).
+    """
+    asked = options.model_fields_set.intersection(("start", "anonymity"))
+    return options if asked else options.model_copy(update={"start": "generated"})
+
+
 def form_within(
-    options: DistillOptions, sample: Callable[[Form, int], Condensed], linear: bool, users: int
+    options: DistillOptions, sample: Callable[[Form, int], Condensed], teacher: ModelOptions, users: int
 ) -> tuple[Form, int]:
     """Return the form that a budget in bytes pays for, and how many sequences.
 
-    That is the ordinary one if it can hold what was asked for, else the largest map that leaves most of the budget to
-    labels, and as many sequences as fit beside it; or those that were asked for.
+    That is the ordinary one if it can hold what was asked for; else one with a model that makes labels, if that fits
+    where few labels would; else the largest map that leaves most of the budget to labels. There are as
+    many sequences as fit beside it, or those that were asked for.
 
     Args:
         options: with ``bytes``.
         sample: makes so many sequences in a form, as they would be stored.
-        linear: whether the teacher's own map is linear.
+        teacher: its shape.
         users: of the log; the ordinary form has no more sequences.
 
     Raises:
@@ -121,10 +139,18 @@ def form_within(
     """
     assert options.bytes is not None
     asked = options.sequences if "sequences" in options.model_fields_set else None
-    forms = _forms(options, linear)
+    forms = _forms(options, teacher)
     sizes = {form: _sizes(form, sample) for form in forms}
     for form, (fixed, each) in sizes.items():
         held = (options.bytes - fixed) // each
+        if form.labeller:
+            as_labels, of_one = sizes[replace(form, labeller=False)]
+            stored = (options.bytes - as_labels) // of_one * _places(form, options)
+            pays = held >= 1 and fixed <= LABELLER_SHARE * options.bytes and stored < ENOUGH_LABELS
+            count = _filled(form, sample, options, fixed, held, asked) if pays else 0
+            if count >= (asked or 1):
+                return form, count
+            continue
         if form is ORDINARY:
             enough = held >= (asked or DistillOptions().sequences)
             held = min(held, max(users, DistillOptions().sequences))
@@ -147,14 +173,44 @@ def form_within(
     )
 
 
-def _forms(options: DistillOptions, linear: bool) -> list[Form]:
+def _places(form: Form, options: DistillOptions) -> int:
+    """Return how many labels a sequence has."""
+    return sum(end - start for start, end in form.windows(options))
+
+
+def _filled(
+    form: Form,
+    sample: Callable[[Form, int], Condensed],
+    options: DistillOptions,
+    fixed: int,
+    held: int,
+    asked: int | None,
+) -> int:
+    """Return how many sequences fit, ``held`` or more, since their items are compressed; at most those asked for."""
+    assert options.bytes is not None
+    most = min(asked or max(MOST_LABELS // _places(form, options), 1), 4 * held)  # an item is four bytes at most
+    if options.steps:  # nobody knows yet what they will hold
+        return min(held, most)
+    fits, fails, tried = min(held, most), most + 1, most
+    for _ in range(TRIALS):  # each makes all of them anew
+        if fails - fits <= 1:
+            break
+        size = written_bytes(sample(form, tried)) + SPARE
+        fits, fails = (tried, fails) if size <= options.bytes else (fits, tried)
+        each = (size - fixed) / tried
+        tried = min(max(int((options.bytes - fixed) / each), fits + 1), fails - 1)
+    return fits
+
+
+def _forms(options: DistillOptions, teacher: ModelOptions) -> list[Form]:
     """Return the forms that options can have, from the largest to the smallest."""
-    compact = COMPACT[linear:]
+    compact = COMPACT[teacher.adapter == "linear" :]
     if options.targets == "written":
         return [replace(form, written=True) for form in compact]
     # Where the bytes hold no label, they may hold a history.
     histories = [replace(compact[-1], written=True)] if may_be_written(options, compact[-1]) else []
-    return [ORDINARY, *compact, *histories]
+    labelling = [replace(compact[0], labeller=True)] if teacher.backbone in LABELLERS else []
+    return [ORDINARY, *labelling, *compact, *histories]
 
 
 def _sizes(form: Form, sample: Callable[[Form, int], Condensed]) -> tuple[int, int]:

@@ -1,16 +1,21 @@
-"""A teacher whose map of items takes one or two bits a weight."""
+"""A teacher whose map of items takes one or two bits a weight, and its sequence model, if asked for, one."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
+from foster.condensed.codes import rounded
+from foster.condensed.packed_labeller import rounded_parts
 from foster.condensed.packed_map import NOISE, bits_of, rounded_part
 from foster.data.dataset import Dataset
+from foster.distillation.budget import Form
 from foster.engine import Engine
 from foster.models.item_tower import FrozenFeatures, in_parts
 from foster.models.recommender import TextRecommender
@@ -22,10 +27,20 @@ from foster.unfinished import State, Unfinished
 
 LINEAR = TrainOptions(steps=1500, lr=1.5e-3)
 EXPERTS = TrainOptions(steps=2000, lr=1e-3)
-"""Recipes of a linear map, which has to be found, and of experts, which are there already."""
+LABELLER = TrainOptions(steps=2000, lr=1e-3)
+"""Recipes of a linear map, which has to be found, of experts, which are there already, and of experts with a sequence
+model in a bit a weight."""
 
+DROPOUT = 0.1  # of a sequence model in a bit a weight, whose rounding is noise enough
 RIDGE = 1e-2  # of the least-squares map to start from, as a share of the features' mean variance
 CHECKPOINTS = 20
+
+
+def recipe_of(form: Form) -> TrainOptions:
+    """Return how the compact teacher of a form is trained."""
+    if form.labeller:
+        return LABELLER
+    return LINEAR if form.linear else EXPERTS
 
 
 @dataclass(frozen=True)
@@ -43,15 +58,17 @@ class CompactTeacher:
     states: list[dict[str, Tensor]]
 
     @classmethod
-    def untrained(cls, teacher: TextRecommender, linear: bool, seed: int = 0) -> Self:
-        """Return one of the shape that a teacher's has, with random weights.
+    def untrained(cls, teacher: TextRecommender, form: Form, seed: int = 0) -> Self:
+        """Return one of the teacher's shape, but for what a form asks for, with random weights.
 
         Args:
             teacher: the teacher.
-            linear: whether its map is linear, whatever the teacher's.
+            form: of the folder.
             seed: of the weights.
         """
-        changed = {"adapter": "linear" if linear else teacher.options.adapter, "ids": False}
+        changed: dict[str, Any] = {"adapter": "linear" if form.linear else teacher.options.adapter, "ids": False}
+        if form.labeller:
+            changed["dropout"] = DROPOUT
         model = teacher.fresh(seed, teacher.options.model_copy(update=changed)).eval()
         return cls(model, [0], [model.trained_state()])
 
@@ -70,9 +87,8 @@ class CompactTeacher:
 def compact_teacher(
     teacher: TextRecommender,
     data: Dataset,
-    bits: int,
+    form: Form,
     *,
-    linear: bool = False,
     seed: int = 0,
     engine: Engine | None = None,
     progress: bool = True,
@@ -80,30 +96,32 @@ def compact_teacher(
 ) -> CompactTeacher:
     """Train a map of items that is rounded to few bits, and a sequence model with it, to do what a teacher does.
 
+    The sequence model is rounded, too, where it is to make labels.
+
     Rounding a map after its training loses much; training it as it will be rounded, with gradients that pass through
     the rounding (Bengio et al., arXiv 1308.3432), loses little. It starts as the teacher's map, or the linear one that
-    is nearest to it, and with the teacher's sequence model. It learns the next items of the log; a linear one, which
-    has further to go, the teacher's scores of them, too (Hinton et al., arXiv 1503.02531).
+    is nearest to it, and with the teacher's sequence model. It learns the next items of the log; a linear map and a
+    rounded sequence model, which have further to go, the teacher's scores of them, too (Hinton et al., arXiv
+    1503.02531).
 
     Args:
         teacher: the model, with a frozen encoder.
         data: the log.
-        bits: of a weight, 1 or 2.
-        linear: make a linear map of it, whatever the teacher's is.
+        form: of the folder: bits of a weight of the map, whether that is linear, whatever the teacher's is, and whether
+            the sequence model is rounded.
         seed: of batches, samples and dropout.
         engine: device and processes.
         progress: show a bar on stderr, or a line a minute where that is no terminal.
         part: the state of a run that was cut off, to go on with; and where it is saved.
     """
     engine = engine or Engine(str(teacher.device))
-    model, teacher = CompactTeacher.untrained(teacher, linear, seed).model, teacher.without_ids()
+    model, teacher = CompactTeacher.untrained(teacher, form, seed).model, teacher.without_ids()
     if part is not None and (saved := part.take("compact")) is not None:
         model.load_trained_state(saved["model"])
         return CompactTeacher(model.eval(), saved["steps"], _on(saved["states"], engine.device))
-    adapter = model.tower.adapter
+    adapter, linear = model.tower.adapter, form.linear
     model.backbone.load_state_dict(teacher.backbone.state_dict())
-    recipe = LINEAR if linear else EXPERTS
-    source: Source = LogSource(data, recipe, model.options.max_length, seed, engine)
+    recipe = recipe_of(form)
     if not linear:
         adapter.load_state_dict(teacher.tower.adapter.state_dict())
     elif (own := teacher.tower.linear) is not None:
@@ -112,12 +130,13 @@ def compact_teacher(
         weights = torch.from_numpy(data.item_counts()).to(model.device).float() + 1
         weights[model.n_known :] = 0
         adapter.load_state_dict(_least_squares(teacher, weights))
-    if linear:
+    source: Source = LogSource(data, recipe, model.options.max_length, seed, engine)
+    if linear or form.labeller:
         source = Imitation(teacher, data, recipe, seed, engine)
-    names = [name for name in model.tower.item_map() or {} if name != NOISE and bits_of(name, bits) is not None]
-    for name in names:
-        parametrize.register_parametrization(adapter, name, _Rounding(name, bits))
-    record = _Checkpoints(checkpoint_steps(recipe.total_steps, CHECKPOINTS), names, engine.device)
+    parts = list(_rounded(model, form))
+    for part_of in parts:
+        parametrize.register_parametrization(part_of.module, part_of.name, part_of.rounding)
+    record = _Checkpoints(checkpoint_steps(recipe.total_steps, CHECKPOINTS), parts, engine.device)
     fit(
         model,
         source,
@@ -129,14 +148,42 @@ def compact_teacher(
         progress="training a compact map" if progress and engine.is_main else None,
         part=part,
     )
-    for name in names:
-        parametrize.remove_parametrizations(adapter, name)
+    for part_of in parts:
+        parametrize.remove_parametrizations(part_of.module, part_of.name)
     # Its parameters have another order by now than those of a model that is made anew, as it is where a run goes on.
-    trained, model = model.trained_state(), CompactTeacher.untrained(teacher, linear, seed).model
+    trained, model = model.trained_state(), CompactTeacher.untrained(teacher, form, seed).model
     model.load_trained_state(trained)
     if part is not None:
         part.save("the compact map", compact={"model": trained, **record.state()}, fit=None, best=None)
     return CompactTeacher(model.eval(), record.steps, record.states)
+
+
+@dataclass(frozen=True)
+class _Part:
+    """A part of a model that is rounded.
+
+    Attributes:
+        place: name of its module in the model's state.
+        module: where it is a parameter.
+        name: of the parameter.
+        rounding: its parametrisation.
+    """
+
+    place: str
+    module: nn.Module
+    name: str
+    rounding: nn.Module
+
+
+def _rounded(model: TextRecommender, form: Form) -> Iterator[_Part]:
+    """Yield what of a model a form rounds: of the map and, where that makes labels, of the sequence model."""
+    bits = form.adapter_bits
+    for name in model.tower.item_map() or {}:
+        if name != NOISE and bits_of(name, bits) is not None:
+            yield _Part("tower.adapter", model.tower.adapter, name, _Rounding(partial(rounded_part, name, bits=bits)))
+    if form.labeller:
+        for place, module, name, own in rounded_parts(model.backbone):
+            yield _Part(f"backbone.{place}", module, name, _Rounding(partial(rounded, bits=own)))
 
 
 class _Checkpoints:
@@ -144,19 +191,19 @@ class _Checkpoints:
 
     Args:
         due: after which steps.
-        names: parts of the map that are rounded.
+        parts: what of it is rounded.
         device: where they are.
     """
 
-    def __init__(self, due: list[int], names: list[str], device: torch.device) -> None:
-        self.due, self.names, self.device = set(due), names, device
+    def __init__(self, due: list[int], parts: list[_Part], device: torch.device) -> None:
+        self.due, self.parts, self.device = set(due), parts, device
         self.steps: list[int] = []
         self.states: list[dict[str, Tensor]] = []
 
     def __call__(self, step: int, model: TextRecommender) -> None:
         if step in self.due:
             self.steps.append(step)
-            self.states.append(_rounded_state(model, self.names))
+            self.states.append(_rounded_state(model, self.parts))
 
     def state(self) -> State:
         return {"steps": self.steps, "states": self.states}
@@ -170,25 +217,29 @@ def _on(states: list[dict[str, Tensor]], device: torch.device) -> list[dict[str,
 
 
 class _Rounding(nn.Module):
-    """Rounds a part of a map; gradients pass through as if it did not."""
+    """Rounds a part of a model; gradients pass through as if it did not.
 
-    def __init__(self, name: str, bits: int) -> None:
+    Args:
+        function: that rounds.
+    """
+
+    def __init__(self, function: Callable[[Tensor], Tensor]) -> None:
         super().__init__()
-        self.name, self.bits = name, bits
+        self.function = function
 
     def forward(self, weight: Tensor) -> Tensor:
-        out: Tensor = _StraightThrough.apply(weight, self.name, self.bits)
+        out: Tensor = _StraightThrough.apply(weight, self.function)
         return out
 
 
 class _StraightThrough(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, weight: Tensor, name: str, bits: int) -> Tensor:
-        return rounded_part(name, weight, bits)
+    def forward(ctx: Any, weight: Tensor, function: Callable[[Tensor], Tensor]) -> Tensor:
+        return function(weight)
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
-        return gradient, None, None
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        return gradient, None
 
 
 def _least_squares(teacher: TextRecommender, weights: Tensor) -> dict[str, Tensor]:
@@ -214,10 +265,10 @@ def _least_squares(teacher: TextRecommender, weights: Tensor) -> dict[str, Tenso
     return {"weight": torch.linalg.solve(square, product).T.contiguous(), "bias": mean}
 
 
-def _rounded_state(model: TextRecommender, names: list[str]) -> dict[str, Tensor]:
-    """Return a model's trained weights with parts of its map as they are rounded, under the names of a plain model."""
+def _rounded_state(model: TextRecommender, parts: list[_Part]) -> dict[str, Tensor]:
+    """Return a model's trained weights with its parts as they are rounded, under the names of a plain model."""
     state = model.trained_state()
-    for name in names:
-        state.pop(f"tower.adapter.parametrizations.{name}.original")
-        state[f"tower.adapter.{name}"] = getattr(model.tower.adapter, name).detach().clone()
+    for part in parts:
+        state.pop(f"{part.place}.parametrizations.{part.name}.original")
+        state[f"{part.place}.{part.name}"] = getattr(part.module, part.name).detach().clone()
     return state

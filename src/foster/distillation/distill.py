@@ -19,7 +19,7 @@ from foster.distillation.baselines.dm import DistributionMatching
 from foster.distillation.baselines.farzi import Farzi
 from foster.distillation.baselines.mtt import TrajectoryMatching
 from foster.distillation.baselines.td3 import TD3
-from foster.distillation.budget import FORMS, Form, as_stored, form_within, may_be_written
+from foster.distillation.budget import FORMS, Form, as_stored, for_labeller, form_within, may_be_written
 from foster.distillation.compact import CompactTeacher, compact_teacher
 from foster.distillation.foster import Foster
 from foster.distillation.generated import Generated, written_sample
@@ -228,7 +228,7 @@ def _save(
 
 def _kept(sequences: Condensed, step: int, ndcg: np.ndarray) -> dict[str, State]:
     """Return the state of the best sequences so far: what of them differs from step to step."""
-    tensors = {name: getattr(sequences, name) for name in ("items", "weights", "codes", "adapter", "draws")}
+    tensors = {name: getattr(sequences, name) for name in ("items", "weights", "codes", "adapter", "draws", "labeller")}
     return {"kept": {"sequences": tensors, "step": step, "ndcg": ndcg}}
 
 
@@ -328,28 +328,31 @@ def settings_within(
         few = options.model_copy(update={"sequences": sequences, "bytes": max(options.bytes or 0, 10**9)})
         if form.written:
             few = as_stored(few, written=True)
+        elif form.labeller:
+            few = for_labeller(few)
         of_form = replace(setting, options=few, form=form)
         if form.compact:
-            untrained = CompactTeacher.untrained(setting.best, form.linear)
+            untrained = CompactTeacher.untrained(setting.best, form)
             of_form = replace(of_form, best=untrained.model, trajectory=untrained, original=teacher)
         return written_sample(of_form, sequences) if form.written else Foster(of_form, few).export()
 
     users = len(setting.data.histories("train"))
-    form, sequences = form_within(options, sample, setting.best.options.adapter == "linear", users)
+    form, sequences = form_within(options, sample, setting.best.options, users)
     of_labels = options.model_copy(update={"sequences": sequences})
+    if form.labeller:
+        of_labels = for_labeller(of_labels)
     if trained and states:  # the budget is one that fits
         imitate(public, teacher, setting.data, recipe, setting.seed, setting.engine, setting.shown)
         states.append(public.trained_state())
         setting = replace(setting, trajectory=CompactTeacher(public, [0, 1], states))
     if not form.compact:
         return [replace(setting, options=of_labels)]
-    compact = CompactTeacher.untrained(setting.best, form.linear)
+    compact = CompactTeacher.untrained(setting.best, form)
     if trained:
         compact = compact_teacher(
             setting.best,
             setting.data,
-            form.adapter_bits,
-            linear=form.linear,
+            form,
             seed=setting.seed,
             engine=setting.engine,
             progress=setting.shown,

@@ -196,8 +196,10 @@ class Foster:
             torch.from_numpy(self.setting.data.item_counts()) if form.stored_items > 1 else None,
             bits=form.label_bits,
             adapter_bits=form.adapter_bits,
+            labeller=form.labeller,
         )
-        update: dict[str, Any] = {"steps": self.options.student_steps, "mixup": form.compact}
+        few = form.compact and not form.labeller
+        update: dict[str, Any] = {"steps": self.options.student_steps, "mixup": few}
         shape: dict[str, Any] = {}
         if form.compact:
             # Of places that no labelled context has a student learns nothing: it reads no more items than these.

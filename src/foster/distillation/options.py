@@ -82,8 +82,9 @@ class DistillOptions(LatentOptions):
     targets: Literal["soft", "next", "written"] = Field(
         "soft",
         description="labels: soft, the outer model's predictions; next, the following synthetic step; written, the "
-        "next steps of histories that the teacher writes, beside a map of items in one or two bits. With up to "
-        "200,000 bytes validation users choose between soft and written, unless something is given that needs labels",
+        "next steps of histories that the teacher writes, beside a map of items in one or two bits. With too few bytes "
+        "for a model that makes labels, validation users choose between soft and written, unless something is given "
+        "that needs labels",
     )
     window: int = Field(
         LABEL_WINDOW,

@@ -199,11 +199,11 @@ class Setting:
         if tunes_last(sequences, shape):
             shape = shape.model_copy(update={"finetune": "frozen"})
         # Without labels nobody has to make them: that model may have to be trained.
-        model = self.best if sequences.codes is None else self.labeller
+        model = self.labeller if sequences.labelled else self.best
         student = model.fresh(self.seed, shape)
         recipe = student_recipe(sequences, student.encoder, student.options)
         source = student_source(sequences, student, self.seed, mixup=recipe.mixup)
-        if sequences.codes is None:
+        if not sequences.labelled:
             return student, source, recipe, self.validate if recipe.patience else None
         return student, source, recipe.model_copy(update={"steps": max(recipe.total_steps // 2, 1)}), None
 

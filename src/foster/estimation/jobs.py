@@ -16,7 +16,7 @@ from foster.artefacts import folder_bytes
 from foster.condensed.sequences import Condensed
 from foster.data.dataset import Dataset
 from foster.distillation.baselines.mtt import TrajectoryMatching
-from foster.distillation.compact import EXPERTS, LINEAR
+from foster.distillation.compact import recipe_of
 from foster.distillation.distill import Distiller, distiller_of, fitted, read_teacher, settings_within, write_distilled
 from foster.distillation.generated import Generated
 from foster.distillation.options import CondenseOptions, DistillOptions
@@ -147,7 +147,7 @@ def distillation_parts(
         maps[name] = sum(part[0] for part in training), sum(part[1] for part in training)
 
     if setting.form.compact:
-        train_map("compact map", setting.best, LINEAR if setting.form.linear else EXPERTS)
+        train_map("compact map", setting.best, recipe_of(setting.form))
     if isinstance(options, DistillOptions) and options.targets != "next":
         model, recipe = begun(best, data, seed, updates=options.bytes is None)
         if model is not best:

@@ -45,6 +45,7 @@ PARTS = {
     "code_scales": "scales of the soft labels",
     "draws": "which items stand for the steps in the windows",
     "adapter": "the teacher's map from texts to items",
+    "labeller": "the sequence model that makes the labels",
 }
 MOST_LINES = 20  # sequences that a terminal shows
 FIRST = 3  # items of each of them
@@ -84,7 +85,8 @@ class CondensedFolder:
         span = " to ".join(f"{length:,}" for length in dict.fromkeys((int(lengths.min()), int(lengths.max()))))
         kept = info.get(KEPT_STEP)
         made = "synthetic" if data.kind == "distilled" else "real"
-        labels = "" if data.codes is None else f" with {self._counted(data.codes.shape[1])}"
+        places = sum(end - start for start, end in data.windows)
+        labels = f" with {self._counted(places)}" if data.labelled else ""
         sentence = (
             f"{many(len(data), f'{made} sequence')} of up to {many(data.items.shape[1], 'step')}{labels}, "
             f"{'made' if data.kind == 'distilled' else 'chosen'} by {clean(data.method)} from a log of "
@@ -150,13 +152,15 @@ class CondensedFolder:
 
     def _labels(self) -> str:
         data = self.data
-        if data.codes is None:
+        if not data.labelled:
             start = "" if data.adapter is None else ", and start with the map of items"
             return f"none: students learn each step from those before it{start}"
         windows, steps = self._windows()
         where = ["whole sequences"] if windows < len(data.windows) else []
         if windows:
             where.append(f"{many(windows, 'window')} of {many(steps, 'step')}")
+        if data.codes is None:
+            return f"a sequence model in a bit a weight makes them, for {' and '.join(where)}"
         return f"{data.codes.shape[-1]} numbers of {many(data.label_bits, 'bit')} a label, for {' and '.join(where)}"
 
     @cached_property
@@ -232,7 +236,7 @@ class CondensedFolder:
         else:
             sections.append(Section("map", "Map of the catalogue", self._map(vectors)))
         sections.append(Section("coverage", "Popularity and categories", self._coverage()))
-        if data.codes is not None:
+        if data.labelled:
             blocks: list[Block] = [Paragraph(f"They cannot be read without the encoder: {fault}.")]
             if fault is None:
                 about = (

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from foster.condensed.contexts import by_window
-from foster.condensed.labels import label_keys
+from foster.condensed.labels import label_keys, with_codes
 from foster.condensed.sequences import Condensed
 from foster.inspection.page import ItemText, Table
 from foster.inspection.page import Share as Bar
@@ -73,6 +73,7 @@ def some_windows(data: Condensed, keys: Tensor) -> Windows:
         data: sequences with soft labels.
         keys: see ``keys_of``.
     """
+    data = with_codes(data, keys)
     assert data.codes is not None
     codes = by_window(data.codes, data.windows)
     draws = None if data.draws is None else by_window(data.draws, data.windows)

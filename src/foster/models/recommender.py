@@ -37,15 +37,11 @@ from foster.growing import GrowingRows
 from foster.hub import folder_of, push_to_hub
 from foster.manifest import read_whole
 from foster.memory import free_memory
-from foster.models.gru4rec import GRU4Rec
-from foster.models.hstu import HSTU
+from foster.models.backbones import backbone_of
 from foster.models.item_index import ExactIndex, ItemIndex
 from foster.models.item_tower import ROWS, FeatureSource, FrozenFeatures, ItemTower, TunedFeatures, Whitening
-from foster.models.ligr import LiGR
-from foster.models.mean_pool import MeanPool
 from foster.models.options import ModelOptions
 from foster.models.privacy import Privacy
-from foster.models.sasrec import SASRec
 from foster.models.transformer import Transformer
 from foster.storage import LARGE_BYTES, large_table
 from foster.text.cache import embed_texts
@@ -153,7 +149,7 @@ class TextRecommender(nn.Module):
         self.options = options
         self.whitening = whitening
         self.tower: ItemTower = ItemTower(features, options, catalogue.n_known)
-        self.backbone: nn.Module = _backbone(options)
+        self.backbone: nn.Module = backbone_of(options)
         self.origin: dict[str, str] = {}
         self.privacy: Privacy | None = None
         self._stored_table: GrowingRows | None = None
@@ -775,7 +771,7 @@ def _shapes(options: ModelOptions, features: int, width: int, known: int) -> dic
     """
     with torch.device("meta"):
         tower = ItemTower(FrozenFeatures(lambda: torch.empty(0), features), options, known)
-        parts = {"tower.": tower, "backbone.": _backbone(options)}
+        parts = {"tower.": tower, "backbone.": backbone_of(options)}
     weights = {prefix + name: tensor for prefix, part in parts.items() for name, tensor in part.state_dict().items()}
     shapes = {name: ("BOOL" if name == SEEN else "F32", tuple(tensor.shape)) for name, tensor in weights.items()}
     return shapes | {"whitening.mean": ("F32", (width,)), "whitening.matrix": ("F32", (width, width))}
@@ -819,15 +815,6 @@ def _take(state: dict[str, Tensor], name: str, path: Path) -> Tensor:
     if name not in state:
         raise InputError(f"{path}: tensor {name} is missing; the folder is damaged, make or copy it again")
     return state.pop(name)
-
-
-def _backbone(options: ModelOptions) -> nn.Module:
-    if options.backbone == "gru4rec":
-        return GRU4Rec(options.dim, options.layers, options.dropout)
-    if options.backbone == "mean":
-        return MeanPool(options.dim, options.dropout)
-    attentive = {"sasrec": SASRec, "hstu": HSTU, "ligr": LiGR}[options.backbone]
-    return attentive(options.dim, options.layers, options.heads, options.max_length, options.dropout)
 
 
 def _features(

@@ -113,7 +113,7 @@ def _write_about(condensed: Condensed, folder: Path, header: str) -> None:
     content |= {name: condensed.info[name] for name in ("data_fingerprint", "from_real_data") if name in condensed.info}
     write_json(folder / CONFIG_NAME, content)
     soft = "" if condensed.items.shape[2] == 1 else "; a step is a mixture of items, of which the most probable is here"
-    more = "" if condensed.adapter is None else "the map of items" if condensed.codes is None else "the soft labels"
+    more = "" if condensed.adapter is None else "the soft labels" if condensed.labelled else "the map of items"
     missing = f"- not here: {more}, which the folder of foster has\n" if more else ""
     text = (
         f"# {many(len(condensed), f'{condensed.kind} sequence')} ({condensed.method})\n\n"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 import sqlite3
@@ -477,12 +478,15 @@ def require_optuna() -> None:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Keep optuna's own lines off stderr, where ours say the same."""
+    """Keep optuna's own lines off stderr, where ours say the same, and a traceback of Ctrl-C within a query."""
     import optuna
 
-    before = optuna.logging.get_verbosity()
+    pools = logging.getLogger("sqlalchemy.pool")
+    before = optuna.logging.get_verbosity(), pools.level
     optuna.logging.set_verbosity(optuna.logging.ERROR)
+    pools.setLevel(logging.CRITICAL)
     try:
         yield
     finally:
-        optuna.logging.set_verbosity(before)
+        optuna.logging.set_verbosity(before[0])
+        pools.setLevel(before[1])

@@ -314,7 +314,7 @@ def _check_sequences(source: Condensed, space: Space, given: Mapping[str, Any], 
         )
     ids = space.parts.get("ids")
     may = given.get("ids", source.model.ids) if ids is None else ids.holds(True)
-    if may and source.codes is not None and IDS not in (source.adapter or {}):
+    if may and source.labelled and IDS not in (source.adapter or {}):
         raise InputError(
             f"{where}: 'ids': these sequences and their labels come from a teacher without vectors of items' own; "
             "leave it out"
@@ -332,7 +332,7 @@ def _check_read(source: Dataset | Condensed, space: Space, model: ModelOptions, 
         reason = None
         if name in by_none:
             reason = "the language model is frozen" if name in OF_TUNED else f"the backbone is {' or '.join(backbones)}"
-        elif name == "mixup" and (finish or isinstance(source, Dataset) or source.codes is None):
+        elif name == "mixup" and (finish or isinstance(source, Dataset) or not source.labelled):
             reason = "it is for trials on soft labels alone"
         if reason is not None:
             raise InputError(f"{where}: '{name}' would have no effect, since {reason}; leave it out")

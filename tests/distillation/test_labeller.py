@@ -1,0 +1,240 @@
+"""A sequence model in a bit a weight, stored in the place of the labels that it makes."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from foster.audit.audit import derived
+from foster.audit.signals import label_scores
+from foster.condensed.folder import TENSORS_NAME, stored_bytes
+from foster.condensed.labels import label_keys, with_codes
+from foster.condensed.sequences import Condensed
+from foster.condensed.sources import student_source
+from foster.distillation.budget import Form
+from foster.distillation.compact import compact_teacher
+from foster.distillation.distill import distill, settings_within
+from foster.distillation.foster import Foster
+from foster.distillation.options import DistillOptions
+from foster.distillation.setting import Setting
+from foster.engine import Engine
+from foster.errors import InputError
+from foster.inspection.inspect import Look, look_at
+from foster.inspection.labels import keys_of
+from foster.manifest import seal
+from foster.models.options import ModelOptions
+from foster.models.recommender import TextRecommender
+from foster.runs import pretrain, train
+from foster.training.options import TeacherOptions, TrainOptions
+from foster.training.teachers import load_teacher
+from foster.training.trajectory import Trajectory
+
+SMALL = {"length": 6, "window": 3, "steps": 0, "student_steps": 4, "batch_size": 16, "subset": 12}
+
+
+@pytest.fixture(scope="module")
+def begun(setting):
+    data, folder = setting
+    options = DistillOptions(**SMALL, bytes=60_000)
+    begun = Setting(data, load_teacher(folder, data), Trajectory(folder), options, 0, Engine("cpu"))
+    (found,) = settings_within(begun, options)
+    return found
+
+
+@pytest.fixture(scope="module")
+def made(begun):
+    return Foster(begun, begun.options).export()
+
+
+def test_a_labeller_takes_the_place_of_the_labels(made, begun, tmp_path):
+    assert made.codes is None and made.labelled
+    assert begun.form == Form(2, 2, 1, labeller=True)
+    assert made.windows == ((0, 3), (3, 6))
+    assert made.model.max_length == 3 and made.model.dropout == 0 and not made.recipe.mixup
+    assert "sequence model and map of items of a model that does what the teacher does" in made.info["from_real_data"]
+    made.rounded().save(tmp_path / "out")
+    assert stored_bytes(tmp_path / "out") <= 60_000
+    again = Condensed.read(tmp_path / "out")
+    assert again.labeller.keys() == made.labeller.keys()
+    for name, weights in made.rounded().labeller.items():
+        assert torch.equal(again.labeller[name], weights), name
+
+
+@pytest.mark.parametrize(("adapter", "size"), [("moe", 60_000), ("linear", 12_000)])
+def test_a_labeller_scores_items_as_its_model_does(setting, adapter, size, tmp_path):
+    # What is stored is what was trained: rounding again changes nothing.
+    data, folder = setting
+    if adapter == "linear":
+        pretrain(
+            data,
+            folder := tmp_path / "teacher",
+            encoder=TextRecommender.from_pretrained(setting[1]).encoder,
+            model=ModelOptions(dim=8, layers=1, heads=1, max_length=8, adapter="linear"),
+            train=TrainOptions(steps=12, lr=0.05),
+            teacher=TeacherOptions(checkpoints=2),
+        )
+    options = DistillOptions(**SMALL, bytes=size)
+    begun = Setting(data, load_teacher(folder, data), Trajectory(folder), options, 0, Engine("cpu"))
+    (found,) = settings_within(begun, options)
+    made, model = Foster(found, found.options).export(), found.best
+    assert ("offset" in made.labeller) == (adapter == "linear")
+    codes = with_codes(made.rounded(), label_keys(made, model)).codes
+    table = model.item_table()
+    for start, end in made.windows:
+        scores = model.scores(model.backbone(table[made.items[:, start:end, 0]]), table)
+        found = codes[:, start:end] @ label_keys(made.rounded(), model).T
+        # Scores are known up to a constant of each label.
+        found, scores = (x - x.mean(-1, keepdim=True) for x in (found, scores))
+        assert scores.std() > 0.01
+        torch.testing.assert_close(found, scores, rtol=2e-3, atol=2e-3)
+
+
+def test_weights_of_layers_have_two_values_a_row(setting):
+    data, teacher = setting
+    made = compact_teacher(TextRecommender.from_pretrained(teacher), data, Form(2, 2, 1, labeller=True))
+    state = made.state(len(made) - 1)
+    block = "backbone.blocks.0."
+    for name in (block + "qkv.weight", block + "feed.0.weight", block + "project.weight"):
+        for row in state[name]:
+            assert len(row.abs().unique()) == 1
+    assert len(state["backbone.positions.weight"]) == 8  # of which three are stored
+    assert all(len(row.unique()) <= 15 for row in state["backbone.positions.weight"])
+    made.model.load_trained_state(state)
+
+
+def test_students_learn_from_what_a_labeller_says(made, setting):
+    data, _ = setting
+    model, fit = train(made.rounded(), train=TrainOptions(steps=60, eval_every=20), validation=data)
+    assert fit.history[-1]["loss"] < fit.history[0]["loss"]
+    labelled = with_codes(made.rounded(), label_keys(made.rounded(), model))
+    assert labelled.labeller is None
+    sources = [student_source(sequences, model, 0) for sequences in (made.rounded(), labelled)]
+    assert sources[0].loss(model, 8).item() == sources[1].loss(model, 8).item()
+
+
+def test_labels_are_stored_where_the_bytes_hold_enough_of_them_or_no_labeller(setting, monkeypatch):
+    few = distill(*setting, DistillOptions(**SMALL, bytes=4_000, targets="soft"), progress=False)[0]
+    assert few.codes is not None and few.labeller is None
+    monkeypatch.setattr("foster.distillation.budget.ENOUGH_LABELS", 12)
+    enough = distill(*setting, DistillOptions(**SMALL, bytes=60_000), progress=False)[0]
+    assert enough.codes is not None and enough.labeller is None
+
+
+def test_there_are_no_more_sequences_than_labels_pay_for(setting, monkeypatch):
+    monkeypatch.setattr("foster.distillation.budget.MOST_LABELS", 60)
+    few = distill(*setting, DistillOptions(**SMALL, bytes=60_000), progress=False)[0]
+    assert few.labeller is not None and len(few) == 10
+    asked = distill(*setting, DistillOptions(**SMALL, bytes=60_000, sequences=3), progress=False)[0]
+    assert asked.labeller is not None and len(asked) == 3
+
+
+def test_the_teacher_writes_what_is_labelled_unless_others_are_asked_for(setting):
+    made = distill(*setting, DistillOptions(**SMALL, bytes=60_000), progress=False)[0]
+    assert made.info["options"]["start"] == "generated" and "the teacher drew" in made.info["from_real_data"]
+    asked = distill(*setting, DistillOptions(**SMALL, bytes=60_000, start="pieces"), progress=False)[0]
+    assert asked.labeller is not None and "start as real histories" in asked.info["from_real_data"]
+
+
+def test_as_many_sequences_as_fit(setting, monkeypatch, tmp_path):
+    monkeypatch.setattr("foster.distillation.budget.MOST_LABELS", 10**9)
+    monkeypatch.setattr("foster.distillation.budget.LABELLER_SHARE", 1.0)
+    least = stored_bytes(
+        distill(*setting, DistillOptions(**SMALL, bytes=60_000, sequences=1), progress=False)[0].save(tmp_path / "one")
+    )
+    for more in (600, 2000):
+        made = distill(*setting, DistillOptions(**SMALL, bytes=least + more), progress=False)[0]
+        assert made.labeller is not None
+        assert least + more - 200 < stored_bytes(made.save(tmp_path / f"{more}")) <= least + more
+
+
+@pytest.mark.parametrize("backbone", ["hstu", "ligr", "gru4rec"])
+def test_backbones_that_label(setting, backbone, tmp_path):
+    data, _ = setting
+    shape = ModelOptions(dim=16, layers=1, heads=2, backbone=backbone, max_length=6)
+    encoder = TextRecommender.from_pretrained(setting[1]).encoder
+    pretrain(
+        data,
+        tmp_path / "teacher",
+        encoder=encoder,
+        model=shape,
+        train=TrainOptions(steps=4),
+        teacher=TeacherOptions(checkpoints=2),
+    )
+    made = distill(data, tmp_path / "teacher", DistillOptions(**SMALL, bytes=60_000), progress=False)[0]
+    assert (made.labeller is None) == (backbone == "gru4rec")
+    made.save(tmp_path / "out")
+    read = Condensed.read(tmp_path / "out")
+    assert read.labelled
+    train(read, train=TrainOptions(steps=2))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda t: t.pop("labeller.scale"), "'scale' of the labeller is missing"),
+        (lambda t: t.pop("labeller.scales"), "'scales' of the labeller is missing"),
+        (lambda t: t.update({"labeller.x": t["labeller.rest"].clone()}), "'x' of the labeller is unknown"),
+        (lambda t: t["labeller.scale"].neg_(), "'scale' of the labeller is no scale"),
+        (lambda t: t["labeller.scales"].neg_(), "'scales' of the labeller are no scales"),
+        (
+            lambda t: t.update({"labeller.rest": t["labeller.rest"][1:].clone()}),
+            "'rest' of the labeller are not those of sasrec",
+        ),
+        (
+            lambda t: t.update({"labeller.matrices": t["labeller.matrices"].repeat(2)}),
+            "'matrices' of the labeller are not",
+        ),
+        (lambda t: t["labeller.places"].fill_(255), "'places' of the labeller are not those"),
+        (
+            lambda t: t.update({"labeller.scale": t["labeller.scale"].half()}),
+            "'labeller.scale' are of type F16 instead of F32",
+        ),
+        (
+            lambda t: [t.pop(name) for name in list(t) if name.startswith("adapter.")],
+            "a labeller is beside labels, or lacks the 'adapter'",
+        ),
+        (
+            lambda t: [t.pop(name) for name in list(t) if name.startswith("labeller.")],
+            "field 'windows' is wrong",
+        ),
+    ],
+)
+def test_a_damaged_labeller_is_refused(made, tmp_path, change, message):
+    made.rounded().save(tmp_path / "bad")
+    tensors = load_file(tmp_path / "bad" / TENSORS_NAME)
+    change(tensors)
+    save_file(tensors, tmp_path / "bad" / TENSORS_NAME)
+    seal(tmp_path / "bad")
+    with pytest.raises(InputError) as error:
+        Condensed.read(tmp_path / "bad")
+    assert message in str(error.value)
+
+
+def test_moving_sequences_that_a_labeller_labels(setting):
+    options = DistillOptions(**SMALL | {"steps": 4, "select_every": 2}, bytes=60_000)
+    made, log = distill(*setting, options, progress=False)
+    assert made.labeller is not None and {"gap", "student_ndcg@10"} <= log[-1].keys()
+
+
+def test_labels_that_a_labeller_makes_can_be_looked_at(made, tmp_path):
+    keys = keys_of(made, made.encoder, "cpu")
+    assert with_codes(made, keys).codes.shape == (len(made), 6, 8)
+    assert with_codes(replace(made, labeller=None), keys).codes is None
+    made.rounded().save(tmp_path / "out")
+    found = look_at(tmp_path / "out", Look())
+    facts = dict(found.summary().facts)
+    assert facts["soft labels"] == "a sequence model in a bit a weight makes them, for 2 windows of 3 steps"
+    assert "with 6 soft labels each" in found.summary().sentence
+    assert "What the labels say" in [section.title for section in found.sections()]
+
+
+def test_an_audit_asks_the_labels_that_a_labeller_makes(made, begun):
+    model, histories = begun.best, begun.data.training_histories()
+    codes = with_codes(made, label_keys(made, model))
+    found = label_scores(made, model, histories)
+    assert found is not None and np.array_equal(found, label_scores(codes, model, histories))
+    assert "sequence model" in derived(made)["labeller"]
