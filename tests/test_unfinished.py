@@ -167,7 +167,7 @@ def test_a_distillation(method, data, teacher, tmp_path, monkeypatch):
 @pytest.mark.parametrize("size", [9000, 60_000])  # of labels, and of what makes them
 def test_a_distillation_within_bytes(size, data, teacher, tmp_path, monkeypatch):
     compact = TrainOptions(steps=30, eval_every=10, batch_size=16)
-    for recipe in ("LINEAR", "EXPERTS", "LABELLER"):
+    for recipe in ("LINEAR", "EXPERTS"):
         monkeypatch.setattr(f"foster.distillation.compact.{recipe}", compact)
     options = OPTIONS["foster"](bytes=size, length=8, subset=12, steps=3, select_every=2, student_steps=4)
     assert goes_on(distilled(data, teacher, options), tmp_path, monkeypatch) == 5

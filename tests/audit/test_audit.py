@@ -126,7 +126,7 @@ def test_coresets_are_audited_too(made):
 @pytest.mark.parametrize("size", [60_000, 80_000])  # of a labeller, and of more labels than shadows have users
 def test_shadows_of_few_bytes_have_the_same_form(made, monkeypatch, size):
     data, teacher, _ = made
-    for recipe in ("LINEAR", "EXPERTS", "LABELLER"):
+    for recipe in ("LINEAR", "EXPERTS"):
         monkeypatch.setattr(compact, recipe, TrainOptions(steps=4, eval_every=2, candidates=16))
     options = DistillOptions(length=8, bytes=size, student_steps=4)
     sequences = distill(data, teacher, options, engine=Engine("cpu"), progress=False)[0]
@@ -141,7 +141,7 @@ def test_shadows_of_few_bytes_have_the_same_form(made, monkeypatch, size):
 
 def test_shadows_of_written_histories_are_made_like_them(made, monkeypatch):
     data, teacher, _ = made
-    for recipe in ("LINEAR", "EXPERTS", "LABELLER"):
+    for recipe in ("LINEAR", "EXPERTS"):
         monkeypatch.setattr(compact, recipe, TrainOptions(steps=4, eval_every=2, candidates=16))
     sequences = distill(
         data, teacher, DistillOptions(length=8, bytes=3500, targets="written"), engine=Engine("cpu"), progress=False

@@ -86,7 +86,7 @@ def bench(log, tmp_path, tiny_encoder):
 
 
 def test_a_budget_in_bytes_holds_for_every_method(bench, monkeypatch):
-    for recipe in ("LINEAR", "EXPERTS", "LABELLER"):
+    for recipe in ("LINEAR", "EXPERTS"):
         monkeypatch.setattr(compact, recipe, TrainOptions(steps=4))
     result = bench(methods="foster,dm,random-length", extra=STILL, budgets=None, sizes="60000")
     rows = result["rows"]

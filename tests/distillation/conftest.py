@@ -22,7 +22,7 @@ def setting(tmp_path_factory):
     folder = tmp_path_factory.mktemp("budget")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("FOSTER_CACHE", str(folder / "cache"))
-        for recipe in ("LINEAR", "EXPERTS", "LABELLER"):
+        for recipe in ("LINEAR", "EXPERTS"):
             patch.setattr(compact, recipe, TrainOptions(steps=12, batch_size=16, eval_every=6, warmup=2))
         rng = np.random.default_rng(0)
         rows = [(f"u{u}", f"i{(u + 3 * t) % 30}", t) for u in range(50) for t in range(int(rng.integers(6, 12)))]

@@ -139,7 +139,7 @@ def test_another_teacher_is_named_before_the_work(made, tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize("size", [60_000, 10_000, 4_000])  # of a labeller, of labels, and of written histories
 def test_a_budget_in_bytes_finds_the_number_of_sequences_again(made, tmp_path, monkeypatch, size):
-    for recipe in ("LINEAR", "EXPERTS", "LABELLER"):
+    for recipe in ("LINEAR", "EXPERTS"):
         monkeypatch.setattr(compact, recipe, TrainOptions(steps=8, eval_every=4))
     data, engine = Dataset.read(made / "data"), Engine("cpu")
     options = DistillOptions(bytes=size, length=6, student_steps=5)

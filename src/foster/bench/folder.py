@@ -13,7 +13,7 @@ from foster.artefacts import CONFIG_NAME, DATASET_NAME, cannot_write, marked, re
 from foster.bench.plan import Plan
 from foster.bench.results import BENCH_NAME, KIND, PLOT_NAME, RESULTS
 from foster.bench.rows import Run
-from foster.distillation.budget import COMPACT, as_stored, for_labeller, may_be_written
+from foster.distillation.budget import COMPACT, Form, as_stored, may_be_written
 from foster.distillation.options import DistillOptions
 from foster.engine import Engine
 from foster.errors import InputError
@@ -216,9 +216,8 @@ class BenchFolder:
         if run.in_bytes:  # how many sequences these bytes hold, and in which form, was found out
             if isinstance(expected, DistillOptions):
                 written = found.get("targets") == "written" and may_be_written(expected, COMPACT[-1])
-                expected = as_stored(expected, written)
-                if found.get("start") == "generated":  # what a labeller labels, unless others were asked for
-                    expected = for_labeller(expected)
+                labeller = found.get("start") == "generated"  # as what it labels is, unless others were asked for
+                expected = as_stored(expected, Form(written=written, labeller=labeller))
             expected = expected.model_copy(update={"sequences": found.get("sequences")})
         if not _same(expected, found, folder):
             raise InputError(f"{folder}: row '{run.variant.name}' was made with other options; {fix}")

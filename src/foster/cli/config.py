@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import inspect
 from pathlib import Path
 from typing import Annotated, Any, get_args
 
@@ -91,8 +92,8 @@ def _merged(verb: str, values: Values) -> tuple[dict[str, Any], dict[str, Any], 
         groups = [chosen, *(group for group in groups if group not in methods.values())]
     held = {name: _plain(value) for name, value in values.own.items() if value is not None}
     given = values.given | held.keys()
-    # Of a distillation a teacher is always there.
-    found = {by: names for by, names in FOLLOWS.get(verb, {}).items() if by in given or by == "teacher"}
+    needed = {name for name, option in taken.own.items() if option.default is inspect.Parameter.empty}
+    found = {by: names for by, names in FOLLOWS.get(verb, {}).items() if by in given | needed}
     left: dict[str, Any] = {}
     followed: dict[str, list[str]] = {}
     for group in groups:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from foster.condensed.codes import WHOLE_BITS, rounded_for_scores
 from foster.condensed.contexts import Windows, mixtures, window_items
-from foster.condensed.packed_labeller import OFFSET, SCALE, Labeller, labeller_of
+from foster.condensed.packed_labeller import OFFSET, SCALE, labeller_of
 from foster.condensed.score_matching import covariance
 from foster.condensed.sequences import Condensed
 from foster.errors import InputError
@@ -59,7 +60,6 @@ def with_soft_labels(
     *,
     bits: int = 4,
     adapter_bits: int = WHOLE_BITS,
-    labeller: bool = False,
 ) -> Condensed:
     """Label every step with the teacher's predictions, and set the recipe of students that learn from such labels.
 
@@ -76,8 +76,6 @@ def with_soft_labels(
         counts: ``[V]``, how often items are in the log; draws follow them, plus one. None for uniform draws.
         bits: of each number of a label: 1, 2 or 4.
         adapter_bits: of each weight of the adapter: 1 or 2, for one that was rounded so, or 16.
-        labeller: keep the teacher's sequence model, which was rounded with the adapter, in the place of the labels; it
-            and the students read no more items than a window has.
 
     Raises:
         ValueError: a teacher of which whole layers were tuned.
@@ -97,51 +95,80 @@ def with_soft_labels(
         flat = torch.multinomial(chances[:, steps].flatten(0, 1), 1, generator=generator)
         draws = flat.view(len(items), len(steps))
         contexts = [table[drawn] for drawn in window_items(items, draws.to(items.device), windows)]
-    codes: Tensor | None = None
-    if not labeller:
-        unit = torch.eye(teacher.options.dim, device=table.device)
-        codes = torch.cat([teacher.scores(teacher.backbone(context), unit) for context in contexts], dim=1)
-        if bits < 4:
-            known = table[: teacher.n_known]
-            codes = rounded_for_scores(codes.flatten(0, 1), bits, covariance(known, known)).view_as(codes)
-    derived = sequences.info["from_real_data"]
-    # Soft labels leave little to over-fit: on validation students do best without dropout.
-    model = sequences.model.model_copy(update={"dropout": 0.0})
-    own_labeller: Labeller | None = None
+    unit = torch.eye(teacher.options.dim, device=table.device)
+    codes = torch.cat([teacher.scores(teacher.backbone(context), unit) for context in contexts], dim=1)
+    if bits < 4:
+        known = table[: teacher.n_known]
+        codes = rounded_for_scores(codes.flatten(0, 1), bits, covariance(known, known)).view_as(codes)
     if adapter_bits < WHOLE_BITS:
         adapter, scale = _of_usual_length(adapter, table)
-        if codes is not None:
-            codes = codes / scale
+        codes = codes / scale
         what = "states and map of items of a model that does what the teacher does (codes, adapter)"
-        if labeller:
-            model = model.model_copy(update={"max_length": max(end - start for start, end in windows)})
-            own_labeller = {SCALE: scale.reshape(1).cpu(), **labeller_of(teacher.backbone, model)}
-            if (linear := teacher.tower.linear) is not None:
-                own_labeller[OFFSET] = linear.bias.detach().cpu()
-            what = (
-                "sequence model and map of items of a model that does what the teacher does (labeller, adapter), which "
-                "make them"
-            )
     else:
         own = "" if IDS not in adapter else " and what items have of their own"
         tuned, also = (", low-rank updates of its language model", ", updates") if updates else ("", "")
         what = f"the teacher's states{tuned} and adapter{own} (codes, adapter{also})"
-    labels = f"{what}, with which students of such an adapter start"
     log = "the log" if teacher.privacy is None else "the generated log"
     drawn = "" if counts is None else f"; their contexts hold items as often as {log} does (draws)"
-    return replace(
+    return _labelled(
         sequences,
-        codes=None if codes is None else codes.cpu(),
-        labeller=own_labeller,
+        what,
+        drawn,
+        codes=codes.cpu(),
         adapter={name: weights.cpu() for name, weights in adapter.items()},
         updates=None if updates is None else {name: part.cpu() for name, part in updates.items()},
         windows=windows,
         draws=draws,
         label_bits=bits,
         adapter_bits=adapter_bits,
-        model=model,
+    )
+
+
+@torch.no_grad()
+def with_labeller(
+    sequences: Condensed, teacher: TextRecommender, windows: Windows, *, bits: int, adapter_bits: int
+) -> Condensed:
+    """Give sequences what makes the labels of every step, and set the recipe of students that learn from these.
+
+    That is the sequence model of a compact teacher; ``with_codes`` makes the labels.
+
+    Args:
+        sequences: without labels, of a ``model`` that reads no more items than a window has.
+        teacher: the compact teacher: map and sequence model were rounded.
+        windows: first step and end of each window that is labelled.
+        bits: of each number of a label, as ``with_soft_labels`` would store them.
+        adapter_bits: of each weight of the map, 1 or 2.
+    """
+    adapter, scale = _compact_map(teacher)
+    labeller = {SCALE: scale.reshape(1).cpu(), **labeller_of(teacher.backbone, sequences.model)}
+    if (linear := teacher.tower.linear) is not None:
+        labeller[OFFSET] = linear.bias.detach().cpu()
+    what = (
+        "sequence model and map of items of a model that does what the teacher does (labeller, adapter), which make "
+        "them"
+    )
+    return _labelled(
+        sequences, what, labeller=labeller, adapter=adapter, windows=windows, label_bits=bits, adapter_bits=adapter_bits
+    )
+
+
+def _labelled(sequences: Condensed, what: str, more: str = "", **fields: Any) -> Condensed:
+    """Return sequences with labels and the recipe of students that learn from them.
+
+    Args:
+        sequences: without labels.
+        what: the labels come from, for the card.
+        more: for the card.
+        fields: of the labels.
+    """
+    labels = f"{what}, with which students of such an adapter start{more}"
+    return replace(
+        sequences,
+        # Soft labels leave little to over-fit: on validation students do best without dropout.
+        model=sequences.model.model_copy(update={"dropout": 0.0}),
         recipe=STUDENT,
-        info={**sequences.info, "from_real_data": f"{derived}; soft labels: {labels}{drawn}"},
+        info={**sequences.info, "from_real_data": f"{sequences.info['from_real_data']}; soft labels: {labels}"},
+        **fields,
     )
 
 
@@ -191,10 +218,15 @@ def with_item_map(sequences: Condensed, adapter: ItemMap, adapter_bits: int) -> 
 @torch.no_grad()
 def compact_item_map(teacher: TextRecommender) -> ItemMap:
     """Return the rounded map of a compact teacher as ``with_item_map`` takes it, on the CPU."""
+    return _compact_map(teacher)[0]
+
+
+def _compact_map(teacher: TextRecommender) -> tuple[ItemMap, Tensor]:
+    """Return the map of a compact teacher on the CPU, and what it was scaled with."""
     adapter = teacher.tower.item_map()
     assert adapter is not None  # a compact teacher has one
-    adapter, _ = _of_usual_length(adapter, teacher.item_table())
-    return {name: weights.cpu() for name, weights in adapter.items()}
+    adapter, scale = _of_usual_length(adapter, teacher.item_table())
+    return {name: weights.cpu() for name, weights in adapter.items()}, scale
 
 
 def _of_usual_length(adapter: ItemMap, table: Tensor) -> tuple[ItemMap, Tensor]:

@@ -40,12 +40,10 @@ def student_source(
     Raises:
         InputError: labels that the student cannot learn from.
     """
-    if data.labeller is not None:
-        data = with_codes(data, label_keys(data, model))
     fixed = data.adapter is not None and start and start_from_labels(data, model)
-    if data.codes is None and len(data) > MANY and data.items.shape[2] == 1:
+    if not data.labelled and len(data) > MANY and data.items.shape[2] == 1:
         return HistoryBatches(data, model, seed, fixed=fixed)
-    if data.codes is None:
+    if not data.labelled:
         return HardLabels(data, model, seed)
     return SoftLabels(data, model, seed, fixed=fixed, mixup=mixup)
 
@@ -229,7 +227,6 @@ class SoftLabels(_Drawing):
     def __init__(
         self, data: Condensed, model: TextRecommender, seed: int, fixed: bool = False, mixup: bool = False
     ) -> None:
-        assert data.codes is not None
         self.windows: Windows = data.windows
         self.mixup: bool = mixup
         self.generator: torch.Generator = torch.Generator().manual_seed(seed * 1009)
@@ -245,6 +242,8 @@ class SoftLabels(_Drawing):
             keys = table = model.tower.table()
         else:
             keys = label_keys(data, model)
+        data = with_codes(data, keys)
+        assert data.codes is not None  # it has labels
         if fixed and isinstance(features, FrozenFeatures):
             own = model.tower.item_map()
             assert own is not None  # see start_from_labels

@@ -97,26 +97,24 @@ def may_be_written(options: DistillOptions, form: Form) -> bool:
     return few and form.compact and not (options.steps or options.model_fields_set.intersection(OF_LABELS))
 
 
-def as_stored(options: DistillOptions, written: bool) -> DistillOptions:
+def as_stored(options: DistillOptions, form: Form) -> DistillOptions:
     """Return options with ``bytes`` as a folder states them: where the teacher generates the sequences, they say so.
+
+    It writes what a labeller labels, too, unless other steps are asked for: that compresses to two thirds of what
+    pieces of real histories take (benchmarks/research.md, 96).
 
     Args:
         options: as they were given.
-        written: whether the form is one of written histories.
+        form: of the folder.
     """
     generated = {"start": "generated", "steps": 0}
-    if written:
+    if form.written:
         return options.model_copy(update={"targets": "written", **generated})
-    return options.model_copy(update=generated) if options.targets == "next" else options
-
-
-def for_labeller(options: DistillOptions) -> DistillOptions:
-    """Return options of a form with a labeller: the teacher writes what it labels, unless others are asked for.
-
-    That compresses to two thirds of what pieces of real histories take (benchmarks/research.md, 96).
-    """
-    asked = options.model_fields_set.intersection(("start", "anonymity"))
-    return options if asked else options.model_copy(update={"start": "generated"})
+    if options.targets == "next":
+        return options.model_copy(update=generated)
+    if form.labeller and not options.model_fields_set.intersection(("start", "anonymity")):
+        return options.model_copy(update={"start": "generated"})
+    return options
 
 
 def form_within(

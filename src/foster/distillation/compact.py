@@ -27,9 +27,7 @@ from foster.unfinished import State, Unfinished
 
 LINEAR = TrainOptions(steps=1500, lr=1.5e-3)
 EXPERTS = TrainOptions(steps=2000, lr=1e-3)
-LABELLER = TrainOptions(steps=2000, lr=1e-3)
-"""Recipes of a linear map, which has to be found, of experts, which are there already, and of experts with a sequence
-model in a bit a weight."""
+"""Recipes of a linear map, which has to be found, and of what is there already: experts, and what makes labels."""
 
 DROPOUT = 0.1  # of a sequence model in a bit a weight, whose rounding is noise enough
 RIDGE = 1e-2  # of the least-squares map to start from, as a share of the features' mean variance
@@ -38,9 +36,7 @@ CHECKPOINTS = 20
 
 def recipe_of(form: Form) -> TrainOptions:
     """Return how the compact teacher of a form is trained."""
-    if form.labeller:
-        return LABELLER
-    return LINEAR if form.linear else EXPERTS
+    return LINEAR if form.linear and not form.labeller else EXPERTS
 
 
 @dataclass(frozen=True)
@@ -130,9 +126,11 @@ def compact_teacher(
         weights = torch.from_numpy(data.item_counts()).to(model.device).float() + 1
         weights[model.n_known :] = 0
         adapter.load_state_dict(_least_squares(teacher, weights))
-    source: Source = LogSource(data, recipe, model.options.max_length, seed, engine)
+    source: Source
     if linear or form.labeller:
         source = Imitation(teacher, data, recipe, seed, engine)
+    else:
+        source = LogSource(data, recipe, model.options.max_length, seed, engine)
     parts = list(_rounded(model, form))
     for part_of in parts:
         parametrize.register_parametrization(part_of.module, part_of.name, part_of.rounding)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -19,7 +20,7 @@ from foster.distillation.baselines.dm import DistributionMatching
 from foster.distillation.baselines.farzi import Farzi
 from foster.distillation.baselines.mtt import TrajectoryMatching
 from foster.distillation.baselines.td3 import TD3
-from foster.distillation.budget import FORMS, Form, as_stored, for_labeller, form_within, may_be_written
+from foster.distillation.budget import FORMS, Form, as_stored, form_within, may_be_written
 from foster.distillation.compact import CompactTeacher, compact_teacher
 from foster.distillation.foster import Foster
 from foster.distillation.generated import Generated, written_sample
@@ -316,39 +317,39 @@ def settings_within(
     if options.targets == "written" and "sequences" in options.model_fields_set:
         raise InputError("--sequences: with --targets written --bytes says how many there are; leave it out")
     if options.targets == "next":  # a benchmark of bytes may have set these beside other options
-        return [replace(setting, options=as_stored(options, written=False))]
+        return [replace(setting, options=as_stored(options, setting.form))]
 
     teacher, (public, recipe) = setting.best, begun(setting.best, setting.data, setting.seed, updates=False)
     states = [] if public is teacher else [public.trained_state()]
     if states:
         setting = replace(setting, best=public, trajectory=CompactTeacher(public, [0], states))
 
+    @cache
+    def untrained(form: Form) -> CompactTeacher:
+        return CompactTeacher.untrained(setting.best, form)
+
     def sample(form: Form, sequences: int) -> Condensed:
         # The folder holds these options, too: a number of bytes no shorter than those that are asked for.
         few = options.model_copy(update={"sequences": sequences, "bytes": max(options.bytes or 0, 10**9)})
-        if form.written:
-            few = as_stored(few, written=True)
-        elif form.labeller:
-            few = for_labeller(few)
+        few = as_stored(few, form)
         of_form = replace(setting, options=few, form=form)
         if form.compact:
-            untrained = CompactTeacher.untrained(setting.best, form)
-            of_form = replace(of_form, best=untrained.model, trajectory=untrained, original=teacher)
+            compact = untrained(form)
+            of_form = replace(of_form, best=compact.model, trajectory=compact, original=teacher)
         return written_sample(of_form, sequences) if form.written else Foster(of_form, few).export()
 
     users = len(setting.data.histories("train"))
     form, sequences = form_within(options, sample, setting.best.options, users)
-    of_labels = options.model_copy(update={"sequences": sequences})
-    if form.labeller:
-        of_labels = for_labeller(of_labels)
+    of_labels = as_stored(options.model_copy(update={"sequences": sequences}), form)
     if trained and states:  # the budget is one that fits
         imitate(public, teacher, setting.data, recipe, setting.seed, setting.engine, setting.shown)
         states.append(public.trained_state())
         setting = replace(setting, trajectory=CompactTeacher(public, [0, 1], states))
     if not form.compact:
         return [replace(setting, options=of_labels)]
-    compact = CompactTeacher.untrained(setting.best, form)
-    if trained:
+    if not trained:
+        compact = untrained(form)
+    else:
         compact = compact_teacher(
             setting.best,
             setting.data,
@@ -361,8 +362,8 @@ def settings_within(
     labelled = replace(setting, options=of_labels, best=compact.model, trajectory=compact, form=form, original=teacher)
     if not may_be_written(options, form):
         return [labelled]
-    as_written = as_stored(options, written=True)
-    written = replace(labelled, options=as_written, form=replace(form, written=True))
+    of_histories = replace(form, written=True)
+    written = replace(labelled, options=as_stored(options, of_histories), form=of_histories)
     return [written] if form.written else [labelled, written]
 
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from foster.condensed.contexts import Windows
-from foster.condensed.labels import with_soft_labels
+from foster.condensed.labels import with_labeller, with_soft_labels
 from foster.condensed.sequences import Condensed
 from foster.distillation.generated import generated_pieces
 from foster.distillation.objective import (
@@ -187,17 +187,6 @@ class Foster:
         sequences = self.setting.condensed(items, weights, derived)
         if not labels:
             return sequences
-        labelled = with_soft_labels(
-            sequences,
-            self.setting.labeller,
-            self.windows,
-            # The same draws at every export: students differ by what the steps became, and by nothing else.
-            torch.Generator().manual_seed(self.setting.seed) if form.stored_items > 1 else None,
-            torch.from_numpy(self.setting.data.item_counts()) if form.stored_items > 1 else None,
-            bits=form.label_bits,
-            adapter_bits=form.adapter_bits,
-            labeller=form.labeller,
-        )
         few = form.compact and not form.labeller
         update: dict[str, Any] = {"steps": self.options.student_steps, "mixup": few}
         shape: dict[str, Any] = {}
@@ -208,11 +197,21 @@ class Foster:
             # What a linear map of a bit says of items, experts learn better than it is.
             shape["adapter"] = "moe"
             update["steps"] = min(self.options.student_steps, EXPERT_STEPS)
-        return replace(
-            labelled,
-            recipe=labelled.recipe.model_copy(update=update),
-            model=labelled.model.model_copy(update=shape),
-        )
+        sequences = replace(sequences, model=sequences.model.model_copy(update=shape))
+        bits = {"bits": form.label_bits, "adapter_bits": form.adapter_bits}
+        if form.labeller:
+            labelled = with_labeller(sequences, self.setting.labeller, self.windows, **bits)
+        else:
+            labelled = with_soft_labels(
+                sequences,
+                self.setting.labeller,
+                self.windows,
+                # The same draws at every export: students differ by what the steps became, and by nothing else.
+                torch.Generator().manual_seed(self.setting.seed) if form.stored_items > 1 else None,
+                torch.from_numpy(self.setting.data.item_counts()) if form.stored_items > 1 else None,
+                **bits,
+            )
+        return replace(labelled, recipe=labelled.recipe.model_copy(update=update))
 
 
 def barrier_weight(

@@ -482,11 +482,11 @@ def quiet() -> Iterator[None]:
     import optuna
 
     pools = logging.getLogger("sqlalchemy.pool")
-    before = optuna.logging.get_verbosity(), pools.level
+    verbosity, level = optuna.logging.get_verbosity(), pools.level
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     pools.setLevel(logging.CRITICAL)
     try:
         yield
     finally:
-        optuna.logging.set_verbosity(before[0])
-        pools.setLevel(before[1])
+        optuna.logging.set_verbosity(verbosity)
+        pools.setLevel(level)
