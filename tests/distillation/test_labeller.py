@@ -10,11 +10,14 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from foster.audit.audit import derived
-from foster.audit.signals import label_scores
+from foster.audit.signals import label_scores, model_scores
+from foster.condensed import labeller, sources
+from foster.condensed.contexts import by_window
 from foster.condensed.folder import TENSORS_NAME, stored_bytes
-from foster.condensed.labels import label_keys, with_codes
+from foster.condensed.labeller import with_codes, with_own_contexts
+from foster.condensed.labels import label_keys
 from foster.condensed.sequences import Condensed
-from foster.condensed.sources import student_source
+from foster.condensed.sources import SoftLabels, student_source
 from foster.distillation.budget import Form
 from foster.distillation.compact import compact_teacher
 from foster.distillation.distill import distill, settings_within
@@ -96,6 +99,7 @@ def test_a_labeller_scores_items_as_its_model_does(setting, adapter, size, tmp_p
 def test_weights_of_layers_have_two_values_a_row(setting):
     data, teacher = setting
     made = compact_teacher(TextRecommender.from_pretrained(teacher), data, Form(2, 2, 1, labeller=True))
+    assert made.model.options.dropout == 0  # rounding is noise enough
     state = made.state(len(made) - 1)
     block = "backbone.blocks.0."
     for name in (block + "qkv.weight", block + "feed.0.weight", block + "project.weight"):
@@ -110,10 +114,58 @@ def test_students_learn_from_what_a_labeller_says(made, setting):
     data, _ = setting
     model, fit = train(made.rounded(), train=TrainOptions(steps=60, eval_every=20), validation=data)
     assert fit.history[-1]["loss"] < fit.history[0]["loss"]
-    labelled = with_codes(made.rounded(), label_keys(made.rounded(), model))
+    source = student_source(made.rounded(), model, 0)
+    keys = label_keys(made.rounded(), model)
+    labelled = with_codes(with_own_contexts(made.rounded(), keys, 0), keys)
     assert labelled.labeller is None
-    sources = [student_source(sequences, model, 0) for sequences in (made.rounded(), labelled)]
-    assert sources[0].loss(model, 8).item() == sources[1].loss(model, 8).item()
+    other = SoftLabels(labelled, model, 0, fixed=True)
+    # A step reads as many positions as if those were all that are stored.
+    assert source._draw_contexts()[1].shape[:2] == (sources.OF_LABELLER // sources.SHARE // 3, 3)
+    other.positions = source.positions
+    other.generator.set_state(source.generator.get_state())
+    assert source.loss(model, 8).item() == other.loss(model, 8).item()
+
+
+def test_a_labeller_writes_contexts_of_its_own(made, monkeypatch):
+    monkeypatch.setattr(labeller, "OWN_STEPS", 598)
+    keys = keys_of(made, made.encoder, "cpu")
+    more = with_own_contexts(made, keys, 0)
+    assert len(more) - len(made) == 100  # of two windows of three steps
+    assert torch.equal(more.items[: len(made)], made.items) and torch.equal(more.weights[: len(made)], made.weights)
+    written = more.items[len(made) :, :, 0].reshape(-1, 3)
+    assert all(len(row.unique()) == 3 for row in written)
+    assert set(written[:, 0].tolist()) <= set(made.items.unique().tolist())
+    again, other = (with_own_contexts(made, keys, seed).items for seed in (0, 1))
+    assert torch.equal(again, more.items) and not torch.equal(other, more.items)
+    assert with_own_contexts(replace(made, labeller=None), keys, 0).items is made.items
+
+
+def test_what_a_labeller_writes_it_expects(made, monkeypatch):
+    monkeypatch.setattr(labeller, "OWN_STEPS", 60_000)
+    monkeypatch.setattr(labeller, "TEMPERATURE", 0.3)
+    keys = keys_of(made, made.encoder, "cpu")
+    more = with_own_contexts(made, keys, 0)
+    written = more.items[len(made) :, :, 0].reshape(-1, 3)
+    codes = by_window(with_codes(more, keys).codes, more.windows)
+    first = written[:, 0].mode().values
+    after = codes[0][len(made) :][more.items[len(made) :, 0, 0] == first][0, 0]
+    scores = keys @ after / 0.3
+    scores[first] = -torch.inf
+    found = written[written[:, 0] == first][:, 1].bincount(minlength=len(keys))
+    n, expected = found.sum(), torch.softmax(scores, 0)
+    assert n > 300 and expected.max() > 2 / len(keys)
+    assert ((found - n * expected).abs() <= 5 * (n * expected * (1 - expected)).sqrt() + 1).all()
+
+
+def test_of_many_items_a_labeller_chooses_from_those_stored_and_some_others(made, monkeypatch):
+    monkeypatch.setattr(labeller, "WRITABLE", 12)
+    keys = keys_of(made, made.encoder, "cpu")
+    few = replace(made, items=made.items[:2], weights=made.weights[:2])
+    seen = with_own_contexts(few, keys, 0).items.unique()
+    assert 12 <= len(seen) <= 12 + len(few.items.unique())
+    assert set(few.items.unique().tolist()) < set(seen.tolist())
+    later = replace(few, items=few.items.clamp(max=9), catalogue=replace(few.catalogue, known=10))
+    assert int(with_own_contexts(later, keys, 0).items.max()) == 9
 
 
 def test_labels_are_stored_where_the_bytes_hold_enough_of_them_or_no_labeller(setting, monkeypatch):
@@ -232,9 +284,11 @@ def test_labels_that_a_labeller_makes_can_be_looked_at(made, tmp_path):
     assert "What the labels say" in [section.title for section in found.sections()]
 
 
-def test_an_audit_asks_the_labels_that_a_labeller_makes(made, begun):
-    model, histories = begun.best, begun.data.training_histories()
-    codes = with_codes(made, label_keys(made, model))
-    found = label_scores(made, model, histories)
-    assert found is not None and np.array_equal(found, label_scores(codes, model, histories))
+def test_an_audit_asks_what_makes_the_labels(made, begun):
+    model = begun.best
+    histories = begun.data.training_histories().latest(made.model.max_length + 1)
+    found = label_scores(made.rounded(), model, histories)
+    assert found.std() > 0.1
+    # The model that was stored is the one that was trained.
+    np.testing.assert_allclose(found, model_scores(model, histories), rtol=0.02, atol=0.02)
     assert "sequence model" in derived(made)["labeller"]

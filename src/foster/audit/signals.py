@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from foster.condensed.contexts import mixtures, window_items
-from foster.condensed.labels import label_keys, with_codes
+from foster.condensed.labeller import LabelMaker
+from foster.condensed.labels import label_keys
 from foster.condensed.sequences import Condensed
 from foster.data.batches import pad
 from foster.data.histories import Histories
@@ -26,17 +29,34 @@ def model_scores(model: TextRecommender, histories: Histories) -> np.ndarray:
         model: a recommender in evaluation mode.
         histories: two items or more each; the last ``max_length + 1`` are read.
     """
-    table, known = model.item_table(), model.n_known
+    table = model.item_table()
+
+    def scores(items: Tensor, there: Tensor) -> Tensor:
+        return model.scores(model.backbone(table[items])[there], table[: model.n_known])
+
+    return _after_each(scores, histories, model.options.max_length, model.n_known, model.device)
+
+
+def _after_each(
+    scores: Callable[[Tensor, Tensor], Tensor], histories: Histories, length: int, known: int, device: torch.device
+) -> np.ndarray:
+    """Return the mean log-odds of the items of each history after those before them, by what scores them.
+
+    Args:
+        scores: of the ``known`` items after those steps of histories ``[n, l]`` of which a mask of that shape is true.
+        histories: two items or more each.
+        length: the last so many items of each, and what comes after them, are read.
+        known: how many items are scored.
+        device: of the histories.
+    """
     out = np.empty(len(histories))
     order = np.argsort(histories.lengths, kind="stable")
-    longest = model.options.max_length + 1
-    block = max(1, SCORES // (known * longest))
+    block = max(1, SCORES // (known * (length + 1)))
     for start in range(0, len(order), block):
         rows = order[start : start + block]
-        items = pad(histories[rows], longest).to(model.device)
+        items = pad(histories[rows], length + 1).to(device)
         there = items[:, 1:] >= 0
-        states = model.backbone(table[items[:, :-1].clamp(min=0)])[there]
-        odds = _log_odds(model.scores(states, table[:known]), items[:, 1:][there])
+        odds = _log_odds(scores(items[:, :-1].clamp(min=0), there), items[:, 1:][there])
         out[rows] = _means(odds, there.sum(1))
     return out
 
@@ -46,7 +66,8 @@ def label_scores(data: Condensed, model: TextRecommender, histories: Histories) 
     """Return the mean log-odds that soft labels give the items of each history after the one before: float64 ``[H]``.
 
     No training: what is expected after an item is the mean of the labels of all contexts whose last item is like it, by
-    the cosine of the item vectors that the labels refer to.
+    the cosine of the item vectors that the labels refer to. Where a sequence model makes the labels, it is asked for
+    those of the history itself.
 
     Args:
         data: sequences; None is returned for those without soft labels.
@@ -56,7 +77,21 @@ def label_scores(data: Condensed, model: TextRecommender, histories: Histories) 
     if not data.labelled:
         return None
     keys = label_keys(data, model).cpu()
-    data, keys = with_codes(data, keys), keys[: model.n_known]
+    if data.labeller is not None:
+        return _by_labeller(data, keys, model.n_known, histories)
+    return _by_contexts(data, keys[: model.n_known], histories)
+
+
+def _by_labeller(data: Condensed, keys: Tensor, known: int, histories: Histories) -> np.ndarray:
+    labeller = LabelMaker(data, keys)
+
+    def scores(items: Tensor, there: Tensor) -> Tensor:
+        return labeller.labels(keys[items])[there] @ keys[:known].T
+
+    return _after_each(scores, histories, data.model.max_length, known, keys.device)
+
+
+def _by_contexts(data: Condensed, keys: Tensor, histories: Histories) -> np.ndarray:
     assert data.codes is not None
     at = torch.cat([torch.arange(start, end) for start, end in data.windows])
     if data.draws is None:

@@ -15,7 +15,6 @@ from foster.condensed.packed_labeller import OFFSET, SCALE, labeller_of
 from foster.condensed.score_matching import covariance
 from foster.condensed.sequences import Condensed
 from foster.errors import InputError
-from foster.models.backbones import backbone_of
 from foster.models.item_tower import (
     IDS,
     FrozenFeatures,
@@ -130,7 +129,7 @@ def with_labeller(
 ) -> Condensed:
     """Give sequences what makes the labels of every step, and set the recipe of students that learn from these.
 
-    That is the sequence model of a compact teacher; ``with_codes`` makes the labels.
+    That is the sequence model of a compact teacher; ``labeller.with_codes`` makes the labels.
 
     Args:
         sequences: without labels, of a ``model`` that reads no more items than a window has.
@@ -170,28 +169,6 @@ def _labelled(sequences: Condensed, what: str, more: str = "", **fields: Any) ->
         info={**sequences.info, "from_real_data": f"{sequences.info['from_real_data']}; soft labels: {labels}"},
         **fields,
     )
-
-
-@torch.no_grad()
-def with_codes(sequences: Condensed, keys: Tensor) -> Condensed:
-    """Return sequences with the labels that their labeller makes; those without one as they are.
-
-    Args:
-        sequences: with ``labeller``, for example.
-        keys: their item vectors, see ``label_keys``.
-    """
-    if sequences.labeller is None:
-        return sequences
-    weights = {name: part.to(keys.device) for name, part in sequences.labeller.items()}
-    scale, offset = weights.pop(SCALE), weights.pop(OFFSET, torch.zeros(1, device=keys.device))
-    with torch.device("meta"):  # random weights would be drawn from the stream of whoever trains next
-        backbone = backbone_of(sequences.model).eval()
-    backbone.load_state_dict(weights, assign=True)
-    items = sequences.items.to(keys.device)
-    contexts = mixtures(keys[items], sequences.weights.to(keys.device)) / scale + offset
-    states = torch.cat([backbone(contexts[:, start:end]) for start, end in sequences.windows], dim=1)
-    codes = states / (math.sqrt(keys.shape[1]) * scale)
-    return replace(sequences, codes=codes.cpu(), labeller=None)
 
 
 def with_item_map(sequences: Condensed, adapter: ItemMap, adapter_bits: int) -> Condensed:

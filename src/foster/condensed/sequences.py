@@ -45,8 +45,8 @@ class Condensed:
     Histories that a teacher wrote can have its map without labels: students start with that, and learn the next steps.
 
     In the place of labels there can be what makes them, the teacher's sequence model in a bit a weight
-    (``labeller``): ``labels.with_codes`` gives them back. It takes the bytes of some 1,600 labels, and an item that it
-    labels takes less than two.
+    (``labeller``): ``labeller.with_codes`` gives them back, and it writes more contexts for students. It takes as many
+    bytes as some 1,600 labels, and an item that it labels takes less than two.
 
     With ``draws`` a context is not the mixtures of its steps, but one item of each: windows that share steps then hold
     different items, and the student meets more of the catalogue.

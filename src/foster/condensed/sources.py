@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from foster.condensed.contexts import Steps, Windows, by_window, drawn_items, mixtures, short_windows
-from foster.condensed.labels import label_keys, labels_fit, start_from_labels, with_codes
+from foster.condensed.labeller import with_codes, with_own_contexts
+from foster.condensed.labels import label_keys, labels_fit, start_from_labels
 from foster.condensed.score_matching import ProbabilityMatching, ScoreMatching
 from foster.condensed.sequences import Condensed
 from foster.data.batches import BatchDraws
@@ -23,6 +24,7 @@ from foster.unfinished import State
 LEAST = 1e-4  # probability below which an item of the next step is no target
 WHOLE = 0.2  # how often a student with soft labels sees whole sequences; short windows otherwise
 SHARE = 8  # a step of such a student sees an eighth of the positions: more take longer and teach no more
+OF_LABELLER = 10_000  # positions of which that is a share where a labeller makes any number of labels
 
 
 def student_source(
@@ -232,9 +234,6 @@ class SoftLabels(_Drawing):
         self.generator: torch.Generator = torch.Generator().manual_seed(seed * 1009)
         device = model.device
         self.length: int = min(model.options.max_length, data.items.shape[1])
-        self.valid: Tensor = data.valid.to(device)
-        self.positions: int = int(data.valid.sum())
-        self.short_ones: bool = not bool(data.valid.all())
         table: Tensor | None = None
         features = model.tower.features
         if fixed and not isinstance(features, FrozenFeatures):
@@ -242,8 +241,12 @@ class SoftLabels(_Drawing):
             keys = table = model.tower.table()
         else:
             keys = label_keys(data, model)
-        data = with_codes(data, keys)
+        # What a labeller writes beside makes a step of training no longer.
+        self.positions: int = int(data.valid.sum()) if data.labeller is None else OF_LABELLER
+        data = with_codes(with_own_contexts(data, keys, seed), keys)
         assert data.codes is not None  # it has labels
+        self.valid: Tensor = data.valid.to(device)
+        self.short_ones: bool = not bool(data.valid.all())
         if fixed and isinstance(features, FrozenFeatures):
             own = model.tower.item_map()
             assert own is not None  # see start_from_labels

@@ -18,7 +18,7 @@ from foster.distillation.setting import Setting
 from foster.errors import InputError
 from foster.evaluation.ranks import users_at_once
 from foster.models.recommender import TextRecommender
-from foster.progress import Progress
+from foster.models.writing import drawn, write_histories
 from foster.training.options import GENERATED, MANY
 from foster.unfinished import State
 from foster.wording import many
@@ -154,8 +154,7 @@ def generated_histories(
 ) -> list[np.ndarray]:
     """Let a model write histories: a first item by popularity, each other one by what the model expects next.
 
-    No item comes twice in a history. Below a temperature of 1 items are drawn that the model is surer of: a sample then
-    says more of what it knows, and less of how much the log varies (benchmarks/research.md, 76).
+    See ``write_histories``.
 
     Args:
         teacher: the model.
@@ -170,21 +169,20 @@ def generated_histories(
     """
     table = teacher.item_table()[: len(counts)]
     lengths = np.minimum(lengths, len(counts))
-    out = np.zeros((len(lengths), lengths.max(initial=0)), dtype=np.int64)
-    out[:, 0] = _drawn(counts[None].double(), len(lengths), generator)[0]
-    rows_at_once = users_at_once(len(table), table.device)
-    total = int(lengths.sum()) - len(lengths)
-    with Progress(what="the teacher writes", total=total, shown=progress, unit="item") as bar:
-        for step in range(1, out.shape[1]):
-            longer = np.flatnonzero(lengths > step)
-            for start in range(0, len(longer), rows_at_once):
-                rows = longer[start : start + rows_at_once]
-                before = torch.from_numpy(out[rows, :step]).to(table.device)
-                scores = teacher.scores(teacher.last_states(list(out[rows, :step]), table), table) / temperature
-                chances = scores.scatter(1, before, -torch.inf).double().softmax(1)
-                out[rows, step] = _drawn(chances, 1, generator)[:, 0]
-                bar.update(len(rows))
-    return [row[:length] for row, length in zip(out, lengths, strict=True)]
+
+    def scores(before: np.ndarray) -> Tensor:
+        return teacher.scores(teacher.last_states(list(before), table), table)
+
+    return write_histories(
+        scores,
+        drawn(counts[None].double(), len(lengths), generator)[0],
+        lengths,
+        temperature,
+        generator,
+        rows_at_once=users_at_once(len(table), table.device),
+        what="the teacher writes",
+        progress=progress,
+    )
 
 
 def generated_pieces(setting: Setting, options: DistillOptions, part: int) -> Tensor:
@@ -226,13 +224,3 @@ def _wrapped(setting: Setting, histories: list[np.ndarray]) -> Condensed:
     options = {**made.info["options"], "sequences": len(histories)}  # with bytes, what these pay for
     info = {**made.info, "options": options}
     return replace(made, recipe=made.recipe.model_copy(update={"steps": steps}), info=info)
-
-
-def _drawn(chances: Tensor, number: int, generator: torch.Generator) -> np.ndarray:
-    """Draw columns of each row of chances ``[n, V]``, which need not sum to one: int64 ``[n, number]``."""
-    ends = chances.cumsum(1)
-    places = torch.rand((len(chances), number), generator=generator, dtype=torch.float64).to(ends.device)
-    found = torch.searchsorted(ends, places * ends[:, -1:], right=True)
-    # Rounding may end behind the last column that has a chance.
-    last = chances.shape[1] - 1 - (chances > 0).flip(1).int().argmax(1, keepdim=True)
-    return torch.minimum(found, last).cpu().numpy()

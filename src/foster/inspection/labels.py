@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from foster.condensed.contexts import by_window
-from foster.condensed.labels import label_keys, with_codes
+from foster.condensed.labeller import with_codes
+from foster.condensed.labels import label_keys
 from foster.condensed.sequences import Condensed
 from foster.inspection.page import ItemText, Table
 from foster.inspection.page import Share as Bar
