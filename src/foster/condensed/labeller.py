@@ -78,7 +78,7 @@ def with_own_contexts(sequences: Condensed, keys: Tensor, seed: int) -> Condense
         return sequences
     model, generator = LabelMaker(sequences, keys), torch.Generator().manual_seed(seed * 1009 + 1)
     stored = sequences.items[sequences.weights > 0]
-    choices = _writable(stored, sequences.catalogue.known or len(keys), generator)
+    choices = _writable(stored, sequences.catalogue.n_known, generator)
     table = keys[choices.to(keys.device)]
 
     def scores(before: np.ndarray) -> Tensor:
