@@ -15,9 +15,7 @@ from foster.condensed.sequences import Condensed
 from foster.models.backbones import backbone_of
 from foster.models.writing import write_histories
 
-OWN_STEPS = (
-    20_000  # that a labeller writes for a student: three times as many teach no more (benchmarks/research.md, 97)
-)
+OWN_STEPS = 20_000  # that it writes for a student: three times as many teach no more (benchmarks/research.md, 97)
 TEMPERATURE = 1.0  # of what it writes: where it is sure of few items a lower one leaves too few different contexts
 WRITABLE = 20_000  # items that it chooses from: all, or what is stored and a draw of the others
 ROWS = 500  # histories that are written at once
@@ -96,7 +94,6 @@ def with_own_contexts(sequences: Condensed, keys: Tensor, seed: int) -> Condense
         TEMPERATURE,
         generator,
         rows_at_once=ROWS,
-        what="the labeller writes",
     )
     histories = choices[torch.from_numpy(np.stack(written))].view(rows, len(sequences.windows), length)
     items = sequences.items.new_zeros((rows, *sequences.items.shape[1:]))

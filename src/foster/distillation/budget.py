@@ -21,7 +21,7 @@ MAP_SHARE = 0.5  # of a budget that the map of items may take; the rest is for w
 LABELLER_SHARE = 0.95  # of a budget that the map and what makes labels may take; the rest is for what it labels
 TRIALS = 5  # of how many sequences fit
 ENOUGH_LABELS = 6_000  # teach as much as a labeller's, whose bytes they take (benchmarks/research.md, 68)
-MOST_LABELS = 12_000  # that a labeller makes: more teach little more, and each step of a student takes longer
+MOST_LABELS = 12_000  # of stored sequences: more teach no more, and a student lets the labeller write its own (97)
 SPARE = 64  # bytes for what is only known in the end, such as the step after which sequences were kept
 
 

@@ -180,8 +180,7 @@ def generated_histories(
         temperature,
         generator,
         rows_at_once=users_at_once(len(table), table.device),
-        what="the teacher writes",
-        progress=progress,
+        what="the teacher writes" if progress else None,
     )
 
 

@@ -20,8 +20,7 @@ def write_histories(
     generator: torch.Generator,
     *,
     rows_at_once: int,
-    what: str,
-    progress: bool = False,
+    what: str | None = None,
 ) -> list[np.ndarray]:
     """Let a model write histories, in which no item comes twice.
 
@@ -35,8 +34,7 @@ def write_histories(
         temperature: what scores are divided by.
         generator: of the draws, on the CPU.
         rows_at_once: how many histories are scored at once.
-        what: the work in words, for the bar.
-        progress: show a bar on stderr, or a line a minute where that is no terminal.
+        what: the work in words, for a bar on stderr, or a line a minute where that is no terminal; None shows nothing.
 
     Returns:
         Item numbers of each history.
@@ -44,7 +42,7 @@ def write_histories(
     out = np.zeros((len(lengths), lengths.max(initial=0)), dtype=np.int64)
     out[:, 0] = firsts
     total = int(lengths.sum()) - len(lengths)
-    with Progress(what=what, total=total, shown=progress, unit="item") as bar:
+    with Progress(what=what, total=total, shown=what is not None, unit="item") as bar:
         for step in range(1, out.shape[1]):
             longer = np.flatnonzero(lengths > step)
             for start in range(0, len(longer), rows_at_once):
