@@ -371,6 +371,12 @@ def test_students_that_read_less_than_the_sequences_hold(run, made, tmp_path):
         assert run("train", source, "--out", tmp_path / f"{source.name}-m", "--steps", 2, "--max-length", 3).code == 0
 
 
+def test_students_that_read_more_than_labels_follow_are_told(run, made, tmp_path):
+    more = run("train", made.distilled, "--out", tmp_path / "more", "--steps", 2, "--max-length", 9)
+    assert more.code == 0 and "--max-length 9: labels follow at most 6 items" in more.err
+    assert "labels follow" not in run("train", made.distilled, "--out", tmp_path / "plain", "--steps", 2).err
+
+
 def test_models_say_what_they_came_from(run, made, tmp_path):
     assert run("train", made.distilled, "--out", tmp_path / "m", "--steps", 2).code == 0
     fingerprint = json.loads((made.data / "dataset.json").read_text())["fingerprint"]

@@ -139,6 +139,21 @@ def test_shadows_of_few_bytes_have_the_same_form(made, monkeypatch, size):
     assert written_bytes(own) <= size and "labels" in found
 
 
+def test_shadows_of_few_bytes_read_what_was_distilled(made, monkeypatch):
+    """Students of short windows read no more than these; without a named teacher the shadows' one must."""
+    data, teacher, _ = made
+    for recipe in ("LINEAR", "EXPERTS"):
+        monkeypatch.setattr(compact, recipe, TrainOptions(steps=4, eval_every=2, candidates=16))
+    options = DistillOptions(length=8, window=4, bytes=60_000, student_steps=4)
+    sequences = distill(data, teacher, options, engine=Engine("cpu"), progress=False)[0]
+    assert sequences.model.max_length == 4
+    recipe = Recipe.of(sequences, FEW, None, data, 0, Engine("cpu"))
+    assert recipe.model.max_length == 8
+    members = random_halves(len(askable(data)), 1, 0)[0]
+    with shadow_of(data, members, recipe, 0) as shadow:
+        assert shadow.condensed(recipe.options).model.max_length == 4
+
+
 def test_shadows_of_written_histories_are_made_like_them(made, monkeypatch):
     data, teacher, _ = made
     for recipe in ("LINEAR", "EXPERTS"):

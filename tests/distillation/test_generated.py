@@ -134,3 +134,11 @@ def test_they_are_not_moved_and_what_they_take_can_be_estimated(setting, tmp_pat
     assert DistillOptions(**NEXT).steps == 0
     estimate = estimate_distill(*setting, tmp_path / "out", DistillOptions(**NEXT | {"length": 6, "bytes": 2500}))
     assert "sequences that the teacher draws" in estimate.parts
+
+
+def test_a_temperature_is_refused_where_nothing_is_generated():
+    for given in ({}, {"start": "pieces", "bytes": 150_000}, {"anonymity": 2, "bytes": 150_000}):
+        with pytest.raises(InputError, match="generation_temperature is for start generated"):
+            DistillOptions.parse({"generation_temperature": 2.0, **given}, "options")
+    for given in ({"start": "generated"}, {"bytes": 150_000}, {"targets": "written", "bytes": 50_000}):
+        assert DistillOptions.parse({"generation_temperature": 2.0, **given}, "options").generation_temperature == 2

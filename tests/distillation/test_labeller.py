@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 
 import numpy as np
+import polars as pl
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
@@ -18,6 +20,7 @@ from foster.condensed.labeller import with_codes, with_own_contexts
 from foster.condensed.labels import label_keys
 from foster.condensed.sequences import Condensed
 from foster.condensed.sources import SoftLabels, student_source
+from foster.data.dataset import Dataset
 from foster.distillation.budget import Form
 from foster.distillation.compact import compact_teacher
 from foster.distillation.distill import distill, settings_within
@@ -242,6 +245,10 @@ def test_backbones_that_label(setting, backbone, tmp_path):
         ),
         (lambda t: t["labeller.places"].fill_(255), "'places' of the labeller are not those"),
         (
+            lambda t: t.update({"labeller.rest": t["labeller.rest"][None]}),
+            "'rest' of the labeller are no row of numbers",
+        ),
+        (
             lambda t: t.update({"labeller.scale": t["labeller.scale"].half()}),
             "'labeller.scale' are of type F16 instead of F32",
         ),
@@ -264,6 +271,71 @@ def test_a_damaged_labeller_is_refused(made, tmp_path, change, message):
     with pytest.raises(InputError) as error:
         Condensed.read(tmp_path / "bad")
     assert message in str(error.value)
+
+
+@pytest.mark.parametrize("windows", [[[0, 6]], [[0, 6], [0, 3]], [[0, 3], [3, 5]], [[0, 3], [4, 7]], []])
+def test_windows_that_no_labeller_reads_are_refused(made, tmp_path, windows):
+    change_config(made, tmp_path, windows=windows)
+    with pytest.raises(InputError, match="field 'windows' is wrong"):
+        Condensed.read(tmp_path)
+
+
+def test_sequences_of_items_that_training_does_not_know_are_refused(made, tmp_path):
+    most = int(made.items.max())
+    change_config(made, tmp_path, known_items=most + 1)
+    assert Condensed.read(tmp_path).catalogue.n_known == most + 1
+    change_config(made, tmp_path, known_items=most)
+    with pytest.raises(InputError, match=r"'items' do not fit field 'known_items' of config\.json"):
+        Condensed.read(tmp_path)
+
+
+def change_config(made, folder, **fields):
+    made.rounded().save(folder, overwrite=True)
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | fields))
+    seal(folder)
+
+
+def test_a_sequence_is_as_many_whole_windows_as_its_length_holds(setting):
+    made = distill(*setting, DistillOptions(**SMALL | {"length": 8}, bytes=60_000), progress=False)[0]
+    assert made.labeller is not None and made.items.shape[1] == 6 and made.windows == ((0, 3), (3, 6))
+    assert made.info["options"]["length"] == 6
+
+
+def test_there_may_be_more_sequences_than_users_where_none_is_of_a_user(setting):
+    users = setting[0].n_users
+    asked = DistillOptions(**SMALL, bytes=60_000, sequences=users + 1)
+    assert len(distill(*setting, asked, progress=False)[0]) == users + 1
+    long = DistillOptions(**SMALL, bytes=60_000, start="long")
+    assert len(made := distill(*setting, long, progress=False)[0]) == users == made.info["options"]["sequences"]
+    for options in (
+        long.model_copy(update={"sequences": users + 1}),
+        DistillOptions(**SMALL, sequences=users + 1),
+        DistillOptions(**SMALL, sequences=users + 1, bytes=24_000_000),
+    ):
+        with pytest.raises(InputError, match="--sequences 51: the log has 50 users to train on; give at most that"):
+            distill(*setting, options, progress=False)
+
+
+def test_a_catalogue_of_fewer_items_than_a_window(setting, tmp_path):
+    data = setting[0]
+    few = data.item_ids[:4]
+    rows = [(f"u{u}", few[(u + t * (1 + u % 2)) % 4], t) for u in range(30) for t in range(6)]
+    log = pl.DataFrame(rows, schema=["user_id", "item_id", "timestamp"], orient="row")
+    texts = pl.DataFrame({"item_id": few, "title": data.texts[:4]})
+    small = Dataset.prepare(log, texts, k_core=0)
+    encoder = TextRecommender.from_pretrained(setting[1]).encoder
+    shape = ModelOptions(dim=8, layers=1, heads=1, max_length=8)
+    pretrain(small, tmp_path / "teacher", encoder=encoder, model=shape, train=TrainOptions(steps=4))
+    for more in (
+        {"window": 6, "bytes": 60_000},
+        {"window": 6, "start": "generated", "sequences": 3},
+        {"bytes": 60_000, "targets": "written"},
+    ):
+        options = DistillOptions(length=8, student_steps=4, subset=0, **more)
+        made = distill(small, tmp_path / "teacher", options, progress=False)[0]
+        made.rounded().save(tmp_path / "out", overwrite=True)
+        train(Condensed.read(tmp_path / "out"), train=TrainOptions(steps=2))
 
 
 def test_moving_sequences_that_a_labeller_labels(setting):

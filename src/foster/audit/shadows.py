@@ -78,8 +78,8 @@ class Recipe:
         Args:
             sequences: distilled, or a coreset.
             options: of the audit.
-            teacher: shape and recipe of their teacher; by default the shape of their students, with the usual dropout,
-                and the recipe that ``pretrain`` has.
+            teacher: shape and recipe of their teacher; by default the shape of their students, with the usual dropout
+                and at least as many items as a sequence has, and the recipe that ``pretrain`` has.
             data: the log that they were made from.
             seed: of everything that is drawn.
             engine: device.
@@ -110,7 +110,11 @@ class Recipe:
         if teacher is None:
             # Students of soft labels go without the dropout that their teacher had, those of a map with more.
             usual = {"dropout": ModelOptions().dropout} if sequences.adapter is not None else {}
-            teacher = sequences.model.model_copy(update=usual), TrainOptions()
+            shape = sequences.model.model_copy(update=usual)
+            if condense is not None and condense.length > shape.max_length:
+                # Students of labels in short windows read no more than these; their teacher reads what it distils.
+                shape = shape.model_copy(update={"max_length": condense.length})
+            teacher = shape, TrainOptions()
         model, train = teacher
         steps = on_log(train, data).total_steps
         train = train.model_copy(update={"steps": min(steps, options.shadow_steps)})

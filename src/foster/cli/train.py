@@ -109,6 +109,13 @@ def train(
         if isinstance(data, Condensed) and log is None and tunes_last(data, model) and engine.is_main:
             first_steps = frozen_part(data, encoder, model)[1].total_steps
             say(f"{many(first_steps, 'step')} with a frozen language model come first, then it is tuned for --steps")
+        if isinstance(data, Condensed) and log is None and data.windows and engine.is_main:
+            read = max(end - start for start, end in data.windows)
+            if model.max_length > max(read, data.model.max_length):
+                say(
+                    f"--max-length {model.max_length}: labels follow at most {many(read, 'item')}; of places behind "
+                    "these the model learns nothing"
+                )
         command = {
             "verb": "train", "source": identity(source), "validation": judges and judges.info.fingerprint,
             "seed": common.seed, "encoder": encoder.model_dump(), "model": model.model_dump(),

@@ -168,7 +168,7 @@ def read_fields(folder: str | Path, encoder_path: str | None = None) -> dict[str
     catalogue = Catalogue.read(folder)
     if stated.whole_steps:
         _pad_steps(tensors, path, len(catalogue))
-    if wrong := _wrong_steps(tensors, len(catalogue)):
+    if wrong := _wrong_steps(tensors, catalogue):
         raise InputError(f"{path}: {wrong}; the folder is damaged, make or copy it again")
     if stated.adapter_bits != WHOLE_BITS:
         _unpack_adapter(tensors, stated.adapter_bits, stated.adapter_features, path)
@@ -186,9 +186,12 @@ def read_fields(folder: str | Path, encoder_path: str | None = None) -> dict[str
     for name, size in sizes.items():
         if getattr(stated, name) != size:
             raise InputError(f"{where}: field '{name}' is wrong, it should be {size}; make or copy the folder again")
-    codes = labels["codes"]
-    places = None if labels["labeller"] is not None else 0 if codes is None else codes.shape[1]
-    if not _windows_fit(windows, tensors["items"].shape[1], places):
+    if labels["labeller"] is not None:
+        fit = _labelled_windows_fit(windows, tensors["items"].shape[1], model.max_length)
+    else:
+        codes = labels["codes"]
+        fit = _windows_fit(windows, tensors["items"].shape[1], 0 if codes is None else codes.shape[1])
+    if not fit:
         raise InputError(f"{where}: field 'windows' is wrong; the folder is damaged, make or copy it again")
     return {
         "kind": stated.kind,
@@ -277,15 +280,17 @@ def _wrong_tensors(shapes: Shapes, stated: StoredSequences) -> str | None:
     return None
 
 
-def _wrong_steps(tensors: dict[str, Tensor], n_items: int) -> str | None:
+def _wrong_steps(tensors: dict[str, Tensor], catalogue: Catalogue) -> str | None:
     """Return what is wrong with the stored steps, or None."""
     if not {"items", "weights"} <= tensors.keys():
         return "'items' or 'weights' are missing"
     items, weights = tensors["items"].long(), tensors["weights"].float()
     if items.ndim != 3 or items.shape != weights.shape or not items.numel():
         return "'items' do not fit 'weights'"
-    if int(items.min()) < 0 or int(items.max()) >= n_items:
+    if int(items.min()) < 0 or int(items.max()) >= len(catalogue):
         return f"'items' do not fit {CATALOGUE_NAME}"
+    if int(items.max()) >= catalogue.n_known:
+        return f"'items' do not fit field 'known_items' of {CONFIG_NAME}"
     total = weights.sum(-1)
     there = total > 0
     ends = there[:, 0].all() and not (there[:, 1:] & ~there[:, :-1]).any()
@@ -294,21 +299,30 @@ def _wrong_steps(tensors: dict[str, Tensor], n_items: int) -> str | None:
     return None
 
 
-def _windows_fit(windows: Any, length: int, labels: int | None) -> bool:
-    """Return whether windows have one length, the first one aside if it is all, and hold so many labels together.
-
-    None is any number of labels but zero.
-    """
+def _are_windows(windows: Any, length: int) -> bool:
+    """Return whether these are first steps and ends within sequences."""
     if not isinstance(windows, list) or not all(isinstance(w, list) and len(w) == 2 for w in windows):
         return False
     if not all(type(end) is int for window in windows for end in window):
         return False
-    if not windows or labels == 0:
-        return not windows and labels == 0
-    inside = all(0 <= start < end <= length for start, end in windows)
+    return all(0 <= start < end <= length for start, end in windows)
+
+
+def _windows_fit(windows: Any, length: int, labels: int) -> bool:
+    """Return whether windows have one length, the first one aside if it is all, and hold so many labels together."""
+    if not _are_windows(windows, length):
+        return False
     lengths = [end - start for start, end in windows]
-    alike = len(set(lengths[1:])) <= 1 and (windows[0] == [0, length] or len(set(lengths)) == 1)
-    return inside and alike and labels in (None, sum(lengths))
+    alike = len(set(lengths[1:])) <= 1 and (windows[:1] == [[0, length]] or len(set(lengths)) <= 1)
+    return alike and labels == sum(lengths)
+
+
+def _labelled_windows_fit(windows: Any, length: int, most: int) -> bool:
+    """Return whether there are windows, all of one length, which a labeller can read."""
+    if not _are_windows(windows, length):
+        return False
+    lengths = {end - start for start, end in windows}
+    return len(lengths) == 1 and max(lengths) <= most
 
 
 def _pad_steps(tensors: dict[str, Tensor], path: Path, n_items: int) -> None:

@@ -92,7 +92,9 @@ def unpack_labeller(stored: dict[str, Tensor], options: ModelOptions) -> Labelle
         raise ValueError(f"'{SCALE}' of the labeller is no scale")
     if not ((stored["scales"] >= 0) & stored["scales"].isfinite()).all():
         raise ValueError("'scales' of the labeller are no scales")
-    left = {name: stored[name].flatten() for name in PARTS}
+    if folded := [name for name in PARTS if stored[name].ndim != 1]:
+        raise ValueError(f"'{folded[0]}' of the labeller are no row of numbers")
+    left = {name: stored[name] for name in PARTS}
 
     def take(name: str, shape: tuple[int, ...]) -> Tensor:
         size = math.prod(shape)

@@ -101,8 +101,8 @@ class Condensed:
         numbers |= (self.adapter or {}) | (self.updates or {}) | (self.labeller or {})
         if name := not_finite({name: tensor for name, tensor in numbers.items() if tensor is not None}):
             raise InputError(
-                f"{self.method}: {name} of the sequences is not finite; was the teacher trained at too high a --lr, or "
-                "is a --temperature or --start-score beyond reason?"
+                f"{self.method}: {name} of the sequences is not finite; was the teacher trained at too high a --lr, is "
+                "a --temperature or --start-score beyond reason, or is the folder damaged?"
             )
 
     @classmethod

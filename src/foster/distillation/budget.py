@@ -56,9 +56,19 @@ class Form:
         if not self.compact:
             # Next-step targets are the steps themselves: a window has no labels of its own, and the whole says it all.
             return label_windows(options.length, options.window if options.targets == "soft" else 0)
-        window = min(options.window or options.length, options.length)
         # A step is read once: with more labels for the same steps students learn less than from as many other steps.
-        return tiles(options.length - options.length % window, window)
+        return tiles(self.length(options), _window(options))
+
+    def length(self, options: DistillOptions) -> int:
+        """Return the steps of a sequence: in few bytes as many whole windows as the length holds."""
+        if not self.compact or self.written:
+            return options.length
+        return options.length - options.length % _window(options)
+
+
+def _window(options: DistillOptions) -> int:
+    """Return the steps of a short window, or those of a sequence where there are none."""
+    return min(options.window or options.length, options.length)
 
 
 ORDINARY = Form()
@@ -101,7 +111,7 @@ def as_stored(options: DistillOptions, form: Form) -> DistillOptions:
     """Return options with ``bytes`` as a folder states them: where the teacher generates the sequences, they say so.
 
     It writes what a labeller labels, too, unless other steps are asked for: that compresses to two thirds of what
-    pieces of real histories take (benchmarks/research.md, 96).
+    pieces of real histories take (benchmarks/research.md, 96). In few bytes no steps are behind the last window.
 
     Args:
         options: as they were given.
@@ -112,9 +122,20 @@ def as_stored(options: DistillOptions, form: Form) -> DistillOptions:
         return options.model_copy(update={"targets": "written", **generated})
     if options.targets == "next":
         return options.model_copy(update=generated)
+    update: dict[str, Any] = {"length": form.length(options)}
     if form.labeller and not options.model_fields_set.intersection(("start", "anonymity")):
-        return options.model_copy(update={"start": "generated"})
-    return options
+        update["start"] = "generated"
+    return options.model_copy(update=update)
+
+
+def check_sequences(sequences: int, users: int) -> None:
+    """Refuse more sequences than users, where each is of a user.
+
+    Raises:
+        InputError: there are more.
+    """
+    if sequences > users:
+        raise InputError(f"--sequences {sequences}: the log has {users} users to train on; give at most that")
 
 
 def form_within(
@@ -133,25 +154,32 @@ def form_within(
         users: of the log; the ordinary form has no more sequences.
 
     Raises:
-        InputError: the budget is too small, or with ``sequences`` too large: the smallest or largest that works.
+        InputError: the budget is too small, or with ``sequences`` too large: the smallest or largest that works. Or
+            there are more sequences than users, where each is of a user.
     """
     assert options.bytes is not None
     asked = options.sequences if "sequences" in options.model_fields_set else None
     forms = _forms(options, teacher)
     sizes = {form: _sizes(form, sample) for form in forms}
+    limit = users if options.start == "long" else options.bytes  # a sequence takes a byte or more
+    if asked is not None and options.start == "long":
+        check_sequences(asked, users)
     for form, (fixed, each) in sizes.items():
-        held = (options.bytes - fixed) // each
+        held = min((options.bytes - fixed) // each, limit)
         if form.labeller:
             as_labels, of_one = sizes[replace(form, labeller=False)]
             stored = (options.bytes - as_labels) // of_one * _places(form, options)
             pays = held >= 1 and fixed <= LABELLER_SHARE * options.bytes and stored < ENOUGH_LABELS
-            count = _filled(form, sample, options, fixed, held, asked) if pays else 0
+            most = min(asked or max(MOST_LABELS // _places(form, options), 1), limit)
+            count = _filled(form, sample, options, fixed, held, most) if pays else 0
             if count >= (asked or 1):
                 return form, count
             continue
         if form is ORDINARY:
             enough = held >= (asked or DistillOptions().sequences)
             held = min(held, max(users, DistillOptions().sequences))
+            if asked is not None and enough:
+                check_sequences(asked, users)
             if asked is not None and options.bytes > (most := fixed + asked * each):
                 raise InputError(
                     f"--bytes {options.bytes}: {asked} sequences take {most} bytes at most; give at most that, or more "
@@ -182,11 +210,11 @@ def _filled(
     options: DistillOptions,
     fixed: int,
     held: int,
-    asked: int | None,
+    most: int,
 ) -> int:
-    """Return how many sequences fit, ``held`` or more, since their items are compressed; at most those asked for."""
+    """Return how many sequences fit, ``held`` or more, since their items are compressed; at most ``most``."""
     assert options.bytes is not None
-    most = min(asked or max(MOST_LABELS // _places(form, options), 1), 4 * held)  # an item is four bytes at most
+    most = min(most, 4 * held)  # an item is four bytes at most
     if options.steps:  # nobody knows yet what they will hold
         return min(held, most)
     fits, fails, tried = min(held, most), most + 1, most

@@ -20,7 +20,7 @@ from foster.distillation.baselines.dm import DistributionMatching
 from foster.distillation.baselines.farzi import Farzi
 from foster.distillation.baselines.mtt import TrajectoryMatching
 from foster.distillation.baselines.td3 import TD3
-from foster.distillation.budget import FORMS, Form, as_stored, form_within, may_be_written
+from foster.distillation.budget import FORMS, Form, as_stored, check_sequences, form_within, may_be_written
 from foster.distillation.compact import CompactTeacher, compact_teacher
 from foster.distillation.foster import Foster
 from foster.distillation.generated import Generated, written_sample
@@ -482,9 +482,9 @@ def _check(data: Dataset, best: TextRecommender, trajectory: Checkpoints, option
         )
     if not len(trajectory):
         raise InputError("the trajectory has no checkpoint; 'train_teacher' and 'pretrain' record some")
-    users = len(data.histories("train"))
-    if options.sequences > users:
-        raise InputError(f"--sequences {options.sequences}: the log has {users} users to train on; give at most that")
+    labels_by_bytes = isinstance(options, DistillOptions) and options.bytes is not None and options.targets == "soft"
+    if not labels_by_bytes:  # else see ``form_within``
+        check_sequences(options.sequences, len(data.histories("train")))
     if options.length > best.options.max_length:
         raise InputError(
             f"--length {options.length}: the teacher reads {best.options.max_length} items; give at most that"

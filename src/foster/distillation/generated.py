@@ -185,7 +185,11 @@ def generated_histories(
 
 
 def generated_pieces(setting: Setting, options: DistillOptions, part: int) -> Tensor:
-    """Return histories of ``part`` items that the teacher generates, one after another, int64 ``[M, L]``."""
+    """Return histories of ``part`` items that the teacher generates, one after another, int64 ``[M, L]``.
+
+    No item comes twice in one, so that those of few items are shorter.
+    """
+    part = min(part, setting.best.n_known)
     lengths = np.full(-(-options.sequences * options.length // part), part)
     items = np.concatenate(_generated(setting, options, lengths))[: options.sequences * options.length]
     return torch.from_numpy(items).view(options.sequences, options.length).to(setting.engine.device)

@@ -26,7 +26,10 @@ class CondenseOptions(Options):
 
     sequences: int = Field(20, ge=1, description="M, synthetic sequences")
     length: int = Field(
-        50, ge=2, description="L, steps of a sequence; no more than the teacher reads, to which the default gives way"
+        50,
+        ge=2,
+        description="L, steps of a sequence; no more than the teacher reads, to which the default gives way. In few "
+        "bytes as many whole windows as it holds",
     )
     steps: Steps = 200
     lr: LatentRate = 0.01
@@ -126,6 +129,15 @@ class DistillOptions(LatentOptions):
             raise ValueError(
                 f"sequences that the teacher generates, with targets {self.targets}, are not moved; leave steps out"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _temperature_is_of_generated_ones(self) -> Self:
+        asked = self.generation_temperature != type(self).model_fields["generation_temperature"].default
+        # In few bytes the teacher may write them unless something else is given.
+        other = self.bytes is None or self.model_fields_set.intersection(("start", "anonymity"))
+        if asked and self.start != "generated" and other:
+            raise ValueError("generation_temperature is for start generated; give that, or leave it out")
         return self
 
     @property
