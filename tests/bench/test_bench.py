@@ -88,7 +88,8 @@ def bench(log, tmp_path, tiny_encoder):
 def test_a_budget_in_bytes_holds_for_every_method(bench, monkeypatch):
     for recipe in ("LINEAR", "EXPERTS"):
         monkeypatch.setattr(compact, recipe, TrainOptions(steps=4))
-    result = bench(methods="foster,dm,random-length", extra=STILL, budgets=None, sizes="60000")
+    still = STILL | {"foster": STILL["foster"] | {"window": 4}}
+    result = bench(methods="foster,dm,random-length", extra=still, budgets=None, sizes="60000")
     rows = result["rows"]
     assert {"popularity", "random", "random-length", "foster", "dm", "full"} == set(rows)
     for name in ("random", "random-length", "foster", "dm"):
@@ -96,7 +97,8 @@ def test_a_budget_in_bytes_holds_for_every_method(bench, monkeypatch):
         assert rows[name]["in_bytes"]
     made = Condensed.read(bench.out / "seed0" / "foster-60000B")
     assert made.labeller is not None and made.info["options"]["start"] == "generated"
-    again = bench(methods="foster,dm,random-length", extra=STILL, budgets=None, sizes="60000")
+    assert made.items.shape[1] == made.info["options"]["length"] == 4  # whole windows of the 6 steps asked for
+    again = bench(methods="foster,dm,random-length", extra=still, budgets=None, sizes="60000")
     assert again["rows"]["foster"]["ndcg@10"] == rows["foster"]["ndcg@10"]  # found again, not refused
 
 

@@ -212,12 +212,14 @@ class BenchFolder:
             return
         if run.variant.options is None or not self.made(run).exists():
             return
-        found, expected = read_config(folder, "distilled")["info"]["options"], self.plan.options_of(run)
+        config, expected = read_config(folder, "distilled"), self.plan.options_of(run)
+        found = config["info"]["options"]
         if run.in_bytes:  # how many sequences these bytes hold, and in which form, was found out
             if isinstance(expected, DistillOptions):
                 written = found.get("targets") == "written" and may_be_written(expected, COMPACT[-1])
                 labeller = found.get("start") == "generated"  # as what it labels is, unless others were asked for
-                expected = as_stored(expected, Form(written=written, labeller=labeller))
+                form = Form(config["adapter_bits"], written=written, labeller=labeller)
+                expected = as_stored(expected, form)
             expected = expected.model_copy(update={"sequences": found.get("sequences")})
         if not _same(expected, found, folder):
             raise InputError(f"{folder}: row '{run.variant.name}' was made with other options; {fix}")

@@ -1,0 +1,122 @@
+"""Seconds that a student takes to 0.98 of the full log, side by side with an older build.
+
+    git worktree add ../before 8908ec4
+    python benchmarks/student_time.py beauty/ --text title --before ../before/src --out results/beauty-students
+
+Each build makes all of it by its own commands with its defaults: `prepare`, `pretrain`, `distill`, and three times
+`train`: once with a validation every 100 steps, which says after which step a student is as good; once without, and
+once for one step, which say what a step takes. One thread, processor seconds, without what the one step takes (imports,
+texts from the cache, tables). What is in `--out` is not made again. Validation: the same 5,000 users in both builds.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import resource
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from provenance import commit, processor
+
+HERE = Path(__file__).resolve().parents[1] / "src"
+SIDES = ("before", "now")
+EVERY = 100
+SHARE = 0.98
+
+
+def foster(source: Path, *words: object) -> float:
+    """Run a command of a build; return its processor seconds."""
+    environment = {**os.environ, "PYTHONPATH": str(source), "OMP_NUM_THREADS": "1"}
+    print(*words, file=sys.stderr, flush=True)
+    begun = resource.getrusage(resource.RUSAGE_CHILDREN)
+    subprocess.run([sys.executable, "-m", "foster", *map(str, words)], env=environment, check=True)
+    ended = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return ended.ru_utime + ended.ru_stime - begun.ru_utime - begun.ru_stime
+
+
+def validations(folder: Path) -> list[tuple[int, float]]:
+    """Return step and NDCG@10 of each validation of a training."""
+    rows = map(json.loads, (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines())
+    return [(row["step"], row["ndcg@10"]) for row in rows if "ndcg@10" in row and "step" in row]
+
+
+def run(given: argparse.Namespace, side: str, seed: int) -> None:
+    """Make what one build makes with one seed, unless it is there."""
+    out = given.out / f"{side}-{seed}.json"
+    if out.exists():
+        return
+    source, place = given.before if side == "before" else HERE, given.out / f"{side}-{seed}"
+    place.mkdir(exist_ok=True)
+    data, teacher, distilled, judged = (place / name for name in ("data", "teacher", "distilled", "judged"))
+    if not data.exists():
+        foster(source, "prepare", given.data, "--text", given.text, "--out", data)
+    if not teacher.exists():
+        foster(source, "pretrain", data, "--seed", seed, "--out", teacher)
+    if not distilled.exists():
+        foster(source, "distill", data, "--teacher", teacher, "--seed", seed, "--out", distilled)
+    student = ("train", distilled, "--seed", seed, "--overwrite", "--out")
+    if not judged.exists():
+        foster(source, *student, judged, "--validation", data, "--eval-every", EVERY, "--patience", 10_000)
+    curve = validations(judged)
+    seconds = foster(source, *student, place / "timed") - foster(source, *student, place / "one", "--steps", 1)
+    record = {
+        "side": side,
+        "seed": seed,
+        "commit": commit(source),
+        "machine": f"{processor()}, {os.cpu_count()} cores",
+        "data": json.loads((data / "dataset.json").read_text(encoding="utf-8"))["fingerprint"],
+        "full": max(ndcg for _, ndcg in validations(teacher)),
+        "cpu_seconds": seconds,
+        "validations": [{"step": step, "ndcg@10": ndcg} for step, ndcg in curve],
+    }
+    out.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+
+
+def to_reach(record: dict[str, Any], ndcg: float) -> tuple[int, float] | None:
+    """Return step and processor seconds after which a student first was as good, or None."""
+    steps = record["validations"][-1]["step"]
+    step = next((done["step"] for done in record["validations"] if done["ndcg@10"] >= ndcg), None)
+    return None if step is None else (step, record["cpu_seconds"] * step / steps)
+
+
+def table(out: Path) -> str:
+    """Return what there is in a folder, a line a target."""
+    runs = {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in sorted(out.glob("*-*.json"))}
+    lines = ["seed | 0.98 of | that is | before: step, s | now: step, s | ratio"]
+    for seed in sorted({record["seed"] for record in runs.values()}):
+        before, now = (runs.get(f"{side}-{seed}") for side in SIDES)
+        if before is None or now is None:
+            continue
+        first = to_reach(before, SHARE * before["full"])
+        for name, full in (("the full model before", before["full"]), ("its own full model", None)):
+            found = [to_reach(record, SHARE * (full or record["full"])) for record in (before, now)]
+            said = ["never" if one is None else f"{one[0]:,}, {one[1]:.1f}" for one in found]
+            ratio = f"{found[1][1] / first[1]:.2f}" if first and found[1] else ""
+            target = f"{SHARE * full:.4f}" if full else " and ".join(f"{SHARE * r['full']:.4f}" for r in (before, now))
+            lines.append(" | ".join([str(seed), name, target, *said, ratio]))
+        lines.append(f"{seed} | whole students | | {before['cpu_seconds']:.1f} | {now['cpu_seconds']:.1f} |")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Parse and run."""
+    parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
+    parser.add_argument("data", help="folder with interactions.* and items.*")
+    parser.add_argument("--text", required=True, help="text columns, as for 'foster prepare'")
+    parser.add_argument("--out", type=Path, required=True, help="folder of the runs")
+    parser.add_argument("--before", type=Path, required=True, help="src folder of the older build")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0])
+    given = parser.parse_args()
+    given.out.mkdir(parents=True, exist_ok=True)
+    for seed in given.seeds:
+        for side in SIDES:
+            run(given, side, seed)
+    print(table(given.out))
+
+
+if __name__ == "__main__":
+    main()
