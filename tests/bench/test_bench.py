@@ -102,6 +102,24 @@ def test_a_budget_in_bytes_holds_for_every_method(bench, monkeypatch):
     assert again["rows"]["foster"]["ndcg@10"] == rows["foster"]["ndcg@10"]  # found again, not refused
 
 
+def test_bytes_that_are_too_few_for_a_row_are_refused_before_anything_is_trained(bench):
+    rows = {"labels": {"method": "foster", "targets": "soft"}}
+    message = (
+        r"^row 'labels': --bytes 500: the smallest map of items and 1 sequence of .* take (\d+) bytes; give at least"
+    )
+    with pytest.raises(InputError, match=message):
+        bench(methods="random", extra=rows, budgets=None, sizes="500,60000")
+    assert not bench.out.exists()
+
+
+def test_a_row_has_no_other_methods_name(bench):
+    for name in ("random", "full", "td3"):
+        message = f"row '{name}' has the name of a method, and is of dm; rename it"
+        with pytest.raises(InputError, match=message):
+            bench(extra={name: {"method": "dm", "steps": 0}})
+    assert not bench.out.exists()
+
+
 def test_few_bytes_hold_written_histories_and_their_students_start_with_the_map(bench, monkeypatch):
     monkeypatch.setattr(compact, "LINEAR", TrainOptions(steps=4))
     trained, original = [], training.train

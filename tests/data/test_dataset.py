@@ -137,9 +137,16 @@ class TestFilter:
         assert "5-core" in refused("no interaction is left", k_core=5)
 
     def test_short_sequences(self):
+        rows = [(user, item, t) for user in "uvw" for t, item in enumerate("abc")] + [("x", "a", 0)]
+        log = pl.DataFrame(rows, schema=["user_id", "item_id", "timestamp"], orient="row")
+        message = refused("1 user has fewer than 3 interactions, such as 'x'", log, k_core=0)
+        assert message.endswith("set --k-core to 3 or more, which leaves 9 interactions")
+        assert prepare(log, k_core=3).n_users == 3
+
+    def test_short_sequences_of_which_none_is_left(self):
         log = pl.concat([LOG, pl.DataFrame({"user_id": ["u3"], "item_id": ["a"], "timestamp": [1]})])
         message = refused("1 user has fewer than 3 interactions, such as 'u3'", log)
-        assert "set --k-core to 3 or more" in message
+        assert message.endswith("more data are needed, since no interaction is left by a 3-core")
 
     def test_a_negative_k(self):
         refused("--k-core -1: must be 0", k_core=-1)

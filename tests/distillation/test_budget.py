@@ -38,7 +38,7 @@ def figure(error) -> int:
 
 @pytest.fixture(scope="module")
 def least(setting):
-    wanted = r"^--bytes 10: 1 sequence of 6 steps takes \d+ bytes with the smallest"
+    wanted = r"^--bytes 10: the smallest map of items and 1 sequence of 6 steps take \d+ bytes"
     with pytest.raises(InputError, match=wanted) as error:
         distilled(setting, bytes=10)
     return figure(error)
@@ -91,7 +91,7 @@ def test_a_budget_for_the_ordinary_form_gives_it(setting):
 
 
 def test_sequences_that_do_not_meet_the_bytes_are_refused_with_the_figure_that_works(setting, least):
-    with pytest.raises(InputError, match=r"3 sequences of 6 steps take \d+ bytes .* or fewer --sequences") as error:
+    with pytest.raises(InputError, match=r"3 sequences of 6 steps take \d+ bytes; .* or fewer --sequences") as error:
         distilled(setting, bytes=least, sequences=3)
     assert len(distilled(setting, bytes=figure(error), sequences=3)) == 3
     with pytest.raises(InputError, match=r"3 sequences take \d+ bytes at most; give at most that, or more") as error:

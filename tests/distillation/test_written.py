@@ -50,9 +50,10 @@ def distilled(setting, **changes) -> Condensed:
 @pytest.fixture(scope="module")
 def least(setting) -> int:
     """Return the fewest bytes that hold the smallest map and a history."""
-    with pytest.raises(InputError, match=r"^--bytes 10: 1 history takes \d+ bytes with the smallest map") as error:
+    message = r"^--bytes 10: the smallest map of items and 1 history take \d+ bytes"
+    with pytest.raises(InputError, match=message) as error:
         distilled(setting, bytes=10)
-    return int(re.search(r"takes (\d+) bytes", str(error.value)).group(1))
+    return int(re.search(r"take (\d+) bytes", str(error.value)).group(1))
 
 
 @pytest.fixture(scope="module")

@@ -7,6 +7,7 @@ from typing import Any, Unpack
 
 import torch
 
+from foster.bench.estimate import check_bytes
 from foster.bench.folder import BenchFolder
 from foster.bench.making import Maker
 from foster.bench.plan import BenchArguments, Plan, Say, plan_of
@@ -42,12 +43,14 @@ def run_bench(
         that could not be made why, by ``seedS/NAME``; a row of which every run failed is not there.
 
     Raises:
-        InputError: a folder of another benchmark or of something else, or what is there was made with other options;
-            see ``plan_of`` for more.
+        InputError: a folder of another benchmark or of something else, what is there was made with other options, or
+            bytes that are too few for a row; see ``plan_of`` for more.
     """
     engine = engine or Engine()
     plan = plan_of(data, **asked, say=say if engine.is_main else lambda line: None)
     folder = BenchFolder(Path(out), plan)
+    folder.claim(engine, dry_run=True)
+    check_bytes(plan, folder, engine.alone())
     folder.claim(engine)
     make_all(plan, folder, engine, say)
     records, failed = folder.records()

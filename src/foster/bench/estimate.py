@@ -21,8 +21,11 @@ from foster.condensed.sources import student_source
 from foster.coresets.pool import Pool
 from foster.coresets.select import NEED_TEACHER, coreset_of
 from foster.data.dataset import Dataset
-from foster.distillation.distill import as_distilled
+from foster.distillation.distill import as_distilled, settings_within
+from foster.distillation.options import DistillOptions
+from foster.distillation.setting import Setting
 from foster.engine import Engine, deterministic
+from foster.errors import InputError
 from foster.estimation.estimate import Estimate, Parts, limits_of, one_process, timed
 from foster.estimation.jobs import distillation_parts
 from foster.estimation.steps import (
@@ -67,8 +70,37 @@ def estimate_bench(
     folder.claim(engine, dry_run=True)
     with limits_of(engine, out) as limits:
         trial = _Trial(plan, folder, engine)
+        trial.check_bytes(_limited(plan, folder))
         parts = trial.parts()
     return limits.estimate(parts, disk=trial.disk, more_memory=4 * count_weights(trial.model))
+
+
+@deterministic()
+def check_bytes(plan: Plan, folder: BenchFolder, engine: Engine) -> None:
+    """Refuse a budget in bytes that is too small for a row, before anything is trained.
+
+    Args:
+        plan: of the benchmark.
+        folder: of its runs.
+        engine: device of one process.
+
+    Raises:
+        InputError: a budget that is too small, with the row and the smallest that works.
+    """
+    if rows := _limited(plan, folder):
+        _Trial(plan, folder, engine).check_bytes(rows)
+
+
+def _limited(plan: Plan, folder: BenchFolder) -> dict[str, Run]:
+    """Return a run of each row that has to be made within the smallest budget in bytes."""
+    return {
+        run.variant.name: run
+        for run in folder.missing()
+        if isinstance(run.variant.options, DistillOptions)
+        and run.in_bytes
+        and run.budget == plan.budgets[0]
+        and not folder.is_made(run)
+    }
 
 
 class _Start:
@@ -102,6 +134,18 @@ class _Trial:
         self.model, self.start = self._untrained(None)
         self._students: dict[Student | None, tuple[TextRecommender, float, float, float]] = {}
         self._made: dict[tuple[str, int | None], tuple[Condensed, float, float, int]] = {}
+
+    def check_bytes(self, rows: dict[str, Run]) -> None:
+        """Refuse a budget in bytes that is too small for one of these rows."""
+        for name, run in rows.items():
+            options = self.plan.options_of(run)
+            assert isinstance(options, DistillOptions)
+            best, trajectory = as_distilled(self.model, self._trajectory(), options)
+            setting = Setting(self.data, best, trajectory, options, self.seed, self.engine)
+            try:
+                settings_within(setting, options, trained=False)
+            except InputError as error:
+                raise InputError(f"row '{name}': {error}") from error
 
     def parts(self) -> Parts:
         """Return the seconds of all runs that are missing, by row."""

@@ -126,7 +126,7 @@ def variants_of(names: Iterable[str], extra: Mapping[str, Any], source: str = "-
         source: where ``extra`` comes from, named in errors.
 
     Raises:
-        InputError: an unknown method or option.
+        InputError: an unknown method or option, or a row of one method with the name of another.
     """
     rows = {name: _variant(name, {"method": name}, "--methods") for name in (*ALWAYS, *names)}
     for name, content in extra.items():
@@ -134,7 +134,10 @@ def variants_of(names: Iterable[str], extra: Mapping[str, Any], source: str = "-
             raise InputError(f"{source}: row '{name}' must have a name of letters, digits, hyphens and underscores")
         if not isinstance(content, dict) or "method" not in content:
             raise InputError(f"{source}: row '{name}' must hold 'method' and its options, as in 'method: foster'")
-        rows[str(name)] = _variant(str(name), content, f"{source}: row '{name}'")
+        row = _variant(str(name), content, f"{source}: row '{name}'")
+        if row.name in METHODS and row.name != row.method:
+            raise InputError(f"{source}: row '{name}' has the name of a method, and is of {row.method}; rename it")
+        rows[row.name] = row
     return sorted(rows.values(), key=lambda row: (METHODS.index(row.method), row.name != row.method))
 
 

@@ -740,10 +740,15 @@ def _from_raw(
     users, rows = _renumber(users, kept_users), _renumber(rows, kept_rows)
     lengths = count_numbers(users)
     if lengths.min() < shortest:
+        left = int(k_core_mask(users, rows, MIN_SEQUENCE).sum())
         raise InputError(
             f"{raw.reading.log}: {many(int((lengths < MIN_SEQUENCE).sum()), 'user has', 'users have')} fewer than "
             f"{MIN_SEQUENCE} interactions, such as '{user_ids[int(lengths.argmin())]}', but two of each are held out; "
-            f"set --k-core to {MIN_SEQUENCE} or more"
+            + (
+                f"set --k-core to {MIN_SEQUENCE} or more, which leaves {many(left, 'interaction')}"
+                if left
+                else f"more data are needed, since no interaction is left by a {MIN_SEQUENCE}-core"
+            )
         )
     offsets = np.concatenate([[0], np.cumsum(lengths)])
     order = _by_user_and_time(users, times, offsets)

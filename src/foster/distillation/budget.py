@@ -194,8 +194,8 @@ def form_within(
     more = "" if asked is None else ", or fewer --sequences"
     what = "1 history" if forms[-1].written else f"{many(least, 'sequence')} of {options.length} steps"
     raise InputError(
-        f"--bytes {options.bytes}: {what} take{'s' * (least == 1)} {fixed + least * each} bytes with the smallest map "
-        f"of items; give at least that{more}, or --targets next, which needs no map"
+        f"--bytes {options.bytes}: the smallest map of items and {what} take {fixed + least * each} bytes; give at "
+        f"least that{more}, or targets next, which needs no map"
     )
 
 
