@@ -3,10 +3,10 @@
     git worktree add ../before 8908ec4
     python benchmarks/student_time.py beauty/ --text title --before ../before/src --out results/beauty-students
 
-Each build makes all of it by its own commands with its defaults: `prepare`, `pretrain`, `distill`, and three times
-`train`: once with a validation every 100 steps, which says after which step a student is as good; once without, and
-once for one step, which say what a step takes. One thread, processor seconds, without what the one step takes (imports,
-texts from the cache, tables). What is in `--out` is not made again. Validation: the same 5,000 users in both builds.
+Each build makes all of it with its defaults, by its own commands `prepare`, `pretrain`, `distill`; then a student with
+a validation every 100 steps, which says after which step it is as good, and `train` as it is and for one step, which
+say what a step takes. One thread, processor seconds, without what the one step takes (imports, texts from the cache,
+tables). What is in `--out` is not made again. Validation: the same 5,000 users in both builds.
 """
 
 from __future__ import annotations
@@ -38,10 +38,14 @@ def foster(source: Path, *words: object) -> float:
     return ended.ru_utime + ended.ru_stime - begun.ru_utime - begun.ru_stime
 
 
-def validations(folder: Path) -> list[tuple[int, float]]:
-    """Return step and NDCG@10 of each validation of a training."""
-    rows = map(json.loads, (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines())
-    return [(row["step"], row["ndcg@10"]) for row in rows if "ndcg@10" in row and "step" in row]
+def judge(distilled: str, data: str, seed: int) -> list[dict[str, float]]:
+    """Train a student of whatever build is imported; return its validations. It keeps to what both builds have."""
+    from foster import Condensed, Dataset, train
+
+    sequences = Condensed.read(distilled)
+    recipe = sequences.recipe.model_copy(update={"eval_every": EVERY, "patience": 10_000})
+    _, fit = train(sequences, train=recipe, validation=Dataset.read(data), seed=seed)
+    return fit.history
 
 
 def run(given: argparse.Namespace, side: str, seed: int) -> None:
@@ -51,27 +55,29 @@ def run(given: argparse.Namespace, side: str, seed: int) -> None:
         return
     source, place = given.before if side == "before" else HERE, given.out / f"{side}-{seed}"
     place.mkdir(exist_ok=True)
-    data, teacher, distilled, judged = (place / name for name in ("data", "teacher", "distilled", "judged"))
+    data, teacher, distilled = (place / name for name in ("data", "teacher", "distilled"))
     if not data.exists():
         foster(source, "prepare", given.data, "--text", given.text, "--out", data)
     if not teacher.exists():
         foster(source, "pretrain", data, "--seed", seed, "--out", teacher)
     if not distilled.exists():
         foster(source, "distill", data, "--teacher", teacher, "--seed", seed, "--out", distilled)
+    environment = {**os.environ, "PYTHONPATH": str(source), "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, __file__, data, "--text", given.text, "--out", given.out, "--before", given.before]
+    command += ["--judge", distilled, "--seeds", str(seed)]
+    done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=True)
     student = ("train", distilled, "--seed", seed, "--overwrite", "--out")
-    if not judged.exists():
-        foster(source, *student, judged, "--validation", data, "--eval-every", EVERY, "--patience", 10_000)
-    curve = validations(judged)
     seconds = foster(source, *student, place / "timed") - foster(source, *student, place / "one", "--steps", 1)
+    trained = (teacher / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
     record = {
         "side": side,
         "seed": seed,
         "commit": commit(source),
         "machine": f"{processor()}, {os.cpu_count()} cores",
         "data": json.loads((data / "dataset.json").read_text(encoding="utf-8"))["fingerprint"],
-        "full": max(ndcg for _, ndcg in validations(teacher)),
+        "full": max(row["ndcg@10"] for row in map(json.loads, trained) if "ndcg@10" in row),
         "cpu_seconds": seconds,
-        "validations": [{"step": step, "ndcg@10": ndcg} for step, ndcg in curve],
+        "validations": json.loads(done.stdout),
     }
     out.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
 
@@ -110,7 +116,11 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="folder of the runs")
     parser.add_argument("--before", type=Path, required=True, help="src folder of the older build")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
+    parser.add_argument("--judge", help=argparse.SUPPRESS)
     given = parser.parse_args()
+    if given.judge:
+        print(json.dumps(judge(given.judge, given.data, given.seeds[0])))
+        return
     given.out.mkdir(parents=True, exist_ok=True)
     for seed in given.seeds:
         for side in SIDES:
