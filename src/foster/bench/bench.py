@@ -49,8 +49,9 @@ def run_bench(
     engine = engine or Engine()
     plan = plan_of(data, **asked, say=say if engine.is_main else lambda line: None)
     folder = BenchFolder(Path(out), plan)
-    folder.claim(engine, dry_run=True)
-    check_bytes(plan, folder, engine.alone())
+    if plan.in_bytes:
+        folder.claim(engine.alone(), dry_run=True)
+        check_bytes(plan, folder, engine.alone())  # in every process, before one of them can begin
     folder.claim(engine)
     make_all(plan, folder, engine, say)
     records, failed = folder.records()
