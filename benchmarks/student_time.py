@@ -13,27 +13,24 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import resource
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
-from provenance import commit, processor
+from provenance import commit
+from time_to_quality import HERE, SIDES, arguments, by_seed, environment, machine
 
-HERE = Path(__file__).resolve().parents[1] / "src"
-SIDES = ("before", "now")
 EVERY = 100
 SHARE = 0.98
 
 
 def foster(source: Path, *words: object) -> float:
     """Run a command of a build; return its processor seconds."""
-    environment = {**os.environ, "PYTHONPATH": str(source), "OMP_NUM_THREADS": "1"}
     print(*words, file=sys.stderr, flush=True)
     begun = resource.getrusage(resource.RUSAGE_CHILDREN)
-    subprocess.run([sys.executable, "-m", "foster", *map(str, words)], env=environment, check=True)
+    subprocess.run([sys.executable, "-m", "foster", *map(str, words)], env=environment(source), check=True)
     ended = resource.getrusage(resource.RUSAGE_CHILDREN)
     return ended.ru_utime + ended.ru_stime - begun.ru_utime - begun.ru_stime
 
@@ -62,10 +59,9 @@ def run(given: argparse.Namespace, side: str, seed: int) -> None:
         foster(source, "pretrain", data, "--seed", seed, "--out", teacher)
     if not distilled.exists():
         foster(source, "distill", data, "--teacher", teacher, "--seed", seed, "--out", distilled)
-    environment = {**os.environ, "PYTHONPATH": str(source), "OMP_NUM_THREADS": "1"}
     command = [sys.executable, __file__, data, "--text", given.text, "--out", given.out, "--before", given.before]
     command += ["--judge", distilled, "--seeds", str(seed)]
-    done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=True)
+    done = subprocess.run(command, env=environment(source), stdout=subprocess.PIPE, text=True, check=True)
     student = ("train", distilled, "--seed", seed, "--overwrite", "--out")
     seconds = foster(source, *student, place / "timed") - foster(source, *student, place / "one", "--steps", 1)
     trained = (teacher / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
@@ -73,7 +69,7 @@ def run(given: argparse.Namespace, side: str, seed: int) -> None:
         "side": side,
         "seed": seed,
         "commit": commit(source),
-        "machine": f"{processor()}, {os.cpu_count()} cores",
+        "machine": machine(),
         "data": json.loads((data / "dataset.json").read_text(encoding="utf-8"))["fingerprint"],
         "full": max(row["ndcg@10"] for row in map(json.loads, trained) if "ndcg@10" in row),
         "cpu_seconds": seconds,
@@ -91,12 +87,8 @@ def to_reach(record: dict[str, Any], ndcg: float) -> tuple[int, float] | None:
 
 def table(out: Path) -> str:
     """Return what there is in a folder, a line a target."""
-    runs = {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in sorted(out.glob("*-*.json"))}
     lines = ["seed | 0.98 of | that is | before: step, s | now: step, s | ratio"]
-    for seed in sorted({record["seed"] for record in runs.values()}):
-        before, now = (runs.get(f"{side}-{seed}") for side in SIDES)
-        if before is None or now is None:
-            continue
+    for seed, before, now in by_seed(out):
         first = to_reach(before, SHARE * before["full"])
         for name, full in (("the full model before", before["full"]), ("its own full model", None)):
             found = [to_reach(record, SHARE * (full or record["full"])) for record in (before, now)]
@@ -110,17 +102,14 @@ def table(out: Path) -> str:
 
 def main() -> None:
     """Parse and run."""
-    parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
-    parser.add_argument("data", help="folder with interactions.* and items.*")
-    parser.add_argument("--text", required=True, help="text columns, as for 'foster prepare'")
-    parser.add_argument("--out", type=Path, required=True, help="folder of the runs")
-    parser.add_argument("--before", type=Path, required=True, help="src folder of the older build")
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0])
+    parser = arguments(str(__doc__).splitlines()[0], [0])
     parser.add_argument("--judge", help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.judge:
         print(json.dumps(judge(given.judge, given.data, given.seeds[0])))
         return
+    if given.before is None:
+        parser.error("the following arguments are required: --before")
     given.out.mkdir(parents=True, exist_ok=True)
     for seed in given.seeds:
         for side in SIDES:

@@ -87,6 +87,36 @@ def train(given: argparse.Namespace) -> dict[str, Any]:
     }
 
 
+def arguments(description: str, seeds: list[int]) -> argparse.ArgumentParser:
+    """Return a parser of what comparisons of two builds take.
+
+    Args:
+        description: of the benchmark.
+        seeds: of its runs, by default.
+    """
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("data", help="folder with interactions.* and items.*")
+    parser.add_argument("--text", required=True, help="text columns, as for 'foster prepare'")
+    parser.add_argument("--out", type=Path, required=True, help="folder of the runs")
+    parser.add_argument("--before", type=Path, help="src folder of the older build")
+    parser.add_argument("--seeds", type=int, nargs="+", default=seeds)
+    return parser
+
+
+def environment(source: Path) -> dict[str, str]:
+    """Return the environment of a process with one thread that imports the build of a src folder."""
+    return {**os.environ, "PYTHONPATH": str(source), "OMP_NUM_THREADS": "1"}
+
+
+def by_seed(out: Path) -> list[tuple[int, dict[str, Any], dict[str, Any]]]:
+    """Return each seed of which both builds have a run in a folder, and these runs."""
+    runs = {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in sorted(out.glob("*-*.json"))}
+    pairs = [
+        (seed, *(runs.get(f"{side}-{seed}") for side in SIDES)) for seed in sorted({r["seed"] for r in runs.values()})
+    ]
+    return [(seed, before, now) for seed, before, now in pairs if before is not None and now is not None]
+
+
 def machine() -> str:
     """Return the name of the processor and the number of its cores."""
     return f"{processor()}, {os.cpu_count()} cores"
@@ -102,9 +132,8 @@ def run(given: argparse.Namespace, side: str, seed: int) -> None:
     command += ["--side", side, "--seed", str(seed)]
     if side == "now":
         command += ["--model", given.model, "--recipe", given.recipe]
-    environment = {**os.environ, "PYTHONPATH": str(source), "OMP_NUM_THREADS": "1"}
     print(f"{side}, seed {seed}", file=sys.stderr, flush=True)
-    done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=True)
+    done = subprocess.run(command, env=environment(source), stdout=subprocess.PIPE, text=True, check=True)
     record = {"commit": commit(source), **json.loads(done.stdout)}
     out.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
 
@@ -116,16 +145,11 @@ def to_reach(record: dict[str, Any], ndcg: float, clock: str = "seconds") -> flo
 
 def table(out: Path) -> str:
     """Return one line a seed, and the means, of all runs in a folder."""
-    runs = {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in sorted(out.glob("*-*.json"))}
-    seeds = sorted({record["seed"] for record in runs.values()})
     lines = [
         "seed | best of before | before s | now s | ratio (cpu) | now, whole s | test NDCG@10, Recall@10: before | now"
     ]
     ratios = []
-    for seed in seeds:
-        before, now = (runs.get(f"{side}-{seed}") for side in SIDES)
-        if before is None or now is None:
-            continue
+    for seed, before, now in by_seed(out):
         best = before["best_validation"]
         wall, cpu = (
             [to_reach(record, best, clock) or float("nan") for record in (before, now)]
@@ -143,12 +167,7 @@ def table(out: Path) -> str:
 
 def main() -> None:
     """Parse and run."""
-    parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
-    parser.add_argument("data", help="folder with interactions.* and items.*")
-    parser.add_argument("--text", required=True, help="text columns, as for 'foster prepare'")
-    parser.add_argument("--out", type=Path, required=True, help="folder of the runs")
-    parser.add_argument("--before", type=Path, help="src folder of the older build")
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1])
+    parser = arguments(str(__doc__).splitlines()[0], [0, 1])
     parser.add_argument("--sides", nargs="+", choices=SIDES, default=SIDES)
     parser.add_argument("--model", default="{}", help="options of today's model, as JSON (default: the defaults)")
     parser.add_argument("--recipe", default="{}", help="options of today's training, as JSON")
