@@ -44,8 +44,9 @@ from foster import (
 from foster.condensed.labels import start_from_labels, student_recipe
 from foster.engine import Engine
 from foster.errors import InputError
+from foster.models.options import WITHOUT_EFFECT
 from foster.training.options import MOST_STEPS
-from foster.tuning.space import WITHOUT_EFFECT, merged
+from foster.tuning.space import merged
 
 CHOICES: dict[str, list[Any]] = {
     "backbone": ["sasrec", "sasrec", "gru4rec", "mean"],  # half of them SASRec

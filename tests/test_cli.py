@@ -323,6 +323,16 @@ def test_a_wrong_option_is_named_with_its_source(run, made, tmp_path, content, f
     assert not (tmp_path / "model").exists()
 
 
+def test_options_without_effect_are_said(run, made, tmp_path):
+    config = tmp_path / "recipe.yaml"
+    config.write_text("backbone: mean\nlm_chunk: 5\nlayers: 2\n")  # 2 is the default, as foster config prints it
+    flags = ("--heads", "4", "--lm-dtype", "float32", "--config", config, "--dry-run")
+    said = run("pretrain", made.data, "--encoder", made.encoder, "--out", tmp_path / "m", *flags).err
+    assert "--heads: has no effect, since the backbone is mean; leave it out" in said
+    assert f"{config}: option 'lm_chunk': has no effect, since the language model is frozen" in said
+    assert "layers" not in said and "lm-dtype" not in said
+
+
 def test_a_missing_flag_is_named_and_a_file_can_give_it(run, made, tmp_path):
     assert "--teacher is missing: folder that" in run("distill", made.data, "--out", tmp_path / "d").message
     config = tmp_path / "select.yaml"

@@ -55,6 +55,11 @@ class Options(BaseModel):
     later: ClassVar[Mapping[str, Any]] = {}
     """Fields that came after folders were first written, with the value that folders without them mean."""
 
+    @property
+    def unread(self) -> Mapping[str, str]:
+        """Fields that have no effect beside the values of others, and why."""
+        return {}
+
     @classmethod
     def stored(cls, values: Any, where: str) -> Self:
         """Build the options that a folder holds: each field is there, or it is one of ``later``.

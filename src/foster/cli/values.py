@@ -9,6 +9,7 @@ from typing import Any, TypeVar, get_args
 
 from pydantic import Field, TypeAdapter, ValidationError
 
+from foster.cli.output import say
 from foster.errors import InputError, did_you_mean
 from foster.options import MOST_SEED, Options, flag_of, in_our_words, named
 
@@ -69,10 +70,17 @@ class Values:
         return frozenset(self._given)
 
     def of(self, group: type[T], defaults: Options | None = None) -> T:
-        """Return one group's options; ``defaults`` stand in for what the user did not set."""
+        """Return one group's options; ``defaults`` stand in for what the user did not set.
+
+        What the user set without any effect is said, but for a default, which files that ``foster config`` prints hold.
+        """
         base = defaults.model_dump() if defaults is not None else {}
         chosen = {name: self._given[name] for name in group.model_fields if name in self._given}
-        return group.parse({**base, **chosen}, self._sources)
+        options = group.parse({**base, **chosen}, self._sources)
+        for name, reason in options.unread.items():
+            if name in chosen and getattr(options, name) != group.model_fields[name].default:
+                say(f"{named(self._sources[name], name)}: has no effect, since {reason}; leave it out")
+        return options
 
     def only(self, group: type[T], name: str) -> T:
         """Return one of several groups of which one counts; what belongs to another one is an error."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Literal, Self
 
 from pydantic import Field, model_validator
@@ -16,6 +17,14 @@ WITHOUT_EFFECT: dict[str, tuple[str, ...]] = {
     "mean": ("layers", "heads"),
 }
 """Options that a backbone does not read."""
+
+OF_TUNED = ("lm_lr_ratio", "lm_dtype", "lm_chunk")
+"""Options that are read of a language model that is tuned only."""
+
+
+def unread(backbone: str, finetune: str) -> frozenset[str]:
+    """Return the options that a model does not read, so that trainings that differ in them are the same."""
+    return frozenset((*WITHOUT_EFFECT[backbone], *(OF_TUNED if finetune == "frozen" else ())))
 
 
 class ModelOptions(Options):
@@ -64,3 +73,9 @@ class ModelOptions(Options):
         if "heads" not in WITHOUT_EFFECT[self.backbone] and self.dim % self.heads:
             raise ValueError(f"dim {self.dim} is no multiple of heads {self.heads}")
         return self
+
+    @property
+    def unread(self) -> Mapping[str, str]:
+        """Options that this model does not read, and why."""
+        why = {True: "the language model is frozen", False: f"the backbone is {self.backbone}"}
+        return {name: why[name in OF_TUNED] for name in unread(self.backbone, self.finetune)}

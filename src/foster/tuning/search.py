@@ -24,7 +24,7 @@ from foster.engine import Engine
 from foster.errors import InputError
 from foster.finishing import finish
 from foster.manifest import read_manifest
-from foster.models.options import ModelOptions
+from foster.models.options import ModelOptions, unread
 from foster.models.recommender import TextRecommender
 from foster.runs import train
 from foster.storage import file_sha256, whole_file
@@ -33,7 +33,7 @@ from foster.training.loop import Fit, Watch, on_log
 from foster.training.options import FINISH, TrainOptions
 from foster.tuning.folder import DATABASE, Worker, is_dead, study_lock
 from foster.tuning.seals import SEAL, bind, check, check_pages, damaged, of_machine, reading, seal_of, writing
-from foster.tuning.space import Space, merged, unread
+from foster.tuning.space import Space, merged
 from foster.unfinished import Unfinished, unfinished
 
 if TYPE_CHECKING:

@@ -33,9 +33,6 @@ DEFAULT: dict[str, Any] = {
 """The same for logs, coresets and soft labels, so that searches can be compared: what students hardly notice is in it,
 what only a log or only hard labels have (batches, sampled items, another map of items) is not."""
 
-OF_TUNED = ("lm_lr_ratio", "lm_dtype", "lm_chunk")
-"""Options that are read of a language model that is tuned only."""
-
 SHARED = "eval_users"  # of the recipe, but no option of one trial
 TERMS = ("choices", "low", "high", "step", "log")
 DIGITS = 4  # of a number from a range: what is written is then what was trained with
@@ -213,11 +210,6 @@ class Space:
             return None
         share = len(faults) / DRAWS
         return f"{where}: {share:.0%} of it cannot be trained ({faults[0]}, for one); such trials end at once"
-
-
-def unread(backbone: str, finetune: str) -> frozenset[str]:
-    """Return the options that a model does not read, so that trainings that differ in them are the same."""
-    return frozenset((*WITHOUT_EFFECT[backbone], *(OF_TUNED if finetune == "frozen" else ())))
 
 
 def merged(options: Mapping[str, Any], model: ModelOptions, train: TrainOptions) -> tuple[ModelOptions, TrainOptions]:

@@ -24,7 +24,7 @@ from foster.evaluation.evaluate import is_of
 from foster.finishing import check_own_log, shape_on_log
 from foster.manifest import verify
 from foster.models.item_tower import IDS
-from foster.models.options import ModelOptions
+from foster.models.options import OF_TUNED, ModelOptions, unread
 from foster.models.recommender import TextRecommender
 from foster.runs import train, training_record
 from foster.text.options import EncoderOptions
@@ -53,7 +53,7 @@ from foster.tuning.results import (
 )
 from foster.tuning.seals import writing
 from foster.tuning.search import GROUPS, NO_MEMORY, Search, Setting, finished, open_study, quiet, require_optuna
-from foster.tuning.space import OF_TUNED, Choice, Space, unread
+from foster.tuning.space import Choice, Space
 from foster.unfinished import unfinished
 from foster.wording import many
 
