@@ -118,6 +118,7 @@ def test_the_verb(labelled, log, tmp_path, monkeypatch, capfd):
     finish = ("--finish", tmp_path / "d")
     flags = ("--steps", 6, "--eval-every", 3, "--seed", 3, "--device", "cpu")
     assert exit_status(monkeypatch, "train", tmp_path / "s", *finish, "--out", tmp_path / "m", *flags) == 0
+    assert f"{finishing.STUDENT_STEPS} steps on the sequences come first, then 6 on the log" in capfd.readouterr().err
     _, fit = foster.finish(labelled, log, train=RECIPE, seed=3)
     assert json.loads((tmp_path / "m" / "config.json").read_text())["fit"]["best_ndcg"] == fit.best_ndcg
     arguments = json.loads((tmp_path / "m" / "manifest.json").read_text())["arguments"]

@@ -116,6 +116,8 @@ def train(
                     f"--max-length {model.max_length}: labels follow at most {many(read, 'item')}; of places behind "
                     "these the model learns nothing"
                 )
+        if log and engine.is_main:
+            say(f"{many(STUDENT_STEPS, 'step')} on the sequences come first, then {recipe.total_steps:,} on the log")
         command = {
             "verb": "train", "source": identity(source), "validation": judges and judges.info.fingerprint,
             "seed": common.seed, "encoder": encoder.model_dump(), "model": model.model_dump(),
@@ -136,5 +138,7 @@ def train(
         judge = (judges or log) if isinstance(data, Condensed) else data
         if judge is not None:
             warn(out, one_ranking(recommender, judge))
-        validated = {"validation_of_this_data": of_this_data} if judges else {}
+        validated: dict[str, Any] = {"validation_of_this_data": of_this_data} if judges else {}
+        if log:
+            validated["student_steps"] = STUDENT_STEPS
         report_fit(recommender, out, fit, seconds, as_json, validated)
