@@ -80,30 +80,6 @@ def quality_over_bytes() -> None:
     save(figure, "quality-over-bytes", "Test NDCG@10 as a share of the full log's over the bytes of the folder")
 
 
-def quality_by_method() -> None:
-    """Draw NDCG@10 of each method on each log."""
-    methods = {
-        "popularity": "popularity",
-        "random": "20 random histories",
-        "soft-label": "20 long histories, soft labels",
-        "packed": "FOSTER, not moved",
-        "foster": "FOSTER",
-        "full": "full log",
-    }
-    figure, panels = plt.subplots(1, 4, figsize=(7.2, 2.6), layout="constrained", sharey=True)
-    for axes, (log, name) in zip(panels, LOGS.items(), strict=True):
-        table = rows(log, "words")
-        for place, method in enumerate(methods):
-            values = [float(row["ndcg@10"]) for row in table if row["name"] == method]
-            axes.barh(place, sum(values) / len(values), color=LINES[log])
-        axes.set(title=name, xlim=(0, None))
-        axes.set_yticks(range(len(methods)), methods.values())
-        axes.invert_yaxis()
-        axes.xaxis.set_major_locator(mpl.ticker.MaxNLocator(2))
-    figure.supxlabel("test NDCG@10", fontsize=9)
-    save(figure, "quality-by-method", "Test NDCG@10 of each method on four logs")
-
-
 def method() -> None:
     """Draw how a log becomes a folder, and a folder a model."""
     figure, axes = plt.subplots(figsize=(7.2, 3.0), layout="constrained")
@@ -152,5 +128,4 @@ if __name__ == "__main__":
         | {"axes.spines.top": False, "axes.spines.right": False}
     )
     quality_over_bytes()
-    quality_by_method()
     method()

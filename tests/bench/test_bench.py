@@ -639,6 +639,27 @@ def test_a_dry_run_sums_what_is_missing_and_leaves_no_trace(log, bench, monkeypa
     assert taken / 1.5 < left.disk_bytes < 1.5 * taken  # records of runs, large here, are not counted
 
 
+def test_a_dry_run_in_bytes_tries_as_many_real_histories_as_fit(log, bench, monkeypatch):
+    seen = {}
+    original = trials.student_source
+
+    def watched(sequences, *rest):
+        seen[sequences.method].append(len(sequences))
+        return original(sequences, *rest)
+
+    monkeypatch.setattr(trials, "student_source", watched)
+    sizes = {"random": 1_570, "soft-label": 172_000}
+    for method, size in sizes.items():
+        seen = {"random": [], "soft-label": []}
+        options = BenchOptions(methods=method, seeds=1, bytes=str(size), student_steps=6)
+        trials.estimate_bench(log, bench.out, options=options, recipe=bench.recipe, engine=Engine("cpu"))
+        bench(method, extra=None, budgets=None, sizes=str(size))
+        made = len(Condensed.read(bench.out / "seed0" / f"{method}-{size}B"))
+        assert 1 < made < 60, (method, size)
+        assert seen[method] == pytest.approx([made] * 3, rel=0.1)  # of each recipe
+        shutil.rmtree(bench.out)
+
+
 def test_a_dry_run_of_tuned_models_counts_what_they_learn_frozen_first(log, bench, monkeypatch):
     def never(*rest, **more):
         raise AssertionError("a dry run trains no model of public texts")

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from functools import cached_property
+from contextlib import suppress
+from functools import cached_property, partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Unpack
@@ -11,6 +12,7 @@ import numpy as np
 from torch import Tensor
 
 from foster.artefacts import folder_bytes
+from foster.bench.budgets import within
 from foster.bench.folder import BenchFolder
 from foster.bench.plan import BenchArguments, Plan, plan_of
 from foster.bench.rows import Run, Student
@@ -215,21 +217,16 @@ class _Trial:
         """Select from some histories and from twice as many, and tell from these how long all take."""
         histories = self.data.training_histories().latest(self.recipe.model.max_length)
         order = np.random.default_rng(self.seed).permutation(len(histories))
-        assert run.budget is not None
-        # Of a budget in bytes a history takes two for each item, and four.
-        each = 2 * float(histories.lengths.mean()) + 4 if run.in_bytes else 1
-        wanted = min(max(int(run.budget / each), 1), len(histories))
-        sizes = [min(size + wanted, len(histories)) for size in HISTORIES]
         method = run.variant.method
         teacher, before = self.model if method in NEED_TEACHER else None, 0.0
         if method == "soft-label":
             teacher, before = self._labeller
-        tried = []
-        for size in sizes:
+
+        def selected(method: str, count: int, size: int) -> Condensed:
             pool = Pool(
                 self.data,
                 histories[order[:size]],
-                wanted,
+                count,
                 np.random.default_rng(self.seed),
                 self.seed,
                 self.recipe.encoder,
@@ -237,10 +234,27 @@ class _Trial:
                 self.engine,
                 teacher,
             )
-            tried.append(timed(lambda pool=pool: coreset_of(method, pool)))  # type: ignore[misc]
-        (_, first), (sequences, last) = tried
+            return coreset_of(method, pool)
+
+        assert run.budget is not None
+        wanted, times = run.budget, 1
+        if run.in_bytes:
+            # Whose histories they are matters little to how many fit.
+            alike = method if method == "soft-label" else "random"
+            wanted, tried = 1, []
+
+            def counted(count: int) -> Condensed:
+                tried.append(count)
+                return selected(alike, count, len(histories))
+
+            # Where not even one fits, that run says so.
+            with suppress(InputError):
+                wanted = len(within(run.budget, len(histories), counted))
+            times = len(tried)
+        sizes = [min(size + wanted, len(histories)) for size in HISTORIES]
+        (_, first), (sequences, last) = (timed(partial(selected, method, wanted, size)) for size in sizes)
         each = max(last - first, 0.0) / max(sizes[1] - sizes[0], 1)
-        return sequences, before + last + each * (len(histories) - sizes[1])
+        return sequences, before + times * (last + each * (len(histories) - sizes[1]))
 
     @cached_property
     def _labeller(self) -> tuple[TextRecommender, float]:
