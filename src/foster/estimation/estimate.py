@@ -60,7 +60,7 @@ class Estimate:
         lines += [f"           {_time(seconds):<9} {name}" for name, seconds in self.parts.items()]
         lines.append(f"memory     {rounded_bytes(self.memory_bytes)}; {rounded_bytes(self.free_memory_bytes)} are free")
         lines.append(f"disk       {rounded_bytes(self.disk_bytes)}; {rounded_bytes(self.free_disk_bytes)} are free")
-        return "\n".join([*lines, "nothing was written"])
+        return "\n".join([*lines, "nothing was written but text vectors, which stay in the cache"])
 
 
 class Limits:
