@@ -333,6 +333,21 @@ def test_options_without_effect_are_said(run, made, tmp_path):
     assert "layers" not in said and "lm-dtype" not in said
 
 
+def test_options_of_moving_are_said_to_have_no_effect_where_nothing_is_moved(run, made, tmp_path):
+    given = ("distill", made.data, "--teacher", made.teacher, "--dry-run")
+    moving = ("--lr", "0.1", "--regulariser-weight", "0.5")
+    said = run(*given, "--targets", "next", "--bytes", "20000", "--keys", "learned", *moving).err
+    why = "sequences are not moved (steps 0)"
+    assert f"--lr: has no effect, since {why}; leave it out" in said
+    assert f"--regulariser-weight: has no effect, since {why}" in said
+    assert "--keys: has no effect, since each step is an item that the teacher draws" in said
+    assert "has no effect" not in run(*given, "--steps", "1", "--student-steps", "1", *moving).err
+    still = run(
+        *given, "--method", "dm", "--steps", "0", "--lr", "0.1", "--keys", "learned", "--student-steps", "1"
+    ).err
+    assert f"--lr: has no effect, since {why}" in still and "--keys" not in still
+
+
 def test_a_missing_flag_is_named_and_a_file_can_give_it(run, made, tmp_path):
     assert "--teacher is missing: folder that" in run("distill", made.data, "--out", tmp_path / "d").message
     config = tmp_path / "select.yaml"

@@ -279,7 +279,7 @@ def test_students_of_another_kind_learn_as_of_histories_alone(made):
 def test_an_estimate_counts_the_map(setting, least, tmp_path):
     options = DistillOptions(length=6, batch_size=16, bytes=least + 400)
     estimate = estimate_distill(*setting, tmp_path / "out", options)
-    both = {"compact map", "sequences that the teacher draws", "students of both forms"}
+    both = {"compact map (linear, 1 bit a weight)", "sequences that the teacher draws", "students of both forms"}
     assert both <= estimate.parts.keys()
     asked = DistillOptions(length=6, batch_size=16, bytes=least + 400, targets="written")
     assert "students of both forms" not in estimate_distill(*setting, tmp_path / "out", asked).parts

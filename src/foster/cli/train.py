@@ -88,7 +88,8 @@ def train(
         encoder, model = values.of(EncoderOptions, data.encoder), values.of(ModelOptions, shape_on_log(data))
         recipe = values.of(TrainOptions)
     else:
-        values.refuse({"batch_size": "a step sees all sequences, or an eighth of their labels; leave it out"})
+        sees = "a step sees all sequences, in few bytes an eighth of their labels"
+        values.refuse({"batch_size": f"is for logs: {sees}; leave it out"})
         if validation is None:
             reason = "is for validation; add --validation DATA, or leave it out"
             values.refuse(dict.fromkeys(("eval_every", "eval_users", "patience"), reason))

@@ -51,6 +51,13 @@ class Form:
         """Whether the map of items is trained for it, and each step is one item with one label."""
         return self.adapter_bits < WHOLE_BITS
 
+    @property
+    def of_map(self) -> str:
+        """The map of items, and what is beside it, in words."""
+        kind = "linear" if self.linear else "experts"
+        more = ", with a sequence model that makes labels" if self.labeller else ""
+        return f"{kind}, {many(self.adapter_bits, 'bit')} a weight{more}"
+
     def windows(self, options: DistillOptions) -> Windows:
         """Return the windows with labels of their own."""
         if not self.compact:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, SerializerFunctionWrapHandler, field_validator, model_serializer, model_validator
@@ -15,6 +16,25 @@ SelectEvery = Annotated[int, Field(ge=1, description="steps between students tha
 LatentRate = Annotated[float, Field(gt=0, le=MOST_RATE, description="learning rate of the latents (Adam)")]
 InnerRate = Annotated[float, Field(gt=0, le=MOST_RATE, description="learning rate of the inner Adam")]
 InnerBatch = Annotated[int, Field(ge=1, description="synthetic sequences an inner step; all where there are fewer")]
+
+
+OF_MOVING = (
+    "lr",
+    "batch_size",
+    "select_every",
+    "subset",
+    "gap",
+    "reset_every",
+    "checkpoints",
+    "inner_steps",
+    "gap_weight",
+    "gap_rule",
+    "regulariser_weight",
+    "regulariser",
+    "plausibility",
+    "model_lr",
+)
+"""Options that are read where sequences are moved only."""
 
 
 class CondenseOptions(Options):
@@ -41,6 +61,12 @@ class CondenseOptions(Options):
         description="most training steps of a student, in the recipe that is stored; sequences without labels, and "
         "labels on a linear map of few bits, need fewer",
     )
+
+    @property
+    def unread(self) -> Mapping[str, str]:
+        """Options that have no effect, since nothing is moved."""
+        still = "sequences are not moved (steps 0)"
+        return {name: still for name in OF_MOVING if name in type(self).model_fields} if self.steps == 0 else {}
 
 
 class LatentOptions(CondenseOptions):
@@ -144,6 +170,12 @@ class DistillOptions(LatentOptions):
     def generated(self) -> bool:
         """Whether the sequences are histories that the teacher generates, without labels."""
         return self.start == "generated" and self.targets != "soft"
+
+    @property
+    def unread(self) -> Mapping[str, str]:
+        """Options that have no effect, since nothing is moved or there are no latents."""
+        written = "each step is an item that the teacher draws"
+        return {**super().unread, **(dict.fromkeys(("keys", "temperature"), written) if self.generated else {})}
 
     @model_validator(mode="after")
     def _start_is_one_thing(self) -> Self:

@@ -147,7 +147,7 @@ def distillation_parts(
         maps[name] = sum(part[0] for part in training), sum(part[1] for part in training)
 
     if setting.form.compact:
-        train_map("compact map", setting.best, recipe_of(setting.form))
+        train_map(f"compact map ({setting.form.of_map})", setting.best, recipe_of(setting.form))
     if isinstance(options, DistillOptions) and options.targets != "next":
         model, recipe = begun(best, data, seed, updates=options.bytes is None)
         if model is not best:
