@@ -41,6 +41,7 @@ from foster.estimation.steps import (
 )
 from foster.evaluation.evaluate import evaluate_popularity
 from foster.models.recommender import TextRecommender
+from foster.progress import Progress
 from foster.training.imitation import begun
 from foster.training.loop import validator
 from foster.training.options import STUDENT
@@ -152,11 +153,12 @@ class _Trial:
     def parts(self) -> Parts:
         """Return the seconds of all runs that are missing, by row."""
         out: dict[str, tuple[float, float]] = {}
-        known: dict[str, tuple[float, float]] = {}
         artefacts = set()
-        for run in self.folder.missing():
-            if run.name not in known:
-                known[run.name] = self._run(run)
+        missing = self.folder.missing()
+        kinds = {run.name: run for run in missing}
+        tried = Progress(kinds.items(), what="trying each kind of run", total=len(kinds))
+        known = {name: self._run(run) for name, run in tried}
+        for run in missing:
             spent = [known[run.name]]
             if (run.artefact, run.seed) not in artefacts and not self.folder.is_made(run):
                 artefacts.add((run.artefact, run.seed))
