@@ -23,8 +23,8 @@ IMAGES = HERE.parent / "docs" / "images"
 HEADLINE = {  # one seed each
     "games": ["games-6baa680", "games-6564293-seed1"],
     "beauty": ["beauty-6baa680", "beauty-8947cb5-seed1", "beauty-8947cb5-seed2"],
-    "yelp": ["yelp-8947cb5"],
-    "foodcom": ["foodcom-8947cb5"],
+    "yelp": ["yelp-8947cb5", "yelp-6564293-seed1"],
+    "foodcom": ["foodcom-8947cb5", "foodcom-6564293-seed1"],
 }
 LOGS = {"games": "Games", "beauty": "Beauty", "yelp": "Yelp", "foodcom": "Food.com"}
 MARKERS = dict(zip(LOGS, "osD^", strict=True))
