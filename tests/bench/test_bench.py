@@ -640,7 +640,7 @@ def test_a_dry_run_sums_what_is_missing_and_leaves_no_trace(log, bench, monkeypa
 
 
 def test_a_dry_run_in_bytes_tries_as_many_real_histories_as_fit(log, bench, monkeypatch):
-    seen = {}
+    seen = {"random": [], "soft-label": []}
     original = trials.student_source
 
     def watched(sequences, *rest):
@@ -648,9 +648,7 @@ def test_a_dry_run_in_bytes_tries_as_many_real_histories_as_fit(log, bench, monk
         return original(sequences, *rest)
 
     monkeypatch.setattr(trials, "student_source", watched)
-    sizes = {"random": 1_570, "soft-label": 172_000}
-    for method, size in sizes.items():
-        seen = {"random": [], "soft-label": []}
+    for method, size in {"random": 1_570, "soft-label": 172_000}.items():
         options = BenchOptions(methods=method, seeds=1, bytes=str(size), student_steps=6)
         trials.estimate_bench(log, bench.out, options=options, recipe=bench.recipe, engine=Engine("cpu"))
         bench(method, extra=None, budgets=None, sizes=str(size))
@@ -658,6 +656,8 @@ def test_a_dry_run_in_bytes_tries_as_many_real_histories_as_fit(log, bench, monk
         assert 1 < made < 60, (method, size)
         assert seen[method] == pytest.approx([made] * 3, rel=0.1)  # of each recipe
         shutil.rmtree(bench.out)
+        for counts in seen.values():  # 'random' is a row of every benchmark
+            counts.clear()
 
 
 def test_a_dry_run_of_tuned_models_counts_what_they_learn_frozen_first(log, bench, monkeypatch):

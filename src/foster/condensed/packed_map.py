@@ -8,10 +8,16 @@ from torch import Tensor
 from foster.condensed.codes import is_packed, pack, rounded, unpack
 from foster.models.item_tower import ItemMap
 from foster.text.tuning import Updates
+from foster.wording import many
 
 FINE = 4  # bits of the small matrices of experts and of low-rank updates, of which fewer lose much
 SCALES = ".scales"  # what the names of the scales of packed rows end with
 NOISE = "noise"  # of gates in training; a map that is not trained on has no use for it
+
+
+def in_words(linear: bool, bits: int) -> str:
+    """Return what is said of a map: whether it is a linear one or experts, and its bits."""
+    return f"{'linear' if linear else 'experts'}, {many(bits, 'bit')} a weight"
 
 
 def bits_of(name: str, bits: int) -> int | None:

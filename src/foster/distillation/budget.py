@@ -10,6 +10,7 @@ from foster.condensed.codes import WHOLE_BITS
 from foster.condensed.contexts import Windows, label_windows, tiles
 from foster.condensed.folder import written_bytes
 from foster.condensed.packed_labeller import LABELLERS
+from foster.condensed.packed_map import in_words
 from foster.condensed.sequences import Condensed
 from foster.distillation.options import OF_LABELS, DistillOptions
 from foster.errors import InputError
@@ -54,9 +55,8 @@ class Form:
     @property
     def of_map(self) -> str:
         """The map of items, and what is beside it, in words."""
-        kind = "linear" if self.linear else "experts"
         more = ", with a sequence model that makes labels" if self.labeller else ""
-        return f"{kind}, {many(self.adapter_bits, 'bit')} a weight{more}"
+        return in_words(self.linear, self.adapter_bits) + more
 
     def windows(self, options: DistillOptions) -> Windows:
         """Return the windows with labels of their own."""

@@ -13,6 +13,7 @@ from torch import Tensor
 from foster.artefacts import KEPT_STEP, METRICS_NAME, read_metrics
 from foster.condensed.contexts import short_windows
 from foster.condensed.folder import NOT_COUNTED, TENSORS_NAME, stored_bytes
+from foster.condensed.packed_map import in_words
 from foster.condensed.sequences import Condensed
 from foster.distillation.budget import judged_forms
 from foster.errors import InputError
@@ -147,8 +148,7 @@ class CondensedFolder:
         data = self.data
         if data.adapter is None:
             return []
-        kind = "linear" if "weight" in data.adapter else "experts"
-        return [("map of items", f"{kind}, {many(data.adapter_bits, 'bit')} a weight")]
+        return [("map of items", in_words("weight" in data.adapter, data.adapter_bits))]
 
     def _labels(self) -> str:
         data = self.data
