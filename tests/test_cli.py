@@ -346,6 +346,9 @@ def test_options_of_moving_are_said_to_have_no_effect_where_nothing_is_moved(run
         *given, "--method", "dm", "--steps", "0", "--lr", "0.1", "--keys", "learned", "--student-steps", "1"
     ).err
     assert f"--lr: has no effect, since {why}" in still and "--keys" not in still
+    learner = ("--method", "td3", "--steps", "0", "--unroll", "5", "--rank", "4", "--student-steps", "1")
+    still = run(*given, *learner).err
+    assert f"--unroll: has no effect, since {why}" in still and "--rank" not in still
 
 
 def test_a_missing_flag_is_named_and_a_file_can_give_it(run, made, tmp_path):

@@ -78,7 +78,7 @@ def test_a_folder_is_as_large_as_the_budget_allows_and_no_larger(setting, least,
 
 
 def test_more_bytes_hold_more_sequences_and_then_a_finer_map(setting, least):
-    few, more, many = (distilled(setting, bytes=least + extra) for extra in (0, 1000, 20_000))
+    few, more, many = (distilled(setting, bytes=least + extra) for extra in (0, 1000, 30_000))
     assert len(few) < len(more) < len(many)
     assert [part.adapter_bits for part in (few, many)] == [1, 2]
     assert [part.label_bits for part in (few, many)] == [2, 2]

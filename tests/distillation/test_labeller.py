@@ -15,13 +15,13 @@ from foster.audit.audit import derived
 from foster.audit.signals import label_scores, model_scores
 from foster.condensed import labeller, sources
 from foster.condensed.contexts import by_window
-from foster.condensed.folder import TENSORS_NAME, stored_bytes
+from foster.condensed.folder import TENSORS_NAME, stored_bytes, written_bytes
 from foster.condensed.labeller import with_codes, with_own_contexts
 from foster.condensed.labels import label_keys
 from foster.condensed.sequences import Condensed
 from foster.condensed.sources import SoftLabels, student_source
 from foster.data.dataset import Dataset
-from foster.distillation.budget import Form
+from foster.distillation.budget import Form, as_stored
 from foster.distillation.compact import compact_teacher
 from foster.distillation.distill import distill, settings_within
 from foster.distillation.foster import Foster
@@ -32,6 +32,7 @@ from foster.errors import InputError
 from foster.inspection.inspect import Look, look_at
 from foster.inspection.labels import keys_of
 from foster.manifest import seal
+from foster.models.moe import EXPERTS, rank_of
 from foster.models.options import ModelOptions
 from foster.models.recommender import TextRecommender
 from foster.runs import pretrain, train
@@ -39,6 +40,7 @@ from foster.training.options import TeacherOptions, TrainOptions
 from foster.training.teachers import load_teacher
 from foster.training.trajectory import Trajectory
 
+RANKED = [f"adapter.{name}" for name in ("down", "down.scales", "up", "up.scales", "shift")]
 SMALL = {"length": 6, "window": 3, "steps": 0, "student_steps": 4, "batch_size": 16, "subset": 12}
 
 
@@ -221,10 +223,104 @@ def test_backbones_that_label(setting, backbone, tmp_path):
     )
     made = distill(data, tmp_path / "teacher", DistillOptions(**SMALL, bytes=60_000), progress=False)[0]
     assert (made.labeller is None) == (backbone == "gru4rec")
+    # Where fewer labels would fit a small one takes the place of what is not learned well in a bit a weight.
+    few = distill(data, tmp_path / "teacher", DistillOptions(**SMALL, bytes=22_000), progress=False)[0]
+    assert few.labeller_model.backbone == ("hstu" if backbone == "gru4rec" else backbone)
+    assert made.model.backbone == few.model.backbone == backbone
     made.save(tmp_path / "out")
     read = Condensed.read(tmp_path / "out")
-    assert read.labelled
+    assert read.labelled and read.model == made.model and read.labeller_model == made.labeller_model
     train(read, train=TrainOptions(steps=2))
+
+
+@pytest.fixture(scope="module")
+def small(setting):
+    """What is distilled where a small model labels, with experts of half of the rank."""
+    (data, folder), form = setting, Form(1, 2, 1, labeller=True, small=True, rank=8)
+    teacher, options = load_teacher(folder, data), as_stored(DistillOptions(**SMALL, sequences=5), form)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("foster.distillation.compact.SMALL", TrainOptions(steps=300, lr=3e-3))
+        compact = compact_teacher(teacher, data, form)
+    return Setting(data, compact.model, compact, options, 0, Engine("cpu"), form=form, original=teacher)
+
+
+@pytest.mark.parametrize(("size", "rank"), [(20_000, 16), (15_000, 8)])
+def test_in_fewer_bytes_the_smallest_model_labels_and_experts_have_a_lower_rank(setting, monkeypatch, size, rank):
+    monkeypatch.setattr("foster.distillation.budget.LABELLERS", ())  # as of a teacher whose own would be learned badly
+    data, folder = setting
+    options = DistillOptions(**SMALL, bytes=size)
+    begun = Setting(data, load_teacher(folder, data), Trajectory(folder), options, 0, Engine("cpu"))
+    (found,) = settings_within(begun, options, trained=False)
+    assert found.form == Form(1, 2, 1, labeller=True, small=True, rank=rank)
+    made = Foster(found, found.options).export().rounded()
+    assert rank_of(made.adapter) == rank and written_bytes(made) <= size
+
+
+def test_a_small_labeller_is_stored_with_experts_of_a_lower_rank(small, tmp_path):
+    made = Foster(small, small.options).export()
+    assert (made.labeller_model.backbone, made.labeller_model.layers) == ("hstu", 1)
+    assert (made.model.backbone, made.model.layers) == (small.original.options.backbone, small.original.options.layers)
+    assert rank_of(made.adapter) == 8
+    made.rounded().save(tmp_path / "out")
+    stored = load_file(tmp_path / "out" / TENSORS_NAME)
+    assert len(stored["adapter.up"]) == len(stored["adapter.down"]) == len(stored["adapter.shift"]) == 8 * EXPERTS
+    again = Condensed.read(tmp_path / "out")
+    assert again.model == made.model and again.labeller_model == made.labeller_model
+    for name, weights in (made.rounded().adapter | made.rounded().labeller).items():
+        assert torch.equal((again.adapter | again.labeller)[name], weights), name
+    # What is stored scores items as the model that was trained does.
+    table, model = small.best.item_table(), small.best
+    codes = with_codes(again, label_keys(again, model)).codes
+    start, end = again.windows[0]
+    scores = model.scores(model.backbone(table[again.items[:, start:end, 0]]), table)
+    found = codes[:, start:end] @ label_keys(again, model).T
+    found, scores = (x - x.mean(-1, keepdim=True) for x in (found, scores))
+    assert scores.std() > 0.01
+    torch.testing.assert_close(found, scores, rtol=5e-3, atol=5e-3)
+    student, fit = train(again, train=TrainOptions(steps=60, eval_every=20), validation=small.data)
+    assert student.options.backbone == "sasrec" and fit.history[-1]["loss"] < fit.history[0]["loss"]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda c, t: c.pop("labeller"), "'rest' of the labeller are not those of sasrec"),
+        (lambda c, t: c["labeller"].update(layers=2), "of the labeller are not those of hstu"),
+        (lambda c, t: c["labeller"].update(layers=0), "field 'labeller.layers' is wrong"),
+        (lambda c, t: c["labeller"].update(backbone="gru4rec"), "field 'labeller.backbone' is wrong"),
+        (lambda c, t: c["labeller"].update(heads=2), "field 'labeller.heads' is unknown"),
+        (
+            lambda c, t: [t.pop(name) for name in list(t) if name.startswith("labeller.")],
+            "the labeller that config.json states is missing",
+        ),
+        (
+            lambda c, t: t.update({"adapter.shift": t["adapter.shift"][1:].clone()}),
+            "the parts of experts are not of one rank",
+        ),
+        (
+            lambda c, t: [t.update({name: t[name][:60].clone()}) for name in RANKED],
+            "the parts of experts are not of one rank",
+        ),
+        (
+            lambda c, t: [t.update({name: torch.cat([t[name]] * 3)}) for name in RANKED],
+            "the parts of experts are not of one rank",
+        ),
+        (lambda c, t: t.update({"adapter.shift": t["adapter.shift"][0].clone()}), "the parts of experts have no rank"),
+    ],
+)
+def test_a_damaged_small_labeller_is_refused(small, tmp_path, change, message):
+    Foster(small, small.options).export().rounded().save(tmp_path / "bad")
+    config, tensors = (
+        json.loads((tmp_path / "bad" / "config.json").read_text()),
+        load_file(tmp_path / "bad" / TENSORS_NAME),
+    )
+    change(config, tensors)
+    (tmp_path / "bad" / "config.json").write_text(json.dumps(config))
+    save_file(tensors, tmp_path / "bad" / TENSORS_NAME)
+    seal(tmp_path / "bad")
+    with pytest.raises(InputError) as error:
+        Condensed.read(tmp_path / "bad")
+    assert message in str(error.value)
 
 
 @pytest.mark.parametrize(

@@ -28,7 +28,7 @@ from foster.artefacts import (
 )
 from foster.condensed.codes import WHOLE_BITS, is_packed, pack, unpack
 from foster.condensed.packed_items import numbers_of, pack_items, unpack_items
-from foster.condensed.packed_labeller import OF_BITS, SCALE, Labeller, pack_labeller, unpack_labeller
+from foster.condensed.packed_labeller import LABELLERS, OF_BITS, OF_KIND, SCALE, pack_labeller, unpack_labeller
 from foster.condensed.packed_map import SCALES, bits_of, pack_map, pack_updates, unpack_map, unpack_updates
 from foster.data.catalogue import CATALOGUE_NAME, Catalogue
 from foster.errors import InputError
@@ -73,6 +73,13 @@ class StoredInfo(Stored):
     privacy: Privacy | None = None
 
 
+class LabellerKind(Stored):
+    """What of the shape of a labeller differs from students' by default."""
+
+    backbone: str
+    layers: Size
+
+
 class StoredSequences(Stored):
     """``config.json`` of condensed sequences."""
 
@@ -90,6 +97,7 @@ class StoredSequences(Stored):
     known_items: Size | None = None
     encoder: dict[str, Any]
     model: dict[str, Any]
+    labeller: LabellerKind | None = None
     recipe: dict[str, Any]
     info: StoredInfo
 
@@ -122,7 +130,8 @@ def _tensors(sequences: Condensed) -> dict[str, Tensor]:
     if sequences.updates is not None:
         tensors |= {UPDATES + name: part for name, part in pack_updates(sequences.updates).items()}
     if sequences.labeller is not None:
-        packed_labeller = pack_labeller(sequences.labeller, sequences.model)
+        assert sequences.labeller_model is not None
+        packed_labeller = pack_labeller(sequences.labeller, sequences.labeller_model)
         tensors |= {LABELLER + name: part for name, part in packed_labeller.items()}
     if sequences.draws is not None:
         tensors["draws"] = sequences.draws.to(torch.uint8)
@@ -154,9 +163,17 @@ def _config(sequences: Condensed) -> dict[str, Any]:
         **sequences.catalogue.stated,
         "encoder": sequences.encoder.model_dump(),
         "model": sequences.model.model_dump(),
+        **_labeller_kind(sequences),
         "recipe": sequences.recipe.model_dump(),
         "info": sequences.info,
     }
+
+
+def _labeller_kind(sequences: Condensed) -> dict[str, Any]:
+    shape = sequences.labeller_model
+    kind = {} if shape is None else {name: getattr(shape, name) for name in OF_KIND}
+    alike = all(value == getattr(sequences.model, name) for name, value in kind.items())
+    return {} if alike else {"labeller": kind}
 
 
 def read_fields(folder: str | Path, encoder_path: str | None = None) -> dict[str, Any]:
@@ -173,7 +190,8 @@ def read_fields(folder: str | Path, encoder_path: str | None = None) -> dict[str
     if stated.adapter_bits != WHOLE_BITS:
         _unpack_adapter(tensors, stated.adapter_bits, stated.adapter_features, path)
     model = stored_shape(stated.model, where)
-    windows, labels = stated.windows, _stored_labels(tensors, stated.label_bits, model, path, len(catalogue))
+    labeller_model = _labeller_model(stated, model, where)
+    windows, labels = stated.windows, _stored_labels(tensors, stated.label_bits, labeller_model, path, len(catalogue))
     adapter = labels["adapter"]
     if adapter is None and stated.adapter_features is not None:
         raise InputError(f"{path}: the parts of the 'adapter' are missing; make or copy the folder again")
@@ -186,6 +204,8 @@ def read_fields(folder: str | Path, encoder_path: str | None = None) -> dict[str
     for name, size in sizes.items():
         if getattr(stated, name) != size:
             raise InputError(f"{where}: field '{name}' is wrong, it should be {size}; make or copy the folder again")
+    if labels["labeller"] is None and stated.labeller is not None:
+        raise InputError(f"{path}: the labeller that {CONFIG_NAME} states is missing; make or copy the folder again")
     if labels["labeller"] is not None:
         fit = _labelled_windows_fit(windows, tensors["items"].shape[1], model.max_length)
     else:
@@ -370,14 +390,14 @@ def _unpack_adapter(tensors: dict[str, Tensor], bits: int, features: Any, path: 
 
 
 def _stored_labels(
-    tensors: dict[str, Tensor], bits: int, model: ModelOptions, path: Path, n_items: int
+    tensors: dict[str, Tensor], bits: int, labeller_model: ModelOptions, path: Path, n_items: int
 ) -> dict[str, Any]:
-    """Return the fields ``codes``, ``adapter``, ``updates``, ``draws`` and ``labeller`` of a folder's tensors.
+    """Return the fields ``codes``, ``adapter``, ``updates``, ``draws``, and those of a labeller, of a folder's tensors.
 
     Raises:
         InputError: they are incomplete, do not fit one another, or are those of another version.
     """
-    out: dict[str, Any] = dict.fromkeys(("codes", "adapter", "updates", "draws", "labeller"))
+    out: dict[str, Any] = dict.fromkeys(("codes", "adapter", "updates", "draws"))
     adapter = {n.removeprefix(ADAPTER): t.float() for n, t in tensors.items() if n.startswith(ADAPTER)}
     labelled = "codes" in tensors
     if labelled and ("code_scales" not in tensors or not adapter):
@@ -408,7 +428,7 @@ def _stored_labels(
         labels = None if out["codes"] is None else out["codes"].shape[:2]
         if draws.shape != labels or int(draws.min()) < 0 or int(draws.max()) >= tensors["items"].shape[2]:
             raise InputError(f"{path}: 'draws' do not fit the labels; the folder is damaged, make or copy it again")
-    out["labeller"] = _stored_labeller(tensors, model, path)
+    out |= _stored_labeller(tensors, labeller_model, path)
     if out["labeller"] is not None and (labelled or not adapter):
         raise InputError(f"{path}: a labeller is beside labels, or lacks the 'adapter'; make or copy the folder again")
     # Histories have no labels, but may have a map, and what makes labels.
@@ -419,17 +439,30 @@ def _stored_labels(
     return out
 
 
-def _stored_labeller(tensors: dict[str, Tensor], model: ModelOptions, path: Path) -> Labeller | None:
-    """Return the sequence model that labels, or None where there is none.
+def _labeller_model(stated: StoredSequences, model: ModelOptions, where: str) -> ModelOptions:
+    """Return the shape of a labeller, if there is one.
+
+    Raises:
+        InputError: it is none.
+    """
+    if stated.labeller is None:
+        return model
+    if stated.labeller.backbone not in LABELLERS:
+        raise InputError(f"{where}: field 'labeller.backbone' is wrong; the folder is damaged, make or copy it again")
+    return stored_shape({**stated.model, **stated.labeller.model_dump()}, where)
+
+
+def _stored_labeller(tensors: dict[str, Tensor], shape: ModelOptions, path: Path) -> dict[str, Any]:
+    """Return the fields of the sequence model that labels, None where there is none.
 
     Raises:
         InputError: it is not of the shape that the folder states.
     """
     stored = {n.removeprefix(LABELLER): t for n, t in tensors.items() if n.startswith(LABELLER)}
     if not stored:
-        return None
+        return {"labeller": None, "labeller_model": None}
     try:
-        return unpack_labeller(stored, model)
+        return {"labeller": unpack_labeller(stored, shape), "labeller_model": shape}
     except ValueError as error:
         raise InputError(f"{path}: {error}; the folder is damaged, make or copy it again") from error
 

@@ -30,12 +30,12 @@ class LabelMaker:
     """
 
     def __init__(self, sequences: Condensed, keys: Tensor) -> None:
-        assert sequences.labeller is not None
+        assert sequences.labeller is not None and sequences.labeller_model is not None
         weights = {name: part.to(keys.device) for name, part in sequences.labeller.items()}
         self.scale: Tensor = weights.pop(SCALE)
         self.offset: Tensor = weights.pop(OFFSET, torch.zeros(1, device=keys.device))
         with torch.device("meta"):  # random weights would be drawn from the stream of whoever trains next
-            self.backbone: torch.nn.Module = backbone_of(sequences.model).eval()
+            self.backbone: torch.nn.Module = backbone_of(sequences.labeller_model).eval()
         self.backbone.load_state_dict(weights, assign=True)
 
     def labels(self, vectors: Tensor) -> Tensor:
@@ -57,7 +57,7 @@ def with_codes(sequences: Condensed, keys: Tensor) -> Condensed:
     model, items = LabelMaker(sequences, keys), sequences.items.to(keys.device)
     contexts = mixtures(keys[items], sequences.weights.to(keys.device))
     codes = torch.cat([model.labels(contexts[:, start:end]) for start, end in sequences.windows], dim=1)
-    return replace(sequences, codes=codes.cpu(), labeller=None)
+    return replace(sequences, codes=codes.cpu(), labeller=None, labeller_model=None)
 
 
 @torch.no_grad()

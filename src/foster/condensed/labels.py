@@ -11,7 +11,7 @@ from torch import Tensor
 
 from foster.condensed.codes import WHOLE_BITS, rounded_for_scores
 from foster.condensed.contexts import Windows, mixtures, window_items
-from foster.condensed.packed_labeller import OFFSET, SCALE, labeller_of
+from foster.condensed.packed_labeller import OF_KIND, OFFSET, SCALE, labeller_of
 from foster.condensed.score_matching import covariance
 from foster.condensed.sequences import Condensed
 from foster.errors import InputError
@@ -129,7 +129,8 @@ def with_labeller(
 ) -> Condensed:
     """Give sequences what makes the labels of every step, and set the recipe of students that learn from these.
 
-    That is the sequence model of a compact teacher; ``labeller.with_codes`` makes the labels.
+    That is the sequence model of a compact teacher, which may be of another kind than students by default;
+    ``labeller.with_codes`` makes the labels.
 
     Args:
         sequences: without labels, of a ``model`` that reads no more items than a window has.
@@ -139,7 +140,9 @@ def with_labeller(
         adapter_bits: of each weight of the map, 1 or 2.
     """
     adapter, scale = _compact_map(teacher)
-    labeller = {SCALE: scale.reshape(1).cpu(), **labeller_of(teacher.backbone, sequences.model)}
+    kind = {name: getattr(teacher.options, name) for name in OF_KIND}
+    shape = sequences.model.model_copy(update=kind)
+    labeller = {SCALE: scale.reshape(1).cpu(), **labeller_of(teacher.backbone, shape)}
     if (linear := teacher.tower.linear) is not None:
         labeller[OFFSET] = linear.bias.detach().cpu()
     what = (
@@ -147,7 +150,14 @@ def with_labeller(
         "them"
     )
     return _labelled(
-        sequences, what, labeller=labeller, adapter=adapter, windows=windows, label_bits=bits, adapter_bits=adapter_bits
+        sequences,
+        what,
+        labeller=labeller,
+        labeller_model=shape,
+        adapter=adapter,
+        windows=windows,
+        label_bits=bits,
+        adapter_bits=adapter_bits,
     )
 
 

@@ -20,6 +20,10 @@ Labeller = dict[str, Tensor]
 SCALE, OFFSET = "scale", "offset"
 OF_BITS = {1: "matrices", FINE: "places"}
 PARTS = (*OF_BITS.values(), "scales", "rest")
+OF_KIND = ("backbone", "layers")
+"""Options of its shape that may differ from those of students."""
+SMALLEST: dict[str, str | int] = {"backbone": "hstu", "layers": 1}
+"""Of all sequence models; a unit of HSTU has five matrices, a block of SASRec twelve (benchmarks/research.md, 100)."""
 LABELLERS = ("sasrec", "hstu", "ligr")
 """Backbones that are learned well in a bit a weight; a mean has no weights, and GRU4Rec's are not those of layers."""
 

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from foster.condensed.codes import is_packed, pack, rounded, unpack
 from foster.models.item_tower import ItemMap
+from foster.models.moe import EXPERTS, OF_EXPERTS, RANK, first_ranks, rank_of, with_rank
 from foster.text.tuning import Updates
 from foster.wording import many
 
@@ -27,18 +28,26 @@ def bits_of(name: str, bits: int) -> int | None:
     return FINE if name in ("up", "gate") else bits
 
 
-def rounded_part(name: str, weights: Tensor, bits: int) -> Tensor:
-    """Return a part of a map rounded: what belongs to one number of an item vector, or of an expert, has one scale."""
-    if (own := bits_of(name, bits)) is None:
-        return weights
-    return rounded(_rows(name, weights), own) if name in ("weight", "up") else rounded(_rows(name, weights), own).T
+def rounded_part(name: str, weights: Tensor, bits: int, rank: int = RANK) -> Tensor:
+    """Return a part of a map rounded: what belongs to one number of an item vector, or of an expert, has one scale.
+
+    Args:
+        name: of the part.
+        weights: of it.
+        bits: of each weight.
+        rank: of experts; the numbers behind it become zero.
+    """
+    if (own := bits_of(name, bits)) is not None:
+        weights = rounded(_rows(name, weights), own)
+        weights = weights if name in ("weight", "up") else weights.T
+    return weights if rank == RANK else first_ranks(name, weights, rank)
 
 
 def pack_map(adapter: ItemMap, bits: int) -> dict[str, Tensor]:
-    """Return what a folder stores of a map that was rounded."""
-    out = {}
-    for name, weights in adapter.items():
-        own = bits_of(name, bits)
+    """Return what a folder stores of a map that was rounded; of experts without the ranks that are zero."""
+    rank, out = rank_of(adapter) if "up" in adapter else RANK, {}
+    for name, whole in adapter.items():
+        weights, own = with_rank(name, whole, rank), bits_of(name, bits)
         if own is None:
             out[name] = weights.half()
         elif name != NOISE:
@@ -75,7 +84,22 @@ def unpack_map(stored: dict[str, Tensor], bits: int, features: int) -> ItemMap:
         out[name] = rows if name in ("weight", "up") else rows.T.contiguous()
     if "gate" in out:
         out[NOISE] = torch.zeros_like(out["gate"])
-    return out
+    return _with_all_ranks(out)
+
+
+def _with_all_ranks(adapter: ItemMap) -> ItemMap:
+    """Return a map with zeros in the place of the ranks that are not stored.
+
+    Raises:
+        ValueError: the parts of experts are of no rank, or of several.
+    """
+    found = {name: adapter[name] for name in OF_EXPERTS if name in adapter}
+    if any(part.ndim <= OF_EXPERTS[name] for name, part in found.items()):
+        raise ValueError("the parts of experts have no rank")
+    numbers = {part.shape[OF_EXPERTS[name]] for name, part in found.items()}
+    if len(numbers) > 1 or any(n % EXPERTS or not 0 < n <= EXPERTS * RANK for n in numbers):
+        raise ValueError("the parts of experts are not of one rank")
+    return {**adapter, **{name: with_rank(name, part, RANK) for name, part in found.items()}}
 
 
 def pack_updates(updates: Updates) -> dict[str, Tensor]:

@@ -69,8 +69,9 @@ class Condensed:
         recipe: the student's training recipe.
         info: how it was made: fingerprint of the data, options, what came from real data.
         updates: low-rank updates of the encoder's weights by name, or None; they belong to ``adapter``.
-        labeller: weights of the sequence model that labels the windows, of the shape ``model``, or None; then there are
-            windows and an adapter, but no codes.
+        labeller: weights of the sequence model that labels the windows, or None; then there are windows and an adapter,
+            but no codes.
+        labeller_model: shape of that; it may be smaller than ``model``, and read as many items. Only with a labeller.
     """
 
     kind: Literal["distilled", "coreset"]
@@ -90,6 +91,7 @@ class Condensed:
     info: dict[str, Any] = field(default_factory=dict)
     updates: Updates | None = None
     labeller: Labeller | None = None
+    labeller_model: ModelOptions | None = None
 
     def __post_init__(self) -> None:
         """Refuse numbers that are not finite: students would learn nothing from them.
@@ -143,8 +145,8 @@ class Condensed:
             adapter = {name: weights.half().float() for name, weights in adapter.items()}
         updates = None if self.updates is None else unpack_updates(pack_updates(self.updates))
         labeller = self.labeller
-        if labeller is not None:
-            labeller = unpack_labeller(pack_labeller(labeller, self.model), self.model)
+        if labeller is not None and (shape := self.labeller_model) is not None:
+            labeller = unpack_labeller(pack_labeller(labeller, shape), shape)
         weights = self.weights.half().float()
         return replace(self, codes=codes, adapter=adapter, updates=updates, labeller=labeller, weights=weights)
 

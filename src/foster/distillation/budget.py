@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import Any
 
 from foster.condensed.codes import WHOLE_BITS
@@ -14,6 +15,7 @@ from foster.condensed.packed_map import in_words
 from foster.condensed.sequences import Condensed
 from foster.distillation.options import OF_LABELS, DistillOptions
 from foster.errors import InputError
+from foster.models.moe import RANK
 from foster.models.options import ModelOptions
 from foster.wording import many
 
@@ -22,6 +24,7 @@ MAP_SHARE = 0.5  # of a budget that the map of items may take; the rest is for w
 LABELLER_SHARE = 0.95  # of a budget that the map and what makes labels may take; the rest is for what it labels
 TRIALS = 5  # of how many sequences fit
 ENOUGH_LABELS = 6_000  # teach as much as a labeller's, whose bytes they take (benchmarks/research.md, 68)
+ENOUGH_FOR_SMALL = 2_000  # teach as much as those of the smallest labeller (100)
 MOST_LABELS = 12_000  # of stored sequences: more teach no more, and a student lets the labeller write its own (97)
 SPARE = 64  # bytes for what is only known in the end, such as the step after which sequences were kept
 
@@ -38,6 +41,8 @@ class Form:
         written: whether there are no labels, but histories that the teacher writes, of which students learn each step
             from those before it.
         labeller: whether a sequence model in a bit a weight, which makes the labels, is stored in their place.
+        rank: of experts.
+        small: whether that sequence model is the smallest one, whatever the teacher's.
     """
 
     adapter_bits: int = WHOLE_BITS
@@ -46,6 +51,8 @@ class Form:
     linear: bool = False
     written: bool = False
     labeller: bool = False
+    rank: int = RANK
+    small: bool = False
 
     @property
     def compact(self) -> bool:
@@ -55,7 +62,7 @@ class Form:
     @property
     def of_map(self) -> str:
         """The map of items, and what is beside it, in words."""
-        more = ", with a sequence model that makes labels" if self.labeller else ""
+        more = f", with a {'small ' if self.small else ''}sequence model that makes labels" if self.labeller else ""
         return in_words(self.linear, self.adapter_bits) + more
 
     def windows(self, options: DistillOptions) -> Windows:
@@ -84,6 +91,7 @@ COMPACT = (Form(2, 2, 1), Form(2, 2, 1, linear=True), Form(1, 2, 1, linear=True)
 twice as many of one bit teach less (benchmarks/research.md, 68)."""
 
 
+LOW_RANK = 8  # of experts beside the smallest sequence model that makes labels
 FEW_BYTES = 200_000  # more of them hold labels enough, and histories that take long to write
 
 FORMS = {"soft": "soft labels", "written": "written histories"}
@@ -166,17 +174,19 @@ def form_within(
     """
     assert options.bytes is not None
     asked = options.sequences if "sequences" in options.model_fields_set else None
-    forms = _forms(options, teacher)
-    sizes = {form: _sizes(form, sample) for form in forms}
+    forms, largest = _forms(options, teacher), _compact(teacher)[0]
+    sizes = cache(lambda form: _sizes(form, sample))
     limit = users if options.start == "long" else options.bytes  # a sequence takes a byte or more
     if asked is not None and options.start == "long":
         check_sequences(asked, users)
-    for form, (fixed, each) in sizes.items():
+    for form in forms:
+        fixed, each = sizes(form)
         held = min((options.bytes - fixed) // each, limit)
         if form.labeller:
-            as_labels, of_one = sizes[replace(form, labeller=False)]
+            as_labels, of_one = sizes(largest)
             stored = (options.bytes - as_labels) // of_one * _places(form, options)
-            pays = held >= 1 and fixed <= LABELLER_SHARE * options.bytes and stored < ENOUGH_LABELS
+            enough_labels = ENOUGH_FOR_SMALL if form.small else ENOUGH_LABELS
+            pays = held >= 1 and fixed <= LABELLER_SHARE * options.bytes and stored < enough_labels
             most = min(asked or max(MOST_LABELS // _places(form, options), 1), limit)
             count = _filled(form, sample, options, fixed, held, most) if pays else 0
             if count >= (asked or 1):
@@ -197,7 +207,7 @@ def form_within(
             enough = held >= (asked or 1) and (smallest or asked is not None or fixed <= MAP_SHARE * options.bytes)
         if enough:
             return form, asked or held
-    (fixed, each), least = sizes[forms[-1]], asked or 1
+    (fixed, each), least = sizes(forms[-1]), asked or 1
     more = "" if asked is None else ", or fewer --sequences"
     what = "1 history" if forms[-1].written else f"{many(least, 'sequence')} of {options.length} steps"
     raise InputError(
@@ -237,13 +247,22 @@ def _filled(
 
 def _forms(options: DistillOptions, teacher: ModelOptions) -> list[Form]:
     """Return the forms that options can have, from the largest to the smallest."""
-    compact = COMPACT[teacher.adapter == "linear" :]
+    compact = _compact(teacher)
     if options.targets == "written":
         return [replace(form, written=True) for form in compact]
     # Where the bytes hold no label, they may hold a history.
     histories = [replace(compact[-1], written=True)] if may_be_written(options, compact[-1]) else []
-    labelling = [replace(compact[0], labeller=True)] if teacher.backbone in LABELLERS else []
+    labelling = []
+    if teacher.backbone in LABELLERS:
+        labelling = [replace(compact[0], labeller=True, adapter_bits=bits) for bits in (2, 1)]
+    small = replace(compact[0], labeller=True, adapter_bits=1, small=True)
+    labelling += [small] if small.linear else [small, replace(small, rank=LOW_RANK)]
     return [ORDINARY, *labelling, *compact, *histories]
+
+
+def _compact(teacher: ModelOptions) -> tuple[Form, ...]:
+    """Return the forms of labels beside a compact map that a teacher can have."""
+    return COMPACT[teacher.adapter == "linear" :]
 
 
 def _sizes(form: Form, sample: Callable[[Form, int], Condensed]) -> tuple[int, int]:

@@ -12,12 +12,13 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from foster.condensed.codes import rounded
-from foster.condensed.packed_labeller import rounded_parts
+from foster.condensed.packed_labeller import SMALLEST, rounded_parts
 from foster.condensed.packed_map import NOISE, bits_of, rounded_part
 from foster.data.dataset import Dataset
 from foster.distillation.budget import Form
 from foster.engine import Engine
 from foster.models.item_tower import FrozenFeatures, in_parts
+from foster.models.moe import RANK, first_ranks, principal_first
 from foster.models.recommender import TextRecommender
 from foster.training.imitation import Imitation
 from foster.training.loop import LogSource, Source, fit, validator
@@ -27,7 +28,9 @@ from foster.unfinished import State, Unfinished
 
 LINEAR = TrainOptions(steps=1500, lr=1.5e-3)
 EXPERTS = TrainOptions(steps=2000, lr=1e-3)
-"""Recipes of a linear map, which has to be found, and of what is there already: experts, and what makes labels."""
+SMALL = TrainOptions(steps=2000, lr=3e-3)
+"""Recipes of a linear map, which has to be found; of what is there already: experts, and what makes labels; and of the
+smallest of these, which begins with random weights."""
 
 RIDGE = 1e-2  # of the least-squares map to start from, as a share of the features' mean variance
 CHECKPOINTS = 20
@@ -35,6 +38,8 @@ CHECKPOINTS = 20
 
 def recipe_of(form: Form) -> TrainOptions:
     """Return how the compact teacher of a form is trained."""
+    if form.small:
+        return SMALL
     return LINEAR if form.linear and not form.labeller else EXPERTS
 
 
@@ -62,9 +67,14 @@ class CompactTeacher:
             seed: of the weights.
         """
         changed: dict[str, Any] = {"adapter": "linear" if form.linear else teacher.options.adapter, "ids": False}
+        if form.small:
+            changed |= SMALLEST
         if form.labeller:
             changed["dropout"] = 0.0  # rounding is noise enough: with 0.1 it is worse by 3 to 8 % (research.md, 98)
         model = teacher.fresh(seed, teacher.options.model_copy(update=changed)).eval()
+        if form.rank < RANK:
+            adapter = model.tower.adapter
+            adapter.load_state_dict({name: first_ranks(name, w, form.rank) for name, w in adapter.state_dict().items()})
         return cls(model, [0], [model.trained_state()])
 
     def __len__(self) -> int:
@@ -95,15 +105,16 @@ def compact_teacher(
 
     Rounding a map after its training loses much; training it as it will be rounded, with gradients that pass through
     the rounding (Bengio et al., arXiv 1308.3432), loses little. It starts as the teacher's map, or the linear one that
-    is nearest to it, and with the teacher's sequence model. It learns the next items of the log; a linear map and a
+    is nearest to it, and with the teacher's sequence model, but for the smallest one, which is of another kind. Experts
+    of a lower rank start as what is nearest to the teacher's. It learns the next items of the log; a linear map and a
     rounded sequence model, which have further to go, the teacher's scores of them, too (Hinton et al., arXiv
     1503.02531).
 
     Args:
         teacher: the model, with a frozen encoder.
         data: the log.
-        form: of the folder: bits of a weight of the map, whether that is linear, whatever the teacher's is, and whether
-            the sequence model is rounded.
+        form: of the folder: bits of a weight of the map, whether that is linear, whatever the teacher's is, the rank of
+            its experts, and whether the sequence model is rounded, or the smallest one.
         seed: of batches, samples and dropout.
         engine: device and processes.
         progress: show a bar on stderr, or a line a minute where that is no terminal.
@@ -115,10 +126,12 @@ def compact_teacher(
         model.load_trained_state(saved["model"])
         return CompactTeacher(model.eval(), saved["steps"], _on(saved["states"], engine.device))
     adapter, linear = model.tower.adapter, form.linear
-    model.backbone.load_state_dict(teacher.backbone.state_dict())
+    if not form.small:
+        model.backbone.load_state_dict(teacher.backbone.state_dict())
     recipe = recipe_of(form)
     if not linear:
-        adapter.load_state_dict(teacher.tower.adapter.state_dict())
+        experts = teacher.tower.adapter.state_dict()
+        adapter.load_state_dict(experts if form.rank == RANK else principal_first(experts))
     elif (own := teacher.tower.linear) is not None:
         adapter.load_state_dict(own.state_dict())
     else:
@@ -176,8 +189,13 @@ def _rounded(model: TextRecommender, form: Form) -> Iterator[_Part]:
     """Yield what of a model a form rounds: of the map and, where that makes labels, of the sequence model."""
     bits = form.adapter_bits
     for name in model.tower.item_map() or {}:
-        if name != NOISE and bits_of(name, bits) is not None:
-            yield _Part("tower.adapter", model.tower.adapter, name, _Rounding(partial(rounded_part, name, bits=bits)))
+        if name != NOISE and (bits_of(name, bits) is not None or form.rank < RANK):
+            yield _Part(
+                "tower.adapter",
+                model.tower.adapter,
+                name,
+                _Rounding(partial(rounded_part, name, bits=bits, rank=form.rank)),
+            )
     if form.labeller:
         for place, module, name, own in rounded_parts(model.backbone):
             yield _Part(f"backbone.{place}", module, name, _Rounding(partial(rounded, bits=own)))

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from foster.condensed.contexts import Windows
 from foster.condensed.labels import with_labeller, with_soft_labels
+from foster.condensed.packed_labeller import OF_KIND
 from foster.condensed.sequences import Condensed
 from foster.distillation.generated import generated_pieces
 from foster.distillation.objective import (
@@ -197,6 +198,8 @@ class Foster:
             # What a linear map of a bit says of items, experts learn better than it is.
             shape["adapter"] = "moe"
             update["steps"] = min(self.options.student_steps, EXPERT_STEPS)
+        if form.small and (original := self.setting.original) is not None:  # students are as the teacher was
+            shape |= {name: getattr(original.options, name) for name in OF_KIND}
         sequences = replace(sequences, model=sequences.model.model_copy(update=shape))
         bits = {"bits": form.label_bits, "adapter_bits": form.adapter_bits}
         if form.labeller:

@@ -33,8 +33,18 @@ OF_MOVING = (
     "regulariser",
     "plausibility",
     "model_lr",
+    "experts",
+    "expert_steps",
+    "expert_lr",
+    "checkpoint_every",
+    "ahead",
+    "student_lr",
+    "rate_lr",
+    "inner_lr",
+    "inner_batch",
+    "unroll",
 )
-"""Options that are read where sequences are moved only."""
+"""Options of all methods that are read where sequences are moved only."""
 
 
 class CondenseOptions(Options):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +15,8 @@ EXPERTS = 8
 RANK = 16  # of what each expert adds to the map that all share
 SPREAD = 0.1  # size of that at the start, as a share of the common map's
 LEAST_NOISE = 1e-2
+OF_EXPERTS = {"down": 1, "up": 0, "shift": 0}
+"""Weights with some numbers of each expert, one expert after another, and the dimension where these are."""
 
 
 class MoEAdapter(nn.Module):
@@ -65,3 +68,57 @@ def mix(features: Tensor, logits: Tensor, base: Tensor, down: Tensor, up: Tensor
     gates = torch.softmax(logits, -1).to(own.dtype)
     gated = (own - shift.to(own.dtype)).unflatten(-1, (gates.shape[-1], -1)) * gates[..., None]
     return common + gated.flatten(-2) @ up
+
+
+def with_rank(name: str, weights: Tensor, rank: int) -> Tensor:
+    """Return weights of experts cut to the first ``rank`` numbers of each, or with zeros behind them; others as given.
+
+    Args:
+        name: of the weights in ``MoEAdapter``.
+        weights: of experts of any rank.
+        rank: that they get.
+    """
+    if name not in OF_EXPERTS:
+        return weights
+    dim = OF_EXPERTS[name]
+    each = weights.unflatten(dim, (EXPERTS, -1)).movedim(dim + 1, -1)[..., :rank]
+    return F.pad(each, (0, rank - each.shape[-1])).movedim(-1, dim + 1).flatten(dim, dim + 1)
+
+
+def first_ranks(name: str, weights: Tensor, rank: int) -> Tensor:
+    """Return weights of experts with zeros behind the first ``rank`` numbers of each; others as given."""
+    return with_rank(name, with_rank(name, weights, rank), RANK)
+
+
+def rank_of(weights: Mapping[str, Tensor]) -> int:
+    """Return the rank of experts, zeros behind the first numbers of each aside; 1 at least.
+
+    Args:
+        weights: of ``MoEAdapter`` by name.
+    """
+    used = weights["up"].any(1) | weights["down"].any(0) | (weights["shift"] != 0)
+    there = used.view(EXPERTS, -1).any(0).nonzero()
+    return int(there[-1]) + 1 if len(there) else 1
+
+
+def principal_first(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return the same experts, the numbers of each in the order of what they add: the first ones can stand for all.
+
+    ``D_k U_k`` is written anew by its singular vectors, and ``b_k`` such that ``b_k U_k`` stays.
+
+    Args:
+        weights: of ``MoEAdapter`` by name.
+    """
+    down = weights["down"].unflatten(1, (EXPERTS, -1)).transpose(0, 1)
+    up, shift = (weights[name].unflatten(0, (EXPERTS, -1)) for name in ("up", "shift"))
+    rank = up.shape[1]
+    left, sizes, right = torch.linalg.svd(down @ up, full_matrices=False)
+    roots = sizes[:, :rank].sqrt()
+    found = {"down": left[..., :rank] * roots[:, None], "up": roots[..., None] * right[:, :rank]}
+    found["shift"] = (shift[:, None] @ up @ torch.linalg.pinv(found["up"]))[:, 0]
+    flat = {
+        "down": found["down"].transpose(0, 1).flatten(1),
+        "up": found["up"].flatten(0, 1),
+        "shift": found["shift"].flatten(),
+    }
+    return {**weights, **{name: with_rank(name, part, rank) for name, part in flat.items()}}
