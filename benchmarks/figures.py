@@ -26,6 +26,7 @@ HEADLINE = {  # one seed each
     "yelp": ["yelp-8947cb5", "yelp-6564293-seed1"],
     "foodcom": ["foodcom-8947cb5", "foodcom-6564293-seed1"],
 }
+FORMS = {"50000": "small labeller", "150000": "labeller"}  # of the present build
 LOGS = {"games": "Games", "beauty": "Beauty", "yelp": "Yelp", "foodcom": "Food.com"}
 MARKERS = dict(zip(LOGS, "osD^", strict=True))
 
@@ -59,7 +60,8 @@ def share_of_full(log: str, name: str) -> tuple[float, float]:
 
 def share_in_bytes(log: str, budget: str) -> tuple[float, float]:
     """Return a budget in bytes and NDCG@10 within it, as a share of the full log's of the same seed."""
-    own = [row for row in rows("few-bytes") if (row["log"], row["budget"]) == (log, budget)]
+    wanted = (log, budget, FORMS[budget])
+    own = [row for row in rows("few-bytes") if (row["log"], row["budget"], row["form"]) == wanted]
     return float(budget), mean(float(row["ndcg@10"]) / float(row["full_ndcg@10"]) for row in own)
 
 
@@ -81,7 +83,7 @@ def quality_over_bytes() -> None:
     axes.axhline(1, color=INK, lw=1, ls=(0, (4, 3)))
     axes.annotate("the full log", (1.1e3, 1), (0, 3), textcoords="offset points", fontsize=9)
     for log, name in LOGS.items():
-        points = [*(share_in_bytes(log, budget) for budget in ("50000", "150000")), share_of_full(log, "foster")]
+        points = [*(share_in_bytes(log, budget) for budget in FORMS), share_of_full(log, "foster")]
         axes.plot(*zip(*points, strict=True), color=LINES[log], marker=MARKERS[log], label=name)
         axes.plot(*share_of_full(log, "random"), color=LINES[log], marker=MARKERS[log], mfc=PAPER, ls="")
     axes.annotate("20 random\nhistories", (2.2e3, 0.33), fontsize=9)

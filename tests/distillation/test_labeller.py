@@ -277,6 +277,8 @@ def test_a_small_labeller_is_stored_with_experts_of_a_lower_rank(small, tmp_path
     found, scores = (x - x.mean(-1, keepdim=True) for x in (found, scores))
     assert scores.std() > 0.01
     torch.testing.assert_close(found, scores, rtol=5e-3, atol=5e-3)
+    facts = dict(look_at(tmp_path / "out", Look()).summary().facts)
+    assert facts["map of items"] == "experts of rank 8, 1 bit a weight" and "(hstu, 1 layer)" in facts["soft labels"]
     student, fit = train(again, train=TrainOptions(steps=60, eval_every=20), validation=small.data)
     assert student.options.backbone == "sasrec" and fit.history[-1]["loss"] < fit.history[0]["loss"]
 
@@ -447,7 +449,9 @@ def test_labels_that_a_labeller_makes_can_be_looked_at(made, tmp_path):
     made.rounded().save(tmp_path / "out")
     found = look_at(tmp_path / "out", Look())
     facts = dict(found.summary().facts)
-    assert facts["soft labels"] == "a sequence model in a bit a weight makes them, for 2 windows of 3 steps"
+    assert facts["soft labels"] == (
+        "a sequence model (sasrec, 1 layer) in a bit a weight makes them, for 2 windows of 3 steps"
+    )
     assert "with 6 soft labels each" in found.summary().sentence
     assert "What the labels say" in [section.title for section in found.sections()]
 

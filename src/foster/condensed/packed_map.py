@@ -16,9 +16,10 @@ SCALES = ".scales"  # what the names of the scales of packed rows end with
 NOISE = "noise"  # of gates in training; a map that is not trained on has no use for it
 
 
-def in_words(linear: bool, bits: int) -> str:
-    """Return what is said of a map: whether it is a linear one or experts, and its bits."""
-    return f"{'linear' if linear else 'experts'}, {many(bits, 'bit')} a weight"
+def in_words(linear: bool, bits: int, rank: int = RANK) -> str:
+    """Return what is said of a map: whether it is a linear one or experts, their rank if it is a low one, and bits."""
+    experts = "experts" if rank == RANK else f"experts of rank {rank}"
+    return f"{'linear' if linear else experts}, {many(bits, 'bit')} a weight"
 
 
 def bits_of(name: str, bits: int) -> int | None:

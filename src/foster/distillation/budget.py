@@ -63,7 +63,7 @@ class Form:
     def of_map(self) -> str:
         """The map of items, and what is beside it, in words."""
         more = f", with a {'small ' if self.small else ''}sequence model that makes labels" if self.labeller else ""
-        return in_words(self.linear, self.adapter_bits) + more
+        return in_words(self.linear, self.adapter_bits, self.rank) + more
 
     def windows(self, options: DistillOptions) -> Windows:
         """Return the windows with labels of their own."""

@@ -33,6 +33,7 @@ from foster.inspection.sequences import (
     shown_sequences,
 )
 from foster.inspection.wording import clean, folder_name, place_name, plain, private_rows, size
+from foster.models.moe import RANK, rank_of
 from foster.models.recommender import NOT_STATED
 from foster.text.cache import embed_texts
 from foster.text.hub import locate
@@ -148,7 +149,8 @@ class CondensedFolder:
         data = self.data
         if data.adapter is None:
             return []
-        return [("map of items", in_words("weight" in data.adapter, data.adapter_bits))]
+        rank = rank_of(data.adapter) if "up" in data.adapter else RANK
+        return [("map of items", in_words("weight" in data.adapter, data.adapter_bits, rank))]
 
     def _labels(self) -> str:
         data = self.data
@@ -159,8 +161,10 @@ class CondensedFolder:
         where = ["whole sequences"] if windows < len(data.windows) else []
         if windows:
             where.append(f"{many(windows, 'window')} of {many(steps, 'step')}")
-        if data.codes is None:
-            return f"a sequence model in a bit a weight makes them, for {' and '.join(where)}"
+        if (model := data.labeller_model) is not None:
+            kind = f"{model.backbone}, {many(model.layers, 'layer')}"
+            return f"a sequence model ({kind}) in a bit a weight makes them, for {' and '.join(where)}"
+        assert data.codes is not None
         return f"{data.codes.shape[-1]} numbers of {many(data.label_bits, 'bit')} a label, for {' and '.join(where)}"
 
     @cached_property
